@@ -1,0 +1,134 @@
+//! Ids as types, so that a task's id is never taken for a node's. All are random bytes; they print as lower-case hex.
+
+use std::fmt;
+
+/// Says that bytes from the wire are no id of the expected kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a {kind} id has {expected} bytes, but {found} came; the peer does not speak this version of the protocol")]
+pub struct InvalidId {
+    kind: &'static str,
+    expected: usize,
+    found: usize,
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $len:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(pub [u8; $len]);
+
+        impl $name {
+            /// Makes a new id from the operating system's random source.
+            ///
+            /// # Panics
+            /// When that source fails, which Linux rules out after boot (getrandom(2)).
+            #[must_use]
+            pub fn random() -> Self {
+                let mut bytes = [0; $len];
+                getrandom::fill(&mut bytes).expect("getrandom(2) does not fail after boot");
+                Self(bytes)
+            }
+
+            /// The id as bytes for the wire.
+            #[must_use]
+            pub fn to_bytes(self) -> bytes::Bytes {
+                bytes::Bytes::copy_from_slice(&self.0)
+            }
+
+            /// Reads the hex form that `Display` writes.
+            #[must_use]
+            pub fn from_hex(hex: &str) -> Option<Self> {
+                let digits = hex.as_bytes();
+                if digits.len() != 2 * $len {
+                    return None;
+                }
+                let mut bytes = [0; $len];
+                for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+                    let high = char::from(pair[0]).to_digit(16)?;
+                    let low = char::from(pair[1]).to_digit(16)?;
+                    *byte = u8::try_from(high * 16 + low).ok()?;
+                }
+                Some(Self(bytes))
+            }
+
+            /// The first eight hex digits, for people.
+            #[must_use]
+            pub fn short(self) -> String {
+                self.to_string()[..8].to_owned()
+            }
+        }
+
+        impl TryFrom<&[u8]> for $name {
+            type Error = InvalidId;
+            fn try_from(bytes: &[u8]) -> Result<Self, InvalidId> {
+                let found = bytes.len();
+                bytes.try_into().map(Self).map_err(|_| InvalidId { kind: $kind, expected: $len, found })
+            }
+        }
+
+        impl TryFrom<&bytes::Bytes> for $name {
+            type Error = InvalidId;
+            fn try_from(bytes: &bytes::Bytes) -> Result<Self, InvalidId> {
+                Self::try_from(&bytes[..])
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self)
+            }
+        }
+    };
+}
+
+id!(/** A node of the cluster. */ NodeId, "node", 16);
+id!(/** A process that a node knows: a worker or a driver. A worker's id is also its target id. */ ProcessId, "process", 16);
+id!(/** A driver's run. */ JobId, "job", 16);
+id!(/** One client's debugging of the cluster. */ SessionId, "session", 16);
+id!(/** An owner's right to run tasks in one slot of one worker. */ LeaseId, "lease", 16);
+id!(/** A task, over all its attempts. */ TaskId, "task", 16);
+id!(/** An object: the task that made it, and a big-endian index. */ ObjectId, "object", 20);
+
+impl ObjectId {
+    /// `put` counts from here; return values count from 0.
+    pub const FIRST_PUT: u32 = 1 << 31;
+
+    /// The `index`th object that `task` made.
+    #[must_use]
+    pub fn of(task: TaskId, index: u32) -> Self {
+        let mut bytes = [0; 20];
+        bytes[..16].copy_from_slice(&task.0);
+        bytes[16..].copy_from_slice(&index.to_be_bytes());
+        Self(bytes)
+    }
+
+    /// The task that made this object.
+    #[must_use]
+    pub fn task(self) -> TaskId {
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&self.0[..16]);
+        TaskId(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_and_bytes_come_back() {
+        let id = TaskId::random();
+        assert_eq!(TaskId::from_hex(&id.to_string()), Some(id));
+        assert_eq!(TaskId::try_from(&id.to_bytes()), Ok(id));
+        assert_eq!(TaskId::from_hex("zz"), None);
+        let error = NodeId::try_from(&[1, 2][..]).unwrap_err();
+        assert!(error.to_string().contains("16 bytes, but 2 came"), "{error}");
+        assert_eq!(ObjectId::of(id, 7).task(), id);
+    }
+}
