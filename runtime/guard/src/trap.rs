@@ -1,0 +1,219 @@
+//! The trap table and the SIGTRAP handler that undoes patches whose debugger has died.
+
+use std::cell::UnsafeCell;
+use std::io;
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use crate::layout::{TRAP_SLOTS, TrapEntry, TrapTable};
+use crate::scratch;
+
+/// The table itself; debuggers find it by this name and write it from outside.
+#[used]
+#[unsafe(no_mangle)]
+pub static MANTA_TRAP_TABLE: TrapTable = TrapTable {
+    count: AtomicU32::new(0),
+    reserved: 0,
+    entries: [const { TrapEntry { address: AtomicU64::new(0), original: AtomicU64::new(0) } }; TRAP_SLOTS],
+};
+
+const TRAP_FLAG: i64 = 1 << 8;
+/// `si_code` values of SIGTRAP that the libc crate does not name on every version.
+const SI_KERNEL: i32 = 0x80;
+const TRAP_BRKPT: i32 = 1;
+const TRAP_TRACE: i32 = 2;
+const TRAP_HWBKPT: i32 = 4;
+
+/// The action that SIGTRAP had before [`install`]. Written once, before the handler is in place.
+struct PreviousAction(UnsafeCell<MaybeUninit<libc::sigaction>>);
+// SAFETY: it is written before the handler that reads it is installed, and never again.
+unsafe impl Sync for PreviousAction {}
+static PREVIOUS: PreviousAction = PreviousAction(UnsafeCell::new(MaybeUninit::zeroed()));
+static INSTALLED: AtomicBool = AtomicBool::new(false);
+
+/// Installs the SIGTRAP handler and maps the scratch area. Calling it again changes nothing.
+pub fn install() -> io::Result<()> {
+    if INSTALLED.swap(true, Ordering::AcqRel) {
+        return Ok(());
+    }
+    scratch::map_near_code();
+    // SAFETY: plain system calls with valid pointers. The old action is stored before the handler can run, because the
+    // first call only reads it and the second sets ours.
+    unsafe {
+        if libc::sigaction(libc::SIGTRAP, std::ptr::null(), (*PREVIOUS.0.get()).as_mut_ptr()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = on_trap as *const () as usize;
+        // NODEFER: code that the handler calls may itself be patched.
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART | libc::SA_NODEFER;
+        libc::sigemptyset(&raw mut action.sa_mask);
+        if libc::sigaction(libc::SIGTRAP, &raw const action, std::ptr::null_mut()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Runs only when no tracer took the trap.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+extern "C" fn on_trap(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: the kernel gives a handler with SA_SIGINFO valid pointers to both; errno is this thread's own.
+    unsafe {
+        let errno = *libc::__errno_location();
+        let registers = &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs;
+        let handled = match (*info).si_code {
+            SI_KERNEL | TRAP_BRKPT => {
+                let address = (registers[libc::REG_RIP as usize] as u64).wrapping_sub(1);
+                let undone = undo_patch(address);
+                if undone {
+                    registers[libc::REG_RIP as usize] = address as i64;
+                }
+                undone
+            }
+            // A debug register that nobody clears any more. The saved flags let the instruction run once.
+            TRAP_HWBKPT => true,
+            TRAP_TRACE => {
+                // Left over from a debugger that died in the middle of a single step, or a debug register.
+                registers[libc::REG_EFL as usize] &= !TRAP_FLAG;
+                true
+            }
+            _ => false,
+        };
+        if !handled {
+            chain(signal, info, context);
+        }
+        *libc::__errno_location() = errno;
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+extern "C" fn on_trap(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: the kernel gives a handler with SA_SIGINFO valid pointers.
+    unsafe { chain(signal, info, context) }
+}
+
+/// Puts the original byte of a patched address back. False when the address was never patched, or cannot be written.
+fn undo_patch(address: u64) -> bool {
+    let count = (MANTA_TRAP_TABLE.count.load(Ordering::Acquire) as usize).min(TRAP_SLOTS);
+    for entry in &MANTA_TRAP_TABLE.entries[..count] {
+        if entry.address.load(Ordering::Acquire) == address {
+            let original = entry.original.load(Ordering::Acquire) as u8;
+            return write_through_proc(address, original) || write_through_mprotect(address, original);
+        }
+    }
+    false
+}
+
+/// The kernel writes to this process's read-only code through its memory file, unless it is hardened.
+fn write_through_proc(address: u64, byte: u8) -> bool {
+    // SAFETY: the path is a C string, the buffer one byte, and the descriptor is closed here.
+    unsafe {
+        let file = libc::open(c"/proc/self/mem".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC);
+        if file < 0 {
+            return false;
+        }
+        let written = libc::pwrite(file, (&raw const byte).cast(), 1, address as libc::off_t);
+        libc::close(file);
+        written == 1
+    }
+}
+
+fn write_through_mprotect(address: u64, byte: u8) -> bool {
+    // SAFETY: sysconf has no memory effects.
+    let page_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64;
+    let page = (address & !(page_bytes - 1)) as *mut libc::c_void;
+    // SAFETY: the address is in the trap table, so it lies in mapped code of this program; the page keeps its execute
+    // right all the time, because other threads run in it.
+    unsafe {
+        if libc::mprotect(page, page_bytes as usize, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC)
+            != 0
+        {
+            return false;
+        }
+        (address as *mut u8).write_volatile(byte);
+        libc::mprotect(page, page_bytes as usize, libc::PROT_READ | libc::PROT_EXEC);
+    }
+    true
+}
+
+/// A trap that is none of ours goes where it would have gone without us.
+///
+/// # Safety
+/// Only from the signal handler, with the pointers that the kernel gave it.
+unsafe fn chain(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: PREVIOUS was written before the handler was installed; its handler has the type that its flags say.
+    unsafe {
+        let previous = (*PREVIOUS.0.get()).assume_init_ref();
+        match previous.sa_sigaction {
+            libc::SIG_IGN => {}
+            libc::SIG_DFL => {
+                let mut action: libc::sigaction = std::mem::zeroed();
+                action.sa_sigaction = libc::SIG_DFL;
+                libc::sigaction(signal, &raw const action, std::ptr::null_mut());
+                // Delivered when this handler returns: the process ends by SIGTRAP, as it would have.
+                libc::raise(signal);
+            }
+            handler if previous.sa_flags & libc::SA_SIGINFO != 0 => {
+                let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) =
+                    std::mem::transmute(handler);
+                handler(signal, info, context);
+            }
+            handler => {
+                let handler: extern "C" fn(i32) = std::mem::transmute(handler);
+                handler(signal);
+            }
+        }
+    }
+}
+
+#[cfg(all(test, target_os = "linux", target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+    use std::hint::black_box;
+
+    #[inline(never)]
+    extern "C" fn patched(x: u64) -> u64 {
+        black_box(x) + 1
+    }
+
+    /// What a debugger does from outside, done from inside: the entry first, then the patch.
+    #[test]
+    fn an_orphaned_patch_is_undone_and_the_instruction_runs() {
+        install().unwrap();
+        assert_ne!(
+            crate::MANTA_SCRATCH.address.load(Ordering::Acquire),
+            0,
+            "a scratch area lies near the code"
+        );
+        let address = patched as *const () as usize as u64;
+        // SAFETY: the function's first byte is readable.
+        let original = unsafe { *(address as *const u8) };
+        let entry = &MANTA_TRAP_TABLE.entries[0];
+        entry.original.store(u64::from(original), Ordering::Release);
+        entry.address.store(address, Ordering::Release);
+        MANTA_TRAP_TABLE.count.store(1, Ordering::Release);
+        for _ in 0..3 {
+            assert!(write_through_proc(address, 0xcc));
+            assert_eq!(patched(41), 42);
+            // SAFETY: as above.
+            assert_eq!(unsafe { (address as *const u8).read_volatile() }, original);
+        }
+        assert!(write_through_mprotect(address, original), "the second way works too");
+        assert_eq!(patched(1), 2);
+    }
+
+    #[test]
+    fn a_left_over_trap_flag_is_cleared() {
+        install().unwrap();
+        let x: u64;
+        // SAFETY: sets the trap flag as a dying debugger leaves it; the handler clears it after the next instruction.
+        unsafe {
+            std::arch::asm!(
+                "pushfq", "or qword ptr [rsp], 0x100", "popfq", "mov {x}, 5", "add {x}, 6",
+                x = out(reg) x,
+            );
+        }
+        assert_eq!(x, 11);
+    }
+}
