@@ -1,1 +1,12 @@
-//! Placeholder.
+//! Objects in shared memory: one file per object in a folder of a memory file system, written once, sealed, then read by any
+//! process of the machine without a copy.
+//!
+//! The crate keeps no table of what is stored: the folder is the table. It must never decide what to keep; owners and nodes do.
+
+pub mod layout;
+mod store;
+
+pub use store::{ObjectStore, StoreError, Writer};
+
+/// Read-only bytes that stay valid as long as any clone or slice lives: a mapped file, or memory of this process.
+pub type SharedBuffer = bytes::Bytes;
