@@ -1,1 +1,68 @@
-fn main() {}
+//! The project's own commands: `cargo xtask test`, `tidy`, `demo`, `bench` and `gen-dap`.
+//!
+//! It sets up whatever they need under `target/` and calls cargo, Python and npm. It must stay small: everybody waits for it to compile.
+
+// A command-line program talks to people on stdout.
+#![allow(clippy::print_stdout)]
+
+mod bench;
+mod counts;
+mod demo;
+mod gen_dap;
+mod node;
+mod python;
+mod run;
+mod stamp;
+mod stock_client;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// Manta's own commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Sets up everything under target/ and runs every test.
+    Test(test::Options),
+    /// Checks what compilers do not: dependency arrows, licences, lengths, docs, words.
+    Tidy,
+    /// Runs a real job on two nodes and stops its Rust and Python tasks in one session.
+    Demo(demo::Options),
+    /// Measures speed, beside peers where they are named.
+    Bench(bench::Options),
+    /// Generates adapter/dap/src/generated.rs from the protocol's schema.
+    GenDap {
+        /// The official debugAdapterProtocol.json.
+        #[arg(long)]
+        schema: PathBuf,
+        /// The file to write.
+        #[arg(long, default_value = "adapter/dap/src/generated.rs")]
+        out: PathBuf,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().verb {
+        Verb::Test(options) => test::run(&options),
+        Verb::Tidy => tidy::run(),
+        Verb::Demo(options) => demo::run(&options),
+        Verb::Bench(options) => bench::run(&options),
+        Verb::GenDap { schema, out } => gen_dap::run(&schema, &out),
+    }
+}
+
+/// The names of all verbs, so that docs can be held to them.
+fn verbs() -> Vec<String> {
+    use clap::CommandFactory;
+    Cli::command().get_subcommands().map(|verb| verb.get_name().to_owned()).collect()
+}

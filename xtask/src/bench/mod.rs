@@ -1,0 +1,69 @@
+//! `cargo xtask bench`: measures Manta, and in the same run the peers that `--vs` names.
+//!
+//! Each program under `tests/bench` prints its figures as JSON; this module builds, runs them, and sets the figures side by side.
+
+mod debug;
+mod report;
+mod tasks;
+
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+
+/// What to measure, beside whom.
+#[derive(clap::Args)]
+pub struct Options {
+    /// What to measure.
+    name: Name,
+    /// Peers to measure in the same run: ray, multiprocessing (tasks); debugpy, lldb-dap (debug).
+    #[arg(long, value_delimiter = ',', value_name = "PEER,…")]
+    vs: Vec<String>,
+    /// Prints the rows as JSON in place of the table; either way they are written to target/bench/NAME.json.
+    #[arg(long)]
+    json: bool,
+    /// How often each measurement is made; the median counts.
+    #[arg(long, default_value_t = 5, value_name = "COUNT")]
+    rounds: u32,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Name {
+    /// Starting, submitting and getting tasks.
+    Tasks,
+    /// Stopping, stepping and looking, through a whole cluster.
+    Debug,
+}
+
+impl Name {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Tasks => "tasks",
+            Self::Debug => "debug",
+        }
+    }
+
+    fn peers(self) -> &'static [&'static str] {
+        match self {
+            Self::Tasks => &["ray", "multiprocessing"],
+            Self::Debug => &["debugpy", "lldb-dap"],
+        }
+    }
+}
+
+/// Measures and reports.
+///
+/// # Errors
+/// When a build fails, a peer is unknown or cannot be set up, or a measurement fails.
+pub fn run(options: &Options) -> Result<()> {
+    if let Some(unknown) = options.vs.iter().find(|peer| !options.name.peers().contains(&peer.as_str())) {
+        bail!(
+            "bench {} knows no peer {unknown}; its peers are {}",
+            options.name.word(),
+            options.name.peers().join(" and ")
+        );
+    }
+    let figures = match options.name {
+        Name::Tasks => tasks::measure(&options.vs, options.rounds)?,
+        Name::Debug => debug::measure(&options.vs, options.rounds)?,
+    };
+    report::close(options.name.word(), &figures, options.json)
+}

@@ -1,0 +1,138 @@
+//! Reads from a test runner's output how many tests ran: cargo's, pytest's, unittest's and node's.
+
+use std::ops::AddAssign;
+
+/// How many tests of a suite passed, failed and were skipped.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Ran and held.
+    pub passed: usize,
+    /// Ran and did not hold.
+    pub failed: usize,
+    /// Did not run.
+    pub skipped: usize,
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+}
+
+/// Adds up all closing lines that `text` has.
+pub fn read(text: &str) -> Counts {
+    let mut total = Counts::default();
+    let mut unittest_ran = None;
+    for line in text.lines() {
+        let line = line.trim();
+        if let Some(rest) = line.strip_prefix("test result:") {
+            total += worded(rest, "passed", "failed", "ignored");
+        } else if line.starts_with("==")
+            && line.contains(" in ")
+            && (line.contains("passed") || line.contains("failed") || line.contains("error"))
+        {
+            total += pytest(line);
+        } else if let Some(rest) = line.strip_prefix("Ran ").filter(|rest| rest.contains(" test")) {
+            unittest_ran = first_number(rest);
+        } else if let Some(ran) =
+            unittest_ran.filter(|_| line.starts_with("OK") || line.starts_with("FAILED"))
+        {
+            total += unittest(line, ran);
+            unittest_ran = None;
+        } else {
+            total += node(line);
+        }
+    }
+    total
+}
+
+fn first_number(text: &str) -> Option<usize> {
+    text.split(|c: char| !c.is_ascii_digit()).find(|part| !part.is_empty())?.parse().ok()
+}
+
+/// The number before `word`, as in "3 passed".
+fn before(line: &str, word: &str) -> usize {
+    line.split([';', ',', '.'])
+        .filter_map(|part| part.trim().trim_matches('=').trim().split_once(' '))
+        .find(|(_, rest)| rest.starts_with(word))
+        .map_or(0, |(number, _)| number.parse().unwrap_or(0))
+}
+
+fn worded(line: &str, passed: &str, failed: &str, skipped: &str) -> Counts {
+    Counts { passed: before(line, passed), failed: before(line, failed), skipped: before(line, skipped) }
+}
+
+fn pytest(line: &str) -> Counts {
+    let mut counts = worded(line, "passed", "failed", "skipped");
+    counts.failed += before(line, "error");
+    counts
+}
+
+/// The number after `name=`, as in "FAILED (failures=1, errors=2)".
+fn assigned(line: &str, name: &str) -> usize {
+    line.split_once(&format!("{name}=")).and_then(|(_, rest)| first_number(rest)).unwrap_or(0)
+}
+
+fn unittest(line: &str, ran: usize) -> Counts {
+    let failed = ["(failures", " failures", "errors", "unexpected successes"]
+        .iter()
+        .map(|name| assigned(line, name))
+        .sum();
+    let skipped = assigned(line, "skipped");
+    Counts { passed: ran.saturating_sub(failed + skipped), failed, skipped }
+}
+
+fn node(line: &str) -> Counts {
+    let mut counts = Counts::default();
+    let Some(rest) = line.strip_prefix("# ").or_else(|| line.strip_prefix("ℹ ")) else { return counts };
+    let Some((word, number)) = rest.split_once(' ') else { return counts };
+    let Ok(number) = number.parse() else { return counts };
+    match word {
+        "pass" => counts.passed = number,
+        "fail" => counts.failed = number,
+        "skipped" => counts.skipped = number,
+        _ => {}
+    }
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, passed: usize, failed: usize, skipped: usize) {
+        assert_eq!(read(text), Counts { passed, failed, skipped });
+    }
+
+    #[test]
+    fn cargo() {
+        check(
+            "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\ntest result: FAILED. 1 passed; 2 failed; 0 ignored;",
+            4,
+            2,
+            1,
+        );
+    }
+
+    #[test]
+    fn pytest() {
+        check("===== 2 failed, 12 passed, 1 skipped, 1 error in 3.20s =====", 12, 3, 1);
+        check("============ 30 passed in 3.20s ============", 30, 0, 0);
+    }
+
+    #[test]
+    fn unittest() {
+        check("Ran 42 tests in 1.2s\n\nOK (skipped=2)", 40, 0, 2);
+        check("Ran 10 tests in 1.2s\n\nFAILED (failures=1, errors=2)", 7, 3, 0);
+        check("Ran 1 test in 1.2s\n\nOK", 1, 0, 0);
+    }
+
+    #[test]
+    fn node() {
+        check("# pass 5\n# fail 1\n# cancelled 0\n# skipped 2", 5, 1, 2);
+        check("ℹ pass 4\nℹ fail 0", 4, 0, 0);
+    }
+}

@@ -1,0 +1,614 @@
+//! Generates `adapter/dap/src/generated.rs` from the official JSON schema of the Debug Adapter Protocol.
+//!
+//! The schema is given by path and is not part of this repository. What comes out is the protocol's names and
+//! shapes without the schema's prose, in the schema's order, formatted, and the same on every run.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::marker::PhantomData;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+use serde::de::{MapAccess, Visitor};
+
+/// The largest integer that every JSON reader keeps exact; the schema marks lines and columns with it.
+const EXACT_INTEGER_MAX: f64 = 9_007_199_254_740_991.0;
+
+/// Definitions that are written by hand in the crate, or have no shape of their own.
+const BY_HAND: &[&str] = &["ProtocolMessage", "Request", "Event", "Response"];
+
+/// Arguments that belong to the adapter, which gets them as they were sent.
+const RAW_ARGUMENTS: &[&str] = &["LaunchRequestArguments", "AttachRequestArguments"];
+
+/// The schema, with its definitions in the order in which they are written.
+#[derive(Deserialize)]
+struct Schema {
+    definitions: Ordered<Definition>,
+}
+
+/// One schema node: a definition, or a property of one.
+#[derive(Deserialize, Default, Clone)]
+struct Definition {
+    #[serde(rename = "$ref")]
+    reference: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<Kind>,
+    #[serde(default)]
+    properties: Ordered<Definition>,
+    #[serde(default)]
+    required: Vec<String>,
+    #[serde(rename = "allOf", default)]
+    all_of: Vec<Definition>,
+    items: Option<Box<Definition>>,
+    #[serde(rename = "enum")]
+    closed: Option<Vec<String>>,
+    #[serde(rename = "_enum")]
+    open: Option<Vec<String>>,
+    minimum: Option<f64>,
+    maximum: Option<f64>,
+    #[serde(rename = "additionalProperties")]
+    additional: Option<Additional>,
+}
+
+#[derive(Deserialize, Clone)]
+#[serde(untagged)]
+enum Additional {
+    Any(bool),
+    Of(Box<Definition>),
+}
+
+#[derive(Deserialize, Clone)]
+#[serde(untagged)]
+enum Kind {
+    One(String),
+    Many(Vec<String>),
+}
+
+/// A JSON object whose keys keep their order.
+#[derive(Clone)]
+struct Ordered<V>(Vec<(String, V)>);
+
+impl<V> Default for Ordered<V> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Ordered<V> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries<V>(PhantomData<V>);
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for Entries<V> {
+            type Value = Ordered<V>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Ordered(entries))
+            }
+        }
+        deserializer.deserialize_map(Entries(PhantomData))
+    }
+}
+
+impl Definition {
+    fn is_kind(&self, name: &str) -> bool {
+        matches!(&self.kind, Some(Kind::One(kind)) if kind == name)
+    }
+
+    fn property(&self, name: &str) -> Option<&Definition> {
+        self.properties.0.iter().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    /// The part of an `allOf` that is not the reference to the base.
+    fn own_part(&self) -> &Definition {
+        self.all_of.iter().find(|part| part.reference.is_none()).unwrap_or(self)
+    }
+}
+
+/// Reads the schema at `schema` and writes the generated module to `out`.
+pub fn run(schema: &Path, out: &Path) -> Result<()> {
+    let text = std::fs::read_to_string(schema).with_context(|| {
+        format!("cannot read the schema {}; give its path with --schema", schema.display())
+    })?;
+    let schema: Schema =
+        serde_json::from_str(&text).context("the schema is not a JSON schema as expected")?;
+    let code = format_rust(&Generator::new(schema).generate()?)?;
+    std::fs::write(out, code).with_context(|| format!("cannot write {}", out.display()))
+}
+
+/// Formats with the repository's own settings, so that what is generated passes the format check.
+fn format_rust(code: &str) -> Result<String> {
+    let config = "max_width=110,use_small_heuristics=Max";
+    let mut child = Command::new("rustfmt")
+        .args(["--edition", "2024", "--config", config])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start rustfmt; install it with `rustup component add rustfmt`")?;
+    let mut stdin = child.stdin.take().context("rustfmt has no standard input")?;
+    let code = code.to_owned();
+    let writer = std::thread::spawn(move || stdin.write_all(code.as_bytes()));
+    let output = child.wait_with_output()?;
+    writer.join().map_err(|_| anyhow::anyhow!("the thread that feeds rustfmt panicked"))??;
+    ensure!(output.status.success(), "rustfmt refused the generated code");
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+struct Generator {
+    definitions: BTreeMap<String, Definition>,
+    order: Vec<String>,
+    /// Enumerations found in properties: name, open or closed, values; in the order of their discovery.
+    enums: Vec<Enumeration>,
+    structs: String,
+}
+
+struct Enumeration {
+    name: String,
+    is_open: bool,
+    values: Vec<String>,
+}
+
+/// A property's type in Rust, and how its value is checked beyond its shape.
+struct Shape {
+    rust: String,
+    check: Check,
+}
+
+enum Check {
+    Nothing,
+    /// The type has a `Validate` of its own.
+    Own,
+    Range(Option<f64>, Option<f64>),
+}
+
+impl Shape {
+    fn plain(rust: &str) -> Self {
+        Self { rust: rust.to_owned(), check: Check::Nothing }
+    }
+
+    fn checked(rust: &str) -> Self {
+        Self { rust: rust.to_owned(), check: Check::Own }
+    }
+}
+
+impl Generator {
+    fn new(schema: Schema) -> Self {
+        let order = schema.definitions.0.iter().map(|(name, _)| name.clone()).collect();
+        let definitions = schema.definitions.0.into_iter().collect();
+        Self { definitions, order, enums: Vec::new(), structs: String::new() }
+    }
+
+    fn generate(mut self) -> Result<String> {
+        let mut requests = Vec::new();
+        let mut events = Vec::new();
+        for name in self.order.clone() {
+            let definition = self.definitions[&name].clone();
+            if BY_HAND.contains(&name.as_str()) || name.ends_with("Response") && name != "ErrorResponse" {
+                continue;
+            }
+            if let Some(request) = name.strip_suffix("Request") {
+                requests.push(self.request(request, &definition)?);
+            } else if let Some(event) = name.strip_suffix("Event") {
+                events.push(self.event(event, &definition)?);
+            } else if RAW_ARGUMENTS.contains(&name.as_str()) {
+                let doc = type_doc(&name);
+                writeln!(self.structs, "{doc}pub type {name} = serde_json::Value;\n")?;
+            } else if name == "ErrorResponse" {
+                self.body("ErrorResponse", &definition)?;
+            } else if let Some((is_open, values)) = values_of(&definition) {
+                self.enums.push(Enumeration { name: rust_name(&name), is_open, values });
+            } else if definition.is_kind("object") || !definition.all_of.is_empty() {
+                let mut whole = definition.own_part().clone();
+                if let Some(base) = definition.all_of.iter().find_map(|part| part.reference.as_deref()) {
+                    let base = self.definition(base)?.clone();
+                    whole.properties.0.splice(0..0, base.properties.0);
+                    whole.required.extend(base.required);
+                }
+                self.structure(&rust_name(&name), &type_doc(&name), &whole)?;
+            } else {
+                bail!("the definition {name} is of a kind that the generator does not know");
+            }
+        }
+        self.assemble(&requests, &events)
+    }
+
+    fn definition(&self, reference: &str) -> Result<&Definition> {
+        let name = last_part(reference);
+        self.definitions
+            .get(name)
+            .with_context(|| format!("the schema refers to {name}, which it does not define"))
+    }
+
+    /// One line for the table of requests: name, command, arguments, response body.
+    fn request(&mut self, name: &str, definition: &Definition) -> Result<(String, String, String, String)> {
+        let part = definition.own_part();
+        let command = constant_of(part, "command")?;
+        let arguments = match part.property("arguments") {
+            Some(Definition { reference: Some(reference), .. }) => rust_name(last_part(reference)),
+            Some(_) => bail!("the arguments of {name} are not a reference"),
+            None => "Empty".to_owned(),
+        };
+        let response = format!("{name}Response");
+        let response_definition = self.definition(&response)?.clone();
+        let body = self.body(&response, &response_definition)?;
+        Ok((name.to_owned(), command, arguments, body))
+    }
+
+    /// One line for the table of events: name, event, body.
+    fn event(&mut self, name: &str, definition: &Definition) -> Result<(String, String, String)> {
+        let event = constant_of(definition.own_part(), "event")?;
+        let body = self.body(&format!("{name}Event"), definition)?;
+        Ok((name.to_owned(), event, body))
+    }
+
+    /// The type of a response's or an event's body, which is a structure of its own where it is written in place.
+    fn body(&mut self, name: &str, definition: &Definition) -> Result<String> {
+        let part = definition.own_part();
+        let Some(body) = part.property("body").cloned() else { return Ok("Empty".to_owned()) };
+        if let Some(reference) = &body.reference {
+            return Ok(rust_name(last_part(reference)));
+        }
+        let body_name = format!("{name}Body");
+        self.structure(&body_name, &type_doc(name), &body)?;
+        let may_lack = !part.required.iter().any(|key| key == "body") && !body.required.is_empty();
+        Ok(if may_lack { format!("Option<{body_name}>") } else { body_name })
+    }
+
+    fn structure(&mut self, name: &str, doc: &str, definition: &Definition) -> Result<()> {
+        if definition.properties.0.is_empty() {
+            writeln!(self.structs, "{doc}pub type {name} = Empty;\n")?;
+            return Ok(());
+        }
+        let mut fields = String::new();
+        let mut checks = String::new();
+        for (wire, property) in &definition.properties.0 {
+            let shape = self.shape(name, wire, property)?;
+            let is_required = definition.required.contains(wire);
+            let field = field_name(wire);
+            let mut attributes = Vec::new();
+            if camel_case(&field) != *wire {
+                attributes.push(format!("rename = \"{wire}\""));
+            }
+            let rust = if is_required {
+                shape.rust
+            } else {
+                attributes.push("skip_serializing_if = \"Option::is_none\"".to_owned());
+                format!("Option<{}>", shape.rust)
+            };
+            if !attributes.is_empty() {
+                writeln!(fields, "#[serde({})]", attributes.join(", "))?;
+            }
+            writeln!(fields, "pub {field}: {rust},")?;
+            match shape.check {
+                Check::Nothing => {}
+                Check::Own => writeln!(checks, "at.field(\"{wire}\", &self.{field});")?,
+                Check::Range(minimum, maximum) => {
+                    let value =
+                        if is_required { format!("Some(self.{field})") } else { format!("self.{field}") };
+                    let (minimum, maximum) = (bound(minimum), bound(maximum));
+                    writeln!(checks, "at.within(\"{wire}\", {value}.map(f64::from), {minimum}, {maximum});")?;
+                }
+            }
+        }
+        let derives = "#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]";
+        let camel = "#[serde(rename_all = \"camelCase\")]";
+        writeln!(self.structs, "{doc}{derives}\n{camel}\npub struct {name} {{\n{fields}}}\n")?;
+        let at = if checks.is_empty() { "_" } else { "at" };
+        writeln!(
+            self.structs,
+            "impl Validate for {name} {{ fn validate(&self, {at}: &mut At) {{ {checks} }} }}\n"
+        )?;
+        Ok(())
+    }
+
+    /// The Rust type of the property `wire` of the structure `owner`.
+    fn shape(&mut self, owner: &str, wire: &str, property: &Definition) -> Result<Shape> {
+        if let Some(reference) = &property.reference {
+            return Ok(Shape::checked(&rust_name(last_part(reference))));
+        }
+        if let Some((is_open, values)) = values_of(property) {
+            let name = enum_name(owner, wire);
+            self.enums.push(Enumeration { name: name.clone(), is_open, values });
+            return Ok(Shape::checked(&name));
+        }
+        let Some(kind) = &property.kind else { return Ok(Shape::plain("Value")) };
+        let kind = match kind {
+            Kind::One(kind) => kind.as_str(),
+            Kind::Many(kinds) if kinds == &["integer", "string"] => return Ok(Shape::plain("ModuleId")),
+            Kind::Many(kinds) if kinds == &["string", "null"] => return Ok(Shape::plain("Option<String>")),
+            Kind::Many(_) => return Ok(Shape::plain("Value")),
+        };
+        Ok(match kind {
+            "string" => Shape::plain("String"),
+            "boolean" => Shape::plain("bool"),
+            "number" => {
+                Shape { rust: "f64".to_owned(), check: Check::Range(property.minimum, property.maximum) }
+            }
+            "integer" => integer_shape(owner, wire, property),
+            "array" => {
+                let items =
+                    property.items.as_deref().with_context(|| format!("{owner}.{wire} has no items"))?;
+                let item = self.shape(owner, wire.strip_suffix('s').unwrap_or(wire), items)?;
+                let check = if matches!(item.check, Check::Own) { Check::Own } else { Check::Nothing };
+                Shape { rust: format!("Vec<{}>", item.rust), check }
+            }
+            "object" => match &property.additional {
+                Some(Additional::Any(true)) => Shape::plain("BTreeMap<String, Value>"),
+                Some(Additional::Of(values)) => {
+                    let value = self.shape(owner, wire, values)?;
+                    Shape::plain(&format!("BTreeMap<String, {}>", value.rust))
+                }
+                _ if property.reference.is_none() && property.properties.0.is_empty() => {
+                    Shape::plain("Value")
+                }
+                _ => bail!("{owner}.{wire} is an object in place, which the generator does not know here"),
+            },
+            other => bail!("{owner}.{wire} has the type {other}, which the generator does not know"),
+        })
+    }
+
+    fn assemble(
+        self,
+        requests: &[(String, String, String, String)],
+        events: &[(String, String, String)],
+    ) -> Result<String> {
+        let mut out = String::from(HEADER);
+        for enumeration in &self.enums {
+            let how = if enumeration.is_open { "open" } else { "closed" };
+            let doc = format!("/// The values of `{}`.\n", enumeration.name);
+            writeln!(out, "string_enum! {{\n{doc}{how} {} {{", enumeration.name)?;
+            for value in &enumeration.values {
+                writeln!(out, "{} = \"{value}\",", variant_name(value))?;
+            }
+            writeln!(out, "}}\n}}\n")?;
+        }
+        out.push_str(&self.structs);
+
+        writeln!(
+            out,
+            "/// One type for each request.\npub mod requests {{\nuse super::*;\nuse crate::Request;\n"
+        )?;
+        for (name, command, arguments, body) in requests {
+            let doc = format!("/// [`{command}`]({SPECIFICATION}#Requests_{name}).\n");
+            writeln!(out, "{doc}#[derive(Debug)]\npub enum {name} {{}}\nimpl Request for {name} {{")?;
+            writeln!(out, "const COMMAND: &'static str = \"{command}\";")?;
+            writeln!(out, "type Arguments = {arguments};\ntype Response = {body};\n}}\n")?;
+        }
+        writeln!(
+            out,
+            "}}\n\n/// One type for each event.\npub mod events {{\nuse super::*;\nuse crate::Event;\n"
+        )?;
+        for (name, event, body) in events {
+            let doc = format!("/// [`{event}`]({SPECIFICATION}#Events_{name}).\n");
+            writeln!(out, "{doc}#[derive(Debug)]\npub enum {name} {{}}\nimpl Event for {name} {{")?;
+            writeln!(out, "const EVENT: &'static str = \"{event}\";\ntype Body = {body};\n}}\n")?;
+        }
+        writeln!(out, "}}\n")?;
+
+        writeln!(
+            out,
+            "/// Calls `visitor` with the type of the request whose command this is; `None` for one that the protocol does not know."
+        )?;
+        writeln!(
+            out,
+            "pub fn visit_request<V: RequestVisitor>(command: &str, visitor: V) -> Option<V::Output> {{"
+        )?;
+        writeln!(out, "Some(match command {{")?;
+        for (name, command, ..) in requests {
+            writeln!(out, "\"{command}\" => visitor.visit::<requests::{name}>(),")?;
+        }
+        writeln!(out, "_ => return None,\n}})\n}}\n")?;
+        writeln!(
+            out,
+            "/// Calls `visitor` with the type of the event of this name; `None` for one that the protocol does not know."
+        )?;
+        writeln!(
+            out,
+            "pub fn visit_event<V: EventVisitor>(event: &str, visitor: V) -> Option<V::Output> {{"
+        )?;
+        writeln!(out, "Some(match event {{")?;
+        for (name, event, _) in events {
+            writeln!(out, "\"{event}\" => visitor.visit::<events::{name}>(),")?;
+        }
+        writeln!(out, "_ => return None,\n}})\n}}")?;
+        Ok(out)
+    }
+}
+
+const SPECIFICATION: &str = "https://microsoft.github.io/debug-adapter-protocol/specification";
+
+const HEADER: &str = "\
+// Generated by `cargo xtask gen-dap --schema PATH` from the official schema of the protocol. Do not edit.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    BreakpointId, Empty, EventVisitor, FrameId, GotoTargetId, LocationReference, ModuleId, RequestVisitor, Seq,
+    SourceReference, StepInTargetId, ThreadId, VariablesReference,
+};
+use crate::validate::{At, Validate};
+use crate::values::string_enum;
+
+";
+
+fn integer_shape(owner: &str, wire: &str, property: &Definition) -> Shape {
+    // A list's property reaches this function by its items, with a name that has lost the plural.
+    let named = match (owner, wire) {
+        ("Thread", "id") | (_, "threadId") => Some("ThreadId"),
+        ("StackFrame", "id") | (_, "frameId" | "stackFrameId") => Some("FrameId"),
+        ("Breakpoint", "id") | (_, "hitBreakpointId") => Some("BreakpointId"),
+        ("StepInTarget", "id") | ("StepInArguments", "targetId") => Some("StepInTargetId"),
+        ("GotoTarget", "id") | ("GotoArguments", "targetId") => Some("GotoTargetId"),
+        (_, "variablesReference") => Some("VariablesReference"),
+        (_, "sourceReference") => Some("SourceReference"),
+        (_, "locationReference" | "declarationLocationReference" | "valueLocationReference") => {
+            Some("LocationReference")
+        }
+        (_, "requestId") => Some("Seq"),
+        _ => None,
+    };
+    match (named, property.maximum) {
+        (Some(name), _) => Shape::checked(name),
+        (None, Some(maximum)) if maximum >= EXACT_INTEGER_MAX => Shape::checked("i64"),
+        (None, None) if property.minimum.is_none() => Shape::plain("i32"),
+        (None, maximum) => Shape { rust: "i32".to_owned(), check: Check::Range(property.minimum, maximum) },
+    }
+}
+
+/// Whether the enumeration is open, and its values.
+fn values_of(definition: &Definition) -> Option<(bool, Vec<String>)> {
+    match (&definition.open, &definition.closed) {
+        (Some(values), _) => Some((true, values.clone())),
+        (None, Some(values)) => Some((false, values.clone())),
+        (None, None) => None,
+    }
+}
+
+fn constant_of(definition: &Definition, key: &str) -> Result<String> {
+    match definition.property(key).and_then(|property| property.closed.as_deref()) {
+        Some([value]) => Ok(value.clone()),
+        _ => bail!("a request or an event without exactly one value for {key}"),
+    }
+}
+
+fn bound(value: Option<f64>) -> String {
+    value.map_or_else(|| "None".to_owned(), |value| format!("Some({value:?})"))
+}
+
+fn last_part(reference: &str) -> &str {
+    reference.rsplit('/').next().unwrap_or(reference)
+}
+
+/// The protocol's `Message` is an error's text; the crate keeps that name for the envelope.
+fn rust_name(name: &str) -> String {
+    if name == "Message" { "ErrorMessage".to_owned() } else { name.to_owned() }
+}
+
+fn type_doc(name: &str) -> String {
+    let (group, anchor) = if name == "ErrorResponse" {
+        ("Base_Protocol", name)
+    } else if let Some(request) = name.strip_suffix("Response") {
+        ("Requests", request)
+    } else if let Some(event) = name.strip_suffix("Event") {
+        ("Events", event)
+    } else if let Some(request) =
+        name.strip_suffix("RequestArguments").or_else(|| name.strip_suffix("Arguments"))
+    {
+        ("Requests", request)
+    } else {
+        ("Types", name)
+    };
+    format!("/// [`{name}`]({SPECIFICATION}#{group}_{anchor}).\n")
+}
+
+/// An enumeration in place is named after its owner and its property.
+fn enum_name(owner: &str, wire: &str) -> String {
+    let owner = owner.strip_suffix("Body").unwrap_or(owner);
+    let owner =
+        owner.strip_suffix("RequestArguments").or_else(|| owner.strip_suffix("Arguments")).unwrap_or(owner);
+    format!("{owner}{}", variant_name(wire))
+}
+
+fn words(name: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    let characters: Vec<char> = name.chars().collect();
+    for (index, character) in characters.iter().enumerate() {
+        if !character.is_alphanumeric() {
+            words.push(String::new());
+            continue;
+        }
+        let after_lower = index > 0 && !characters[index - 1].is_uppercase() && character.is_uppercase();
+        let before_lower = index > 0
+            && characters[index - 1].is_uppercase()
+            && character.is_uppercase()
+            && characters.get(index + 1).is_some_and(|next| next.is_lowercase());
+        if words.is_empty() || after_lower || before_lower {
+            words.push(String::new());
+        }
+        if let Some(word) = words.last_mut() {
+            word.extend(character.to_lowercase());
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+fn capitalised(word: &str) -> String {
+    let mut characters = word.chars();
+    characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
+}
+
+fn variant_name(value: &str) -> String {
+    words(value).iter().map(|word| capitalised(word)).collect()
+}
+
+fn field_name(wire: &str) -> String {
+    let name = words(wire).join("_");
+    if matches!(name.as_str(), "type" | "static" | "enum" | "virtual") { format!("{name}_") } else { name }
+}
+
+/// What serde's `camelCase` makes of a field's name.
+fn camel_case(field: &str) -> String {
+    let mut words = field.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |name, word| name + &capitalised(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCHEMA: &str = r##"{"definitions": {
+        "ProtocolMessage": {"type": "object"}, "Request": {"type": "object"}, "Response": {"type": "object"},
+        "NextRequest": {"allOf": [{"$ref": "#/definitions/Request"}, {"type": "object", "properties": {
+            "command": {"type": "string", "enum": ["next"]},
+            "arguments": {"$ref": "#/definitions/NextArguments"}}, "required": ["command", "arguments"]}]},
+        "NextArguments": {"type": "object", "properties": {
+            "threadId": {"type": "integer"}, "supportsANSIStyling": {"type": "boolean"},
+            "type": {"type": "string", "_enum": ["function breakpoint", "MD5"]}}, "required": ["threadId"]},
+        "NextResponse": {"allOf": [{"$ref": "#/definitions/Response"}, {"type": "object"}]}}}"##;
+
+    fn generated() -> String {
+        let schema: Schema = serde_json::from_str(SCHEMA).unwrap();
+        Generator::new(schema).generate().unwrap()
+    }
+
+    #[test]
+    fn a_small_schema_gives_its_types() {
+        let code = generated();
+        for part in [
+            "pub thread_id: ThreadId,",
+            "rename = \"supportsANSIStyling\"",
+            "pub type_: Option<NextType>",
+            "FunctionBreakpoint = \"function breakpoint\"",
+            "Md5 = \"MD5\"",
+            "type Arguments = NextArguments;\ntype Response = Empty;",
+        ] {
+            assert!(code.contains(part), "{part} is not in\n{code}");
+        }
+    }
+
+    #[test]
+    fn the_same_schema_gives_the_same_text() {
+        assert_eq!(generated(), generated());
+    }
+
+    #[test]
+    fn an_unknown_kind_is_refused_by_name() {
+        let text = r#"{"definitions": {"Odd": {"type": "number"}}}"#;
+        let schema: Schema = serde_json::from_str(text).unwrap();
+        let error = Generator::new(schema).generate().unwrap_err().to_string();
+        assert!(error.contains("Odd"), "{error}");
+    }
+}
