@@ -1,1 +1,12 @@
-//! Placeholder.
+//! The head: the cluster's control service. It knows the nodes, the jobs and the debug session, and carries what they say to
+//! each other.
+//!
+//! It must never be on the way of a task, and never understand a debug message: owners lease workers from their node and talk to
+//! them directly, and a session's messages pass through as bytes.
+
+mod core;
+mod outbox;
+mod service;
+mod sessions;
+
+pub use service::{Head, HeadError, HeadOptions};

@@ -1,0 +1,302 @@
+//! What the head knows and decides, without clock and without I/O: events come in through the `on_*` functions, and what has to
+//! happen is read from `Core::effects` afterwards.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    mem,
+};
+
+use manta_proto::{
+    ids::{JobId, NodeId, ProcessId, SessionId},
+    v1::{
+        self, ClusterView, DebugConfig, HeadToNode, HeadToSession, JobStatus, NodeInfo, NodeLoad, NodeStatus, NodeToHead,
+        NodeView, Resources, head_to_node, head_to_session, node_to_head,
+    },
+    version_conflict,
+};
+
+use crate::sessions::Session;
+
+/// One accepted connection, so that the late end of an old connection is not taken for the end of its successor.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+pub struct LinkId(pub u64);
+
+/// Jobs that ended and are still shown by `manta status`.
+const ENDED_JOBS_MAX: usize = 100;
+
+/// What the edge has to do.
+#[derive(Debug, PartialEq)]
+pub enum Effect {
+    /// To the node behind this link.
+    ToNode(LinkId, HeadToNode),
+    /// To the session behind this link.
+    ToSession(LinkId, HeadToSession),
+    /// Call `on_view_timer` in a moment (views are sent at most that often).
+    ViewTimer,
+    /// Call `on_grace_over` after `grace_ms`.
+    GraceTimer { session: SessionId, grace_ms: u32 },
+    /// End the process once the nodes are gone.
+    Exit,
+}
+
+pub(crate) struct Node {
+    pub link: LinkId,
+    pub info: NodeInfo,
+    pub load: NodeLoad,
+}
+
+struct Job {
+    node: NodeId,
+    status: JobStatus,
+}
+
+/// The head's state.
+pub struct Core {
+    cluster_id: String,
+    pub(crate) nodes: BTreeMap<NodeId, Node>,
+    names_given: u32,
+    jobs: HashMap<JobId, Job>,
+    ended_jobs: Vec<JobStatus>,
+    pub(crate) targets: HashMap<ProcessId, (NodeId, v1::TargetUp)>,
+    pub(crate) session: Option<Session>,
+    pub(crate) config: Option<DebugConfig>,
+    view_timer_runs: bool,
+    pub(crate) effects: Vec<Effect>,
+}
+
+impl Core {
+    pub fn new(cluster_id: String) -> Self {
+        Self {
+            cluster_id,
+            nodes: BTreeMap::new(),
+            names_given: 0,
+            jobs: HashMap::new(),
+            ended_jobs: Vec::new(),
+            targets: HashMap::new(),
+            session: None,
+            config: None,
+            view_timer_runs: false,
+            effects: Vec::new(),
+        }
+    }
+
+    /// Takes what has to happen.
+    pub fn take_effects(&mut self) -> Vec<Effect> {
+        mem::take(&mut self.effects)
+    }
+
+    pub fn cluster_id(&self) -> &str {
+        &self.cluster_id
+    }
+
+    /// A node's first message. The answer goes down as the link's first message.
+    pub fn on_node_register(&mut self, link: LinkId, register: v1::NodeRegister) -> Result<NodeId, String> {
+        if let Some(conflict) = version_conflict("the node that wants to join", register.protocol_version) {
+            return Err(conflict);
+        }
+        let mut info = register.info.ok_or("the node that wants to join sent nothing about itself")?;
+        let id = NodeId::try_from(&info.node_id).map_err(|error| error.to_string())?;
+        if self.nodes.contains_key(&id) {
+            // Its old connection is half open: the node itself knows best.
+            self.forget_node(id, "its node connected again");
+        }
+        if info.name.is_empty() || self.nodes.values().any(|node| node.info.name == info.name) {
+            self.names_given += 1;
+            info.name = format!("node-{}", self.names_given);
+        }
+        let load = NodeLoad { available: info.total.clone(), ..NodeLoad::default() };
+        let name = info.name.clone();
+        self.nodes.insert(id, Node { link, info, load });
+        let registered = v1::NodeRegistered {
+            cluster_id: self.cluster_id.clone(),
+            name,
+            view: Some(self.view()),
+            config: self.config.clone(),
+        };
+        self.effects.push(Effect::ToNode(link, down(head_to_node::Message::Registered(registered))));
+        self.send_views(Some(link));
+        Ok(id)
+    }
+
+    /// Everything that a node says after its registration.
+    pub fn on_node_message(&mut self, from: NodeId, message: NodeToHead) {
+        use node_to_head::Message;
+        match message.message {
+            Some(Message::Load(load)) => self.on_load(from, load),
+            Some(Message::JobStarted(job)) => self.on_job_started(from, job),
+            Some(Message::JobEnded(job)) => self.on_job_ended(job),
+            Some(Message::TargetUp(target)) => {
+                if let Ok(id) = ProcessId::try_from(&target.target_id) {
+                    self.targets.insert(id, (from, target.clone()));
+                    self.to_session(head_to_session::Message::TargetUp(target));
+                }
+            }
+            Some(Message::TargetDown(target)) => {
+                if let Ok(id) = ProcessId::try_from(&target.target_id) {
+                    self.targets.remove(&id);
+                    self.to_session(head_to_session::Message::TargetDown(target));
+                }
+            }
+            Some(Message::FromTarget(message)) => self.to_session(head_to_session::Message::FromTarget(message)),
+            Some(Message::ConfigAck(ack)) => self.on_config_ack(ack),
+            Some(Message::Output(output)) => self.on_output(from, output),
+            // A second registration, or a message of a newer node: neither changes anything here.
+            Some(Message::Register(_)) | None => {}
+        }
+    }
+
+    /// The node's connection ended.
+    pub fn on_node_lost(&mut self, link: LinkId) {
+        let Some(id) = self.nodes.iter().find(|(_, node)| node.link == link).map(|(id, _)| *id) else { return };
+        self.forget_node(id, "its node was lost");
+        self.send_views(None);
+    }
+
+    fn forget_node(&mut self, id: NodeId, cause: &str) {
+        let Some(node) = self.nodes.remove(&id) else { return };
+        let mut gone: Vec<_> =
+            self.targets.iter().filter(|(_, (on, _))| *on == id).map(|(target, _)| *target).collect();
+        gone.sort_unstable();
+        for target in gone {
+            self.targets.remove(&target);
+            let cause = format!("{cause} ({})", node.info.name);
+            let down = v1::TargetDown { target_id: target.to_bytes(), cause };
+            self.to_session(head_to_session::Message::TargetDown(down));
+        }
+        let mut jobs: Vec<_> = self.jobs.iter().filter(|(_, job)| job.node == id).map(|(job, _)| *job).collect();
+        jobs.sort_unstable();
+        for job in jobs {
+            let cause = format!("the node of its driver, {}, was lost", node.info.name);
+            self.on_job_ended(v1::JobEnded { job_id: job.to_bytes(), cause });
+        }
+    }
+
+    fn on_load(&mut self, from: NodeId, load: NodeLoad) {
+        let Some(node) = self.nodes.get_mut(&from) else { return };
+        let changed = node.load.available != load.available;
+        node.load = load;
+        if changed && !self.view_timer_runs {
+            self.view_timer_runs = true;
+            self.effects.push(Effect::ViewTimer);
+        }
+    }
+
+    /// The moment after a change of load is over.
+    pub fn on_view_timer(&mut self) {
+        self.view_timer_runs = false;
+        let view = self.view();
+        for node in self.nodes.values() {
+            self.effects.push(Effect::ToNode(node.link, down(head_to_node::Message::View(view.clone()))));
+        }
+    }
+
+    fn on_job_started(&mut self, from: NodeId, job: v1::JobStarted) {
+        let Ok(id) = JobId::try_from(&job.job_id) else { return };
+        let status = JobStatus {
+            job_id: job.job_id.clone(),
+            name: job.name.clone(),
+            driver_pid: job.driver_pid,
+            node_id: from.to_bytes(),
+            running: true,
+            started_unix_ms: job.started_unix_ms,
+        };
+        self.jobs.insert(id, Job { node: from, status });
+        self.to_session(head_to_session::Message::JobStarted(job));
+    }
+
+    fn on_job_ended(&mut self, ended: v1::JobEnded) {
+        let Ok(id) = JobId::try_from(&ended.job_id) else { return };
+        let Some(mut job) = self.jobs.remove(&id) else { return };
+        job.status.running = false;
+        if self.ended_jobs.len() == ENDED_JOBS_MAX {
+            self.ended_jobs.remove(0);
+        }
+        self.ended_jobs.push(job.status);
+        for node in self.nodes.values() {
+            self.effects.push(Effect::ToNode(node.link, down(head_to_node::Message::JobEnded(ended.clone()))));
+        }
+        self.to_session(head_to_session::Message::JobEnded(ended));
+    }
+
+    fn on_output(&mut self, from: NodeId, output: v1::TaskOutput) {
+        // The node of the driver has already given it to the driver when it comes from there.
+        let driver_node =
+            JobId::try_from(&output.job_id).ok().and_then(|job| self.jobs.get(&job)).map(|job| job.node);
+        if let Some(node) = driver_node.filter(|node| *node != from).and_then(|node| self.nodes.get(&node)) {
+            self.effects.push(Effect::ToNode(node.link, down(head_to_node::Message::Output(output.clone()))));
+        }
+        self.to_session(head_to_session::Message::Output(output));
+    }
+
+    /// `manta stop`. Answers with the number of nodes that were told.
+    pub fn on_shutdown(&mut self, cause: &str) -> u32 {
+        for node in self.nodes.values() {
+            let shutdown = v1::Shutdown { cause: cause.to_owned() };
+            self.effects.push(Effect::ToNode(node.link, down(head_to_node::Message::Shutdown(shutdown))));
+        }
+        self.effects.push(Effect::Exit);
+        u32::try_from(self.nodes.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The cluster for `manta status`; the edge adds what only it knows.
+    pub fn status(&self) -> v1::GetStatusResponse {
+        let nodes = self.nodes.values().map(|node| NodeStatus {
+            info: Some(node.info.clone()),
+            available: node.load.available.clone(),
+            workers: node.load.workers,
+            running_tasks: node.load.running_tasks,
+            pending_leases: node.load.pending_leases,
+            alive: true,
+        });
+        let mut jobs: Vec<_> = self.jobs.values().map(|job| job.status.clone()).collect();
+        jobs.extend(self.ended_jobs.iter().cloned());
+        jobs.sort_by_key(|job| job.started_unix_ms);
+        v1::GetStatusResponse {
+            cluster_id: self.cluster_id.clone(),
+            version: manta_proto::VERSION.to_owned(),
+            uptime_seconds: 0,
+            nodes: nodes.collect(),
+            jobs,
+            sessions: self.session_status(),
+        }
+    }
+
+    pub(crate) fn running_jobs(&self) -> Vec<v1::JobStarted> {
+        let started = |job: &Job| v1::JobStarted {
+            job_id: job.status.job_id.clone(),
+            name: job.status.name.clone(),
+            driver_pid: job.status.driver_pid,
+            started_unix_ms: job.status.started_unix_ms,
+        };
+        let mut jobs: Vec<_> = self.jobs.values().map(started).collect();
+        jobs.sort_by_key(|job| job.started_unix_ms);
+        jobs
+    }
+
+    pub(crate) fn view(&self) -> ClusterView {
+        let nodes = self.nodes.values().map(|node| NodeView {
+            info: Some(node.info.clone()),
+            available: Some(node.load.available.clone().unwrap_or_else(Resources::default)),
+        });
+        ClusterView { nodes: nodes.collect() }
+    }
+
+    /// Nodes joined or left: everybody learns it at once.
+    fn send_views(&mut self, except: Option<LinkId>) {
+        let view = self.view();
+        for node in self.nodes.values().filter(|node| Some(node.link) != except) {
+            self.effects.push(Effect::ToNode(node.link, down(head_to_node::Message::View(view.clone()))));
+        }
+        self.to_session(head_to_session::Message::View(view));
+    }
+
+    pub(crate) fn to_all_nodes(&mut self, message: &head_to_node::Message) {
+        for node in self.nodes.values() {
+            self.effects.push(Effect::ToNode(node.link, down(message.clone())));
+        }
+    }
+}
+
+pub(crate) fn down(message: head_to_node::Message) -> HeadToNode {
+    HeadToNode { message: Some(message) }
+}

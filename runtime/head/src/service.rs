@@ -1,0 +1,333 @@
+//! The head's edge: the gRPC service, timers, and the queues towards nodes and session.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use manta_proto::{
+    connect::RequireToken,
+    ids::NodeId,
+    limits::MESSAGE_BYTES_MAX,
+    token::Token,
+    v1::{
+        self, GetStatusRequest, GetStatusResponse, HeadToNode, HeadToSession, NodeToHead, SessionToHead, ShutdownRequest,
+        ShutdownResponse,
+        head_server::{self, HeadServer},
+        head_to_node, head_to_session, node_to_head, session_to_head,
+    },
+    version_conflict,
+};
+use tokio::{net::TcpListener, sync::Notify};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status, Streaming, service::interceptor::InterceptedService};
+
+use crate::{
+    core::{Core, Effect, LinkId},
+    outbox::{Outbox, Outgoing},
+};
+
+/// Views that follow a change of load are sent at most this often.
+const VIEW_INTERVAL: Duration = Duration::from_millis(20);
+/// How long the head waits for its nodes to end.
+const NODES_END_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How to run a head.
+pub struct HeadOptions {
+    /// `HOST:PORT`; port 0 takes a free one.
+    pub address: String,
+    /// What every call must carry.
+    pub token: Token,
+}
+
+/// Says why the head cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum HeadError {
+    /// The address is not free, or not this machine's.
+    #[error("the head cannot listen on {address}: {source}. Is a cluster running there already ('manta status')? Another address is chosen with --address HOST:PORT")]
+    Listen {
+        /// What was asked for.
+        address: String,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The server failed.
+    #[error("the head's server failed: {0}")]
+    Serve(#[from] tonic::transport::Error),
+}
+
+/// A head that listens.
+pub struct Head {
+    listener: TcpListener,
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    token: Token,
+}
+
+impl Head {
+    /// Binds the address; connections are served once [`Head::run`] is called.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub async fn bind(options: HeadOptions) -> Result<Self, HeadError> {
+        let failed = |source| HeadError::Listen { address: options.address.clone(), source };
+        let listener = TcpListener::bind(&options.address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let cluster_id = NodeId::random().to_string();
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                core: Core::new(cluster_id),
+                nodes: HashMap::new(),
+                sessions: HashMap::new(),
+                links: 0,
+            }),
+            started: Instant::now(),
+            exit: Notify::new(),
+            node_left: Notify::new(),
+        });
+        Ok(Self { listener, address, shared, token: options.token })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The id of the cluster that this head makes, in hex.
+    #[must_use]
+    pub fn cluster_id(&self) -> String {
+        self.shared.lock().core.cluster_id().to_owned()
+    }
+
+    /// Serves until the cluster is told to end, or until `stop` resolves, which ends it too.
+    ///
+    /// # Errors
+    /// When the server fails.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), HeadError> {
+        let shared = Arc::clone(&self.shared);
+        let service = HeadServer::new(Service { shared: Arc::clone(&shared) })
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let service = InterceptedService::new(service, RequireToken(self.token));
+        let incoming = TcpListenerStream::new(self.listener);
+        let incoming = tokio_stream::StreamExt::map(incoming, |stream| {
+            stream.and_then(|stream| stream.set_nodelay(true).map(|()| stream))
+        });
+        let server = tonic::transport::Server::builder()
+            .http2_keepalive_interval(Some(Duration::from_secs(5)))
+            .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+            .serve_with_incoming(service, incoming);
+        let ended = async {
+            tokio::select! {
+                () = stop => { shared.with(|core| core.on_shutdown("its head was told to end")); }
+                () = shared.exit.notified() => {}
+            }
+            let none_left = async {
+                while !shared.lock().nodes.is_empty() {
+                    shared.node_left.notified().await;
+                }
+            };
+            if tokio::time::timeout(NODES_END_TIMEOUT, none_left).await.is_err() {
+                tracing::warn!("some nodes did not end in time; they end when they notice that their head is gone");
+            }
+        };
+        tokio::select! {
+            result = server => Ok(result?),
+            () = ended => Ok(()),
+        }
+    }
+}
+
+struct State {
+    core: Core,
+    nodes: HashMap<LinkId, Outbox<HeadToNode>>,
+    sessions: HashMap<LinkId, SessionEdge>,
+    links: u64,
+}
+
+struct SessionEdge {
+    outbox: Outbox<HeadToSession>,
+    /// Printed lines that the session was too slow for.
+    outputs_lost: u64,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    started: Instant,
+    exit: Notify,
+    node_left: Notify,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the core an event and carries out what follows.
+    fn with<T>(self: &Arc<Self>, event: impl FnOnce(&mut Core) -> T) -> T {
+        let mut state = self.lock();
+        let answer = event(&mut state.core);
+        let effects = state.core.take_effects();
+        for effect in effects {
+            self.apply(&mut state, effect);
+        }
+        answer
+    }
+
+    fn apply(self: &Arc<Self>, state: &mut State, effect: Effect) {
+        match effect {
+            Effect::ToNode(link, message) => {
+                let lossy = matches!(message.message, Some(head_to_node::Message::Output(_)));
+                if let Some(outbox) = state.nodes.get(&link) {
+                    if lossy {
+                        outbox.send_if_room(message);
+                    } else if outbox.send(message).is_err() {
+                        tracing::error!(?link, "a node stopped reading; its connection is closed");
+                        state.nodes.remove(&link);
+                    }
+                }
+            }
+            Effect::ToSession(link, message) => {
+                if let Some(edge) = state.sessions.get_mut(&link)
+                    && edge.send(message).is_err()
+                {
+                    tracing::error!(?link, "the debug session stopped reading; its connection is closed");
+                    state.sessions.remove(&link);
+                }
+            }
+            Effect::ViewTimer => self.after(VIEW_INTERVAL, Core::on_view_timer),
+            Effect::GraceTimer { session, grace_ms } => {
+                self.after(Duration::from_millis(grace_ms.into()), move |core| core.on_grace_over(session));
+            }
+            Effect::Exit => self.exit.notify_one(),
+        }
+    }
+
+    fn after(self: &Arc<Self>, delay: Duration, event: impl FnOnce(&mut Core) + Send + 'static) {
+        let shared = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            shared.with(event);
+        });
+    }
+
+    fn new_link(&self) -> LinkId {
+        let mut state = self.lock();
+        state.links += 1;
+        LinkId(state.links)
+    }
+}
+
+impl SessionEdge {
+    fn send(&mut self, message: HeadToSession) -> Result<(), crate::outbox::Stalled> {
+        let Some(head_to_session::Message::Output(output)) = &message.message else { return self.outbox.send(message) };
+        let job_id = output.job_id.clone();
+        if self.outputs_lost > 0 {
+            let text = format!("[{} printed lines are missing here: the session read too slowly]\n", self.outputs_lost);
+            let notice = v1::TaskOutput { job_id, stderr: true, text, ..v1::TaskOutput::default() };
+            let notice = HeadToSession { message: Some(head_to_session::Message::Output(notice)) };
+            if self.outbox.send_if_room(notice) {
+                self.outputs_lost = 0;
+            }
+        }
+        if !self.outbox.send_if_room(message) {
+            self.outputs_lost += 1;
+        }
+        Ok(())
+    }
+}
+
+struct Service {
+    shared: Arc<Shared>,
+}
+
+
+#[tonic::async_trait]
+impl head_server::Head for Service {
+    type NodeLinkStream = Outgoing<HeadToNode>;
+    type DebugSessionStream = Outgoing<HeadToSession>;
+
+    async fn node_link(&self, request: Request<Streaming<NodeToHead>>) -> Result<Response<Self::NodeLinkStream>, Status> {
+        let mut messages = request.into_inner();
+        let first = messages.message().await?.and_then(|message| message.message);
+        let Some(node_to_head::Message::Register(register)) = first else {
+            return Err(Status::invalid_argument("a node's first message is its registration"));
+        };
+        let link = self.shared.new_link();
+        let (outbox, outgoing) = Outbox::new();
+        self.shared.lock().nodes.insert(link, outbox);
+        let node = match self.shared.with(|core| core.on_node_register(link, register)) {
+            Ok(node) => node,
+            Err(sentence) => {
+                self.shared.lock().nodes.remove(&link);
+                return Err(Status::failed_precondition(sentence));
+            }
+        };
+        tracing::info!(%node, ?link, "a node joined");
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            while let Ok(Some(message)) = messages.message().await {
+                if !shared.lock().nodes.contains_key(&link) {
+                    break;
+                }
+                shared.with(|core| core.on_node_message(node, message));
+            }
+            tracing::info!(%node, ?link, "a node's connection ended");
+            shared.lock().nodes.remove(&link);
+            shared.with(|core| core.on_node_lost(link));
+            shared.node_left.notify_waiters();
+            shared.node_left.notify_one();
+        });
+        Ok(Response::new(outgoing))
+    }
+
+    async fn debug_session(
+        &self,
+        request: Request<Streaming<SessionToHead>>,
+    ) -> Result<Response<Self::DebugSessionStream>, Status> {
+        let mut messages = request.into_inner();
+        let first = messages.message().await?.and_then(|message| message.message);
+        let Some(session_to_head::Message::Open(open)) = first else {
+            return Err(Status::invalid_argument("a session's first message is its opening"));
+        };
+        let link = self.shared.new_link();
+        let (outbox, outgoing) = Outbox::new();
+        self.shared.lock().sessions.insert(link, SessionEdge { outbox, outputs_lost: 0 });
+        if let Err(sentence) = self.shared.with(|core| core.on_session_open(link, open)) {
+            self.shared.lock().sessions.remove(&link);
+            return Err(Status::failed_precondition(sentence));
+        }
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            while let Ok(Some(message)) = messages.message().await {
+                if !shared.with(|core| core.on_session_message(link, message)) {
+                    break;
+                }
+            }
+            shared.lock().sessions.remove(&link);
+            shared.with(|core| core.on_session_lost(link));
+        });
+        Ok(Response::new(outgoing))
+    }
+
+    async fn get_status(&self, request: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
+        check_version(request.get_ref().protocol_version)?;
+        let mut status = self.shared.lock().core.status();
+        status.uptime_seconds = self.shared.started.elapsed().as_secs();
+        Ok(Response::new(status))
+    }
+
+    async fn shutdown(&self, request: Request<ShutdownRequest>) -> Result<Response<ShutdownResponse>, Status> {
+        check_version(request.get_ref().protocol_version)?;
+        let nodes = self.shared.with(|core| core.on_shutdown("the cluster was told to stop"));
+        Ok(Response::new(ShutdownResponse { nodes }))
+    }
+}
+
+fn check_version(theirs: u32) -> Result<(), Status> {
+    version_conflict("the client", theirs).map_or(Ok(()), |conflict| Err(Status::failed_precondition(conflict)))
+}
