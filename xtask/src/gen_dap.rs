@@ -156,6 +156,24 @@ struct Enumeration {
     values: Vec<String>,
 }
 
+/// One request of the protocol.
+struct RequestRow {
+    name: String,
+    command: String,
+    arguments: String,
+    body: String,
+    needs_arguments: bool,
+    needs_body: bool,
+}
+
+/// One event of the protocol.
+struct EventRow {
+    name: String,
+    event: String,
+    body: String,
+    needs_body: bool,
+}
+
 /// A property's type in Rust, and how its value is checked beyond its shape.
 struct Shape {
     rust: String,
@@ -227,8 +245,7 @@ impl Generator {
             .with_context(|| format!("the schema refers to {name}, which it does not define"))
     }
 
-    /// One line for the table of requests: name, command, arguments, response body.
-    fn request(&mut self, name: &str, definition: &Definition) -> Result<(String, String, String, String)> {
+    fn request(&mut self, name: &str, definition: &Definition) -> Result<RequestRow> {
         let part = definition.own_part();
         let command = constant_of(part, "command")?;
         let arguments = match part.property("arguments") {
@@ -239,14 +256,15 @@ impl Generator {
         let response = format!("{name}Response");
         let response_definition = self.definition(&response)?.clone();
         let body = self.body(&response, &response_definition)?;
-        Ok((name.to_owned(), command, arguments, body))
+        let needs_arguments = part.required.iter().any(|key| key == "arguments");
+        let needs_body = needs_body(&response_definition);
+        Ok(RequestRow { name: name.to_owned(), command, arguments, body, needs_arguments, needs_body })
     }
 
-    /// One line for the table of events: name, event, body.
-    fn event(&mut self, name: &str, definition: &Definition) -> Result<(String, String, String)> {
+    fn event(&mut self, name: &str, definition: &Definition) -> Result<EventRow> {
         let event = constant_of(definition.own_part(), "event")?;
         let body = self.body(&format!("{name}Event"), definition)?;
-        Ok((name.to_owned(), event, body))
+        Ok(EventRow { name: name.to_owned(), event, body, needs_body: needs_body(definition) })
     }
 
     /// The type of a response's or an event's body, which is a structure of its own where it is written in place.
@@ -258,7 +276,7 @@ impl Generator {
         }
         let body_name = format!("{name}Body");
         self.structure(&body_name, &type_doc(name), &body)?;
-        let may_lack = !part.required.iter().any(|key| key == "body") && !body.required.is_empty();
+        let may_lack = !needs_body(definition) && !body.required.is_empty();
         Ok(if may_lack { format!("Option<{body_name}>") } else { body_name })
     }
 
@@ -355,11 +373,7 @@ impl Generator {
         })
     }
 
-    fn assemble(
-        self,
-        requests: &[(String, String, String, String)],
-        events: &[(String, String, String)],
-    ) -> Result<String> {
+    fn assemble(self, requests: &[RequestRow], events: &[EventRow]) -> Result<String> {
         let mut out = String::from(HEADER);
         for enumeration in &self.enums {
             let how = if enumeration.is_open { "open" } else { "closed" };
@@ -371,56 +385,71 @@ impl Generator {
             writeln!(out, "}}\n}}\n")?;
         }
         out.push_str(&self.structs);
-
-        writeln!(
-            out,
-            "/// One type for each request.\npub mod requests {{\nuse super::*;\nuse crate::Request;\n"
-        )?;
-        for (name, command, arguments, body) in requests {
-            let doc = format!("/// [`{command}`]({SPECIFICATION}#Requests_{name}).\n");
-            writeln!(out, "{doc}#[derive(Debug)]\npub enum {name} {{}}\nimpl Request for {name} {{")?;
-            writeln!(out, "const COMMAND: &'static str = \"{command}\";")?;
-            writeln!(out, "type Arguments = {arguments};\ntype Response = {body};\n}}\n")?;
-        }
-        writeln!(
-            out,
-            "}}\n\n/// One type for each event.\npub mod events {{\nuse super::*;\nuse crate::Event;\n"
-        )?;
-        for (name, event, body) in events {
-            let doc = format!("/// [`{event}`]({SPECIFICATION}#Events_{name}).\n");
-            writeln!(out, "{doc}#[derive(Debug)]\npub enum {name} {{}}\nimpl Event for {name} {{")?;
-            writeln!(out, "const EVENT: &'static str = \"{event}\";\ntype Body = {body};\n}}\n")?;
-        }
-        writeln!(out, "}}\n")?;
-
-        writeln!(
-            out,
-            "/// Calls `visitor` with the type of the request whose command this is; `None` for one that the protocol does not know."
-        )?;
-        writeln!(
-            out,
-            "pub fn visit_request<V: RequestVisitor>(command: &str, visitor: V) -> Option<V::Output> {{"
-        )?;
-        writeln!(out, "Some(match command {{")?;
-        for (name, command, ..) in requests {
-            writeln!(out, "\"{command}\" => visitor.visit::<requests::{name}>(),")?;
-        }
-        writeln!(out, "_ => return None,\n}})\n}}\n")?;
-        writeln!(
-            out,
-            "/// Calls `visitor` with the type of the event of this name; `None` for one that the protocol does not know."
-        )?;
-        writeln!(
-            out,
-            "pub fn visit_event<V: EventVisitor>(event: &str, visitor: V) -> Option<V::Output> {{"
-        )?;
-        writeln!(out, "Some(match event {{")?;
-        for (name, event, _) in events {
-            writeln!(out, "\"{event}\" => visitor.visit::<events::{name}>(),")?;
-        }
-        writeln!(out, "_ => return None,\n}})\n}}")?;
+        write_requests(&mut out, requests)?;
+        write_events(&mut out, events)?;
         Ok(out)
     }
+}
+
+/// The types of the requests, and the way from a command to its type.
+fn write_requests(out: &mut String, requests: &[RequestRow]) -> Result<()> {
+    writeln!(
+        out,
+        "/// One type for each request.\npub mod requests {{\nuse super::*;\nuse crate::Request;\n"
+    )?;
+    for RequestRow { name, command, arguments, body, needs_arguments, needs_body } in requests {
+        writeln!(out, "/// [`{command}`]({SPECIFICATION}#Requests_{name}).")?;
+        writeln!(out, "#[derive(Debug)]\npub enum {name} {{}}\nimpl Request for {name} {{")?;
+        writeln!(out, "const COMMAND: &'static str = \"{command}\";")?;
+        if *needs_arguments {
+            writeln!(out, "const NEEDS_ARGUMENTS: bool = true;")?;
+        }
+        if *needs_body {
+            writeln!(out, "const NEEDS_BODY: bool = true;")?;
+        }
+        writeln!(out, "type Arguments = {arguments};\ntype Response = {body};\n}}\n")?;
+    }
+    writeln!(out, "}}\n")?;
+    writeln!(out, "/// Calls `visitor` with the type of the request whose command this is.")?;
+    writeln!(out, "/// `None` for a command that the protocol does not know.")?;
+    writeln!(
+        out,
+        "pub fn visit_request<V: RequestVisitor>(command: &str, visitor: V) -> Option<V::Output> {{"
+    )?;
+    writeln!(out, "Some(match command {{")?;
+    for RequestRow { name, command, .. } in requests {
+        writeln!(out, "\"{command}\" => visitor.visit::<requests::{name}>(),")?;
+    }
+    writeln!(out, "_ => return None,\n}})\n}}\n")?;
+    Ok(())
+}
+
+/// The types of the events, and the way from a name to its type.
+fn write_events(out: &mut String, events: &[EventRow]) -> Result<()> {
+    writeln!(out, "/// One type for each event.\npub mod events {{\nuse super::*;\nuse crate::Event;\n")?;
+    for EventRow { name, event, body, needs_body } in events {
+        writeln!(out, "/// [`{event}`]({SPECIFICATION}#Events_{name}).")?;
+        writeln!(out, "#[derive(Debug)]\npub enum {name} {{}}\nimpl Event for {name} {{")?;
+        writeln!(out, "const EVENT: &'static str = \"{event}\";")?;
+        if *needs_body {
+            writeln!(out, "const NEEDS_BODY: bool = true;")?;
+        }
+        writeln!(out, "type Body = {body};\n}}\n")?;
+    }
+    writeln!(out, "}}\n")?;
+    writeln!(out, "/// Calls `visitor` with the type of the event of this name.")?;
+    writeln!(out, "/// `None` for an event that the protocol does not know.")?;
+    writeln!(out, "pub fn visit_event<V: EventVisitor>(event: &str, visitor: V) -> Option<V::Output> {{")?;
+    writeln!(out, "Some(match event {{")?;
+    for EventRow { name, event, .. } in events {
+        writeln!(out, "\"{event}\" => visitor.visit::<events::{name}>(),")?;
+    }
+    writeln!(out, "_ => return None,\n}})\n}}")?;
+    Ok(())
+}
+
+fn needs_body(definition: &Definition) -> bool {
+    definition.own_part().required.iter().any(|key| key == "body")
 }
 
 const SPECIFICATION: &str = "https://microsoft.github.io/debug-adapter-protocol/specification";
@@ -593,7 +622,7 @@ mod tests {
             "pub type_: Option<NextType>",
             "FunctionBreakpoint = \"function breakpoint\"",
             "Md5 = \"MD5\"",
-            "type Arguments = NextArguments;\ntype Response = Empty;",
+            "const NEEDS_ARGUMENTS: bool = true;\ntype Arguments = NextArguments;\ntype Response = Empty;",
         ] {
             assert!(code.contains(part), "{part} is not in\n{code}");
         }

@@ -18,7 +18,7 @@ mod test;
 mod tidy;
 mod workspace;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -51,8 +51,19 @@ enum Verb {
     },
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().verb {
+fn main() -> ExitCode {
+    match run(Cli::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without the backtrace that Debug would print: people read this, and each context says enough.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> anyhow::Result<()> {
+    match verb {
         Verb::Test(options) => test::run(&options),
         Verb::Tidy => tidy::run(),
         Verb::Demo(options) => demo::run(&options),
