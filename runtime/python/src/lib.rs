@@ -1,1 +1,37 @@
-//! Placeholder.
+//! `manta._manta`: the extension module under the Python package `manta`.
+//!
+//! It turns Python values into bytes and back, and hands everything else to [`manta_worker::Core`]. Whatever blocks does so with
+//! the GIL released. It must hold no policy: options, messages to people and the order of things are the package's.
+
+mod buffer;
+mod connection;
+mod debug;
+mod decode;
+mod encode;
+mod object_ref;
+mod objects;
+mod output;
+mod prepared;
+mod worker;
+
+/// Everything that `import manta._manta` offers.
+#[pyo3::pymodule]
+mod _manta {
+    #[pymodule_export]
+    use super::{
+        connection::{
+            connect_driver, connect_worker, context, current_task, forget, is_connected, is_worker, job,
+            nodes, shutdown,
+        },
+        debug::{debug_receive, debug_send},
+        object_ref::{PyObjectRef, object_ref_from_wire},
+        objects::{get, next_ready, notify_ready, put, register_function, wait},
+        output::{next_output, send_output},
+        prepared::PreparedTask,
+        worker::{Task, function_code, next_task},
+    };
+
+    /// The longest line that travels whole.
+    #[pymodule_export]
+    const OUTPUT_LINE_BYTES_MAX: usize = manta_proto::limits::OUTPUT_LINE_BYTES_MAX;
+}

@@ -1,0 +1,37 @@
+"""Manta's Python API: functions that run as tasks on a cluster, with Ray's names.
+
+    import manta as ray
+
+    @ray.remote
+    def square(x):
+        return x * x
+
+    print(ray.get([square.remote(i) for i in range(4)]))
+"""
+
+from manta import exceptions
+from manta._api import available_resources, cluster_resources, get, nodes, put, remote, wait
+from manta._manta import ObjectRef
+from manta._session import init, is_initialized, shutdown
+from manta.remote_function import RemoteFunction
+from manta.runtime_context import get_runtime_context
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ObjectRef",
+    "RemoteFunction",
+    "__version__",
+    "available_resources",
+    "cluster_resources",
+    "exceptions",
+    "get",
+    "get_runtime_context",
+    "init",
+    "is_initialized",
+    "nodes",
+    "put",
+    "remote",
+    "shutdown",
+    "wait",
+]

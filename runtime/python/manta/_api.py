@@ -1,0 +1,132 @@
+"""The functions of the public API that work on tasks and objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, overload
+
+from manta import _manta, _session
+from manta.remote_function import RemoteFunction, make_remote
+
+T = TypeVar("T")
+
+
+@overload
+def remote(function: Callable[..., Any], /) -> RemoteFunction: ...
+@overload
+def remote(**options: Any) -> Callable[[Callable[..., Any]], RemoteFunction]: ...
+def remote(*target: Any, **options: Any) -> Any:
+    """Makes a function run as a task: `@remote`, or with options `@remote(num_cpus=2)`."""
+    if not target:
+        if not options:
+            raise TypeError("write @remote without parentheses, or with options such as @remote(num_cpus=2)")
+        return lambda function: make_remote(function, options)
+    if options or len(target) > 1:
+        raise TypeError("remote() takes one function, or options alone by keyword: @remote(num_cpus=2)")
+    return make_remote(target[0], {})
+
+
+@overload
+def get(object_refs: _manta.ObjectRef, *, timeout: float | None = None) -> Any: ...
+@overload
+def get(object_refs: Sequence[_manta.ObjectRef], *, timeout: float | None = None) -> list[Any]: ...
+def get(object_refs: Any, *, timeout: float | None = None) -> Any:
+    """Waits for one object, or for each of a list, and answers with the values.
+
+    Raises what the task raised; `GetTimeoutError` when `timeout` seconds are over, in which time that an awaited task spends paused
+    in a debugger does not count.
+    """
+    if isinstance(object_refs, _manta.ObjectRef):
+        _session.ensure_initialized()
+        return _manta.get([object_refs], timeout)[0]
+    if isinstance(object_refs, (list, tuple)):
+        _check_refs("get", object_refs)
+        _session.ensure_initialized()
+        return _manta.get(list(object_refs), timeout)
+    raise ValueError(f"get() takes an ObjectRef or a list of them, not {type(object_refs).__name__}")
+
+
+def put(value: Any) -> _manta.ObjectRef:
+    """Stores a value once, to be passed to many tasks by its reference."""
+    if isinstance(value, _manta.ObjectRef):
+        raise TypeError("put() was called on an ObjectRef: the value is stored already; to store the ref itself put [ref]")
+    _session.ensure_initialized()
+    return _manta.put(value)
+
+
+def wait(
+    ray_waitables: Sequence[_manta.ObjectRef],
+    *,
+    num_returns: int = 1,
+    timeout: float | None = None,
+    fetch_local: bool = True,
+) -> tuple[list[_manta.ObjectRef], list[_manta.ObjectRef]]:
+    """Waits until `num_returns` of the objects are ready or `timeout` seconds are over; answers with those and the others, in order."""
+    if isinstance(ray_waitables, _manta.ObjectRef):
+        raise TypeError("wait() takes a list of ObjectRefs; put the one in a list")
+    if not isinstance(ray_waitables, (list, tuple)):
+        raise TypeError(f"wait() takes a list of ObjectRefs, not {type(ray_waitables).__name__}")
+    refs = list(ray_waitables)
+    _check_refs("wait", refs, TypeError)
+    if len(set(refs)) != len(refs):
+        raise ValueError("wait() was given the same ObjectRef twice; pass each once")
+    if isinstance(num_returns, bool) or not isinstance(num_returns, int) or num_returns <= 0:
+        raise ValueError(f"'num_returns' must be 1 or more, not {num_returns!r}")
+    if not refs:
+        return [], []
+    if num_returns > len(refs):
+        raise ValueError(f"'num_returns' is {num_returns}, but there are only {len(refs)} ObjectRefs to wait for")
+    _session.ensure_initialized()
+    return _split(refs, _manta.wait(refs, num_returns, timeout, fetch_local), num_returns)
+
+
+def _split(refs: list[T], is_ready: list[bool], num_returns: int) -> tuple[list[T], list[T]]:
+    ready: list[T] = []
+    others: list[T] = []
+    for ref, now in zip(refs, is_ready):
+        (ready if now and len(ready) < num_returns else others).append(ref)
+    return ready, others
+
+
+def _check_refs(caller: str, refs: Sequence[Any], error: type[Exception] = ValueError) -> None:
+    for index, ref in enumerate(refs):
+        if not isinstance(ref, _manta.ObjectRef):
+            raise error(f"{caller}() takes ObjectRefs, and item {index} is of type {type(ref).__name__}")
+
+
+def nodes() -> list[dict[str, Any]]:
+    """The cluster's nodes."""
+    _session.ensure_initialized()
+    return [
+        {
+            "NodeID": node["id"],
+            "Alive": True,
+            "NodeName": node["name"],
+            "NodeManagerAddress": node["address"].rpartition(":")[0],
+            "NodeManagerPort": int(node["address"].rpartition(":")[2] or 0),
+            "Resources": dict(node["total"]),
+            "Labels": dict(node["labels"]),
+            "alive": True,
+        }
+        for node in _manta.nodes()
+    ]
+
+
+def cluster_resources() -> dict[str, float]:
+    """What all nodes together have."""
+    _session.ensure_initialized()
+    return _sum("total")
+
+
+def available_resources() -> dict[str, float]:
+    """What of it no task uses now, as last heard."""
+    _session.ensure_initialized()
+    return _sum("available")
+
+
+def _sum(kind: str) -> dict[str, float]:
+    sums: dict[str, float] = {}
+    for node in _manta.nodes():
+        for name, amount in node[kind]:
+            sums[name] = sums.get(name, 0.0) + amount
+    return sums

@@ -1,0 +1,66 @@
+"""`await` on object refs: one thread hands the values of ready objects to futures."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import itertools
+import threading
+from collections.abc import Generator
+from typing import Any
+
+from manta import _manta
+
+_lock = threading.Lock()
+_tokens = itertools.count(1)
+_waiting: dict[int, tuple[_manta.ObjectRef, concurrent.futures.Future[Any]]] = {}
+_thread: threading.Thread | None = None
+
+
+def future(object_ref: _manta.ObjectRef) -> concurrent.futures.Future[Any]:
+    """A future of the object's value."""
+    global _thread
+    made: concurrent.futures.Future[Any] = concurrent.futures.Future()
+    with _lock:
+        token = next(_tokens)
+        _waiting[token] = (object_ref, made)
+        try:
+            _manta.notify_ready(object_ref, token)
+        except BaseException:
+            del _waiting[token]
+            raise
+        if _thread is None:
+            _thread = threading.Thread(target=_serve, name="manta-await", daemon=True)
+            _thread.start()
+    return made
+
+
+def awaiting(object_ref: _manta.ObjectRef) -> Generator[Any, None, Any]:
+    """What `await object_ref` runs."""
+    return asyncio.wrap_future(future(object_ref)).__await__()
+
+
+def _serve() -> None:
+    global _thread
+    while (token := _manta.next_ready()) is not None:
+        with _lock:
+            entry = _waiting.pop(token, None)
+        if entry is not None:
+            _settle(*entry)
+    with _lock:
+        left = list(_waiting.values())
+        _waiting.clear()
+        _thread = None
+    for _, unsettled in left:
+        unsettled.cancel()
+
+
+def _settle(object_ref: _manta.ObjectRef, unsettled: concurrent.futures.Future[Any]) -> None:
+    if not unsettled.set_running_or_notify_cancel():
+        return
+    try:
+        value = _manta.get([object_ref], None)[0]
+    except BaseException as error:
+        unsettled.set_exception(error)
+    else:
+        unsettled.set_result(value)

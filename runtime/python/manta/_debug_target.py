@@ -1,0 +1,61 @@
+"""The worker's side of a debug session: loads the Python engine with the first message for it, and says which thread runs the task."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from typing import Any
+
+from manta import _manta
+
+_engine: Any = None
+
+
+def serve() -> None:
+    """Serves the engine on this thread until the process ends."""
+    global _engine
+    try:
+        import manta_debug
+        import manta_debug.cluster
+    except Exception as error:
+        _refuse(f"the Python debug engine 'manta_debug' cannot be loaded in this worker: {type(error).__name__}: {error}")
+        return
+    _engine = manta_debug
+    manta_debug.cluster.serve(_manta.debug_receive, _manta.debug_send, _current_task)
+
+
+def on_task_start() -> None:
+    """Called before each task: on Python 3.11 tracing begins on a thread only from within it."""
+    if _engine is not None and sys.version_info < (3, 12):
+        _engine.on_task_start()
+
+
+def _current_task(thread_ident: int) -> dict[str, Any] | None:
+    """The task that a thread runs: a Python worker runs them on its main thread."""
+    if thread_ident != threading.main_thread().ident:
+        return None
+    task = _manta.current_task()
+    if task is None:
+        return None
+    task_id, attempt, name, job_id = task
+    return {"taskId": task_id, "attempt": attempt, "name": name, "jobId": job_id}
+
+
+def _refuse(sentence: str) -> None:
+    """Answers every request with the reason why there is no engine, so that nobody waits for one."""
+    seq = 0
+    while (message := _manta.debug_receive()) is not None:
+        request = json.loads(message)
+        if request.get("type") == "request":
+            seq += 1
+            answer = {
+                "seq": seq,
+                "type": "response",
+                "request_seq": request["seq"],
+                "command": request["command"],
+                "success": False,
+                "message": sentence,
+                "body": {"error": {"id": 1, "format": sentence}},
+            }
+            _manta.debug_send(json.dumps(answer).encode())

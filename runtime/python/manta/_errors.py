@@ -1,0 +1,105 @@
+"""How a task's exception travels: packed in the worker, unpacked where `get` raises it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import traceback
+from types import TracebackType
+from typing import Any
+
+from manta import exceptions
+
+PACKAGE_DIR = os.path.dirname(os.path.abspath(__file__)) + os.sep
+TRACEBACK_CHARS_MAX = 256 * 1024
+
+
+def pack(error: BaseException, function_name: str, node_name: str) -> bytes:
+    """The bytes that `unpack` turns into an exception in another process."""
+    text = remote_traceback(error)
+    place = (os.getpid(), node_name)
+    return _dumps((function_name, text, _portable(error), *place))
+
+
+def unpack(data: Any) -> BaseException:
+    """The exception to raise for a failed task."""
+    try:
+        function_name, text, cause, pid, node_name = pickle.loads(data)
+    except Exception as error:
+        return exceptions.RaySystemError(
+            "a task failed, and its exception cannot be read in this process "
+            f"({type(error).__name__}: {error}); its class must be importable here too"
+        )
+    return exceptions.RayTaskError(function_name, text, cause, pid, node_name).as_instanceof_cause()
+
+
+_SYSTEM_ERRORS: dict[str, type[exceptions.RayError]] = {
+    "worker_died": exceptions.WorkerCrashedError,
+    "unschedulable": exceptions.TaskUnschedulableError,
+    "object_lost": exceptions.ObjectLostError,
+    "owner_died": exceptions.OwnerDiedError,
+    "cancelled": exceptions.TaskCancelledError,
+    "internal": exceptions.RaySystemError,
+}
+
+
+def system_error(kind: str, sentence: str) -> exceptions.RayError:
+    """The exception for a failure that is the cluster's and not the task's."""
+    return _SYSTEM_ERRORS[kind](sentence)
+
+
+def rust_error(data: bytes) -> exceptions.RayError:
+    """The exception for a failed Rust task."""
+    return exceptions.CrossLanguageError(f"a Rust task failed: {data.decode(errors='replace')}")
+
+
+def remote_traceback(error: BaseException) -> str:
+    """The traceback without the worker's own frames."""
+    formatted = traceback.TracebackException(type(error), error, _user_frames(error.__traceback__))
+    text = "".join(formatted.format())
+    if len(text) > TRACEBACK_CHARS_MAX:
+        left_out = len(text) - TRACEBACK_CHARS_MAX
+        text = f"[the first {left_out} characters of this traceback were cut]\n{text[-TRACEBACK_CHARS_MAX:]}"
+    return text
+
+
+def _user_frames(trace: TracebackType | None) -> TracebackType | None:
+    """Skips the frames from the worker's loop down to the task's function; all of them when there is nothing below."""
+    user = trace
+    while user is not None and user.tb_frame.f_code.co_filename.startswith(PACKAGE_DIR):
+        user = user.tb_next
+    return user or trace
+
+
+def _dumps(value: Any) -> bytes:
+    import cloudpickle
+
+    return cloudpickle.dumps(value, protocol=5)
+
+
+def _portable(error: BaseException) -> BaseException:
+    """The exception itself if it survives pickling, or else the nearest that does, saying so."""
+    try:
+        restored = pickle.loads(_dumps(error))
+        if type(restored).__name__ == type(error).__name__:
+            return error
+        reason = f"unpickling it gives a {type(restored).__name__}"
+    except Exception as failure:
+        reason = f"{type(failure).__name__}: {failure}"
+    return _equivalent(error, reason)
+
+
+def _equivalent(error: BaseException, reason: str) -> BaseException:
+    try:
+        text = str(error)
+    except Exception as failure:
+        text = f"<str() of it failed: {failure}>"
+    kind = type(error)
+    sentence = f"{kind.__module__}.{kind.__qualname__}: {text} (this exception cannot be sent between processes: {reason})"
+    for base in kind.__mro__:
+        if base.__module__ == "builtins" and issubclass(base, Exception):
+            try:
+                return base(sentence)
+            except TypeError:
+                continue  # UnicodeDecodeError and its kind need more than a text.
+    return RuntimeError(sentence)

@@ -1,0 +1,133 @@
+"""The options of a remote function: checked once, where they are given."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+MAX_RETRIES_DEFAULT = 3
+# A retry count that nobody reaches stands for "no limit" (-1 in the API).
+MAX_RETRIES_UNLIMITED = 2**32 - 1
+NUM_RETURNS_MAX = 10_000
+
+_SUPPORTED = (
+    "max_retries",
+    "memory",
+    "name",
+    "num_cpus",
+    "num_gpus",
+    "num_returns",
+    "resources",
+    "retry_exceptions",
+)
+_NOT_YET = (
+    "accelerator_type",
+    "enable_task_events",
+    "fallback_strategy",
+    "label_selector",
+    "max_calls",
+    "object_store_memory",
+    "placement_group",
+    "runtime_env",
+    "scheduling_strategy",
+    "_metadata",
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TaskOptions:
+    """How the tasks of one remote function run."""
+
+    num_cpus: float = 1
+    num_gpus: float = 0
+    memory: float = 0
+    resources: tuple[tuple[str, float], ...] = ()
+    name: str | None = None
+    num_returns: int = 1
+    max_retries: int = MAX_RETRIES_DEFAULT
+    retry_exceptions: bool | tuple[type[BaseException], ...] = False
+
+    def updated(self, given: Mapping[str, Any]) -> TaskOptions:
+        """These options with what was given in their place."""
+        return dataclasses.replace(self, **_checked(given)) if given else self
+
+    def demand(self) -> list[tuple[str, float]]:
+        """What a node must have free to run the task, by the names that the scheduler uses."""
+        amounts = [("CPU", self.num_cpus), ("GPU", self.num_gpus), ("memory", self.memory), *self.resources]
+        return [(name, amount) for name, amount in amounts if amount > 0]
+
+
+def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
+    checked: dict[str, Any] = {}
+    for option, value in given.items():
+        if option in _NOT_YET:
+            if value is not None:
+                raise ValueError(f"the option '{option}' is not supported yet; leave it out")
+        elif option not in _SUPPORTED:
+            raise ValueError(f"'{option}' is not an option of remote functions; they are {', '.join(_SUPPORTED)}")
+        elif value is not None:
+            checked[option] = _CHECKS[option](option, value)
+    return checked
+
+
+def _amount(option: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"'{option}' must be a number, not {type(value).__name__}")
+    if not math.isfinite(value) or value < 0:
+        raise ValueError(f"'{option}' must be 0 or more, not {value}")
+    return value
+
+
+def _resources(option: str, value: Any) -> tuple[tuple[str, float], ...]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"'{option}' must be a dict of names and amounts, not {type(value).__name__}")
+    for reserved, instead in (("CPU", "num_cpus"), ("GPU", "num_gpus"), ("memory", "memory")):
+        if reserved in value:
+            raise ValueError(f"give '{instead}' in place of '{reserved}' in '{option}'")
+    return tuple(sorted((str(name), _amount(f"{option}[{name!r}]", amount)) for name, amount in value.items()))
+
+
+def _name(option: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"'{option}' must be text, not {type(value).__name__}")
+    return value
+
+
+def _num_returns(option: str, value: Any) -> int:
+    if value in ("dynamic", "streaming"):
+        raise ValueError(f"'{option}={value}' (generators) is not supported yet; give the number of values that the function returns")
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"'{option}' must be a whole number, not {type(value).__name__}")
+    if not 0 <= value <= NUM_RETURNS_MAX:
+        raise ValueError(f"'{option}' must be from 0 to {NUM_RETURNS_MAX}, not {value}")
+    return value
+
+
+def _max_retries(option: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"'{option}' must be a whole number, not {type(value).__name__}")
+    if value < -1:
+        raise ValueError(f"'{option}' must be -1 (no limit) or more, not {value}")
+    return MAX_RETRIES_UNLIMITED if value == -1 else min(value, MAX_RETRIES_UNLIMITED)
+
+
+def _retry_exceptions(option: str, value: Any) -> bool | tuple[type[BaseException], ...]:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, (list, tuple)) and all(isinstance(item, type) and issubclass(item, BaseException) for item in value):
+        return tuple(value)
+    raise TypeError(f"'{option}' must be True, False or a list of exception classes, not {value!r}")
+
+
+_CHECKS = {
+    "num_cpus": _amount,
+    "num_gpus": _amount,
+    "memory": _amount,
+    "resources": _resources,
+    "name": _name,
+    "num_returns": _num_returns,
+    "max_retries": _max_retries,
+    "retry_exceptions": _retry_exceptions,
+}

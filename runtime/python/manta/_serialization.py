@@ -1,0 +1,125 @@
+"""Pickling of what the extension module does not encode itself: the slow path, and the search for what is to blame.
+
+The extension calls `dumps` for each value that is not a plain number, text or bytes. The C pickler is tried first; cloudpickle
+takes what it refuses (lambdas, local classes) and whatever lives in `__main__`, which a worker cannot import.
+"""
+
+from __future__ import annotations
+
+import pickle
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+PROTOCOL = 5
+_SEARCH_DEPTH_MAX = 4
+_SEARCH_CHILDREN_MAX = 200
+
+
+def dumps(value: Any, keep_buffer: Callable[[pickle.PickleBuffer], Any]) -> bytes | None:
+    """Pickles with the C pickler, or answers None where only `dumps_by_value` gives what a worker can load."""
+    try:
+        data = pickle.dumps(value, PROTOCOL, buffer_callback=keep_buffer)
+    except Exception:  # `dumps_by_value` comes next and reports what it meets.
+        return None
+    return None if b"__main__" in data else data
+
+
+def dumps_by_value(value: Any, keep_buffer: Callable[[pickle.PickleBuffer], Any]) -> bytes:
+    """Pickles with cloudpickle."""
+    import cloudpickle
+
+    return cloudpickle.dumps(value, protocol=PROTOCOL, buffer_callback=keep_buffer)
+
+
+def dumps_function(function: Callable[..., Any], name: str) -> bytes:
+    """Pickles a task's function, by value unless it can be imported."""
+    import cloudpickle
+
+    try:
+        return cloudpickle.dumps(function, protocol=PROTOCOL)
+    except Exception as error:
+        raise TypeError(_blame_function(function, name, error)) from error
+
+
+def explain(value: Any, what: str, error: BaseException) -> TypeError:
+    """The error for a value that cannot be pickled; `what` names it, for instance "argument 'x' of task 'f'"."""
+    found = _blame(value, "")
+    path, culprit, cause = found if found is not None else ("", value, error)
+    place = f"{what}, at {path.lstrip('.')}," if path else what
+    return TypeError(
+        f"{place} is a {_type_name(culprit)}, which cannot be sent to another process ({cause}). "
+        "Create it inside the task, or pass what is needed to create it."
+    )
+
+
+def _blame_function(function: Callable[..., Any], name: str, error: BaseException) -> str:
+    for kind, variable, value in _captured(function):
+        found = _blame(value, variable)
+        if found is not None:
+            path, culprit, cause = found
+            return (
+                f"the function '{name}' cannot be sent to a worker: its {kind} variable '{path}' is a "
+                f"{_type_name(culprit)}, which cannot be pickled ({cause}). Create it inside the function, or pass it as an argument."
+            )
+    return f"the function '{name}' cannot be sent to a worker: {error}. Create what it needs inside the function."
+
+
+def _captured(function: Callable[..., Any]) -> Iterator[tuple[str, str, Any]]:
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return
+    for variable, cell in zip(code.co_freevars, function.__closure__ or ()):
+        try:
+            yield "captured", variable, cell.cell_contents
+        except ValueError:
+            continue  # A cell that is not filled yet.
+    names = set(_names(code))
+    for variable in sorted(names):
+        if variable in function.__globals__:
+            yield "global", variable, function.__globals__[variable]
+    for index, value in enumerate(function.__defaults__ or ()):
+        parameters = code.co_varnames[: code.co_argcount]
+        yield "default of the", parameters[len(parameters) - len(function.__defaults__) + index], value
+
+
+def _names(code: types.CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names(constant)
+
+
+def _blame(value: Any, path: str, depth: int = 0) -> tuple[str, Any, BaseException] | None:
+    """The innermost part of `value` that cannot be pickled, with the path to it; None when all of it can."""
+    import cloudpickle
+
+    try:
+        cloudpickle.dumps(value, protocol=PROTOCOL)
+        return None
+    except Exception as error:
+        if depth < _SEARCH_DEPTH_MAX:
+            for step, child in _children(value):
+                found = _blame(child, path + step, depth + 1)
+                if found is not None:
+                    return found
+        return path, value, error
+
+
+def _children(value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, dict):
+        found = [(f"[{key!r}]", child) for key, child in list(value.items())[:_SEARCH_CHILDREN_MAX]]
+    elif isinstance(value, (list, tuple)):
+        found = [(f"[{index}]", child) for index, child in enumerate(value[:_SEARCH_CHILDREN_MAX])]
+    elif isinstance(value, (types.ModuleType, type)):
+        found = []
+    elif isinstance(value, types.FunctionType):
+        found = [(f".{variable}", child) for _, variable, child in _captured(value)]
+    else:
+        found = [(f".{name}", child) for name, child in list(getattr(value, "__dict__", {}).items())[:_SEARCH_CHILDREN_MAX]]
+    return found
+
+
+def _type_name(value: Any) -> str:
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

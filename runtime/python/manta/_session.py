@@ -1,0 +1,195 @@
+"""This process's connection to its cluster: made by `init` (or by the first use of the API), ended by `shutdown` or at exit."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import platform
+import sys
+import sysconfig
+import threading
+from typing import Any
+
+from manta import _manta, _output
+
+_PACKAGE_PARENT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+_lock = threading.RLock()
+_printer: _output.Printer | None = None
+
+# Options of Ray's `init` that change nothing here, because what they set does not exist: a dashboard, a log configuration.
+_WITHOUT_EFFECT = ("configure_logging", "include_dashboard", "logging_format", "logging_level")
+_NOT_YET = (
+    "dashboard_host",
+    "dashboard_port",
+    "enable_resource_isolation",
+    "job_config",
+    "labels",
+    "local_mode",
+    "logging_config",
+    "num_gpus",
+    "object_store_memory",
+    "resources",
+    "runtime_env",
+)
+
+
+class Context(dict[str, Any]):
+    """What `init` answers with: the cluster's addresses. As a context manager, it shuts down at the end."""
+
+    @property
+    def address_info(self) -> dict[str, Any]:
+        """The same, under the name that Ray gives it."""
+        return dict(self)
+
+    def disconnect(self) -> None:
+        """Ends the connection, as `shutdown` does."""
+        shutdown()
+
+    def __enter__(self) -> Context:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        shutdown()
+
+
+def init(
+    address: str | None = None,
+    *,
+    num_cpus: float | None = None,
+    namespace: str | None = None,
+    runtime_env: dict[str, Any] | None = None,
+    log_to_driver: bool = True,
+    ignore_reinit_error: bool = False,
+    **unknown: Any,
+) -> Context:
+    """Connects this program to a cluster.
+
+    Without an address (and without `MANTA_ADDRESS`), a private cluster is started on this machine, which ends with this program.
+
+    Args:
+        address: `HOST:PORT` of a cluster's head, "auto" for the one that runs on this machine, "local" for a private cluster.
+        num_cpus: CPUs of a private cluster; all of the machine's when left out.
+        namespace: A name that keeps this program's named things apart from those of others.
+        runtime_env: Not supported yet.
+        log_to_driver: Whether what tasks print appears here.
+        ignore_reinit_error: Whether a second call is let pass.
+    """
+    _refuse_unknown({**unknown, "runtime_env": runtime_env})
+    address = _checked_address(address)
+    with _lock:
+        if _manta.is_connected():
+            if ignore_reinit_error:
+                return _context()
+            raise RuntimeError("init() was called before; call shutdown() first, or give ignore_reinit_error=True")
+        if address is not None and num_cpus is not None:
+            raise ValueError(f"'num_cpus' is for a private cluster; the cluster at {address} has its own already. Leave it out")
+        if num_cpus is not None and (isinstance(num_cpus, bool) or not num_cpus > 0):
+            raise ValueError(f"'num_cpus' must be above 0, not {num_cpus!r}")
+        _connect(address, num_cpus, namespace or "", log_to_driver)
+        return _context()
+
+
+def shutdown() -> None:
+    """Ends the connection, and with it this program's tasks; a private cluster ends too. What tasks printed appears first."""
+    global _printer
+    with _lock:
+        if not _manta.is_connected():
+            return
+        if _manta.is_worker():
+            raise RuntimeError("shutdown() cannot be called inside a task; it is for the program that called init()")
+        _manta.shutdown()
+        if _printer is not None:
+            _printer.join()
+            _printer = None
+
+
+def is_initialized() -> bool:
+    """Whether this process is connected to a cluster."""
+    return _manta.is_connected()
+
+
+def ensure_initialized() -> None:
+    """Connects with the defaults unless that was done before."""
+    if not _manta.is_connected():
+        init(ignore_reinit_error=True)
+
+
+def _connect(address: str | None, num_cpus: float | None, namespace: str, log_to_driver: bool) -> None:
+    global _printer
+    try:
+        working_dir = os.getcwd()
+    except FileNotFoundError as error:
+        raise RuntimeError("the current directory was removed; change to one that exists before init()") from error
+    _manta.connect_driver(
+        address=address,
+        num_cpus=num_cpus,
+        executable=sys.executable,
+        language_version=platform.python_version(),
+        sys_path=_sys_path(working_dir),
+        env=_worker_env(),
+        job_name=os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else "python",
+        namespace=namespace,
+        manta_bin=_packaged_binary(),
+        with_output=log_to_driver,
+    )
+    if log_to_driver:
+        _printer = _output.Printer()
+        _printer.start()
+
+
+def _sys_path(working_dir: str) -> list[str]:
+    """The folders that a worker needs so as to import what this program can, without duplicates; '' is the working directory."""
+    folders = (os.path.abspath(os.path.join(working_dir, folder)) for folder in sys.path if isinstance(folder, str))
+    return list(dict.fromkeys(folders))
+
+
+def _worker_env() -> list[tuple[str, str]]:
+    """What lets the interpreter of a worker find this package before it knows the job's search path."""
+    if _PACKAGE_PARENT in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
+        return []
+    inherited = os.environ.get("PYTHONPATH")
+    return [("PYTHONPATH", os.pathsep.join([_PACKAGE_PARENT, inherited] if inherited else [_PACKAGE_PARENT]))]
+
+
+def _packaged_binary() -> str | None:
+    """The `manta` program that was installed with this package, if one was."""
+    binary = os.path.join(_PACKAGE_PARENT, "manta", "bin", "manta")
+    return binary if os.access(binary, os.X_OK) else None
+
+
+def _checked_address(address: str | None) -> str | None:
+    if address is None or isinstance(address, str):
+        if address and address.startswith("ray://"):
+            raise ValueError(f"'{address}': there is no client mode; give the head's address as HOST:PORT, without ray://")
+        return address or None
+    raise TypeError(f"'address' must be text such as 127.0.0.1:6480, not {type(address).__name__}")
+
+
+def _refuse_unknown(given: dict[str, Any]) -> None:
+    not_yet = sorted(name for name in given if name in _NOT_YET and given[name] is not None)
+    if not_yet:
+        raise NotImplementedError(f"init() does not support {', '.join(not_yet)} yet; leave it out")
+    unknown = sorted(name for name in given if name not in _NOT_YET and name not in _WITHOUT_EFFECT)
+    if unknown:
+        raise TypeError(f"init() has no argument named {', '.join(unknown)}")
+
+
+def _context() -> Context:
+    return Context(_manta.context())
+
+
+def _at_exit() -> None:
+    if _manta.is_connected() and not _manta.is_worker():
+        shutdown()
+
+
+def _forget_after_fork() -> None:
+    global _lock, _printer
+    _lock = threading.RLock()
+    _printer = None
+    _manta.forget()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)
+atexit.register(_at_exit)

@@ -1,0 +1,107 @@
+"""A worker process: its node starts it as `python -m manta._worker`, and it runs one task at a time on its main thread."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import pickle
+import platform
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from manta import _debug_target, _errors, _manta, _output
+
+# Functions that this worker keeps loaded; a job with more loads some of them again.
+FUNCTIONS_MAX = 10_000
+
+
+class Worker:
+    """What a worker keeps between tasks."""
+
+    def __init__(self, streams: tuple[_output.TaskStream, ...]) -> None:
+        self._streams = streams
+        self._functions: dict[bytes, Callable[..., Any]] = {}
+        self._in_job = False
+        self._node_name = str(_manta.context()["node_name"])
+
+    def run(self) -> None:
+        """Runs tasks until the node has no more use for this worker."""
+        while (task := _manta.next_task()) is not None:
+            if not self._in_job:
+                self._enter_job()
+            _debug_target.on_task_start()
+            self._run_task(task)
+
+    def _run_task(self, task: _manta.Task) -> None:
+        try:
+            function = self._functions.get(task.function_id) or self._load(task)
+            args, kwargs = task.arguments()
+            result = function(*args, **kwargs)
+            self._end_output()
+            task.succeed(_values(task, result))
+        except BaseException as error:  # Everything that a task raises is its result, SystemExit and KeyboardInterrupt included.
+            self._end_output()
+            task.fail(_errors.pack(error, task.name, self._node_name))
+
+    def _load(self, task: _manta.Task) -> Callable[..., Any]:
+        name, code = _manta.function_code(task.function_id)
+        try:
+            function = pickle.loads(code)
+        except Exception as error:
+            error.add_note(
+                f"The function '{name}' could not be loaded in the worker (Python {platform.python_version()}, {sys.executable}). "
+                "What it imports must be installed there too."
+            )
+            raise
+        if len(self._functions) >= FUNCTIONS_MAX:
+            self._functions.clear()
+        self._functions[task.function_id] = function
+        return function
+
+    def _enter_job(self) -> None:
+        """Takes over the driver's search path and working directory, so that imports and relative paths mean the same."""
+        job = _manta.job()
+        if job is None:
+            raise RuntimeError("a task came before the job that it belongs to; this worker's node did not send it")
+        sys.path[:] = [*job["sys_path"], *(folder for folder in sys.path if folder not in job["sys_path"])]
+        if os.path.isdir(job["working_dir"]):
+            os.chdir(job["working_dir"])
+        self._in_job = True
+
+    def _end_output(self) -> None:
+        for stream in self._streams:
+            stream.end_line()
+
+
+def _values(task: _manta.Task, result: Any) -> tuple[Any, ...]:
+    """What the function returned, as a tuple of `num_returns` values."""
+    expected = task.num_returns
+    if expected == 1:
+        return (result,)
+    if expected == 0:
+        return ()
+    if not isinstance(result, (tuple, list)):
+        raise ValueError(f"the task '{task.name}' has num_returns={expected}, but returned one {type(result).__name__} and no tuple or list")
+    if len(result) != expected:
+        raise ValueError(f"the task '{task.name}' has num_returns={expected}, but returned {len(result)} values")
+    return tuple(result)
+
+
+def main() -> None:
+    """Runs this process as a worker until its node ends it."""
+    # Ctrl+C in a terminal goes to the driver, which decides; a worker must not die of it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    faulthandler.enable(file=sys.__stderr__)
+    _manta.connect_worker(platform.python_version())
+    streams = _output.catch()
+    Worker(streams).run()
+    for stream in streams:
+        stream.flush()
+    # Nothing of the job outlives it: threads that tasks left behind would hold up an orderly end.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

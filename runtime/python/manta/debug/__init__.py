@@ -1,0 +1,1 @@
+"""`python -m manta.debug`: the Python debug engine on its own, for one script."""

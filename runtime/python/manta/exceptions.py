@@ -1,0 +1,186 @@
+"""The exceptions that `get` and its relatives raise, under the names that programs written for Ray expect.
+
+A failed task's exception arrives as its own type *and* as `RayTaskError`: `except ValueError` and
+`except manta.exceptions.RayTaskError` both catch it.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from typing import Any
+
+__all__ = [
+    "CrossLanguageError",
+    "GetTimeoutError",
+    "NodeDiedError",
+    "ObjectLostError",
+    "ObjectStoreFullError",
+    "OutOfMemoryError",
+    "OwnerDiedError",
+    "RayError",
+    "RaySystemError",
+    "RayTaskError",
+    "RuntimeEnvSetupError",
+    "TaskCancelledError",
+    "TaskUnschedulableError",
+    "WorkerCrashedError",
+]
+
+
+class RayError(Exception):
+    """The base of every exception that Manta itself defines."""
+
+
+class CrossLanguageError(RayError):
+    """A task written in another language failed."""
+
+
+class TaskCancelledError(RayError):
+    """The task was cancelled before it had a result."""
+
+
+class GetTimeoutError(RayError, TimeoutError):
+    """The objects were not there when the time given to `get` was over."""
+
+
+class WorkerCrashedError(RayError):
+    """The worker process ended while it ran the task, and no retry was left."""
+
+
+class NodeDiedError(RayError):
+    """The node that ran the task is gone, and no retry was left."""
+
+
+class ObjectLostError(RayError):
+    """The object's value is gone: the node that stored it, or its owner, has ended."""
+
+
+class OwnerDiedError(ObjectLostError):
+    """The process that owns the object has ended, and its objects with it."""
+
+
+class ObjectStoreFullError(RayError):
+    """The shared memory of a node has no room for the object."""
+
+
+class OutOfMemoryError(RayError):
+    """The task's worker was killed because its machine ran out of memory."""
+
+
+class TaskUnschedulableError(RayError):
+    """No node of the cluster can ever run the task."""
+
+
+class RuntimeEnvSetupError(RayError):
+    """The environment that a task asked for could not be made."""
+
+
+class RaySystemError(RayError):
+    """Something in the cluster failed, and not the user's code."""
+
+
+class RayTaskError(RayError):
+    """A task raised an exception. `cause` is that exception; `str()` shows the traceback of the worker."""
+
+    def __init__(
+        self,
+        function_name: str,
+        traceback_str: str,
+        cause: BaseException,
+        pid: int | None = None,
+        node_name: str | None = None,
+    ) -> None:
+        self.function_name = function_name
+        self.traceback_str = traceback_str
+        self.cause = cause
+        self.pid = pid
+        self.node_name = node_name
+        self.args = (cause,)
+
+    def as_instanceof_cause(self) -> RayTaskError:
+        """The same error as an instance of its cause's class too, where that class can be inherited from."""
+        cause = self.original_cause()
+        if isinstance(self, type(cause)) or not isinstance(cause, Exception) or isinstance(cause, RayError):
+            return self
+        dual = _dual_class(type(cause))
+        if dual is None:
+            return self
+        try:
+            return dual(self.function_name, self.traceback_str, self.cause, self.pid, self.node_name)
+        except Exception:  # A class that cannot be made this way: the plain error says the same.
+            return self
+
+    def original_cause(self) -> BaseException:
+        """The exception that started it, when tasks waited for tasks that failed."""
+        cause = self.cause
+        while isinstance(cause, RayTaskError):
+            cause = cause.cause
+        return cause
+
+    def __str__(self) -> str:
+        where = [f"pid={self.pid}"] if self.pid is not None else []
+        if self.node_name:
+            where.append(self.node_name)
+        place = f" ({', '.join(where)})" if where else ""
+        return f"task {self.function_name}{place} failed:\n{self.traceback_str.rstrip()}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        arguments = (self.function_name, self.traceback_str, self.cause, self.pid, self.node_name)
+        return _rebuild, (arguments, type(self) is not RayTaskError)
+
+
+def _rebuild(arguments: tuple[Any, ...], dual: bool) -> RayTaskError:
+    error = RayTaskError(*arguments)
+    return error.as_instanceof_cause() if dual else error
+
+
+@functools.lru_cache(maxsize=256)
+def _dual_class(cause_class: type[Exception]) -> type[RayTaskError] | None:
+    """A class that is a `RayTaskError` and a `cause_class`, or None where Python does not allow one."""
+    # What the interpreter needs to allocate the instance is the constructor of the nearest built-in base.
+    builtin = next(base for base in cause_class.__mro__ if base.__module__ == "builtins")
+
+    def __new__(cls: type, function_name: str, traceback_str: str, cause: Any, *place: Any) -> Any:
+        return builtin.__new__(cls, *_original(cause).args)
+
+    def __init__(self: Any, function_name: str, traceback_str: str, cause: Any, *place: Any) -> None:
+        RayTaskError.__init__(self, function_name, traceback_str, cause, *place)
+        _copy_members(_original(cause), self)
+
+    def __getattr__(self: Any, name: str) -> Any:
+        if name.startswith("__") or "cause" not in self.__dict__:
+            raise AttributeError(name)
+        return getattr(_original(self.__dict__["cause"]), name)
+
+    body = {
+        "__new__": __new__,
+        "__init__": __init__,
+        "__getattr__": __getattr__,
+        "__str__": RayTaskError.__str__,
+        "__reduce__": RayTaskError.__reduce__,
+        "__module__": RayTaskError.__module__,
+        "__doc__": f"A task raised {cause_class.__qualname__}.",
+    }
+    name = f"RayTaskError({cause_class.__name__})"
+    try:
+        return types.new_class(name, (RayTaskError, cause_class), exec_body=lambda space: space.update(body))
+    except Exception:  # A final class, a metaclass conflict, an `__init_subclass__` that refuses.
+        return None
+
+
+def _original(cause: BaseException) -> BaseException:
+    return cause.original_cause() if isinstance(cause, RayTaskError) else cause
+
+
+def _copy_members(source: BaseException, target: BaseException) -> None:
+    """Copies what built-in exceptions keep outside `__dict__`, such as `OSError.errno` and `KeyError.args`' relatives."""
+    for klass in type(source).__mro__:
+        if klass in (BaseException, Exception, object) or klass.__module__ != "builtins":
+            continue
+        for name, member in vars(klass).items():
+            if isinstance(member, (types.MemberDescriptorType, types.GetSetDescriptorType)):
+                try:
+                    setattr(target, name, getattr(source, name))
+                except (AttributeError, TypeError, ValueError):
+                    continue  # Read-only, or never set.

@@ -1,0 +1,103 @@
+"""Functions that run as tasks."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from manta import _manta, _session
+from manta._options import TaskOptions
+
+
+class RemoteFunction:
+    """What `@remote` makes of a function: `f.remote(...)` runs it as a task and answers with a reference to the result."""
+
+    def __init__(self, function: Callable[..., Any], options: TaskOptions) -> None:
+        functools.update_wrapper(self, function)
+        self._function = function
+        self._function_name = getattr(function, "__qualname__", None) or repr(function)
+        self._options = options
+        self._prepared: _manta.PreparedTask | None = None
+        self._accepts = _positional_counts(function)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        name = self._function_name
+        raise TypeError(f"'{name}' is a remote function: call {name}.remote(...) in place of {name}(...)")
+
+    def __repr__(self) -> str:
+        return f"<RemoteFunction {self._function_name}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RemoteFunction, (self._function, self._options)
+
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """Submits one task: answers with an `ObjectRef`, a list of them for `num_returns` above 1, None for 0."""
+        accepts = self._accepts
+        if accepts is None or kwargs or not accepts[0] <= len(args) <= accepts[1]:
+            self._check_arguments(args, kwargs)
+        prepared = self._prepared
+        if prepared is None or not prepared.is_current():
+            prepared = self._prepare()
+        return prepared.submit(args, kwargs)
+
+    def options(self, **options: Any) -> RemoteFunction:
+        """The same function with other options; this one keeps its own."""
+        return RemoteFunction(self._function, self._options.updated(options))
+
+    def _prepare(self) -> _manta.PreparedTask:
+        _session.ensure_initialized()
+        options = self._options
+        if isinstance(options.retry_exceptions, tuple):
+            raise ValueError("a list of classes in 'retry_exceptions' is not supported yet; give True or False")
+        self._prepared = _manta.PreparedTask(
+            _manta.register_function(self._function_name, self._function),
+            options.name or self._function_name,
+            options.demand(),
+            options.num_returns,
+            options.max_retries,
+            options.retry_exceptions,
+        )
+        return self._prepared
+
+    def _check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        try:
+            inspect.signature(self._function).bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self._function_name}.remote(): {error}") from None
+        except ValueError:
+            return  # A function without a signature (some built-in ones): the worker will see.
+
+
+def _positional_counts(function: Callable[..., Any]) -> tuple[int, int] | None:
+    """The fewest and most arguments that may be given by position alone; None when that is not enough to know."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    fewest = most = 0
+    for parameter in parameters:
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            most += 1
+            fewest += parameter.default is parameter.empty
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            most = 2**31
+        elif parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
+            return None
+    return fewest, most
+
+
+def make_remote(target: Any, options: dict[str, Any]) -> RemoteFunction:
+    """What the decorator `remote` answers with for one function."""
+    if inspect.isclass(target):
+        raise NotImplementedError(f"'{target.__qualname__}' is a class: actors are not supported yet, only functions can be remote")
+    if isinstance(target, RemoteFunction):
+        raise TypeError(f"'{target._function_name}' is a remote function already; change it with .options(...)")
+    if not callable(target):
+        raise TypeError(f"only functions can be remote, and {target!r} is none")
+    if inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target):
+        raise NotImplementedError(f"'{target.__qualname__}' is a generator: those are not supported yet as remote functions; return a list")
+    if inspect.iscoroutinefunction(target):
+        raise ValueError(f"'{target.__qualname__}' is an 'async def': wrap its call in asyncio.run() inside a plain function")
+    return RemoteFunction(target, TaskOptions().updated(options))

@@ -1,0 +1,91 @@
+//! Bytes to Python values, and to the exceptions that stand for failures.
+
+use bytes::Bytes;
+use manta_worker::{FetchedValue, Format};
+use pyo3::{
+    IntoPyObjectExt,
+    exceptions::PyRuntimeError,
+    intern,
+    prelude::*,
+    sync::PyOnceLock,
+    types::{PyBool, PyBytes, PyDict, PyFloat, PyList, PyString},
+};
+
+use crate::buffer::StoredBuffer;
+
+/// The Python value, or the exception to raise when it stands for a failure.
+pub fn decode<'py>(py: Python<'py>, value: &FetchedValue) -> PyResult<Bound<'py, PyAny>> {
+    match value.format() {
+        Format::Pickle5 if value.buffers().is_empty() => match decode_plain(py, value.inband()) {
+            Some(plain) => plain,
+            None => unpickle(py, value),
+        },
+        Format::Pickle5 => unpickle(py, value),
+        Format::Raw => Ok(PyBytes::new(py, value.inband()).into_any()),
+        Format::MsgPack => Err(PyRuntimeError::new_err(
+            "this value was made by a Rust task; Python cannot read those yet, so have a Rust task turn it into bytes",
+        )),
+        Format::PythonError | Format::RustError | Format::SystemError => Err(failure(py, value)?),
+    }
+}
+
+/// Reads what `encode` writes for numbers and short text; `None` sends everything else to the unpickler.
+fn decode_plain<'py>(py: Python<'py>, pickle: &Bytes) -> Option<PyResult<Bound<'py, PyAny>>> {
+    let body = pickle.strip_prefix(b"\x80\x05")?.strip_suffix(b".")?;
+    let (opcode, argument) = body.split_first()?;
+    match (opcode, argument) {
+        (b'N', []) => Some(Ok(py.None().into_bound(py))),
+        (0x88, []) => Some(Ok(PyBool::new(py, true).to_owned().into_any())),
+        (0x89, []) => Some(Ok(PyBool::new(py, false).to_owned().into_any())),
+        (b'J', number) => Some(i32::from_le_bytes(number.try_into().ok()?).into_bound_py_any(py)),
+        (0x8a, [8, number @ ..]) => Some(i64::from_le_bytes(number.try_into().ok()?).into_bound_py_any(py)),
+        (b'G', number) => Some(Ok(PyFloat::new(py, f64::from_be_bytes(number.try_into().ok()?)).into_any())),
+        (0x8c, [length, text @ ..]) if usize::from(*length) == text.len() => {
+            Some(Ok(PyString::new(py, std::str::from_utf8(text).ok()?).into_any()))
+        }
+        _ => None,
+    }
+}
+
+fn unpickle<'py>(py: Python<'py>, value: &FetchedValue) -> PyResult<Bound<'py, PyAny>> {
+    static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let loads = LOADS.import(py, "pickle", "loads")?;
+    if value.buffers().is_empty() {
+        return loads.call1((PyBytes::new(py, value.inband()),));
+    }
+    let buffers = PyList::empty(py);
+    for buffer in value.buffers() {
+        buffers.append(Bound::new(py, StoredBuffer(buffer.clone()))?)?;
+    }
+    let keywords = PyDict::new(py);
+    keywords.set_item(intern!(py, "buffers"), buffers)?;
+    loads.call((PyBytes::new(py, value.inband()),), Some(&keywords))
+}
+
+/// The exception that a failed value stands for.
+pub fn failure(py: Python<'_>, value: &FetchedValue) -> PyResult<PyErr> {
+    let errors = py.import(intern!(py, "manta._errors"))?;
+    let exception = match (value.format(), value.system_error()) {
+        (_, Some(error)) => {
+            errors.call_method1(intern!(py, "system_error"), (kind_name(error.kind), error.message))?
+        }
+        (Format::RustError, _) => {
+            errors.call_method1(intern!(py, "rust_error"), (PyBytes::new(py, value.inband()),))?
+        }
+        _ => errors.call_method1(intern!(py, "unpack"), (PyBytes::new(py, value.inband()),))?,
+    };
+    Ok(PyErr::from_value(exception))
+}
+
+/// The word that the package chooses the exception's class by.
+fn kind_name(kind: manta_worker::SystemErrorKind) -> &'static str {
+    use manta_worker::SystemErrorKind as Kind;
+    match kind {
+        Kind::WorkerDied => "worker_died",
+        Kind::Unschedulable => "unschedulable",
+        Kind::ObjectLost => "object_lost",
+        Kind::OwnerDied => "owner_died",
+        Kind::Cancelled => "cancelled",
+        Kind::Internal => "internal",
+    }
+}

@@ -1,0 +1,141 @@
+//! Submission of tasks: the path that runs once a task.
+
+use manta_worker::{Argument, Function, FunctionId, NewTask};
+use pyo3::{
+    exceptions::PyValueError,
+    prelude::*,
+    types::{PyDict, PyList, PyString, PyTuple},
+};
+
+use crate::{
+    connection,
+    encode::{Encoded, encode},
+    object_ref::PyObjectRef,
+    objects::{DETACH_BYTES, submit_error},
+};
+
+/// A remote function with its options, ready to be submitted any number of times under the connection that it was made for.
+#[pyclass(frozen, module = "manta._manta")]
+pub struct PreparedTask {
+    generation: u64,
+    function: FunctionId,
+    name: String,
+    resources: Vec<(String, f64)>,
+    num_returns: u32,
+    max_retries: u32,
+    retry_exceptions: bool,
+}
+
+/// An argument before the core takes it: a ref as it is, everything else as bytes.
+enum Prepared<'py> {
+    Ref(Bound<'py, PyObjectRef>),
+    Value(Encoded<'py>),
+}
+
+#[pymethods]
+impl PreparedTask {
+    #[new]
+    fn new(
+        function_id: &[u8],
+        name: String,
+        resources: Vec<(String, f64)>,
+        num_returns: u32,
+        max_retries: u32,
+        retry_exceptions: bool,
+    ) -> PyResult<Self> {
+        let function = function_id.try_into().map(FunctionId);
+        let function = function.map_err(|_| PyValueError::new_err("a function id has 16 bytes"))?;
+        let generation = connection::generation();
+        Ok(Self { generation, function, name, resources, num_returns, max_retries, retry_exceptions })
+    }
+
+    /// Whether the connection that it was made for is the present one.
+    fn is_current(&self) -> bool {
+        self.generation == connection::generation()
+    }
+
+    /// Submits one task: answers with a ref, a list of them, or `None` when the task returns nothing.
+    fn submit<'py>(
+        &self,
+        py: Python<'py>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: &Bound<'py, PyDict>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let core = connection::core()?;
+        let mut prepared = Vec::with_capacity(args.len() + kwargs.len());
+        for (index, value) in args.iter_borrowed().enumerate() {
+            let what = || format!("argument {} of the task '{}'", index + 1, self.name);
+            prepared.push((None, prepare(&value, &what)?));
+        }
+        for (keyword, value) in kwargs.iter() {
+            let keyword = keyword.cast_into::<PyString>()?;
+            let what = || format!("the argument '{}' of the task '{}'", keyword, self.name);
+            let value = prepare(&value, &what)?;
+            prepared.push((Some(keyword.to_str()?.to_owned()), value));
+        }
+        let refs = self.submit_prepared(py, &core, &prepared)?;
+        let mut refs = refs.into_iter().map(PyObjectRef::new);
+        match self.num_returns {
+            0 => Ok(py.None().into_bound(py)),
+            1 => refs
+                .next()
+                .ok_or_else(|| PyValueError::new_err("the task has no result ref"))
+                .and_then(|object_ref| Ok(Bound::new(py, object_ref)?.into_any())),
+            _ => {
+                let refs: Vec<_> =
+                    refs.map(|object_ref| Bound::new(py, object_ref)).collect::<PyResult<_>>()?;
+                Ok(PyList::new(py, refs)?.into_any())
+            }
+        }
+    }
+}
+
+fn prepare<'py>(value: &Bound<'py, PyAny>, what: &dyn Fn() -> String) -> PyResult<Prepared<'py>> {
+    match value.cast_exact::<PyObjectRef>() {
+        Ok(object_ref) => Ok(Prepared::Ref(object_ref.clone())),
+        Err(_) => encode(value, what).map(Prepared::Value),
+    }
+}
+
+impl PreparedTask {
+    fn submit_prepared(
+        &self,
+        py: Python<'_>,
+        core: &manta_worker::Core,
+        prepared: &[(Option<String>, Prepared<'_>)],
+    ) -> PyResult<Vec<manta_worker::ObjectRef>> {
+        let buffers: Vec<Vec<&[u8]>> = prepared
+            .iter()
+            .map(|(_, argument)| match argument {
+                Prepared::Value(encoded) => encoded.buffers(),
+                Prepared::Ref(_) => Vec::new(),
+            })
+            .collect();
+        let mut bytes = 0;
+        let mut args = Vec::with_capacity(prepared.len());
+        for ((keyword, argument), buffers) in prepared.iter().zip(&buffers) {
+            let argument = match argument {
+                Prepared::Ref(object_ref) => Argument::Ref(object_ref.get().inner().clone()),
+                Prepared::Value(encoded) => {
+                    bytes += encoded.len();
+                    Argument::Value(encoded.value(buffers))
+                }
+            };
+            args.push((keyword.as_deref(), argument));
+        }
+        let resources: Vec<(&str, f64)> =
+            self.resources.iter().map(|(name, amount)| (name.as_str(), *amount)).collect();
+        let task = NewTask {
+            function: Function::Python(self.function),
+            name: &self.name,
+            args: &args,
+            num_returns: self.num_returns,
+            resources: &resources,
+            max_retries: self.max_retries,
+            retry_exceptions: self.retry_exceptions,
+        };
+        let submitted =
+            if bytes > DETACH_BYTES { py.detach(|| core.submit(&task)) } else { core.submit(&task) };
+        submitted.map_err(|error| submit_error(py, &error))
+    }
+}
