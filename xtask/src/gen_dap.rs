@@ -312,7 +312,7 @@ impl Generator {
                     let value =
                         if is_required { format!("Some(self.{field})") } else { format!("self.{field}") };
                     let (minimum, maximum) = (bound(minimum), bound(maximum));
-                    writeln!(checks, "at.within(\"{wire}\", {value}.map(f64::from), {minimum}, {maximum});")?;
+                    writeln!(checks, "at.within(\"{wire}\", {value}, {minimum}, {maximum});")?;
                 }
             }
         }

@@ -564,7 +564,7 @@ pub struct ProgressStartEventBody {
 impl Validate for ProgressStartEventBody {
     fn validate(&self, at: &mut At) {
         at.field("requestId", &self.request_id);
-        at.within("percentage", self.percentage.map(f64::from), Some(0.0), Some(100.0));
+        at.within("percentage", self.percentage, Some(0.0), Some(100.0));
     }
 }
 
@@ -581,7 +581,7 @@ pub struct ProgressUpdateEventBody {
 
 impl Validate for ProgressUpdateEventBody {
     fn validate(&self, at: &mut At) {
-        at.within("percentage", self.percentage.map(f64::from), Some(0.0), Some(100.0));
+        at.within("percentage", self.percentage, Some(0.0), Some(100.0));
     }
 }
 
@@ -1282,8 +1282,8 @@ pub struct SetVariableResponseBody {
 impl Validate for SetVariableResponseBody {
     fn validate(&self, at: &mut At) {
         at.field("variablesReference", &self.variables_reference);
-        at.within("namedVariables", self.named_variables.map(f64::from), Some(0.0), None);
-        at.within("indexedVariables", self.indexed_variables.map(f64::from), Some(0.0), None);
+        at.within("namedVariables", self.named_variables, Some(0.0), None);
+        at.within("indexedVariables", self.indexed_variables, Some(0.0), None);
         at.field("valueLocationReference", &self.value_location_reference);
     }
 }
@@ -1432,8 +1432,8 @@ impl Validate for EvaluateResponseBody {
     fn validate(&self, at: &mut At) {
         at.field("presentationHint", &self.presentation_hint);
         at.field("variablesReference", &self.variables_reference);
-        at.within("namedVariables", self.named_variables.map(f64::from), Some(0.0), None);
-        at.within("indexedVariables", self.indexed_variables.map(f64::from), Some(0.0), None);
+        at.within("namedVariables", self.named_variables, Some(0.0), None);
+        at.within("indexedVariables", self.indexed_variables, Some(0.0), None);
         at.field("valueLocationReference", &self.value_location_reference);
     }
 }
@@ -1493,8 +1493,8 @@ impl Validate for SetExpressionResponseBody {
     fn validate(&self, at: &mut At) {
         at.field("presentationHint", &self.presentation_hint);
         at.field("variablesReference", &self.variables_reference);
-        at.within("namedVariables", self.named_variables.map(f64::from), Some(0.0), None);
-        at.within("indexedVariables", self.indexed_variables.map(f64::from), Some(0.0), None);
+        at.within("namedVariables", self.named_variables, Some(0.0), None);
+        at.within("indexedVariables", self.indexed_variables, Some(0.0), None);
         at.field("valueLocationReference", &self.value_location_reference);
     }
 }
@@ -2078,8 +2078,8 @@ impl Validate for Scope {
     fn validate(&self, at: &mut At) {
         at.field("presentationHint", &self.presentation_hint);
         at.field("variablesReference", &self.variables_reference);
-        at.within("namedVariables", self.named_variables.map(f64::from), Some(0.0), None);
-        at.within("indexedVariables", self.indexed_variables.map(f64::from), Some(0.0), None);
+        at.within("namedVariables", self.named_variables, Some(0.0), None);
+        at.within("indexedVariables", self.indexed_variables, Some(0.0), None);
         at.field("source", &self.source);
         at.field("line", &self.line);
         at.field("column", &self.column);
@@ -2117,8 +2117,8 @@ impl Validate for Variable {
     fn validate(&self, at: &mut At) {
         at.field("presentationHint", &self.presentation_hint);
         at.field("variablesReference", &self.variables_reference);
-        at.within("namedVariables", self.named_variables.map(f64::from), Some(0.0), None);
-        at.within("indexedVariables", self.indexed_variables.map(f64::from), Some(0.0), None);
+        at.within("namedVariables", self.named_variables, Some(0.0), None);
+        at.within("indexedVariables", self.indexed_variables, Some(0.0), None);
         at.field("declarationLocationReference", &self.declaration_location_reference);
         at.field("valueLocationReference", &self.value_location_reference);
     }

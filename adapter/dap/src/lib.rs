@@ -6,6 +6,7 @@
 //!
 //! This crate must never know what is debugged, and never open a socket or a process.
 
+mod check;
 mod codec;
 mod envelope;
 #[allow(missing_docs, reason = "what a field means is said by the specification, to which each type links")]
@@ -16,6 +17,7 @@ mod log;
 pub mod validate;
 mod values;
 
+pub use check::{Conversation, Finding};
 pub use codec::{Codec, CodecError, Incoming, Outgoing};
 pub use envelope::{
     Event, EventMessage, EventVisitor, Malformed, Message, Request, RequestMessage, RequestVisitor,

@@ -29,8 +29,14 @@ impl At {
     }
 
     /// Reports a number in the field `name` that is outside its range.
-    pub fn within(&mut self, name: &str, value: Option<f64>, minimum: Option<f64>, maximum: Option<f64>) {
-        let Some(value) = value else { return };
+    pub fn within(
+        &mut self,
+        name: &str,
+        value: Option<impl Into<f64>>,
+        minimum: Option<f64>,
+        maximum: Option<f64>,
+    ) {
+        let Some(value) = value.map(Into::into) else { return };
         if minimum.is_some_and(|minimum| value < minimum) || maximum.is_some_and(|maximum| value > maximum) {
             self.path.push(name.to_owned());
             self.say(format!("{value} is out of its range"));
