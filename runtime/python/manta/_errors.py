@@ -77,19 +77,39 @@ def _dumps(value: Any) -> bytes:
     return cloudpickle.dumps(value, protocol=5)
 
 
-def _portable(error: BaseException) -> BaseException:
-    """The exception itself if it survives pickling, or else the nearest that does, saying so."""
-    try:
-        restored = pickle.loads(_dumps(error))
-        if type(restored).__name__ == type(error).__name__:
-            return error
-        reason = f"unpickling it gives a {type(restored).__name__}"
-    except Exception as failure:
-        reason = f"{type(failure).__name__}: {failure}"
+def _portable(error: BaseException) -> object:
+    """What to pickle in the exception's place: itself, its parts where its class cannot be called again, or an equivalent."""
+    reason = ""
+    for candidate in (error, _Parts(error)):
+        try:
+            restored = pickle.loads(_dumps(candidate))
+        except Exception as failure:
+            reason = reason or f"{type(failure).__name__}: {failure}"
+            continue
+        if type(restored).__qualname__ == type(error).__qualname__:
+            return candidate
     return _equivalent(error, reason)
 
 
+class _Parts:
+    """Pickles as the exception that it holds, without a call of the exception's own constructor."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _from_parts, (type(self._error), self._error.args, self._error.__dict__)
+
+
+def _from_parts(kind: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> BaseException:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
 def _equivalent(error: BaseException, reason: str) -> BaseException:
+    """The nearest built-in exception with the same text, which says what became of the original."""
     try:
         text = str(error)
     except Exception as failure:

@@ -1,0 +1,248 @@
+"""Connections: private clusters that leave no trace, two nodes, programs that are killed."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import uuid
+from pathlib import Path
+
+import numpy
+import pytest
+from conftest import processes_of
+
+import manta
+from manta import exceptions
+
+TRACE_FOLDERS = ("/dev/shm", f"/tmp/manta-{os.getuid()}")
+
+DRIVER = """
+    import sys
+    import numpy
+    import manta as ray
+
+    ray.init(num_cpus=2)
+    kept = ray.put(numpy.ones(1_000_000))
+    assert ray.get(ray.remote(lambda x: int(x.sum())).remote(kept)) == 1_000_000
+    print("session", ray.get_runtime_context().gcs_address, flush=True)
+    sys.stdin.read()
+"""
+
+
+def traces(before: set[str]) -> set[str]:
+    """What lies in the folders of clusters now and did not before."""
+    return here() - before
+
+
+def here() -> set[str]:
+    return {str(path) for folder in TRACE_FOLDERS if Path(folder).is_dir() for path in Path(folder).iterdir() if "manta" in str(path)}
+
+
+def start_driver(tmp_path, marker: str) -> subprocess.Popen[str]:
+    script = tmp_path / "driver.py"
+    script.write_text(textwrap.dedent(DRIVER))
+    environment = {**os.environ, "TEST_MARKER": marker}
+    driver = subprocess.Popen([sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    assert driver.stdout.readline().startswith("session")
+    return driver
+
+
+def wait_until_gone(marker: str) -> None:
+    """Waits, for each process that carries the marker, until the kernel says that it ended."""
+    for line in processes_of(marker):
+        try:
+            descriptor = os.pidfd_open(int(line.split(":")[0]))
+        except ProcessLookupError:
+            continue
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        assert poll.poll(20_000), f"this process outlived its driver: {line}"
+        os.close(descriptor)
+
+
+def test_a_private_cluster_ends_with_its_program(tmp_path):
+    before, marker = here(), uuid.uuid4().hex
+    driver = start_driver(tmp_path, marker)
+    assert len(processes_of(marker)) >= 3, "driver, cluster and a worker"
+    assert traces(before)
+    driver.communicate(timeout=30)
+    assert driver.returncode == 0
+    assert processes_of(marker) == []
+    assert traces(before) == set()
+
+
+def test_a_private_cluster_ends_when_its_program_is_killed(tmp_path):
+    before, marker = here(), uuid.uuid4().hex
+    driver = start_driver(tmp_path, marker)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait(timeout=30)
+    wait_until_gone(marker)
+    assert processes_of(marker) == []
+    assert traces(before) == set()
+
+
+def test_ctrl_c_interrupts_get(tmp_path):
+    script = tmp_path / "waits.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import fcntl, sys
+            import manta as ray
+
+            @ray.remote
+            def blocked(path):
+                with open(path) as file:
+                    fcntl.flock(file, fcntl.LOCK_SH)
+
+            ray.init(num_cpus=1)
+            lock = open(sys.argv[1], "w")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            ref = blocked.remote(sys.argv[1])
+            print("waiting", flush=True)
+            try:
+                ray.get(ref)
+            except KeyboardInterrupt:
+                print("interrupted", flush=True)
+            lock.close()
+            print("result", ray.get(ref), flush=True)
+            """
+        )
+    )
+    driver = subprocess.Popen([sys.executable, str(script), str(tmp_path / "lock")], stdout=subprocess.PIPE, text=True)
+    assert driver.stdout.readline() == "waiting\n"
+    driver.send_signal(signal.SIGINT)
+    out, _ = driver.communicate(timeout=30)
+    assert out == "interrupted\nresult None\n"
+
+
+def test_two_nodes_share_tasks_and_objects(two_nodes, monkeypatch, tmp_path):
+    monkeypatch.setenv("MANTA_TOKEN", two_nodes.token)
+    with manta.init(address=two_nodes.address):
+        assert len(manta.nodes()) == 2
+        assert manta.cluster_resources()["CPU"] == 2
+
+        @manta.remote
+        def where(array, mine, other):
+            # Each task waits for the other, so both nodes must run one.
+            opener = threading.Thread(target=lambda: open(mine, "w").close())
+            opener.start()
+            open(other).close()
+            opener.join()
+            return manta.get_runtime_context().get_node_id(), array * 2
+
+        array = manta.put(numpy.arange(1_000_000))
+        results = manta.get(run_pair(where, array, tmp_path), timeout=60)
+        assert {node for node, _ in results} == {node["NodeID"] for node in manta.nodes()}
+        for _, doubled in results:
+            assert numpy.array_equal(doubled, numpy.arange(1_000_000) * 2)
+
+
+def run_pair(function, array, folder):
+    left, right = str(folder / "left"), str(folder / "right")
+    os.mkfifo(left)
+    os.mkfifo(right)
+    return [function.remote(array, left, right), function.remote(array, right, left)]
+
+
+def test_wrong_token_and_no_cluster(two_nodes, monkeypatch):
+    monkeypatch.setenv("MANTA_TOKEN", "wrong")
+    with pytest.raises(ConnectionError, match="token"):
+        manta.init(address=two_nodes.address)
+    with pytest.raises(ConnectionError, match="no cluster answers at 127.0.0.1:1"):
+        manta.init(address="127.0.0.1:1")
+    with pytest.raises(ConnectionError, match="HOST:PORT"):
+        manta.init(address="nonsense")
+    assert not manta.is_initialized()
+
+
+def test_init_refuses_what_it_cannot_do():
+    with pytest.raises(TypeError, match="init\\(\\) has no argument named colour, size"):
+        manta.init(size=1, colour=2)
+    with pytest.raises(NotImplementedError, match="runtime_env"):
+        manta.init(runtime_env={"pip": ["x"]})
+    with pytest.raises(ValueError, match="without ray://"):
+        manta.init(address="ray://127.0.0.1:10001")
+    with pytest.raises(ValueError, match="'num_cpus' is for a private cluster"):
+        manta.init(address="127.0.0.1:6480", num_cpus=2)
+
+
+def test_init_twice_and_again_after_shutdown():
+    with manta.init(num_cpus=1) as context:
+        assert context.address_info["address"] == context["gcs_address"]
+        with pytest.raises(RuntimeError, match="init\\(\\) was called before"):
+            manta.init()
+        assert manta.init(ignore_reinit_error=True)["node_id"] == context["node_id"]
+        function = manta.remote(lambda: "works")
+        old = function.remote()
+        assert manta.get(old) == "works"
+    assert not manta.is_initialized()
+    manta.shutdown()
+    with manta.init(num_cpus=1):
+        assert manta.get(function.remote()) == "works"
+        with pytest.raises((ValueError, exceptions.RaySystemError)):
+            manta.get(old, timeout=5)
+
+
+def test_the_first_use_connects(run_script):
+    done = run_script(
+        """
+        import manta as ray
+        assert not ray.is_initialized()
+        print(ray.get(ray.put(3)), ray.is_initialized())
+        """
+    )
+    assert (done.returncode, done.stdout) == (0, "3 True\n"), done.stderr
+
+
+def test_classes_of_the_program_and_modules_beside_it(run_script, tmp_path):
+    (tmp_path / "beside.py").write_text("import manta\n\n@manta.remote\ndef helper(x):\n    return x + 1\n\ndef plain(x):\n    return x * 2\n")
+    done = run_script(
+        """
+        import dataclasses
+        import manta as ray
+        import beside
+
+        @dataclasses.dataclass
+        class Point:
+            x: int
+            y: int
+
+            def moved(self):
+                return Point(self.x + 1, self.y)
+
+        @ray.remote
+        def move(point):
+            return point.moved(), beside.plain(point.x), ray.get(beside.helper.remote(point.x))
+
+        point, doubled, next = ray.get(move.remote(Point(1, 2)))
+        assert isinstance(point, Point) and point == Point(2, 2), point
+        print(doubled, next)
+        """
+    )
+    assert (done.returncode, done.stdout) == (0, "2 2\n"), done.stderr
+
+
+def test_a_fork_has_no_connection_of_its_own(run_script):
+    done = run_script(
+        """
+        import os, sys
+        import manta as ray
+        ref = ray.put(1)
+        child = os.fork()
+        if child == 0:
+            try:
+                ray.get(ref)
+            except RuntimeError as error:
+                print(error, flush=True)
+            os._exit(0)
+        os.waitpid(child, 0)
+        print("parent", ray.get(ref))
+        """
+    )
+    assert done.returncode == 0, done.stderr
+    assert "was forked" in done.stdout and "parent 1" in done.stdout

@@ -1,0 +1,78 @@
+"""What tasks print reaches the driver, whole and under the task's name."""
+
+from __future__ import annotations
+
+import re
+
+
+def test_prints_of_tasks_appear_with_name_and_pid(run_script):
+    done = run_script(
+        """
+        import os, sys
+        import manta as ray
+
+        @ray.remote
+        def speak(i):
+            print("line", i)
+            print("error", i, file=sys.stderr)
+            print("no newline at the end", end="")
+            return os.getpid()
+
+        print("pid", ray.get(speak.remote(7)))
+        """
+    )
+    assert done.returncode == 0, done.stderr
+    pid = re.search(r"^pid (\d+)$", done.stdout, re.MULTILINE).group(1)
+    assert f"(speak pid={pid}) line 7\n" in done.stdout
+    assert f"(speak pid={pid}) no newline at the end\n" in done.stdout
+    assert f"(speak pid={pid}) error 7\n" in done.stderr
+
+
+def test_nothing_is_lost_when_the_program_ends_at_once(run_script):
+    done = run_script(
+        """
+        import manta as ray
+
+        @ray.remote
+        def many(i):
+            for j in range(500):
+                print(f"task {i} line {j}")
+
+        ray.get([many.options(name="many").remote(i) for i in range(4)])
+        """
+    )
+    assert done.returncode == 0, done.stderr
+    lines = re.findall(r"^\(many pid=\d+\) task (\d) line (\d+)$", done.stdout, re.MULTILINE)
+    for task in range(4):
+        assert [int(line) for which, line in lines if int(which) == task] == list(range(500))
+
+
+def test_child_processes_and_long_lines(run_script):
+    done = run_script(
+        """
+        import subprocess
+        import manta as ray
+
+        @ray.remote
+        def prints():
+            subprocess.run(["echo", "from a child"], check=True)
+            print("x" * 100_000)
+
+        ray.get(prints.remote())
+        """
+    )
+    assert done.returncode == 0, done.stderr
+    assert "from a child\n" in done.stdout
+    assert "this line was cut: it had 100000 bytes" in done.stdout or "xxxx" in done.stdout
+
+
+def test_output_can_be_turned_off(run_script):
+    done = run_script(
+        """
+        import manta as ray
+        ray.init(log_to_driver=False)
+        ray.get(ray.remote(lambda: print("unheard")).remote())
+        """
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "" and done.stderr == ""
