@@ -1,1 +1,15 @@
-//! Placeholder.
+//! The node: the part of the cluster on one machine. It owns the machine's resources, starts workers, leases them to owners, keeps
+//! objects, and carries debug messages between the head and its workers.
+//!
+//! It must never run a task itself, and never know what a task or a debug message means.
+
+mod core;
+mod edge;
+pub mod limits;
+pub mod machine;
+mod node;
+pub mod resources;
+pub mod session_dir;
+pub mod watcher;
+
+pub use node::{Node, NodeError, NodeOptions};

@@ -1,0 +1,208 @@
+//! What a node knows and decides, without clock and without I/O: events come in through the `on_*` functions, and what has to happen
+//! is read from `Core::take_effects` afterwards.
+//!
+//! It must never wait, and never look at what a debug message means beyond the few fields that name a paused task.
+
+mod debug;
+mod events;
+mod fates;
+mod jobs;
+mod leases;
+mod objects;
+mod peers;
+mod spill;
+mod workers;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    mem,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use manta_proto::{
+    ids::{JobId, LeaseId, NodeId, ObjectId, ProcessId, SessionId},
+    v1::{self, JobConfig, NodeToHead, NodeToProcess, node_to_head, node_to_process},
+};
+
+use crate::resources::{Budget, Resources};
+
+pub use self::workers::Exit;
+
+/// A question of a peer that its edge waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct ReplyId(pub u64);
+
+/// A question of ours to a peer.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct AskId(pub u64);
+
+/// What a node is called and where it is found.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Its id.
+    pub id: NodeId,
+    /// Its name; given by the head.
+    pub name: String,
+    /// What it has.
+    pub total: Resources,
+    /// For welcomes.
+    pub session_dir: String,
+    /// For welcomes.
+    pub object_dir: String,
+    /// For welcomes.
+    pub head_address: String,
+}
+
+/// A moment that the core asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Timer {
+    /// A worker had its time to start.
+    WorkerStart(ProcessId),
+    /// All targets had their time to take breakpoints.
+    Config(u64),
+    /// One new target had its time to take breakpoints.
+    TargetConfig(ProcessId, u64),
+    /// A lost session had its grace.
+    Grace(SessionId),
+    /// A worker whose end somebody asks for had its time to end.
+    Fate(ProcessId),
+}
+
+/// What the edge has to do.
+#[derive(Debug, PartialEq)]
+pub enum Effect {
+    /// To a driver or worker on this machine.
+    ToProcess(ProcessId, NodeToProcess),
+    /// End the connection of a process.
+    Close(ProcessId),
+    /// To the head.
+    ToHead(NodeToHead),
+    /// Start a worker's process.
+    StartWorker { worker: ProcessId, job: Box<JobConfig> },
+    /// End a worker's process group.
+    EndWorker(ProcessId),
+    /// Ask a peer for a lease.
+    AskLease { ask: AskId, node: NodeId, address: String, request: Box<v1::LeaseRequest> },
+    /// Give a lease of a peer back.
+    ReturnLease { address: String, lease: LeaseId, node: NodeId, worker_unusable: bool },
+    /// The answer to `on_peer_lease`.
+    AnswerLease(ReplyId, v1::LeaseReply),
+    /// Ask a peer for the fate of its worker.
+    AskFate { process: ProcessId, address: String, request: v1::WorkerFateRequest },
+    /// The answer to `on_peer_fate`.
+    AnswerFate(ReplyId, v1::WorkerFateReply),
+    /// Call `on_timer` then.
+    Timer(Timer, Duration),
+    /// Start the debug agent of a native worker.
+    StartAgent { worker: ProcessId, pid: u32 },
+    /// A DAP message for a debug agent.
+    ToAgent(ProcessId, Bytes),
+    /// Let a debug agent detach and end.
+    StopAgent(ProcessId),
+    /// Fetch an object from a peer.
+    Pull { object: ObjectId, address: String },
+    /// Remove objects from the store.
+    DeleteObjects(Vec<ObjectId>),
+    /// Tell all peers to remove objects.
+    FreeOnPeers { addresses: Vec<String>, objects: Vec<ObjectId> },
+    /// End this node: its workers first.
+    Exit { cause: String },
+}
+
+/// The node's state.
+pub struct Core {
+    pub(crate) me: Identity,
+    cluster_id: String,
+    view: v1::ClusterView,
+    peers: BTreeMap<NodeId, peers::Peer>,
+    budget: Budget,
+    drivers: HashMap<ProcessId, jobs::Driver>,
+    workers: HashMap<ProcessId, workers::Worker>,
+    pools: HashMap<workers::PoolKey, workers::Pool>,
+    ended_jobs: jobs::EndedJobs,
+    leases: leases::Leases,
+    fates: fates::Fates,
+    objects: objects::Objects,
+    debug: debug::DebugPlane,
+    counter: u64,
+    sent_load: Option<v1::NodeLoad>,
+    pub(crate) effects: Vec<Effect>,
+}
+
+impl Core {
+    /// A node without processes.
+    #[must_use]
+    pub fn new(me: Identity) -> Self {
+        let budget = Budget::new(me.total.clone());
+        Self {
+            me,
+            cluster_id: String::new(),
+            view: v1::ClusterView::default(),
+            peers: BTreeMap::new(),
+            budget,
+            drivers: HashMap::new(),
+            workers: HashMap::new(),
+            pools: HashMap::new(),
+            ended_jobs: jobs::EndedJobs::default(),
+            leases: leases::Leases::default(),
+            fates: fates::Fates::default(),
+            objects: objects::Objects::default(),
+            debug: debug::DebugPlane::default(),
+            counter: 0,
+            sent_load: None,
+            effects: Vec::new(),
+        }
+    }
+
+    /// Takes what has to happen.
+    pub fn take_effects(&mut self) -> Vec<Effect> {
+        mem::take(&mut self.effects)
+    }
+
+    /// An id that no other node makes: eight bytes of the node's own (random) id, and a counter.
+    fn next_id(&mut self) -> [u8; 16] {
+        self.counter += 1;
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&self.me.id.0[..8]);
+        id[8..].copy_from_slice(&self.counter.to_be_bytes());
+        id
+    }
+
+    fn to_process(&mut self, process: ProcessId, message: node_to_process::Message) {
+        self.effects.push(Effect::ToProcess(process, NodeToProcess { message: Some(message) }));
+    }
+
+    fn to_head(&mut self, message: node_to_head::Message) {
+        self.effects.push(Effect::ToHead(NodeToHead { message: Some(message) }));
+    }
+
+    /// Whether any driver or worker of the job is known here and its driver has not ended.
+    fn job_ended(&self, job: JobId) -> bool {
+        self.ended_jobs.contains(job)
+    }
+
+    /// What this node has free and does, for the head.
+    #[must_use]
+    pub fn load(&self) -> v1::NodeLoad {
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        v1::NodeLoad {
+            available: Some(self.budget.available().to_wire()),
+            workers: count(self.workers.len()),
+            running_tasks: count(self.leases.granted_here()),
+            pending_leases: count(self.leases.pending()),
+        }
+    }
+
+    /// The load when it changed since the last call.
+    pub fn changed_load(&mut self) -> Option<v1::NodeLoad> {
+        let load = self.load();
+        (self.sent_load.as_ref() != Some(&load)).then(|| {
+            self.sent_load = Some(load.clone());
+            load
+        })
+    }
+}

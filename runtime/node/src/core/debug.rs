@@ -1,0 +1,471 @@
+//! The node's part of the debug plane: every target gets the newest breakpoints before it runs a task, and the head learns when
+//! all of them have. Messages between session and targets pass through; only the few fields that name a paused task are looked at.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use manta_proto::{
+    ids::{LeaseId, ProcessId, SessionId, TaskId},
+    v1::{self, ConfigAck, DebugConfig, TargetAck, node_to_head, node_to_process},
+};
+use serde::Deserialize;
+use serde_json::{json, value::RawValue};
+
+use super::{Core, Effect, Timer, workers::State};
+
+/// All targets of a node take a set of breakpoints within this time.
+const CONFIG_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long paused tasks wait for a head that was lost.
+const HEAD_GRACE: Duration = Duration::from_secs(5);
+/// The node's own requests to a target count from here, so that a session's never have the same number.
+const FIRST_SEQ: i64 = 1 << 30;
+/// A debug agent that ends this often without having taken breakpoints is not started again.
+const AGENT_FAILURES_MAX: u32 = 3;
+
+#[derive(Default)]
+pub(super) struct DebugPlane {
+    config: Option<DebugConfig>,
+    /// A session whose connection is lost, until its grace is over.
+    lost: Option<SessionId>,
+    rounds: BTreeMap<u64, Round>,
+    targets: HashMap<ProcessId, Target>,
+    requests_sent: i64,
+}
+
+/// One generation on its way to the targets.
+struct Round {
+    waiting: BTreeSet<ProcessId>,
+    acks: Vec<TargetAck>,
+}
+
+#[derive(Default)]
+struct Target {
+    /// Its engine has been sent something.
+    loaded: bool,
+    requests: HashMap<i64, Request>,
+    paused: BTreeMap<TaskId, Option<LeaseId>>,
+    agent_runs: bool,
+    agent_failures: u32,
+}
+
+#[derive(Clone, Copy)]
+enum Request {
+    Configure { generation: u64 },
+    Release,
+}
+
+/// The fields of a DAP message that concern the node.
+#[derive(Deserialize)]
+struct Peek<'a> {
+    r#type: &'a str,
+    #[serde(borrow)]
+    event: Option<std::borrow::Cow<'a, str>>,
+    request_seq: Option<i64>,
+    success: Option<bool>,
+    message: Option<String>,
+    #[serde(borrow)]
+    body: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct StopBody {
+    task: Option<StoppedTask>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoppedTask {
+    task_id: String,
+}
+
+impl Core {
+    /// A session's new set of breakpoints.
+    pub(super) fn on_config(&mut self, config: DebugConfig) {
+        let session = SessionId::try_from(&config.session_id).ok();
+        if let Some(lost) = self.debug.lost.take()
+            && session != Some(lost)
+        {
+            self.release(lost);
+        }
+        let generation = config.generation;
+        let empty = config.empty;
+        self.debug.config = Some(config);
+        let targets: BTreeSet<_> = self
+            .workers
+            .iter()
+            .filter(|(_, worker)| worker.is_attached() && worker.state != State::Ending)
+            .map(|(id, _)| *id)
+            .filter(|id| !empty || self.is_loaded(*id))
+            .collect();
+        self.debug.rounds.insert(generation, Round { waiting: targets.clone(), acks: Vec::new() });
+        for target in targets {
+            self.send_config(target);
+        }
+        let unfinished = self.debug.rounds.get(&generation).is_some_and(|round| !round.waiting.is_empty());
+        if unfinished {
+            self.effects.push(Effect::Timer(Timer::Config(generation), CONFIG_TIMEOUT));
+        }
+        self.finish_rounds();
+        // Workers that were waiting for an older generation and need none now.
+        let configuring: Vec<_> =
+            self.workers.iter().filter(|(_, worker)| worker.state == State::Configuring).map(|(id, _)| *id).collect();
+        for id in configuring.into_iter().filter(|_| empty) {
+            if !self.is_loaded(id) {
+                self.on_worker_ready(id);
+            }
+        }
+    }
+
+    fn is_loaded(&self, target: ProcessId) -> bool {
+        self.debug.targets.get(&target).is_some_and(|target| target.loaded)
+    }
+
+    /// Gives a new worker the breakpoints in force. False: there are none, it may run tasks at once.
+    pub(super) fn configure_new_target(&mut self, id: ProcessId) -> bool {
+        let Some(config) = self.debug.config.as_ref().filter(|config| !config.empty) else { return false };
+        let generation = config.generation;
+        self.send_config(id);
+        self.effects.push(Effect::Timer(Timer::TargetConfig(id, generation), CONFIG_TIMEOUT));
+        true
+    }
+
+    fn send_config(&mut self, target: ProcessId) {
+        let Some(config) = self.debug.config.clone() else { return };
+        let generation = config.generation;
+        match serde_json::from_slice::<&RawValue>(&config.arguments) {
+            Ok(arguments) => self.request(target, "mantaConfigure", arguments, Request::Configure { generation }),
+            Err(error) => {
+                let error = format!("the session's breakpoints are not valid JSON: {error}");
+                self.on_configured(target, generation, Bytes::new(), error);
+            }
+        }
+    }
+
+    fn request(&mut self, target: ProcessId, command: &str, arguments: &RawValue, request: Request) {
+        self.debug.requests_sent += 1;
+        let seq = FIRST_SEQ + self.debug.requests_sent;
+        let message = json!({"seq": seq, "type": "request", "command": command, "arguments": arguments});
+        self.debug.targets.entry(target).or_default().requests.insert(seq, request);
+        self.to_target(target, Bytes::from(message.to_string()));
+    }
+
+    fn to_target(&mut self, id: ProcessId, dap: Bytes) {
+        let Some(worker) = self.workers.get(&id).filter(|worker| worker.is_attached()) else { return };
+        let (python, pid) = (worker.key.is_python(), worker.pid().unwrap_or(0));
+        let target = self.debug.targets.entry(id).or_default();
+        target.loaded = true;
+        if python {
+            self.to_process(id, node_to_process::Message::ToTarget(dap));
+            return;
+        }
+        if !target.agent_runs {
+            target.agent_runs = true;
+            self.effects.push(Effect::StartAgent { worker: id, pid });
+        }
+        self.effects.push(Effect::ToAgent(id, dap));
+    }
+
+    /// A session's message for one of our targets.
+    pub(super) fn on_message_for_target(&mut self, message: v1::ToTarget) {
+        let Ok(id) = ProcessId::try_from(&message.target_id) else { return };
+        let reachable = self.workers.get(&id).is_some_and(|worker| worker.is_attached() && worker.state != State::Ending);
+        if reachable {
+            self.to_target(id, message.dap);
+        } else {
+            let cause = "this target is not there any more".to_owned();
+            self.to_head(node_to_head::Message::TargetDown(v1::TargetDown { target_id: message.target_id, cause }));
+        }
+    }
+
+    /// A message of a target: of a Python worker itself, or of a native worker's agent.
+    pub fn on_target_message(&mut self, from: ProcessId, dap: Bytes) {
+        match serde_json::from_slice::<Peek<'_>>(&dap) {
+            Ok(peek) if peek.r#type == "response" && self.on_own_response(from, &peek) => return,
+            Ok(peek) if peek.r#type == "event" => self.on_target_event(from, &peek),
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(target = %from, %error, "a target sent something that is no DAP message; it is dropped");
+                return;
+            }
+        }
+        let session_id = self.debug.config.as_ref().map(|config| config.session_id.clone()).unwrap_or_default();
+        let message = v1::FromTarget { session_id, target_id: from.to_bytes(), dap };
+        self.to_head(node_to_head::Message::FromTarget(message));
+    }
+
+    /// True when it answers a request of this node.
+    fn on_own_response(&mut self, from: ProcessId, peek: &Peek<'_>) -> bool {
+        let request = peek.request_seq.and_then(|seq| self.debug.targets.get_mut(&from)?.requests.remove(&seq));
+        match request {
+            Some(Request::Configure { generation }) => {
+                let body = peek.body.map(|body| Bytes::copy_from_slice(body.get().as_bytes())).unwrap_or_default();
+                let failed = peek.success != Some(true);
+                let error = if failed { peek.message.clone().unwrap_or_else(|| "it gave no reason".to_owned()) } else { String::new() };
+                self.on_configured(from, generation, body, error);
+            }
+            Some(Request::Release) => self.on_released(from),
+            None => return false,
+        }
+        true
+    }
+
+    fn on_configured(&mut self, target: ProcessId, generation: u64, body: Bytes, error: String) {
+        if error.is_empty()
+            && let Some(target) = self.debug.targets.get_mut(&target)
+        {
+            target.agent_failures = 0;
+        }
+        let ack = TargetAck { target_id: target.to_bytes(), body, error };
+        if let Some(round) = self.debug.rounds.get_mut(&generation)
+            && round.waiting.remove(&target)
+        {
+            round.acks.push(ack);
+            self.finish_rounds();
+        } else {
+            self.ack(generation, vec![ack], String::new());
+        }
+        let newest = self.debug.config.as_ref().is_none_or(|config| config.generation == generation);
+        if newest {
+            self.on_worker_ready(target);
+        }
+    }
+
+    fn ack(&mut self, generation: u64, targets: Vec<TargetAck>, error: String) {
+        let Some(config) = &self.debug.config else { return };
+        let ack = ConfigAck {
+            session_id: config.session_id.clone(),
+            generation,
+            node_id: self.me.id.to_bytes(),
+            targets,
+            error,
+        };
+        self.to_head(node_to_head::Message::ConfigAck(ack));
+    }
+
+    fn finish_rounds(&mut self) {
+        let done: Vec<_> =
+            self.debug.rounds.iter().filter(|(_, round)| round.waiting.is_empty()).map(|(gen_, _)| *gen_).collect();
+        for generation in done {
+            if let Some(round) = self.debug.rounds.remove(&generation) {
+                self.ack(generation, round.acks, String::new());
+            }
+        }
+    }
+
+    pub(super) fn on_config_timeout(&mut self, generation: u64) {
+        let Some(round) = self.debug.rounds.remove(&generation) else { return };
+        let names: Vec<_> = round.waiting.iter().filter_map(|id| self.target_name(*id)).collect();
+        let error = self.late(&names);
+        self.ack(generation, round.acks, error);
+    }
+
+    pub(super) fn on_target_config_timeout(&mut self, id: ProcessId, generation: u64) {
+        let late = self.workers.get(&id).is_some_and(|worker| worker.state == State::Configuring);
+        if late && let Some(name) = self.target_name(id) {
+            let error = self.late(&[name]);
+            self.ack(generation, Vec::new(), error);
+            self.on_worker_ready(id);
+        }
+    }
+
+    fn late(&self, names: &[String]) -> String {
+        let seconds = CONFIG_TIMEOUT.as_secs();
+        format!("{} did not take the breakpoints within {seconds} seconds: {}", self.me.name, names.join(", "))
+    }
+
+    fn target_name(&self, id: ProcessId) -> Option<String> {
+        self.workers.get(&id).and_then(|worker| worker.target_up(id, &self.me)).map(|up| up.description)
+    }
+
+    fn on_target_event(&mut self, from: ProcessId, peek: &Peek<'_>) {
+        let paused = match peek.event.as_deref() {
+            Some("mantaStopped") => true,
+            Some("mantaContinued") => false,
+            _ => return,
+        };
+        let body = peek.body.and_then(|body| serde_json::from_str::<StopBody>(body.get()).ok());
+        let task = body.and_then(|body| body.task).and_then(|task| TaskId::from_hex(&task.task_id));
+        if let Some(task) = task {
+            self.on_task_paused(from, task, paused);
+        }
+    }
+
+    fn on_task_paused(&mut self, worker: ProcessId, task: TaskId, paused: bool) {
+        let lease = if paused { self.lease_to_pause(worker) } else { None };
+        let target = self.debug.targets.entry(worker).or_default();
+        let lease = if paused {
+            *target.paused.entry(task).or_insert(lease)
+        } else {
+            let Some(lease) = target.paused.remove(&task) else { return };
+            lease
+        };
+        if let Some(lease) = lease {
+            self.on_lease_paused(lease, paused);
+        }
+        let message = v1::TaskPaused { task_id: task.to_bytes(), paused };
+        self.to_process(worker, node_to_process::Message::TaskPaused(message));
+    }
+
+    /// The lease under which a paused task runs. Which of a native worker's it is, only the worker knows; they are alike but for
+    /// their resources, and any that runs stands for it.
+    fn lease_to_pause(&self, worker: ProcessId) -> Option<LeaseId> {
+        let slots = self.workers.get(&worker)?.slots.iter().flatten();
+        slots.copied().find(|lease| self.leases.granted.get(lease).is_some_and(|lease| !lease.paused))
+    }
+
+    pub(super) fn forget_paused_of_lease(&mut self, lease: LeaseId) {
+        for target in self.debug.targets.values_mut() {
+            target.paused.retain(|_, of| *of != Some(lease));
+        }
+    }
+
+    /// The session ended, or lost its connection.
+    pub(super) fn on_session_ended(&mut self, ended: &v1::SessionEnded) {
+        let Ok(session) = SessionId::try_from(&ended.session_id) else { return };
+        let generation = self.debug.config.take().map_or(0, |config| config.generation);
+        self.debug.rounds.clear();
+        self.unblock_configuring();
+        if ended.grace_ms == 0 {
+            self.release(session);
+            return;
+        }
+        self.disarm(session, generation);
+        self.lose_session(session, Duration::from_millis(ended.grace_ms.into()));
+    }
+
+    /// The head's connection ended: as far as debugging goes, so did the session.
+    pub fn on_head_lost(&mut self) {
+        let session = self.debug.config.as_ref().and_then(|config| SessionId::try_from(&config.session_id).ok());
+        if let Some(session) = session {
+            self.unblock_configuring();
+            self.lose_session(session, HEAD_GRACE);
+        }
+    }
+
+    /// The head is back. Without a session of ours in it, the grace goes on.
+    pub(super) fn on_head_found(&mut self) {
+        if self.debug.lost.is_some() {
+            self.debug.config = None;
+            self.debug.rounds.clear();
+        }
+    }
+
+    fn lose_session(&mut self, session: SessionId, grace: Duration) {
+        self.debug.lost = Some(session);
+        self.effects.push(Effect::Timer(Timer::Grace(session), grace));
+    }
+
+    fn unblock_configuring(&mut self) {
+        let mut configuring: Vec<_> =
+            self.workers.iter().filter(|(_, worker)| worker.state == State::Configuring).map(|(id, _)| *id).collect();
+        configuring.sort_unstable();
+        for id in configuring {
+            self.on_worker_ready(id);
+        }
+    }
+
+    pub(super) fn on_grace_over(&mut self, session: SessionId) {
+        if self.debug.lost == Some(session) {
+            self.debug.lost = None;
+            self.debug.config = None;
+            self.release(session);
+        }
+    }
+
+    fn loaded_targets(&self) -> Vec<ProcessId> {
+        let mut loaded: Vec<_> =
+            self.debug.targets.iter().filter(|(_, target)| target.loaded).map(|(id, _)| *id).collect();
+        loaded.sort_unstable();
+        loaded
+    }
+
+    /// Takes a lost session's breakpoints away at once; what is paused stays so until the grace is over.
+    fn disarm(&mut self, session: SessionId, generation: u64) {
+        let arguments = json!({
+            "generation": generation, "sessionId": session.to_string(), "sources": [],
+            "functionBreakpoints": [], "exceptionFilters": [], "exceptionOptions": [],
+        });
+        self.request_all("mantaConfigure", &arguments, Request::Configure { generation });
+    }
+
+    fn release(&mut self, session: SessionId) {
+        self.request_all("mantaRelease", &json!({"sessionId": session.to_string()}), Request::Release);
+    }
+
+    fn request_all(&mut self, command: &str, arguments: &serde_json::Value, request: Request) {
+        let arguments = RawValue::from_string(arguments.to_string()).expect("a JSON value prints as JSON");
+        for target in self.loaded_targets() {
+            self.request(target, command, &arguments, request);
+        }
+    }
+
+    fn on_released(&mut self, id: ProcessId) {
+        let Some(target) = self.debug.targets.get_mut(&id) else { return };
+        // A new session may have started in the meantime; it keeps the engine.
+        if self.debug.config.is_none() && target.agent_runs {
+            self.effects.push(Effect::StopAgent(id));
+        }
+    }
+
+    /// The agent of a native worker runs; the worker must let it trace.
+    pub fn on_agent_started(&mut self, worker: ProcessId, pid: u32) {
+        self.to_process(worker, node_to_process::Message::AllowTracer(v1::AllowTracer { pid }));
+    }
+
+    /// The agent of a native worker ended, as it was told to or not. Its worker runs on.
+    pub fn on_agent_ended(&mut self, id: ProcessId, cause: &str) {
+        let Some(target) = self.debug.targets.get_mut(&id) else { return };
+        target.agent_runs = false;
+        target.loaded = false;
+        target.agent_failures += 1;
+        let failures = target.agent_failures;
+        let requests: Vec<_> = std::mem::take(&mut target.requests).into_values().collect();
+        let paused: Vec<_> = target.paused.keys().copied().collect();
+        for task in paused {
+            self.on_task_paused(id, task, false);
+        }
+        let live = self.debug.config.as_ref().is_some_and(|config| !config.empty);
+        let again = live && failures < AGENT_FAILURES_MAX;
+        if again {
+            self.restart_agent(id, cause);
+            return;
+        }
+        for request in requests {
+            if let Request::Configure { generation } = request {
+                self.on_configured(id, generation, Bytes::new(), cause.to_owned());
+            }
+        }
+        if live {
+            let cause = format!("{cause}; it was started {failures} times and is not started again");
+            self.to_head(node_to_head::Message::TargetDown(v1::TargetDown { target_id: id.to_bytes(), cause }));
+        }
+    }
+
+    fn restart_agent(&mut self, id: ProcessId, cause: &str) {
+        let Some(up) = self.workers.get(&id).and_then(|worker| worker.target_up(id, &self.me)) else { return };
+        let down = v1::TargetDown { target_id: id.to_bytes(), cause: cause.to_owned() };
+        self.to_head(node_to_head::Message::TargetDown(down));
+        self.to_head(node_to_head::Message::TargetUp(up));
+        self.send_config(id);
+    }
+
+    /// A worker ended.
+    pub(super) fn on_target_gone(&mut self, id: ProcessId, attached: bool, cause: &str) {
+        if let Some(target) = self.debug.targets.remove(&id)
+            && target.agent_runs
+        {
+            self.effects.push(Effect::StopAgent(id));
+        }
+        for round in self.debug.rounds.values_mut() {
+            round.waiting.remove(&id);
+        }
+        self.finish_rounds();
+        if attached {
+            let down = v1::TargetDown { target_id: id.to_bytes(), cause: cause.to_owned() };
+            self.to_head(node_to_head::Message::TargetDown(down));
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Where each message of a process and of the head goes.
+
+use manta_proto::{
+    ids::{JobId, LeaseId, NodeId, ObjectId, ProcessId},
+    v1::{self, HeadToNode, ProcessToNode, head_to_node, node_to_head, node_to_process, process_to_node},
+};
+
+use super::{Core, Effect, Timer};
+
+impl Core {
+    /// A message of an attached process.
+    pub fn on_process_message(&mut self, from: ProcessId, message: ProcessToNode) {
+        use process_to_node::Message;
+        match message.message {
+            Some(Message::RequestLease(request)) => self.on_lease_request(from, request),
+            Some(Message::CancelLease(cancel)) => self.on_lease_cancel(from, cancel.request_id),
+            Some(Message::ReturnLease(returned)) => self.on_lease_return_message(&returned),
+            Some(Message::Blocked(blocked)) => {
+                if let Ok(lease) = LeaseId::try_from(&blocked.lease_id) {
+                    self.on_lease_blocked(lease, blocked.blocked);
+                }
+            }
+            Some(Message::Fate(request)) => self.on_fate_request(from, &request),
+            Some(Message::Pull(pull)) => self.on_pull(from, &pull),
+            Some(Message::Sealed(sealed)) => {
+                if let Ok(object) = ObjectId::try_from(&sealed.object_id) {
+                    self.on_sealed(from, object, sealed.size);
+                }
+            }
+            Some(Message::Free(free)) => self.on_free(&free.object_ids),
+            Some(Message::FromTarget(dap)) => self.on_target_message(from, dap),
+            Some(Message::Output(output)) => self.on_task_output(from, output),
+            // A worker's own word that it has nothing to do is for later uses; a second hello has no meaning.
+            Some(Message::Idle(_) | Message::Hello(_)) | None => {}
+        }
+    }
+
+    /// A message of the head.
+    pub fn on_head_message(&mut self, message: HeadToNode) {
+        use head_to_node::Message;
+        match message.message {
+            Some(Message::Registered(registered)) => {
+                self.cluster_id = registered.cluster_id;
+                self.me.name = registered.name;
+                self.announce();
+                self.on_view(registered.view.unwrap_or_default());
+                self.on_head_found();
+                if let Some(config) = registered.config {
+                    self.on_config(config);
+                }
+            }
+            Some(Message::View(view)) => self.on_view(view),
+            Some(Message::Config(config)) => self.on_config(config),
+            Some(Message::ToTarget(message)) => self.on_message_for_target(message),
+            Some(Message::SessionEnded(ended)) => self.on_session_ended(&ended),
+            Some(Message::JobEnded(ended)) => {
+                if let Ok(job) = JobId::try_from(&ended.job_id) {
+                    self.end_job(job);
+                }
+            }
+            Some(Message::Shutdown(shutdown)) => self.effects.push(Effect::Exit { cause: shutdown.cause }),
+            Some(Message::Output(output)) => self.output_to_driver(output),
+            None => {}
+        }
+    }
+
+    /// A moment that the core asked for has come.
+    pub fn on_timer(&mut self, timer: Timer) {
+        match timer {
+            Timer::WorkerStart(worker) => self.on_worker_start_timeout(worker),
+            Timer::Config(generation) => self.on_config_timeout(generation),
+            Timer::TargetConfig(target, generation) => self.on_target_config_timeout(target, generation),
+            Timer::Grace(session) => self.on_grace_over(session),
+            Timer::Fate(worker) => self.on_fate_timeout(worker),
+        }
+    }
+
+    /// What a worker wrote to its pipes, or a task printed.
+    pub fn on_task_output(&mut self, from: ProcessId, mut output: v1::TaskOutput) {
+        let Some(worker) = self.workers.get(&from) else { return };
+        output.pid = worker.pid().unwrap_or(0);
+        output.job_id = worker.job().to_bytes();
+        output.node_id = self.me.id.to_bytes();
+        output.node_name.clone_from(&self.me.name);
+        self.output_to_driver(output.clone());
+        self.to_head(node_to_head::Message::Output(output));
+    }
+
+    fn output_to_driver(&mut self, output: v1::TaskOutput) {
+        let driver = self.drivers.iter().find(|(_, driver)| driver.config.job_id == output.job_id);
+        if let Some((process, _)) = driver {
+            let process = *process;
+            self.to_process(process, node_to_process::Message::Output(output));
+        }
+    }
+
+    /// After a registration: what a head that has just started does not know yet.
+    fn announce(&mut self) {
+        let mut jobs: Vec<_> = self.drivers.values().map(super::jobs::Driver::started).collect();
+        jobs.sort_by_key(|job| job.started_unix_ms);
+        for job in jobs {
+            self.to_head(node_to_head::Message::JobStarted(job));
+        }
+        let mut targets: Vec<_> =
+            self.workers.iter().filter_map(|(id, worker)| worker.target_up(*id, &self.me)).collect();
+        targets.sort_by(|a, b| a.target_id.cmp(&b.target_id));
+        for target in targets {
+            self.to_head(node_to_head::Message::TargetUp(target));
+        }
+    }
+
+    /// The id of this node.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.me.id
+    }
+}

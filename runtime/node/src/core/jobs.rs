@@ -1,0 +1,177 @@
+//! Drivers on this machine, and the end of jobs wherever their driver was.
+
+use std::collections::{HashSet, VecDeque};
+
+use manta_proto::{
+    ids::{JobId, ProcessId},
+    v1::{self, JobConfig, ProcessHello, node_to_head, node_to_process},
+};
+
+use super::{Core, Effect, workers::PoolKey};
+
+/// Ended jobs that a node remembers, so that a late request for one is refused.
+const ENDED_JOBS_MAX: usize = 10_000;
+/// Python workers that start in the background when a driver attaches.
+const PRESTARTED_MAX: u64 = 4;
+
+/// An attached driver.
+pub(super) struct Driver {
+    pub config: JobConfig,
+    pub pid: u32,
+    pub peer_socket: String,
+    pub started_unix_ms: u64,
+}
+
+impl Driver {
+    pub fn started(&self) -> v1::JobStarted {
+        v1::JobStarted {
+            job_id: self.config.job_id.clone(),
+            name: self.config.name.clone(),
+            driver_pid: self.pid,
+            started_unix_ms: self.started_unix_ms,
+        }
+    }
+}
+
+#[derive(Default)]
+pub(super) struct EndedJobs {
+    known: HashSet<JobId>,
+    order: VecDeque<JobId>,
+}
+
+impl EndedJobs {
+    pub fn contains(&self, job: JobId) -> bool {
+        self.known.contains(&job)
+    }
+
+    /// False when it had ended already.
+    fn insert(&mut self, job: JobId) -> bool {
+        if !self.known.insert(job) {
+            return false;
+        }
+        self.order.push_back(job);
+        if self.order.len() > ENDED_JOBS_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        true
+    }
+}
+
+impl Core {
+    /// A process said hello on the Unix socket.
+    ///
+    /// # Errors
+    /// With the sentence to refuse it with.
+    pub fn on_attached(&mut self, hello: ProcessHello, now_unix_ms: u64) -> Result<ProcessId, String> {
+        let id = ProcessId::try_from(&hello.process_id).map_err(|error| error.to_string())?;
+        match hello.kind() {
+            v1::process_hello::Kind::Driver => self.on_driver_attached(id, hello, now_unix_ms)?,
+            v1::process_hello::Kind::Worker => self.on_worker_attached(id, &hello)?,
+            v1::process_hello::Kind::Unknown => {
+                return Err("a process attaches as a driver or as a worker; this one said neither".to_owned());
+            }
+        }
+        Ok(id)
+    }
+
+    pub(super) fn welcome(&mut self, process: ProcessId) {
+        let welcome = v1::Welcome {
+            node_id: self.me.id.to_bytes(),
+            node_name: self.me.name.clone(),
+            session_dir: self.me.session_dir.clone(),
+            object_dir: self.me.object_dir.clone(),
+            cluster_id: self.cluster_id.clone(),
+            view: Some(self.view.clone()),
+            head_address: self.me.head_address.clone(),
+        };
+        self.to_process(process, node_to_process::Message::Welcome(welcome));
+    }
+
+    fn on_driver_attached(&mut self, id: ProcessId, hello: ProcessHello, now_unix_ms: u64) -> Result<(), String> {
+        let config = hello.job.ok_or("a driver says what its job is when it attaches; this one did not")?;
+        let job = JobId::try_from(&config.job_id).map_err(|error| error.to_string())?;
+        if self.drivers.contains_key(&id) || self.job_ended(job) {
+            return Err("this job has a driver already, or has ended; a driver attaches with a new job".to_owned());
+        }
+        let driver = Driver { config: config.clone(), pid: hello.pid, peer_socket: hello.peer_socket, started_unix_ms: now_unix_ms };
+        let started = driver.started();
+        self.drivers.insert(id, driver);
+        self.welcome(id);
+        self.to_head(node_to_head::Message::JobStarted(started));
+        self.prestart(job, &config);
+        Ok(())
+    }
+
+    /// Starts workers before they are asked for, so that a job's first task need not wait for an interpreter.
+    fn prestart(&mut self, job: JobId, config: &JobConfig) {
+        if config.executable.is_empty() {
+            return;
+        }
+        let key = PoolKey::of(job, config);
+        let cpus = self.cpus();
+        let count = if key.is_python() { cpus.min(PRESTARTED_MAX) } else { cpus.min(1) };
+        for _ in 0..count {
+            self.start_worker(&key, config);
+        }
+    }
+
+    /// The connection of a process ended.
+    pub fn on_detached(&mut self, process: ProcessId) {
+        if let Some(driver) = self.drivers.remove(&process) {
+            let job_id = driver.config.job_id.clone();
+            let cause = format!("its driver (pid {}) on {} ended", driver.pid, self.me.name);
+            self.to_head(node_to_head::Message::JobEnded(v1::JobEnded { job_id: job_id.clone(), cause }));
+            if let Ok(job) = JobId::try_from(&job_id) {
+                self.end_job(job);
+            }
+            self.on_owner_gone(process);
+        } else if self.workers.contains_key(&process) {
+            // A worker without its node is of no use to anybody, whatever it does now.
+            self.effects.push(Effect::EndWorker(process));
+        }
+    }
+
+    /// Ends what a job has on this node.
+    pub(super) fn end_job(&mut self, job: JobId) {
+        if !self.ended_jobs.insert(job) {
+            return;
+        }
+        self.forget_pending_of_job(job);
+        let mut workers: Vec<_> =
+            self.workers.iter().filter(|(_, worker)| worker.job() == job).map(|(id, _)| *id).collect();
+        workers.sort_unstable();
+        for worker in workers {
+            self.end_worker(worker);
+        }
+        self.delete_objects_of_job(job);
+        self.dispatch();
+    }
+
+    /// Where a driver or worker of this machine accepts peers.
+    #[must_use]
+    pub fn peer_socket(&self, process: ProcessId) -> Option<&str> {
+        let worker = self.workers.get(&process).map(|worker| &*worker.peer_socket);
+        worker.or_else(|| self.drivers.get(&process).map(|driver| &*driver.peer_socket))
+    }
+
+    /// Every worker's process is to end with this node.
+    pub fn end_all_workers(&mut self) {
+        let mut workers: Vec<_> = self.workers.keys().copied().collect();
+        workers.sort_unstable();
+        for worker in workers {
+            self.end_worker(worker);
+        }
+    }
+
+    /// Whether no worker's process is left.
+    #[must_use]
+    pub fn has_no_workers(&self) -> bool {
+        self.workers.is_empty()
+    }
+
+    pub(super) fn cpus(&self) -> u64 {
+        self.budget.total().amount(crate::resources::CPU).div_ceil(crate::resources::WHOLE)
+    }
+}

@@ -1,0 +1,412 @@
+//! The scheduler: who gets resources of this node, in which order, and who gives them back.
+//!
+//! A request is queued by its class (job, language, executable and resources), first come, first served within a class. It takes its
+//! resources, then waits for a worker, then becomes a lease. What does not fit here is looked for on other nodes (`spill`).
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use manta_proto::{
+    ids::{JobId, LeaseId, NodeId, ProcessId},
+    v1::{self, JobConfig, LeaseReply, LeaseRequest, lease_reply, node_to_process},
+};
+
+use super::{Core, Effect, ReplyId, workers::PoolKey};
+use crate::resources::Resources;
+
+/// Requests that wait on one node.
+const PENDING_MAX: usize = 100_000;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Asker {
+    Process { request_id: u64 },
+    Peer { reply: ReplyId, node: NodeId },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stage {
+    Queued,
+    AskingPeer(NodeId),
+    /// It has its resources.
+    AwaitingWorker,
+}
+
+pub(super) struct Pending {
+    pub asker: Asker,
+    pub owner: ProcessId,
+    pub key: PoolKey,
+    pub need: Resources,
+    pub stage: Stage,
+    pub request: LeaseRequest,
+}
+
+pub(super) type Class = (PoolKey, Resources);
+
+pub(super) struct Lease {
+    pub worker: ProcessId,
+    pub owner: ProcessId,
+    /// The node of an owner elsewhere.
+    pub owner_node: Option<NodeId>,
+    pub need: Resources,
+    pub blocked_in_get: bool,
+    pub paused: bool,
+}
+
+impl Lease {
+    fn gives_cpu_back(&self) -> bool {
+        self.blocked_in_get || self.paused
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Leases {
+    pub queues: BTreeMap<Class, VecDeque<u64>>,
+    pub pendings: HashMap<u64, Pending>,
+    by_request: HashMap<(ProcessId, u64), u64>,
+    pub granted: HashMap<LeaseId, Lease>,
+    /// Leases of our processes on other nodes.
+    pub elsewhere: HashMap<LeaseId, (NodeId, ProcessId)>,
+}
+
+impl Leases {
+    pub fn granted_here(&self) -> usize {
+        self.granted.len()
+    }
+    pub fn pending(&self) -> usize {
+        self.pendings.len()
+    }
+    pub fn job_config(&self, pending: u64) -> Option<&JobConfig> {
+        self.pendings.get(&pending).and_then(|pending| pending.request.job.as_ref())
+    }
+    pub fn remove(&mut self, pending: u64) -> Option<Pending> {
+        let removed = self.pendings.remove(&pending)?;
+        if let Asker::Process { request_id } = removed.asker {
+            self.by_request.remove(&(removed.owner, request_id));
+        }
+        Some(removed)
+    }
+}
+
+impl Core {
+    /// A process of this machine asks.
+    pub(super) fn on_lease_request(&mut self, from: ProcessId, request: LeaseRequest) {
+        let asker = Asker::Process { request_id: request.request_id };
+        if let Some(pending) = self.admit(asker, from, request) {
+            let class = self.class_of(pending);
+            self.leases.queues.entry(class).or_default().push_back(pending);
+            self.dispatch();
+        }
+    }
+
+    /// Another node asks for one of its processes, and wants the answer at once.
+    pub fn on_peer_lease(&mut self, reply: ReplyId, node: NodeId, request: LeaseRequest) {
+        let owner = ProcessId::try_from(&request.owner_id).unwrap_or(ProcessId([0; 16]));
+        let asker = Asker::Peer { reply, node };
+        let Some(pending) = self.admit(asker, owner, request) else { return };
+        let free = self.leases.pendings.get(&pending).is_some_and(|pending| self.budget.covers(&pending.need));
+        // Those who wait here already go first.
+        if free && self.leases.queues.is_empty() {
+            self.reserve(pending);
+        } else if let Some(pending) = self.leases.remove(pending) {
+            self.answer(&pending, lease_reply::Result::Busy(v1::LeaseBusy {}));
+        }
+    }
+
+    /// Checks a request and gives it its number, or refuses it.
+    fn admit(&mut self, asker: Asker, owner: ProcessId, request: LeaseRequest) -> Option<u64> {
+        let need = Resources::from_wire(request.resources.as_ref());
+        let job = JobId::try_from(&request.job_id);
+        let config = request.job.as_ref();
+        let refusal = if let Err(error) = &job {
+            Some(error.to_string())
+        } else if job.as_ref().is_ok_and(|job| self.job_ended(*job)) {
+            Some("the job has ended; it gets no more workers".to_owned())
+        } else if config.is_none_or(|config| config.executable.is_empty()) {
+            Some("the request does not say which executable its workers run".to_owned())
+        } else if self.leases.pending() >= PENDING_MAX {
+            Some(format!("{PENDING_MAX} requests for workers wait on {} already", self.me.name))
+        } else {
+            self.infeasible(&need, &request.task_name)
+        };
+        let mut key = PoolKey::of(job.unwrap_or(JobId([0; 16])), config.unwrap_or(&JobConfig::default()));
+        if !request.language.is_empty() {
+            key.language.clone_from(&request.language);
+        }
+        let pending = Pending { asker, owner, key, need, stage: Stage::Queued, request };
+        if let Some(sentence) = refusal {
+            self.answer(&pending, lease_reply::Result::Refused(sentence));
+            return None;
+        }
+        self.counter += 1;
+        let number = self.counter;
+        if let Asker::Process { request_id } = asker {
+            self.leases.by_request.insert((owner, request_id), number);
+        }
+        self.leases.pendings.insert(number, pending);
+        Some(number)
+    }
+
+    fn class_of(&self, pending: u64) -> Class {
+        let pending = &self.leases.pendings[&pending];
+        (pending.key.clone(), pending.need.clone())
+    }
+
+    /// The sentence for a request that no node can ever serve.
+    fn infeasible(&self, need: &Resources, task_name: &str) -> Option<String> {
+        let feasible = self.me.total.covers(need) || self.peers.values().any(|peer| peer.total.covers(need));
+        if feasible {
+            return None;
+        }
+        let mut nodes = vec![format!("{} has {}", self.me.name, self.me.total)];
+        nodes.extend(self.peers.values().map(|peer| format!("{} has {}", peer.name, peer.total)));
+        nodes.sort_unstable();
+        let task = if task_name.is_empty() { "a task".to_owned() } else { format!("task '{task_name}'") };
+        Some(format!(
+            "{task} needs {need}, and no node of the cluster has that much: {}; ask for less, or add a node that has it \
+             ('manta start --address HOST:PORT')",
+            nodes.join("; ")
+        ))
+    }
+
+    /// Gives free resources to those who wait, the oldest first.
+    pub(super) fn dispatch(&mut self) {
+        let mut classes: Vec<(u64, Class)> = Vec::new();
+        for (class, queue) in &self.leases.queues {
+            if let Some(first) = queue.front() {
+                classes.push((*first, class.clone()));
+            }
+        }
+        classes.sort_unstable();
+        for (_, class) in classes {
+            while self.budget.covers(&class.1) {
+                let Some(pending) = self.leases.queues.get_mut(&class).and_then(VecDeque::pop_front) else { break };
+                self.reserve(pending);
+            }
+            self.spill(&class);
+            if self.leases.queues.get(&class).is_some_and(VecDeque::is_empty) {
+                self.leases.queues.remove(&class);
+            }
+        }
+    }
+
+    fn reserve(&mut self, number: u64) {
+        let Some(pending) = self.leases.pendings.get_mut(&number) else { return };
+        pending.stage = Stage::AwaitingWorker;
+        self.budget.take(&pending.need);
+        let key = pending.key.clone();
+        self.pools.entry(key.clone()).or_default().waiting.push_back(number);
+        self.serve_pool(&key);
+    }
+
+    pub(super) fn grant(&mut self, number: u64, worker_id: ProcessId) {
+        let lease_id = LeaseId(self.next_id());
+        let Some(pending) = self.leases.remove(number) else { return };
+        let Some(worker) = self.workers.get_mut(&worker_id) else { return };
+        let slot = worker.slots.iter().position(Option::is_none).unwrap_or(worker.slots.len());
+        if slot == worker.slots.len() {
+            worker.slots.push(None);
+        }
+        worker.slots[slot] = Some(lease_id);
+        let grant = v1::LeaseGrant {
+            lease_id: lease_id.to_bytes(),
+            worker_id: worker_id.to_bytes(),
+            node_id: self.me.id.to_bytes(),
+            peer_socket: worker.peer_socket.clone(),
+            worker_pid: worker.pid().unwrap_or(0),
+            node_name: self.me.name.clone(),
+        };
+        let assigned = v1::SlotAssigned {
+            lease_id: lease_id.to_bytes(),
+            owner_id: pending.owner.to_bytes(),
+            slot: u32::try_from(slot).unwrap_or(u32::MAX),
+        };
+        let owner_node = match pending.asker {
+            Asker::Process { .. } => None,
+            Asker::Peer { node, .. } => Some(node),
+        };
+        let lease = Lease {
+            worker: worker_id,
+            owner: pending.owner,
+            owner_node,
+            need: pending.need.clone(),
+            blocked_in_get: false,
+            paused: false,
+        };
+        self.leases.granted.insert(lease_id, lease);
+        self.to_process(worker_id, node_to_process::Message::Slot(assigned));
+        self.answer(&pending, lease_reply::Result::Granted(grant));
+    }
+
+    pub(super) fn answer(&mut self, pending: &Pending, result: lease_reply::Result) {
+        let reply = LeaseReply { request_id: pending.request.request_id, result: Some(result) };
+        match pending.asker {
+            Asker::Process { .. } => self.to_process(pending.owner, node_to_process::Message::Lease(reply)),
+            Asker::Peer { reply: id, .. } => self.effects.push(Effect::AnswerLease(id, reply)),
+        }
+    }
+
+    /// Refuses a request that has its resources already.
+    pub(super) fn refuse_reserved(&mut self, number: u64, sentence: &str) {
+        let Some(pending) = self.leases.remove(number) else { return };
+        self.budget.give(&pending.need);
+        self.answer(&pending, lease_reply::Result::Refused(sentence.to_owned()));
+    }
+
+    pub(super) fn on_lease_cancel(&mut self, from: ProcessId, request_id: u64) {
+        if let Some(number) = self.leases.by_request.get(&(from, request_id)).copied() {
+            self.forget_pending(number);
+            self.dispatch();
+        }
+    }
+
+    pub(super) fn forget_pending(&mut self, number: u64) {
+        let Some(pending) = self.leases.remove(number) else { return };
+        match pending.stage {
+            Stage::Queued => {
+                let class = (pending.key, pending.need);
+                if let Some(queue) = self.leases.queues.get_mut(&class) {
+                    queue.retain(|other| *other != number);
+                    if queue.is_empty() {
+                        self.leases.queues.remove(&class);
+                    }
+                }
+            }
+            // The peer's answer finds nobody, and the lease goes back.
+            Stage::AskingPeer(_) => {}
+            Stage::AwaitingWorker => {
+                if let Some(pool) = self.pools.get_mut(&pending.key) {
+                    pool.waiting.retain(|other| *other != number);
+                }
+                self.budget.give(&pending.need);
+            }
+        }
+    }
+
+    pub(super) fn forget_pending_of_job(&mut self, job: JobId) {
+        let mut numbers: Vec<_> =
+            self.leases.pendings.iter().filter(|(_, pending)| pending.key.job == job).map(|(n, _)| *n).collect();
+        numbers.sort_unstable();
+        for number in numbers {
+            if let Some(pending) = self.leases.pendings.get(&number)
+                && let Asker::Peer { reply, .. } = pending.asker
+            {
+                let result = Some(lease_reply::Result::Refused("the job has ended".to_owned()));
+                let reply_message = LeaseReply { request_id: pending.request.request_id, result };
+                self.effects.push(Effect::AnswerLease(reply, reply_message));
+            }
+            self.forget_pending(number);
+        }
+    }
+
+    pub(super) fn on_lease_return_message(&mut self, returned: &v1::LeaseReturn) {
+        let Ok(lease) = LeaseId::try_from(&returned.lease_id) else { return };
+        if let Some((node, _)) = self.leases.elsewhere.remove(&lease) {
+            self.return_to_peer(lease, node, returned.worker_unusable);
+        } else {
+            self.on_lease_returned(lease, returned.worker_unusable);
+        }
+    }
+
+    /// A lease of this node comes back, from a process here or from a peer.
+    pub fn on_lease_returned(&mut self, id: LeaseId, worker_unusable: bool) {
+        let Some(lease) = self.leases.granted.remove(&id) else { return };
+        self.give_back(&lease);
+        self.forget_paused_of_lease(id);
+        self.on_slot_free(lease.worker, id, worker_unusable);
+        self.dispatch();
+    }
+
+    fn give_back(&mut self, lease: &Lease) {
+        if lease.gives_cpu_back() {
+            let mut rest = lease.need.clone();
+            rest.reduce(&lease.need.cpu_only());
+            self.budget.give(&rest);
+        } else {
+            self.budget.give(&lease.need);
+        }
+    }
+
+    pub(super) fn on_lease_blocked(&mut self, id: LeaseId, blocked: bool) {
+        self.change_blocking(id, |lease| lease.blocked_in_get = blocked);
+    }
+
+    pub(super) fn on_lease_paused(&mut self, id: LeaseId, paused: bool) {
+        self.change_blocking(id, |lease| lease.paused = paused);
+    }
+
+    fn change_blocking(&mut self, id: LeaseId, change: impl FnOnce(&mut Lease)) {
+        let Some(lease) = self.leases.granted.get_mut(&id) else { return };
+        let before = lease.gives_cpu_back();
+        change(lease);
+        let (after, cpu) = (lease.gives_cpu_back(), lease.need.cpu_only());
+        match (before, after) {
+            (false, true) => {
+                self.budget.give(&cpu);
+                self.dispatch();
+            }
+            // It runs on at once; others may have its CPU for a while, and then two share it.
+            (true, false) => self.budget.take(&cpu),
+            _ => {}
+        }
+    }
+
+    /// A worker ended: its leases with it.
+    pub(super) fn drop_leases_of_worker(&mut self, worker: ProcessId) {
+        let mut gone: Vec<_> =
+            self.leases.granted.iter().filter(|(_, lease)| lease.worker == worker).map(|(id, _)| *id).collect();
+        gone.sort_unstable();
+        for id in gone {
+            if let Some(lease) = self.leases.granted.remove(&id) {
+                self.give_back(&lease);
+                self.forget_paused_of_lease(id);
+            }
+        }
+    }
+
+    /// A process that owned tasks is gone: nobody reads what its leased workers do.
+    pub(super) fn on_owner_gone(&mut self, owner: ProcessId) {
+        let mut pendings: Vec<_> = self
+            .leases
+            .pendings
+            .iter()
+            .filter(|(_, pending)| pending.owner == owner && matches!(pending.asker, Asker::Process { .. }))
+            .map(|(number, _)| *number)
+            .collect();
+        pendings.sort_unstable();
+        for number in pendings {
+            self.forget_pending(number);
+        }
+        let mut here: Vec<_> =
+            self.leases.granted.iter().filter(|(_, lease)| lease.owner == owner).map(|(id, _)| *id).collect();
+        here.sort_unstable();
+        for id in here {
+            self.return_orphan(id);
+        }
+        let mut elsewhere: Vec<_> = self.leases.elsewhere.iter().filter(|(_, (_, of))| *of == owner).collect();
+        elsewhere.sort_unstable();
+        let elsewhere: Vec<_> = elsewhere.into_iter().map(|(id, (node, _))| (*id, *node)).collect();
+        for (id, node) in elsewhere {
+            self.leases.elsewhere.remove(&id);
+            self.return_to_peer(id, node, true);
+        }
+        self.dispatch();
+    }
+
+    /// Takes a lease back whose owner is gone. A Python worker may be busy with a task that nobody wants; it ends. The slots of
+    /// a native worker are ended by the worker itself, which hosts tasks of others too.
+    pub(super) fn return_orphan(&mut self, id: LeaseId) {
+        let python = self
+            .leases
+            .granted
+            .get(&id)
+            .and_then(|lease| self.workers.get(&lease.worker))
+            .is_some_and(|worker| worker.key.is_python());
+        self.on_lease_returned(id, python);
+    }
+
+    pub(super) fn return_to_peer(&mut self, lease: LeaseId, node: NodeId, worker_unusable: bool) {
+        if let Some(peer) = self.peers.get(&node) {
+            let address = peer.address.clone();
+            self.effects.push(Effect::ReturnLease { address, lease, node, worker_unusable });
+        }
+    }
+}

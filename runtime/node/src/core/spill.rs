@@ -1,0 +1,152 @@
+//! Leases on other nodes, for what does not fit here.
+
+use std::cmp::Reverse;
+
+use manta_proto::{
+    ids::{LeaseId, NodeId},
+    v1::{LeaseReply, LeaseReturn, lease_reply},
+};
+
+use super::{
+    AskId, Core, Effect,
+    leases::{Asker, Class, Stage},
+};
+
+/// Questions to peers that one class has open at one time.
+const ASKS_MAX: usize = 32;
+
+impl Core {
+    /// Asks peers with free resources for the requests of a class that do not fit here.
+    pub(super) fn spill(&mut self, class: &Class) {
+        let asking = |core: &Self| {
+            core.leases
+                .pendings
+                .values()
+                .filter(|pending| matches!(pending.stage, Stage::AskingPeer(_)) && pending.key == class.0)
+                .count()
+        };
+        let mut room = if self.peers.is_empty() { 0 } else { ASKS_MAX.saturating_sub(asking(self)) };
+        while room > 0 {
+            let Some(&number) = self.leases.queues.get(class).and_then(|queue| queue.front()) else { return };
+            let Some(node) = self.peer_with(class) else { return };
+            if let Some(queue) = self.leases.queues.get_mut(class) {
+                queue.pop_front();
+            }
+            self.ask_peer(number, node);
+            room -= 1;
+        }
+    }
+
+    /// The peer with the most left of what is asked for.
+    fn peer_with(&self, class: &Class) -> Option<NodeId> {
+        self.peers
+            .iter()
+            .filter(|(_, peer)| !peer.busy && peer.available.covers(&class.1))
+            .max_by_key(|(id, peer)| (peer.available.amount(crate::resources::CPU), Reverse(**id)))
+            .map(|(id, _)| *id)
+    }
+
+    fn ask_peer(&mut self, number: u64, node: NodeId) {
+        let (Some(pending), Some(peer)) = (self.leases.pendings.get_mut(&number), self.peers.get_mut(&node)) else {
+            return;
+        };
+        pending.stage = Stage::AskingPeer(node);
+        peer.available.reduce(&pending.need);
+        let mut request = Box::new(pending.request.clone());
+        request.spillback_count += 1;
+        request.owner_id = pending.owner.to_bytes();
+        self.effects.push(Effect::AskLease { ask: AskId(number), node, address: peer.address.clone(), request });
+    }
+
+    /// A peer answered, or could not be asked (`Err` with the cause).
+    pub fn on_lease_answer(&mut self, ask: AskId, node: NodeId, answer: Result<LeaseReply, String>) {
+        let result = match answer {
+            Ok(reply) => reply.result.unwrap_or(lease_reply::Result::Busy(manta_proto::v1::LeaseBusy {})),
+            Err(cause) => {
+                tracing::info!(%node, cause, "a peer could not be asked for a lease");
+                lease_reply::Result::Busy(manta_proto::v1::LeaseBusy {})
+            }
+        };
+        let asked = self.leases.pendings.get(&ask.0).is_some_and(|pending| pending.stage == Stage::AskingPeer(node));
+        match result {
+            lease_reply::Result::Granted(grant) => {
+                let Ok(lease) = LeaseId::try_from(&grant.lease_id) else { return };
+                if asked && let Some(pending) = self.leases.remove(ask.0) {
+                    self.leases.elsewhere.insert(lease, (node, pending.owner));
+                    self.answer(&pending, lease_reply::Result::Granted(grant));
+                } else {
+                    self.return_to_peer(lease, node, false);
+                }
+            }
+            lease_reply::Result::Busy(_) => {
+                if let Some(peer) = self.peers.get_mut(&node) {
+                    peer.busy = true;
+                }
+                if asked {
+                    self.queue_again(ask.0);
+                }
+            }
+            lease_reply::Result::Refused(sentence) => {
+                if asked && let Some(pending) = self.leases.remove(ask.0) {
+                    self.answer(&pending, lease_reply::Result::Refused(sentence));
+                }
+            }
+        }
+        self.dispatch();
+    }
+
+    fn queue_again(&mut self, number: u64) {
+        let Some(pending) = self.leases.pendings.get_mut(&number) else { return };
+        pending.stage = Stage::Queued;
+        let class = (pending.key.clone(), pending.need.clone());
+        let queue = self.leases.queues.entry(class).or_default();
+        // Its number is its age: it goes back to its place.
+        let place = queue.partition_point(|other| *other < number);
+        queue.insert(place, number);
+    }
+
+    /// A peer gives a lease of ours back.
+    pub fn on_peer_return(&mut self, returned: &LeaseReturn) {
+        if let Ok(lease) = LeaseId::try_from(&returned.lease_id) {
+            self.on_lease_returned(lease, returned.worker_unusable);
+        }
+    }
+
+    /// A node left the cluster.
+    pub(super) fn on_peer_lost(&mut self, node: NodeId) {
+        self.leases.elsewhere.retain(|_, (on, _)| *on != node);
+        let mut asked: Vec<_> = self
+            .leases
+            .pendings
+            .iter()
+            .filter(|(_, pending)| pending.stage == Stage::AskingPeer(node))
+            .map(|(number, _)| *number)
+            .collect();
+        asked.sort_unstable();
+        for number in asked {
+            self.queue_again(number);
+        }
+        let mut for_it: Vec<_> = self
+            .leases
+            .pendings
+            .iter()
+            .filter(|(_, pending)| matches!(pending.asker, Asker::Peer { node: of, .. } if of == node))
+            .map(|(number, _)| *number)
+            .collect();
+        for_it.sort_unstable();
+        for number in for_it {
+            self.forget_pending(number);
+        }
+        let mut orphans: Vec<_> = self
+            .leases
+            .granted
+            .iter()
+            .filter(|(_, lease)| lease.owner_node == Some(node))
+            .map(|(id, _)| *id)
+            .collect();
+        orphans.sort_unstable();
+        for lease in orphans {
+            self.return_orphan(lease);
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The reactor alone: events in, effects out.

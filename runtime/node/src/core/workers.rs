@@ -1,0 +1,303 @@
+//! The worker pool: which processes run tasks of which job, and which of them are free.
+
+use std::time::Duration;
+
+use manta_proto::{
+    ids::{JobId, LeaseId, ProcessId},
+    v1::{self, JobConfig, ProcessHello, node_to_head, node_to_process},
+};
+
+use super::{Core, Effect, Identity, Timer};
+
+/// A worker says hello within this time, or is ended.
+pub(super) const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// Workers of a node.
+pub(super) const WORKERS_MAX: usize = 1024;
+/// Python workers of one pool that start at one time.
+const STARTING_MAX: usize = 16;
+/// Leases of one native worker.
+const NATIVE_SLOTS_MAX: usize = 256;
+
+/// How a process ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exit {
+    /// Its exit code, unless a signal ended it.
+    pub code: i32,
+    /// The signal that ended it, or 0.
+    pub signal: i32,
+    /// The last lines that it wrote to stderr.
+    pub last_stderr: Vec<String>,
+    /// Why there never was a process, or empty.
+    pub spawn_error: String,
+}
+
+/// Workers are shared by what has the same job, language and executable.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub(super) struct PoolKey {
+    pub job: JobId,
+    pub language: String,
+    pub executable: String,
+}
+
+impl PoolKey {
+    pub fn of(job: JobId, config: &JobConfig) -> Self {
+        Self { job, language: config.language.clone(), executable: config.executable.clone() }
+    }
+
+    pub fn is_python(&self) -> bool {
+        self.language == "python"
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Pool {
+    /// Ready Python workers without a lease; the last used is the first to be used again.
+    pub idle: Vec<ProcessId>,
+    /// Ready native workers.
+    pub native: Vec<ProcessId>,
+    pub starting: usize,
+    /// Requests that have their resources and wait for a worker, oldest first.
+    pub waiting: std::collections::VecDeque<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum State {
+    Starting,
+    /// It said hello, and takes breakpoints before its first lease.
+    Configuring,
+    Ready,
+    /// This node ends it.
+    Ending,
+}
+
+pub(super) struct Worker {
+    pub key: PoolKey,
+    pub state: State,
+    config: JobConfig,
+    pid: Option<u32>,
+    attached: bool,
+    language_version: String,
+    pub peer_socket: String,
+    pub slots: Vec<Option<LeaseId>>,
+}
+
+impl Worker {
+    pub fn is_attached(&self) -> bool {
+        self.attached
+    }
+    pub fn pid(&self) -> Option<u32> {
+        self.pid
+    }
+    pub fn job(&self) -> JobId {
+        self.key.job
+    }
+
+    fn description(&self, node_name: &str) -> String {
+        let kind = if self.key.is_python() { "python" } else { "native" };
+        let pid = self.pid.unwrap_or(0);
+        let version: Vec<_> = self.language_version.splitn(3, '.').take(2).collect();
+        let separator = if version.concat().is_empty() { "" } else { " " };
+        format!("{kind}{separator}{} worker {pid} on {node_name}", version.join("."))
+    }
+
+    pub fn target_up(&self, id: ProcessId, node: &Identity) -> Option<v1::TargetUp> {
+        self.attached.then(|| v1::TargetUp {
+            target_id: id.to_bytes(),
+            node_id: node.id.to_bytes(),
+            node_name: node.name.clone(),
+            kind: if self.key.is_python() { "python" } else { "native" }.to_owned(),
+            pid: self.pid.unwrap_or(0),
+            job_id: self.key.job.to_bytes(),
+            description: self.description(&node.name),
+        })
+    }
+}
+
+impl Core {
+    pub(super) fn start_worker(&mut self, key: &PoolKey, config: &JobConfig) {
+        let id = ProcessId(self.next_id());
+        let worker = Worker {
+            key: key.clone(),
+            state: State::Starting,
+            config: config.clone(),
+            pid: None,
+            attached: false,
+            language_version: String::new(),
+            peer_socket: String::new(),
+            slots: Vec::new(),
+        };
+        self.workers.insert(id, worker);
+        self.pools.entry(key.clone()).or_default().starting += 1;
+        self.effects.push(Effect::StartWorker { worker: id, job: Box::new(config.clone()) });
+        self.effects.push(Effect::Timer(Timer::WorkerStart(id), START_TIMEOUT));
+    }
+
+    /// The process exists.
+    pub fn on_worker_spawned(&mut self, worker: ProcessId, pid: u32) {
+        if let Some(worker) = self.workers.get_mut(&worker) {
+            worker.pid = Some(pid);
+        }
+    }
+
+    pub(super) fn on_worker_attached(&mut self, id: ProcessId, hello: &ProcessHello) -> Result<(), String> {
+        let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.state == State::Starting) else {
+            return Err("this node expects no such worker; workers are started by their node".to_owned());
+        };
+        worker.attached = true;
+        worker.state = State::Configuring;
+        worker.pid = Some(hello.pid);
+        worker.language_version.clone_from(&hello.language_version);
+        worker.peer_socket.clone_from(&hello.peer_socket);
+        let up = worker.target_up(id, &self.me);
+        let config = worker.config.clone();
+        self.welcome(id);
+        self.to_process(id, node_to_process::Message::Job(config));
+        if let Some(up) = up {
+            self.to_head(node_to_head::Message::TargetUp(up));
+        }
+        if !self.configure_new_target(id) {
+            self.on_worker_ready(id);
+        }
+        Ok(())
+    }
+
+    /// The worker may take leases.
+    pub(super) fn on_worker_ready(&mut self, id: ProcessId) {
+        let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.state == State::Configuring) else {
+            return;
+        };
+        worker.state = State::Ready;
+        let pool = self.pools.entry(worker.key.clone()).or_default();
+        pool.starting = pool.starting.saturating_sub(1);
+        if worker.key.is_python() {
+            pool.idle.push(id);
+        } else {
+            pool.native.push(id);
+        }
+        let key = worker.key.clone();
+        self.serve_pool(&key);
+    }
+
+    /// Gives ready workers of a pool to those who wait for one, and starts as many as are missing.
+    pub(super) fn serve_pool(&mut self, key: &PoolKey) {
+        loop {
+            let Some(pool) = self.pools.get_mut(key) else { return };
+            let Some(&pending) = pool.waiting.front() else { break };
+            let worker = if key.is_python() {
+                pool.idle.pop()
+            } else {
+                let slots = |id: &ProcessId| {
+                    self.workers.get(id).map_or(0, |worker| worker.slots.iter().flatten().count())
+                };
+                pool.native.iter().copied().find(|id| slots(id) < NATIVE_SLOTS_MAX)
+            };
+            let Some(worker) = worker else { break };
+            pool.waiting.pop_front();
+            self.grant(pending, worker);
+        }
+        let Some(pool) = self.pools.get(key) else { return };
+        let wanted = if key.is_python() { pool.waiting.len().min(STARTING_MAX) } else { pool.waiting.len().min(1) };
+        let missing = wanted.saturating_sub(pool.starting);
+        let config = pool.waiting.front().and_then(|pending| self.leases.job_config(*pending)).cloned();
+        let Some(config) = config else { return };
+        for _ in 0..missing {
+            if self.workers.len() < WORKERS_MAX {
+                self.start_worker(key, &config);
+            }
+        }
+    }
+
+    /// A slot of a worker is free again.
+    pub(super) fn on_slot_free(&mut self, id: ProcessId, lease: LeaseId, unusable: bool) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        for slot in worker.slots.iter_mut().filter(|slot| **slot == Some(lease)) {
+            *slot = None;
+        }
+        if worker.state != State::Ready {
+            return;
+        }
+        let python = worker.key.is_python();
+        self.to_process(id, node_to_process::Message::SlotReleased(v1::SlotReleased { lease_id: lease.to_bytes() }));
+        if unusable {
+            self.end_worker(id);
+        } else if python {
+            let idle_max = usize::try_from(self.cpus().max(1)).unwrap_or(usize::MAX);
+            let Some(key) = self.workers.get(&id).map(|worker| worker.key.clone()) else { return };
+            let pool = self.pools.entry(key).or_default();
+            if pool.idle.len() >= idle_max && pool.waiting.is_empty() {
+                self.end_worker(id);
+            } else {
+                pool.idle.push(id);
+            }
+        }
+    }
+
+    /// Ends a worker of ours; its exit comes as an event.
+    pub(super) fn end_worker(&mut self, id: ProcessId) {
+        let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.state != State::Ending) else { return };
+        let was_starting = matches!(worker.state, State::Starting | State::Configuring);
+        worker.state = State::Ending;
+        let key = worker.key.clone();
+        self.leave_pool(id, &key, was_starting);
+        self.effects.push(Effect::EndWorker(id));
+    }
+
+    fn leave_pool(&mut self, id: ProcessId, key: &PoolKey, was_starting: bool) {
+        let Some(pool) = self.pools.get_mut(key) else { return };
+        pool.idle.retain(|worker| *worker != id);
+        pool.native.retain(|worker| *worker != id);
+        if was_starting {
+            pool.starting = pool.starting.saturating_sub(1);
+        }
+        let unused = pool.idle.is_empty() && pool.native.is_empty() && pool.starting == 0 && pool.waiting.is_empty();
+        if unused {
+            self.pools.remove(key);
+        }
+    }
+
+    pub(super) fn on_worker_start_timeout(&mut self, id: ProcessId) {
+        if self.workers.get(&id).is_some_and(|worker| worker.state == State::Starting) {
+            let reason = format!("it did not say hello within {} seconds", START_TIMEOUT.as_secs());
+            self.refuse_waiting(id, &reason, &[]);
+            self.end_worker(id);
+        }
+    }
+
+    /// The process ended, or never was.
+    pub fn on_worker_exited(&mut self, id: ProcessId, exit: &Exit) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        let (state, attached, key) = (worker.state, worker.attached, worker.key.clone());
+        let fate = self.fate_of(worker, exit);
+        if matches!(state, State::Starting | State::Configuring) {
+            let reason = if exit.spawn_error.is_empty() {
+                fate.sentence.clone()
+            } else {
+                format!("{} cannot be started: {}", key.executable, exit.spawn_error)
+            };
+            self.refuse_waiting(id, &reason, &exit.last_stderr);
+        }
+        self.leave_pool(id, &key, matches!(state, State::Starting | State::Configuring));
+        self.on_target_gone(id, attached, &fate.sentence);
+        self.workers.remove(&id);
+        self.drop_leases_of_worker(id);
+        self.on_owner_gone(id);
+        self.record_fate(id, fate);
+        self.effects.push(Effect::Close(id));
+        self.serve_pool(&key);
+        self.dispatch();
+    }
+
+    /// A worker could not start: who waits for one of its kind is told why, rather than waiting for the next failure.
+    fn refuse_waiting(&mut self, id: ProcessId, reason: &str, last_stderr: &[String]) {
+        let Some(key) = self.workers.get(&id).map(|worker| worker.key.clone()) else { return };
+        let waiting = self.pools.get_mut(&key).map(|pool| std::mem::take(&mut pool.waiting)).unwrap_or_default();
+        let mut sentence = format!("a {} worker could not start on {}: {reason}", key.language, self.me.name);
+        if !last_stderr.is_empty() {
+            sentence.push_str("; its last lines on stderr:\n");
+            sentence.push_str(&last_stderr.join("\n"));
+        }
+        for pending in waiting {
+            self.refuse_reserved(pending, &sentence);
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! The node's edges: sockets, processes, timers. They give events to the core and carry out its effects; they decide nothing.
+
+pub mod agent;
+pub mod head_link;
+pub mod local;
+pub mod logs;
+pub mod peer_client;
+pub mod peer_server;
+pub mod process;
+pub mod transfer;
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use manta_object_store::ObjectStore;
+use manta_proto::{
+    ids::{NodeId, ProcessId},
+    limits::CHANNEL_MESSAGES_MAX,
+    token::Token,
+    v1::{LeaseReply, NodeToHead, NodeToProcess, TaskOutput, WorkerFateReply, node_to_head, node_to_process},
+};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tonic::Status;
+
+use crate::{
+    core::{Core, Effect, Exit, ReplyId},
+    limits::LOAD_INTERVAL,
+    watcher::Watcher,
+};
+
+/// Messages that wait for a process or for the head before something has to give.
+const QUEUE_MAX: usize = CHANNEL_MESSAGES_MAX * 64;
+
+/// What all edges share.
+pub struct Shared {
+    state: Mutex<State>,
+    pub token: Token,
+    pub manta: PathBuf,
+    pub session_dir: PathBuf,
+    pub local_socket: PathBuf,
+    pub store: ObjectStore,
+    pub node_id: NodeId,
+    pub peers: peer_client::Peers,
+    /// Woken when the node is to end.
+    pub exit: Notify,
+    /// Woken when a worker's process is gone.
+    pub worker_gone: Notify,
+}
+
+struct State {
+    core: Core,
+    processes: HashMap<ProcessId, ProcessEdge>,
+    workers: HashMap<ProcessId, process::Handle>,
+    agents: HashMap<ProcessId, mpsc::Sender<Bytes>>,
+    head: Option<mpsc::Sender<NodeToHead>>,
+    lease_replies: HashMap<ReplyId, oneshot::Sender<LeaseReply>>,
+    fate_replies: HashMap<ReplyId, oneshot::Sender<WorkerFateReply>>,
+    replies: u64,
+    watcher: Watcher,
+    load_timer_runs: bool,
+    load_sent: Instant,
+}
+
+struct ProcessEdge {
+    sender: mpsc::Sender<Result<NodeToProcess, Status>>,
+    outputs_lost: u64,
+}
+
+/// What follows at once from an effect.
+type FollowUp = Box<dyn FnOnce(&mut Core)>;
+
+/// The parts of [`Shared`] that the node makes.
+pub struct Parts {
+    pub core: Core,
+    pub token: Token,
+    pub manta: PathBuf,
+    pub session_dir: PathBuf,
+    pub local_socket: PathBuf,
+    pub store: ObjectStore,
+    pub watcher: Watcher,
+}
+
+impl Shared {
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let node_id = parts.core.id();
+        Arc::new(Self {
+            node_id,
+            peers: peer_client::Peers::new(parts.token.clone(), node_id),
+            token: parts.token,
+            manta: parts.manta,
+            session_dir: parts.session_dir,
+            local_socket: parts.local_socket,
+            store: parts.store,
+            exit: Notify::new(),
+            worker_gone: Notify::new(),
+            state: Mutex::new(State {
+                core: parts.core,
+                processes: HashMap::new(),
+                workers: HashMap::new(),
+                agents: HashMap::new(),
+                head: None,
+                lease_replies: HashMap::new(),
+                fate_replies: HashMap::new(),
+                replies: 0,
+                watcher: parts.watcher,
+                load_timer_runs: false,
+                load_sent: Instant::now(),
+            }),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads from the core.
+    pub fn read<T>(&self, look: impl FnOnce(&Core) -> T) -> T {
+        look(&self.lock().core)
+    }
+
+    /// Gives the core an event and carries out what follows.
+    pub fn with<T>(self: &Arc<Self>, event: impl FnOnce(&mut Core) -> T) -> T {
+        let mut state = self.lock();
+        let answer = event(&mut state.core);
+        self.settle(&mut state);
+        answer
+    }
+
+    fn settle(self: &Arc<Self>, state: &mut State) {
+        loop {
+            let effects = state.core.take_effects();
+            if effects.is_empty() {
+                break;
+            }
+            let mut follow_ups: Vec<FollowUp> = Vec::new();
+            for effect in effects {
+                follow_ups.extend(self.apply(state, effect));
+            }
+            for follow_up in follow_ups {
+                follow_up(&mut state.core);
+            }
+        }
+        self.report_load(state);
+    }
+
+    fn report_load(self: &Arc<Self>, state: &mut State) {
+        if state.load_timer_runs || state.head.is_none() {
+            return;
+        }
+        let since = state.load_sent.elapsed();
+        if since >= LOAD_INTERVAL {
+            self.send_load(state);
+        } else {
+            state.load_timer_runs = true;
+            let shared = Arc::clone(self);
+            tokio::spawn(async move {
+                tokio::time::sleep(LOAD_INTERVAL.saturating_sub(since)).await;
+                let mut state = shared.lock();
+                state.load_timer_runs = false;
+                shared.send_load(&mut state);
+            });
+        }
+    }
+
+    fn send_load(&self, state: &mut State) {
+        if let Some(load) = state.core.changed_load() {
+            state.load_sent = Instant::now();
+            self.send_to_head(state, NodeToHead { message: Some(node_to_head::Message::Load(load)) });
+        }
+    }
+
+    /// Once a second, whether anything changed or not.
+    pub fn heartbeat(&self) {
+        let mut state = self.lock();
+        let load = state.core.load();
+        self.send_to_head(&mut state, NodeToHead { message: Some(node_to_head::Message::Load(load)) });
+    }
+
+    pub fn set_head(&self, sender: Option<mpsc::Sender<NodeToHead>>) {
+        self.lock().head = sender;
+    }
+
+    fn send_to_head(&self, state: &mut State, message: NodeToHead) {
+        let Some(head) = &state.head else { return };
+        if matches!(message.message, Some(node_to_head::Message::Output(_))) && head.capacity() < QUEUE_MAX / 2 {
+            tracing::warn!("the head reads too slowly; a printed line is not passed on");
+            return;
+        }
+        if let Err(mpsc::error::TrySendError::Full(_)) = head.try_send(message) {
+            tracing::error!("the head stopped reading; its connection is made anew");
+            state.head = None;
+        }
+    }
+
+    fn apply(self: &Arc<Self>, state: &mut State, effect: Effect) -> Option<FollowUp> {
+        match effect {
+            Effect::ToProcess(process, message) => state.to_process(process, message),
+            Effect::Close(process) => drop(state.processes.remove(&process)),
+            Effect::ToHead(message) => self.send_to_head(state, message),
+            Effect::StartWorker { worker, job } => return Some(self.start_worker(state, worker, &job)),
+            Effect::EndWorker(worker) => {
+                if let Some(handle) = state.workers.get(&worker) {
+                    handle.end();
+                }
+            }
+            Effect::AskLease { ask, node, address, request } => {
+                peer_client::ask_lease(Arc::clone(self), ask, node, address, *request);
+            }
+            Effect::ReturnLease { address, lease, node, worker_unusable } => {
+                peer_client::return_lease(Arc::clone(self), address, lease, node, worker_unusable);
+            }
+            Effect::AnswerLease(id, reply) => {
+                if let Some(sender) = state.lease_replies.remove(&id) {
+                    return undelivered(sender.send(reply));
+                }
+            }
+            Effect::AskFate { process, address, request } => {
+                peer_client::ask_fate(Arc::clone(self), process, address, request);
+            }
+            Effect::AnswerFate(id, reply) => {
+                // Who asked may have gone in the meantime.
+                let _gone = state.fate_replies.remove(&id).map(|sender| sender.send(reply));
+            }
+            Effect::Timer(timer, delay) => {
+                let shared = Arc::clone(self);
+                tokio::spawn(async move {
+                    tokio::time::sleep(delay).await;
+                    shared.with(|core| core.on_timer(timer));
+                });
+            }
+            Effect::StartAgent { worker, pid } => return Some(self.start_agent(state, worker, pid)),
+            Effect::ToAgent(worker, dap) => {
+                if let Some(Err(mpsc::error::TrySendError::Full(_))) = state.agents.get(&worker).map(|agent| agent.try_send(dap)) {
+                    tracing::error!(%worker, "a debug agent stopped reading; it is ended");
+                    state.agents.remove(&worker);
+                }
+            }
+            Effect::StopAgent(worker) => drop(state.agents.remove(&worker)),
+            Effect::Pull { object, address } => transfer::pull(Arc::clone(self), object, address),
+            Effect::DeleteObjects(objects) => {
+                for object in objects {
+                    if let Err(error) = self.store.delete(object) {
+                        tracing::warn!(%object, %error, "an object could not be removed");
+                    }
+                }
+            }
+            Effect::FreeOnPeers { addresses, objects } => peer_client::free_objects(self, addresses, &objects),
+            Effect::Exit { cause } => {
+                tracing::info!(cause, "this node ends");
+                self.exit.notify_one();
+            }
+        }
+        None
+    }
+
+    fn start_worker(self: &Arc<Self>, state: &mut State, worker: ProcessId, job: &manta_proto::v1::JobConfig) -> FollowUp {
+        match process::start(self, worker, job) {
+            Ok(handle) => {
+                let pid = handle.pid();
+                if let Err(error) = state.watcher.add_group(pid) {
+                    tracing::error!(%error, "the watcher is gone; workers end by their own watch only");
+                }
+                state.workers.insert(worker, handle);
+                Box::new(move |core| core.on_worker_spawned(worker, pid))
+            }
+            Err(error) => {
+                let exit = Exit { spawn_error: error.to_string(), ..Exit::default() };
+                Box::new(move |core| core.on_worker_exited(worker, &exit))
+            }
+        }
+    }
+
+    fn start_agent(self: &Arc<Self>, state: &mut State, worker: ProcessId, pid: u32) -> FollowUp {
+        match agent::start(self, worker, pid) {
+            Ok((agent_pid, sender)) => {
+                state.agents.insert(worker, sender);
+                Box::new(move |core| core.on_agent_started(worker, agent_pid))
+            }
+            Err(error) => {
+                let cause = format!("the debug agent cannot be started: {error}");
+                Box::new(move |core| core.on_agent_ended(worker, &cause))
+            }
+        }
+    }
+
+    /// A worker's process was reaped.
+    pub fn worker_exited(self: &Arc<Self>, worker: ProcessId, pid: u32, exit: &Exit) {
+        let mut state = self.lock();
+        state.workers.remove(&worker);
+        if let Err(error) = state.watcher.remove_group(pid) {
+            tracing::error!(%error, "the watcher is gone");
+        }
+        state.core.on_worker_exited(worker, exit);
+        self.settle(&mut state);
+        drop(state);
+        self.worker_gone.notify_waiters();
+        self.worker_gone.notify_one();
+    }
+
+    pub fn attach(&self, process: ProcessId, sender: mpsc::Sender<Result<NodeToProcess, Status>>) -> bool {
+        let mut state = self.lock();
+        let free = !state.processes.contains_key(&process);
+        if free {
+            state.processes.insert(process, ProcessEdge { sender, outputs_lost: 0 });
+        }
+        free
+    }
+
+    pub fn detach(&self, process: ProcessId) {
+        self.lock().processes.remove(&process);
+    }
+
+    pub fn agent_ended(self: &Arc<Self>, worker: ProcessId, cause: &str) {
+        let mut state = self.lock();
+        state.agents.remove(&worker);
+        state.core.on_agent_ended(worker, cause);
+        self.settle(&mut state);
+    }
+
+    pub fn expect_lease(&self) -> (ReplyId, oneshot::Receiver<LeaseReply>) {
+        let mut state = self.lock();
+        let (sender, receiver) = oneshot::channel();
+        let id = state.next_reply();
+        state.lease_replies.insert(id, sender);
+        (id, receiver)
+    }
+
+    pub fn expect_fate(&self) -> (ReplyId, oneshot::Receiver<WorkerFateReply>) {
+        let mut state = self.lock();
+        let (sender, receiver) = oneshot::channel();
+        let id = state.next_reply();
+        state.fate_replies.insert(id, sender);
+        (id, receiver)
+    }
+}
+
+/// The asking node's connection ended before its lease was there: the lease goes back.
+fn undelivered(sent: Result<(), LeaseReply>) -> Option<FollowUp> {
+    use manta_proto::{ids::LeaseId, v1::lease_reply::Result::Granted};
+    let Some(Granted(grant)) = sent.err()?.result else { return None };
+    let lease = LeaseId::try_from(&grant.lease_id).ok()?;
+    Some(Box::new(move |core| core.on_lease_returned(lease, false)))
+}
+
+impl State {
+    fn next_reply(&mut self) -> ReplyId {
+        self.replies += 1;
+        ReplyId(self.replies)
+    }
+
+    fn to_process(&mut self, process: ProcessId, message: NodeToProcess) {
+        let Some(edge) = self.processes.get_mut(&process) else { return };
+        if let Some(node_to_process::Message::Output(output)) = &message.message {
+            if edge.sender.capacity() < QUEUE_MAX / 2 {
+                edge.outputs_lost += 1;
+                return;
+            }
+            if edge.outputs_lost > 0 {
+                let text = format!("[{} printed lines are missing here: the driver read too slowly]\n", edge.outputs_lost);
+                edge.outputs_lost = 0;
+                let notice = TaskOutput { stderr: true, text, ..output.clone() };
+                let notice = NodeToProcess { message: Some(node_to_process::Message::Output(notice)) };
+                // The room was looked at above.
+                let _sent = edge.sender.try_send(Ok(notice));
+            }
+        }
+        if let Err(mpsc::error::TrySendError::Full(_)) = edge.sender.try_send(Ok(message)) {
+            tracing::error!(%process, "a process stopped reading; its connection is closed");
+            self.processes.remove(&process);
+        }
+    }
+}
+
+pub fn process_queue() -> (mpsc::Sender<Result<NodeToProcess, Status>>, mpsc::Receiver<Result<NodeToProcess, Status>>) {
+    mpsc::channel(QUEUE_MAX)
+}
+
+pub fn head_queue() -> (mpsc::Sender<NodeToHead>, mpsc::Receiver<NodeToHead>) {
+    mpsc::channel(QUEUE_MAX)
+}

@@ -1,0 +1,64 @@
+//! The Unix socket on which drivers and workers of this machine attach.
+
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use manta_proto::{
+    v1::{NodeToProcess, ProcessHello, ProcessToNode, node_local_server::NodeLocal, process_to_node},
+    version_conflict,
+};
+use manta_proto::ids::ProcessId;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Shared, process_queue};
+
+/// The service on the node's Unix socket.
+pub struct Local(pub Arc<Shared>);
+
+#[tonic::async_trait]
+impl NodeLocal for Local {
+    type AttachStream = ReceiverStream<Result<NodeToProcess, Status>>;
+
+    async fn attach(&self, request: Request<Streaming<ProcessToNode>>) -> Result<Response<Self::AttachStream>, Status> {
+        let mut messages = request.into_inner();
+        let first = messages.message().await?.and_then(|message| message.message);
+        let Some(process_to_node::Message::Hello(hello)) = first else {
+            return Err(Status::invalid_argument("a process says hello first"));
+        };
+        let (process, outgoing) = self.welcome(hello)?;
+        let shared = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            while let Ok(Some(message)) = messages.message().await {
+                shared.with(|core| core.on_process_message(process, message));
+            }
+            shared.detach(process);
+            shared.with(|core| core.on_detached(process));
+        });
+        Ok(Response::new(outgoing))
+    }
+}
+
+impl Local {
+    #[expect(clippy::result_large_err, reason = "the error type is the service's")]
+    fn welcome(&self, hello: ProcessHello) -> Result<(ProcessId, ReceiverStream<Result<NodeToProcess, Status>>), Status> {
+        let peer = format!("the process {} on this machine", hello.pid);
+        if let Some(conflict) = version_conflict(&peer, hello.protocol_version) {
+            return Err(Status::failed_precondition(conflict));
+        }
+        let process = ProcessId::try_from(&hello.process_id).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let (sender, receiver) = process_queue();
+        if !self.0.attach(process, sender) {
+            return Err(Status::already_exists("a process with this id is attached already"));
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_unix_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        if let Err(sentence) = self.0.with(|core| core.on_attached(hello, now_unix_ms)) {
+            self.0.detach(process);
+            return Err(Status::failed_precondition(sentence));
+        }
+        Ok((process, receiver.into()))
+    }
+}

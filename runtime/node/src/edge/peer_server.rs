@@ -1,0 +1,113 @@
+//! The node's one TCP port, for other nodes and for what they relay.
+
+use std::sync::Arc;
+
+use manta_proto::{
+    ids::{NodeId, ObjectId, ProcessId},
+    v1::{
+        Empty, FetchObjectRequest, FreeObjectsRequest, LeaseReply, LeaseRequest, LeaseReturn, ObjectChunk, RelayBytes,
+        WorkerFateReply, WorkerFateRequest, node_peer_server::NodePeer,
+    },
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
+    sync::mpsc,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
+
+use super::{Shared, peer_client::NODE_ID, transfer};
+
+/// Bytes of a relayed connection that are read at a time.
+const RELAY_BYTES: usize = 64 * 1024;
+/// Pieces that wait for a slow reader.
+const PIECES_MAX: usize = 8;
+
+/// The service on the node's TCP port.
+pub struct PeerService(pub Arc<Shared>);
+
+#[tonic::async_trait]
+impl NodePeer for PeerService {
+    type FetchObjectStream = ReceiverStream<Result<ObjectChunk, Status>>;
+    type RelayStream = ReceiverStream<Result<RelayBytes, Status>>;
+
+    async fn request_lease(&self, request: Request<LeaseRequest>) -> Result<Response<LeaseReply>, Status> {
+        let node = id_in(request.metadata(), NODE_ID, NodeId::from_hex)?;
+        let (reply, receiver) = self.0.expect_lease();
+        self.0.with(|core| core.on_peer_lease(reply, node, request.into_inner()));
+        let reply = receiver.await.map_err(|_| Status::unavailable("the asking node is gone"))?;
+        Ok(Response::new(reply))
+    }
+
+    async fn return_lease(&self, request: Request<LeaseReturn>) -> Result<Response<Empty>, Status> {
+        self.0.with(|core| core.on_peer_return(request.get_ref()));
+        Ok(Response::new(Empty {}))
+    }
+
+    async fn worker_fate(&self, request: Request<WorkerFateRequest>) -> Result<Response<WorkerFateReply>, Status> {
+        let (reply, receiver) = self.0.expect_fate();
+        self.0.with(|core| core.on_peer_fate(reply, request.get_ref()));
+        let fate = receiver.await.map_err(|_| Status::unavailable("the node is ending"))?;
+        Ok(Response::new(fate))
+    }
+
+    async fn fetch_object(&self, request: Request<FetchObjectRequest>) -> Result<Response<Self::FetchObjectStream>, Status> {
+        let object = ObjectId::try_from(&request.get_ref().object_id)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let bytes = self.0.store.open(object).map_err(|error| Status::internal(error.to_string()))?;
+        let bytes = bytes.ok_or_else(|| Status::not_found(format!("object {object} is not on this node")))?;
+        self.0.with(|core| core.on_copied(object));
+        let (sender, receiver) = mpsc::channel(PIECES_MAX);
+        tokio::spawn(transfer::send(bytes, sender));
+        Ok(Response::new(receiver.into()))
+    }
+
+    async fn free_objects(&self, request: Request<FreeObjectsRequest>) -> Result<Response<Empty>, Status> {
+        self.0.with(|core| core.on_peer_free(&request.get_ref().object_ids));
+        Ok(Response::new(Empty {}))
+    }
+
+    async fn relay(&self, request: Request<Streaming<RelayBytes>>) -> Result<Response<Self::RelayStream>, Status> {
+        let process = id_in(request.metadata(), "process-id", ProcessId::from_hex)?;
+        let socket = self.0.read(|core| core.peer_socket(process).map(str::to_owned));
+        let socket = socket.ok_or_else(|| Status::not_found(format!("process {process} is not on this node any more")))?;
+        let stream = UnixStream::connect(&socket)
+            .await
+            .map_err(|error| Status::unavailable(format!("process {process} does not accept peers: {error}")))?;
+        let (sender, receiver) = mpsc::channel(PIECES_MAX);
+        tokio::spawn(relay(stream, request.into_inner(), sender));
+        Ok(Response::new(receiver.into()))
+    }
+}
+
+#[expect(clippy::result_large_err, reason = "the error type is the service's")]
+fn id_in<T>(metadata: &MetadataMap, name: &'static str, read: impl Fn(&str) -> Option<T>) -> Result<T, Status> {
+    let id = metadata.get(name).and_then(|value| value.to_str().ok()).and_then(read);
+    id.ok_or_else(|| Status::invalid_argument(format!("the metadata '{name}' must be an id in hex")))
+}
+
+/// Copies both ways until either side ends; then the other is ended too.
+async fn relay(stream: UnixStream, mut incoming: Streaming<RelayBytes>, outgoing: mpsc::Sender<Result<RelayBytes, Status>>) {
+    let (mut from_process, mut to_process) = stream.into_split();
+    let up = async {
+        while let Ok(Some(piece)) = incoming.message().await {
+            if to_process.write_all(&piece.data).await.is_err() {
+                return;
+            }
+        }
+    };
+    let down = async {
+        let mut buffer = bytes::BytesMut::with_capacity(RELAY_BYTES);
+        while let Ok(read) = from_process.read_buf(&mut buffer).await {
+            if read == 0 || outgoing.send(Ok(RelayBytes { data: buffer.split().freeze() })).await.is_err() {
+                return;
+            }
+            buffer.reserve(RELAY_BYTES);
+        }
+    };
+    tokio::select! {
+        () = up => {}
+        () = down => {}
+    }
+}

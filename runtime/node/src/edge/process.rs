@@ -1,0 +1,156 @@
+//! Workers as processes: started as their own process group, reaped here, and ended with all that they started.
+
+use std::{
+    io,
+    os::unix::process::ExitStatusExt,
+    path::Path,
+    process::{ExitStatus, Stdio},
+    sync::Arc,
+};
+
+use manta_proto::{ids::ProcessId, v1::JobConfig};
+use nix::{
+    errno::Errno,
+    sys::{
+        signal::{Signal, killpg},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
+use tokio::{
+    process::{Child, Command},
+    sync::Notify,
+};
+
+use super::{
+    Shared,
+    logs::{LastLines, Pipe},
+};
+use crate::{
+    core::Exit,
+    limits::{PIPE_DRAIN, TERM_GRACE},
+};
+
+/// A worker's process.
+pub struct Handle {
+    pid: u32,
+    end: Arc<Notify>,
+}
+
+impl Handle {
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Ends the process group, gently at first.
+    pub fn end(&self) {
+        self.end.notify_one();
+    }
+}
+
+/// Starts a worker; its end comes to the core as an event.
+pub fn start(shared: &Arc<Shared>, worker: ProcessId, job: &JobConfig) -> io::Result<Handle> {
+    let mut child = command(shared, worker, job).spawn()?;
+    let pid = child.id().ok_or_else(|| io::Error::other("it ended at once"))?;
+    let last_lines = LastLines::default();
+    let logs = shared.session_dir.join("logs");
+    let pipe = |stderr: bool| Pipe {
+        worker,
+        stderr,
+        file: logs.join(format!("worker-{pid}.{}", if stderr { "err" } else { "out" })),
+        last_lines: last_lines.clone(),
+    };
+    let mut readers = tokio::task::JoinSet::new();
+    if let Some(stdout) = child.stdout.take() {
+        readers.spawn(pipe(false).read(Arc::clone(shared), stdout));
+    }
+    if let Some(stderr) = child.stderr.take() {
+        readers.spawn(pipe(true).read(Arc::clone(shared), stderr));
+    }
+    let end = Arc::new(Notify::new());
+    let (shared, wish) = (Arc::clone(shared), Arc::clone(&end));
+    tokio::spawn(async move {
+        let status = wait(&mut child, pid, &wish).await;
+        // Nothing that the worker started outlives it; and then its pipes end.
+        signal(pid, Signal::SIGKILL);
+        let drained = async { while readers.join_next().await.is_some() {} };
+        if tokio::time::timeout(PIPE_DRAIN, drained).await.is_err() {
+            readers.abort_all();
+        }
+        reap_group(pid);
+        let exit = Exit {
+            code: status.as_ref().ok().and_then(ExitStatus::code).unwrap_or(0),
+            signal: status.as_ref().ok().and_then(ExitStatusExt::signal).unwrap_or(0),
+            last_stderr: last_lines.take(),
+            spawn_error: status.err().map(|error| error.to_string()).unwrap_or_default(),
+        };
+        shared.worker_exited(worker, pid, &exit);
+    });
+    Ok(Handle { pid, end })
+}
+
+async fn wait(child: &mut Child, pid: u32, wish: &Notify) -> io::Result<ExitStatus> {
+    tokio::select! {
+        status = child.wait() => return status,
+        () = wish.notified() => signal(pid, Signal::SIGTERM),
+    }
+    match tokio::time::timeout(TERM_GRACE, child.wait()).await {
+        Ok(status) => status,
+        Err(_) => {
+            signal(pid, Signal::SIGKILL);
+            child.wait().await
+        }
+    }
+}
+
+fn signal(group: u32, signal: Signal) {
+    let Ok(group) = i32::try_from(group) else { return };
+    match killpg(Pid::from_raw(group), signal) {
+        // No such group: all its processes ended already.
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(error) => tracing::warn!(group, %error, "a process group could not be signalled"),
+    }
+}
+
+/// Takes the zombies of a worker's children, which became this process' children when the worker ended.
+fn reap_group(group: u32) {
+    let Ok(group) = i32::try_from(group) else { return };
+    while let Ok(status) = waitpid(Pid::from_raw(-group), Some(WaitPidFlag::WNOHANG)) {
+        if status == WaitStatus::StillAlive {
+            return;
+        }
+    }
+}
+
+fn command(shared: &Shared, worker: ProcessId, job: &JobConfig) -> Command {
+    let mut command = Command::new(&job.executable);
+    command.envs(&job.env);
+    if job.language == "python" {
+        command.args(["-m", "manta._worker"]).env_remove("MANTA_WORKER");
+        if let Some(folder) = package_folder(job) {
+            command.env("PYTHONPATH", folder);
+        }
+    } else {
+        command.env("MANTA_WORKER", "native");
+    }
+    command
+        .env("MANTA_NODE_SOCKET", &shared.local_socket)
+        .env("MANTA_PROCESS_ID", worker.to_string())
+        .env("MANTA_TOKEN", shared.token.as_str())
+        .env("MANTA_JOB_ID", manta_proto::ids::JobId::try_from(&job.job_id).map(|id| id.to_string()).unwrap_or_default())
+        .env("MANTA_SESSION_DIR", &shared.session_dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0);
+    if Path::new(&job.working_dir).is_dir() {
+        command.current_dir(&job.working_dir);
+    }
+    command
+}
+
+/// The folder in which the driver found the package: an interpreter that is started without the driver's path would not.
+fn package_folder(job: &JobConfig) -> Option<&str> {
+    let has_package = |folder: &&String| Path::new(folder).join("manta/_worker.py").is_file();
+    job.sys_path.iter().find(has_package).map(String::as_str)
+}

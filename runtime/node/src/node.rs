@@ -1,0 +1,236 @@
+//! A node as its process runs it.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    io,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use manta_object_store::ObjectStore;
+use manta_proto::{
+    connect::{ConnectError, RequireToken},
+    ids::NodeId,
+    limits::MESSAGE_BYTES_MAX,
+    token::Token,
+    v1::{HeadToNode, NodeInfo, node_local_server::NodeLocalServer, node_peer_server::NodePeerServer},
+};
+use tokio::net::{TcpListener, UnixListener};
+use tokio_stream::{
+    StreamExt,
+    wrappers::{TcpListenerStream, UnixListenerStream},
+};
+use tonic::{Streaming, service::interceptor::InterceptedService, transport::Server};
+
+use crate::{
+    core::{Core, Identity},
+    edge::{self, Shared},
+    machine,
+    resources::Resources,
+    session_dir::SessionDir,
+    watcher::Watcher,
+};
+
+/// How long a node waits for its workers to end when it ends itself.
+const WORKERS_END_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How to run a node.
+pub struct NodeOptions {
+    /// The head's `HOST:PORT`.
+    pub head_address: String,
+    /// What every call carries.
+    pub token: Token,
+    /// What the node has.
+    pub resources: Resources,
+    /// What people call it; the head gives it a name when it is empty or taken.
+    pub name: String,
+    /// For placing tasks.
+    pub labels: HashMap<String, String>,
+    /// The address of this machine on which other nodes reach this one.
+    pub host: String,
+    /// The `manta` binary, for the watcher and for debug agents.
+    pub manta: PathBuf,
+}
+
+/// Says why a node cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The head cannot be reached.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The head refused.
+    #[error("the head did not take this node: {0}")]
+    Head(String),
+    /// Something of the machine failed.
+    #[error("a node cannot run on this machine: {what}: {source}")]
+    Machine {
+        /// What was being done.
+        what: &'static str,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The object store cannot be made.
+    #[error("a node cannot run on this machine: {0}")]
+    Store(#[from] manta_object_store::StoreError),
+    /// A server failed.
+    #[error("the node's server failed: {0}")]
+    Serve(#[from] tonic::transport::Error),
+}
+
+/// A node that the head has taken.
+pub struct Node {
+    shared: Arc<Shared>,
+    session_dir: SessionDir,
+    tcp: TcpListener,
+    unix: UnixListener,
+    info: NodeInfo,
+    head_address: String,
+    messages: Streaming<HeadToNode>,
+}
+
+impl Node {
+    /// Makes the node's folders and sockets and registers it with the head.
+    ///
+    /// # Errors
+    /// When the machine or the head does not allow it.
+    pub async fn start(options: NodeOptions) -> Result<Self, NodeError> {
+        let machine = |what| move |source| NodeError::Machine { what, source };
+        let id = NodeId::random();
+        let mut session_dir = SessionDir::create(&id.short()).map_err(machine("its folder below /tmp cannot be made"))?;
+        let path = session_dir.path().to_owned();
+        std::fs::create_dir(path.join("logs")).map_err(machine("its folder for logs cannot be made"))?;
+        let store = ObjectStore::create(object_dir(&mut session_dir, id).map_err(machine("its folder for objects cannot be noted"))?)?;
+        let watcher =
+            Watcher::start(&options.manta, &session_dir.folders()).map_err(machine("its watcher ('manta watch') cannot be started"))?;
+        become_reaper();
+        let tcp = TcpListener::bind((&*options.host, 0)).await.map_err(machine("its port cannot be opened"))?;
+        let local_socket = path.join("node.sock");
+        let unix = UnixListener::bind(&local_socket).map_err(machine("its socket cannot be made"))?;
+        let address = tcp.local_addr().map_err(machine("its port is not known"))?;
+        let identity = Identity {
+            id,
+            name: String::new(),
+            total: options.resources.clone(),
+            session_dir: path.display().to_string(),
+            object_dir: store.folder().display().to_string(),
+            head_address: options.head_address.clone(),
+        };
+        let info = NodeInfo {
+            node_id: id.to_bytes(),
+            name: options.name,
+            peer_address: address.to_string(),
+            local_socket: local_socket.display().to_string(),
+            machine_id: machine::machine_id(),
+            total: Some(options.resources.to_wire()),
+            labels: options.labels,
+            pid: std::process::id(),
+            version: manta_proto::VERSION.to_owned(),
+        };
+        let shared = Shared::new(edge::Parts {
+            core: Core::new(identity),
+            token: options.token,
+            manta: options.manta,
+            session_dir: path,
+            local_socket,
+            store,
+            watcher,
+        });
+        let messages = edge::head_link::register(&shared, &options.head_address, &info).await?;
+        Ok(Self { shared, session_dir, tcp, unix, info, head_address: options.head_address, messages })
+    }
+
+    /// What the head calls it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.shared.read(|core| core.me.name.clone())
+    }
+
+    /// Where drivers and workers of this machine attach.
+    #[must_use]
+    pub fn local_socket(&self) -> &str {
+        &self.info.local_socket
+    }
+
+    /// Its sockets and logs.
+    #[must_use]
+    pub fn session_dir(&self) -> PathBuf {
+        self.session_dir.path().to_owned()
+    }
+
+    /// Serves until the head ends the cluster, the head is lost for good, or `stop` resolves. No worker is left afterwards.
+    ///
+    /// # Errors
+    /// When a server fails.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), NodeError> {
+        let shared = self.shared;
+        let token = RequireToken(shared.token.clone());
+        let local = NodeLocalServer::new(edge::local::Local(Arc::clone(&shared)))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let local = Server::builder()
+            .serve_with_incoming(InterceptedService::new(local, token.clone()), UnixListenerStream::new(self.unix));
+        let peer = NodePeerServer::new(edge::peer_server::PeerService(Arc::clone(&shared)))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let incoming = TcpListenerStream::new(self.tcp)
+            .map(|stream| stream.and_then(|stream| stream.set_nodelay(true).map(|()| stream)));
+        let peer = Server::builder()
+            .http2_keepalive_interval(Some(Duration::from_secs(5)))
+            .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+            .serve_with_incoming(InterceptedService::new(peer, token), incoming);
+        let link = tokio::spawn(edge::head_link::serve(
+            Arc::clone(&shared),
+            self.head_address,
+            self.info,
+            self.messages,
+        ));
+        let ended = async {
+            tokio::select! {
+                () = stop => {}
+                () = shared.exit.notified() => {}
+            }
+            end_workers(&shared).await;
+        };
+        let result = tokio::select! {
+            result = local => result.map_err(NodeError::from),
+            result = peer => result.map_err(NodeError::from),
+            () = ended => Ok(()),
+        };
+        link.abort();
+        drop(self.session_dir);
+        result
+    }
+}
+
+async fn end_workers(shared: &Arc<Shared>) {
+    shared.with(Core::end_all_workers);
+    let none_left = async {
+        while !shared.read(Core::has_no_workers) {
+            shared.worker_gone.notified().await;
+        }
+    };
+    if tokio::time::timeout(WORKERS_END_TIMEOUT, none_left).await.is_err() {
+        tracing::error!("some workers did not end in time; the watcher kills them");
+    }
+}
+
+/// In memory where the machine has a file system for it, else beside the sockets.
+fn object_dir(session_dir: &mut SessionDir, id: NodeId) -> io::Result<PathBuf> {
+    let memory = PathBuf::from("/dev/shm");
+    if memory.is_dir() {
+        let folder = memory.join(format!("manta-{}-{}", nix::unistd::getuid(), id.short()));
+        session_dir.also_remove(&folder)?;
+        Ok(folder)
+    } else {
+        Ok(session_dir.path().join("objects"))
+    }
+}
+
+/// Children of workers that lose their parent become this process' children, so that they can be reaped.
+fn become_reaper() {
+    if let Err(error) = nix::sys::prctl::set_child_subreaper(true) {
+        tracing::warn!(%error, "this process cannot reap the children of its workers");
+    }
+}
