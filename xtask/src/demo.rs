@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: builds what the demo needs, then runs it (tests/src/bin/demo.rs).
+//! `cargo xtask demo`: builds what the demo needs, then runs it (tests/src/bin/demo).
 
 use anyhow::Result;
 

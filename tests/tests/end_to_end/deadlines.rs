@@ -1,0 +1,40 @@
+//! Promise 2: deadlines that the runtime owns do not run out because a task is paused.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use manta_tests::{Cluster, DapClient, cluster};
+use serde_json::json;
+
+use crate::support::Language;
+
+const TIMEOUT: Duration = Duration::from_millis(700);
+
+#[test]
+fn a_paused_python_task_does_not_expire_the_drivers_get() -> Result<()> {
+    holds(Language::Python, &["--timeout", "0.7"])
+}
+
+#[test]
+fn a_paused_rust_task_does_not_expire_the_drivers_get() -> Result<()> {
+    holds(Language::Rust, &["--timeout-ms", "700"])
+}
+
+fn holds(language: Language, arguments: &[&str]) -> Result<()> {
+    let cluster = Cluster::start(1, 2)?;
+    let mut client = DapClient::stdio()?;
+    client.attach_with_breakpoints(&cluster, &json!({}), &[&language.source("deadline")])?;
+    let driver = language.start(&cluster, "deadline", arguments)?;
+    let task = client.paused(1)?[0].id;
+
+    // The driver would end if its deadline ran out, so its end is what is waited for, past the deadline.
+    let since = Instant::now();
+    let ended = cluster::ended_within(driver.pid(), 3 * TIMEOUT);
+    ensure!(!ended, "get ran out while its task was paused: {:?}", driver.end()?);
+    ensure!(since.elapsed() >= 3 * TIMEOUT);
+
+    client.resume(task)?;
+    let result = driver.result()?;
+    ensure!(result.trim() == "42", "the driver printed {result:?}");
+    client.close()
+}

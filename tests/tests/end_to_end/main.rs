@@ -1,0 +1,10 @@
+//! Whole Manta from outside: real clusters, drivers and adapters, looked at through DAP as an editor would.
+//!
+//! One program for all, since linking is what takes time.
+
+mod bad_input;
+mod deadlines;
+mod kills;
+mod looking;
+mod stops;
+mod support;

@@ -1,0 +1,114 @@
+//! What several of these tests do.
+
+use std::{
+    path::PathBuf,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result, bail};
+use dap::{Thread, ThreadId, events};
+use manta_tests::{Cluster, DapClient, Driver, program};
+
+/// A language in which tasks are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Language {
+    Python,
+    Rust,
+}
+
+pub const BOTH: [Language; 2] = [Language::Python, Language::Rust];
+
+impl Language {
+    /// The source of one of its fixtures.
+    pub fn source(self, fixture: &str) -> PathBuf {
+        match self {
+            Self::Python => program::python_source(fixture),
+            Self::Rust => program::rust_source(fixture),
+        }
+    }
+
+    /// Starts one of its fixtures.
+    pub fn start(self, cluster: &Cluster, fixture: &str, arguments: &[&str]) -> Result<Driver> {
+        match self {
+            Self::Python => Driver::python(cluster, fixture, arguments),
+            Self::Rust => Driver::rust(cluster, fixture, arguments),
+        }
+    }
+
+    /// In which of them a paused task is, by its file.
+    pub fn of(client: &mut DapClient, task: ThreadId) -> Result<Self> {
+        let source = client.top_frame(task)?.source.context("a paused task's frame has no source")?;
+        let path = source.path.or(source.name).unwrap_or_default();
+        match path.rsplit('.').next() {
+            Some("py") => Ok(Self::Python),
+            Some("rs") => Ok(Self::Rust),
+            _ => bail!("a task is paused in {path:?}"),
+        }
+    }
+}
+
+/// A small generator, so that a run with the same seed does the same.
+pub struct Chance(u64);
+
+impl Chance {
+    /// From `MANTA_TEST_SEED`, or from the clock; the seed is printed, which shows it when the test fails.
+    pub fn new() -> Self {
+        let given = std::env::var("MANTA_TEST_SEED").ok().and_then(|text| text.parse().ok());
+        let seed = given.unwrap_or_else(|| {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            u64::from(now.subsec_nanos()) << 20 ^ now.as_secs()
+        });
+        eprintln!("the seed is {seed}; MANTA_TEST_SEED={seed} repeats this run");
+        Self(seed)
+    }
+
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+/// Resumes every task that is paused, until all jobs have ended; gives their stdout.
+///
+/// A task that was retried reaches its breakpoint again, so one round is not enough.
+pub fn resume_until_done(client: &mut DapClient, drivers: Vec<Driver>) -> Result<Vec<String>> {
+    for source in [Language::Python.source("forty_tasks"), Language::Rust.source("forty_tasks")] {
+        client.set_breakpoints(&source, Vec::new())?;
+    }
+    for task in client.threads()? {
+        client.resume(task.id)?;
+    }
+    drivers.into_iter().map(Driver::result).collect()
+}
+
+/// The numbers of the paused tasks of `forty_tasks`, each with its language.
+pub fn numbers(client: &mut DapClient, paused: &[Thread]) -> Result<Vec<(Language, u64)>> {
+    let mut found = Vec::new();
+    for task in paused {
+        let value = client.local(task.id, "number")?.value;
+        let number = value
+            .parse()
+            .with_context(|| format!("the local `number` of {} shows as {value:?}", task.name))?;
+        found.push((Language::of(client, task.id)?, number));
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Waits until a thread is gone from the client's list.
+pub fn thread_gone(client: &mut DapClient, task: ThreadId) -> Result<()> {
+    let gone = |event: dap::ThreadEventBody| {
+        (event.thread_id == task && event.reason == dap::ThreadEventReason::Exited).then_some(())
+    };
+    client.event_where::<events::Thread, _>(&format!("thread {task} exited"), gone)
+}
+
+/// The results of the forty tasks, without a debugger.
+pub fn undisturbed(cluster: &Cluster, language: Language) -> Result<String> {
+    language.start(cluster, "forty_tasks", &["--seed", "7"])?.result()
+}
+
+/// The node in a thread's name.
+pub fn node(task: &Thread) -> &str {
+    task.name.split(" · ").nth(1).unwrap_or_default()
+}
