@@ -1,0 +1,85 @@
+//! What targets tell without being asked.
+
+use dap::{
+    BreakpointEventBody, EventMessage, Message, OutputEventBody, ResponseMessage, ThreadEventBody,
+    ThreadEventReason, events,
+};
+
+use crate::{
+    effect::Effect,
+    ids::TargetId,
+    output, profile,
+    session::{Phase, Session},
+};
+
+impl Session {
+    pub(crate) fn on_target(&mut self, target: &TargetId, message: Message) {
+        if self.phase != Phase::Attached {
+            return;
+        }
+        match message {
+            Message::Response(response) => self.on_target_response(target, &response),
+            Message::Event(event) => self.on_target_event(target, &event),
+            Message::Request(request) => {
+                let sentence = format!("the session does not know the request '{}'", request.command);
+                self.log(format!("{target} asked: {sentence}"));
+                let refusal = ResponseMessage::err(request.seq, request.command, sentence);
+                self.effects.push(Effect::ToTarget { target: target.clone(), message: refusal.into() });
+            }
+        }
+    }
+
+    fn on_target_event(&mut self, target: &TargetId, event: &EventMessage) {
+        let handled = match event.event.as_str() {
+            profile::STOPPED => event.body().map(|body| self.on_stopped(target, body)),
+            profile::CONTINUED => event.body().map(|body| self.on_continued(target, &body)),
+            "breakpoint" => event.body().map(|body| self.on_breakpoint_event(target, &body)),
+            "output" => event.body().map(|body| self.on_output_event(target, body)),
+            "thread" => event.body().map(|body| self.on_thread_event(target, &body)),
+            // A target's own life is told by the cluster, and its code by its breakpoints.
+            "initialized" | "process" | "module" | "loadedSource" | "exited" | "terminated" => Ok(()),
+            other => {
+                self.log(format!(
+                    "{target} sent the event '{other}', which the target profile does not have"
+                ));
+                Ok(())
+            }
+        };
+        if let Err(malformed) = handled {
+            let name = self.target_name(target);
+            self.console(&format!("{name} sent something that could not be read: {malformed}"));
+        }
+    }
+
+    fn on_breakpoint_event(&mut self, target: &TargetId, body: &BreakpointEventBody) {
+        let name = self.target_name(target);
+        self.breakpoints.on_breakpoint(target, &name, &body.breakpoint);
+        self.tell_breakpoint_changes();
+    }
+
+    /// What a log point has to say, for instance.
+    fn on_output_event(&mut self, target: &TargetId, body: OutputEventBody) {
+        let source = body.source.map(|source| self.shown_source(source, target));
+        let shown = OutputEventBody {
+            output: output::cut(&body.output).into_owned(),
+            source,
+            line: body.line.map(|line| self.shown_line(line)),
+            column: body.column.map(|column| self.shown_column(column)),
+            // Their ids would be the target's own.
+            variables_reference: None,
+            location_reference: None,
+            data: None,
+            ..body
+        };
+        self.emit::<events::Output>(&shown);
+    }
+
+    fn on_thread_event(&mut self, target: &TargetId, body: &ThreadEventBody) {
+        if body.reason != ThreadEventReason::Exited {
+            return;
+        }
+        if let Some(id) = self.threads.find(target, body.thread_id.0) {
+            self.end_thread(id, None);
+        }
+    }
+}

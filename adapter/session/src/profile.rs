@@ -1,0 +1,115 @@
+//! The target profile (adapter/README.md) as types: what targets say beyond DAP.
+
+use dap::{SourceBreakpoint, StackFrame};
+use serde::{Deserialize, Serialize};
+
+/// The event by which a target says that one of its threads stopped.
+pub const STOPPED: &str = "mantaStopped";
+/// The event by which a target says that one of its threads runs on.
+pub const CONTINUED: &str = "mantaContinued";
+
+/// The body of `mantaStopped`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stopped {
+    /// The target's own thread id.
+    pub thread_id: i32,
+    /// As in DAP.
+    pub reason: String,
+    /// As in DAP.
+    pub description: Option<String>,
+    /// As in DAP.
+    pub text: Option<String>,
+    /// The session's logical ids.
+    pub hit_breakpoint_ids: Option<Vec<i32>>,
+    /// Rises by one with each stop of the target.
+    pub stop: i64,
+    /// What runs on the thread; absent for a thread that runs no task.
+    pub task: Option<Task>,
+    /// The innermost frame.
+    pub top_frame: Option<StackFrame>,
+}
+
+/// The body of `mantaContinued`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Continued {
+    /// The target's own thread id.
+    pub thread_id: i32,
+    /// The stop that is over.
+    pub stop: i64,
+    /// Whether the task has ended, so that no stop of it will follow.
+    #[serde(default)]
+    pub ended: bool,
+}
+
+/// A task attempt, as targets name it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Task {
+    /// The task.
+    pub task_id: String,
+    /// Which attempt at it.
+    #[serde(default)]
+    pub attempt: u32,
+    /// Its name, for people.
+    #[serde(default)]
+    pub name: String,
+    /// The driver's run that it belongs to.
+    #[serde(default)]
+    pub job_id: String,
+}
+
+/// The body of a target's answer to `mantaConfigure`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Configured {
+    /// One for each id.
+    #[serde(default)]
+    pub breakpoints: Vec<dap::Breakpoint>,
+}
+
+/// The arguments of `mantaConfigure`: the whole set of breakpoints.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Configuration<'a> {
+    pub(crate) generation: u64,
+    pub(crate) session_id: &'a str,
+    pub(crate) sources: Vec<ConfiguredSource<'a>>,
+    pub(crate) function_breakpoints: Vec<ConfiguredFunction<'a>>,
+    pub(crate) exception_filters: &'a [String],
+    pub(crate) exception_options: &'a [ExceptionOption],
+    pub(crate) step_into_framework: bool,
+}
+
+/// The breakpoints of one file.
+#[derive(Debug, Serialize)]
+pub struct ConfiguredSource<'a> {
+    pub(crate) source: &'a dap::Source,
+    pub(crate) paths: &'a [String],
+    pub(crate) breakpoints: Vec<ConfiguredLine<'a>>,
+}
+
+/// A line breakpoint with the session's id.
+#[derive(Debug, Serialize)]
+pub struct ConfiguredLine<'a> {
+    pub(crate) id: i32,
+    #[serde(flatten)]
+    pub(crate) spec: &'a SourceBreakpoint,
+}
+
+/// A function breakpoint with the session's id.
+#[derive(Debug, Serialize)]
+pub struct ConfiguredFunction<'a> {
+    pub(crate) id: i32,
+    #[serde(flatten)]
+    pub(crate) spec: &'a dap::FunctionBreakpoint,
+}
+
+/// An exception filter with a condition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExceptionOption {
+    pub(crate) filter_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) condition: Option<String>,
+}

@@ -1,0 +1,67 @@
+//! `initialize`: what both engines do now, and nothing else, is promised.
+
+use dap::{
+    Capabilities, ExceptionBreakpointsFilter, InitializePathFormat, InitializeRequestArguments,
+    RequestMessage, requests,
+};
+
+use super::{Handled, Refusal};
+use crate::session::{Phase, Session};
+
+pub(super) fn handle(session: &mut Session, request: &RequestMessage) -> Handled {
+    if session.phase != Phase::New {
+        return Err(Refusal::from("the session is initialized already"));
+    }
+    let arguments: InitializeRequestArguments = request.arguments()?;
+    if arguments.path_format.is_some_and(|format| format != InitializePathFormat::Path) {
+        return Err(Refusal::from("Manta knows files by their paths only; set 'pathFormat' to 'path'"));
+    }
+    let first = |starts_at_1: Option<bool>| i64::from(starts_at_1.unwrap_or(true));
+    session.client.lines_start_at = first(arguments.lines_start_at1);
+    session.client.columns_start_at = first(arguments.columns_start_at1);
+    session.client.shows_types = arguments.supports_variable_type.unwrap_or(false);
+    session.phase = Phase::Initialized;
+    Ok(Some(request.ok::<requests::Initialize>(&capabilities())))
+}
+
+fn capabilities() -> Capabilities {
+    let yes = Some(true);
+    Capabilities {
+        supports_configuration_done_request: yes,
+        supports_function_breakpoints: yes,
+        supports_conditional_breakpoints: yes,
+        supports_hit_conditional_breakpoints: yes,
+        supports_log_points: yes,
+        supports_evaluate_for_hovers: yes,
+        supports_set_variable: yes,
+        supports_exception_info_request: yes,
+        supports_delayed_stack_trace_loading: yes,
+        supports_single_thread_execution_requests: yes,
+        supports_terminate_request: yes,
+        supports_cancel_request: yes,
+        exception_breakpoint_filters: Some(vec![
+            filter(
+                "uncaught",
+                "Uncaught exceptions",
+                "Pause a Python task when an exception is about to leave it.",
+            ),
+            filter(
+                "raised",
+                "Raised exceptions",
+                "Pause a Python task at each exception, also where it is caught.",
+            ),
+            filter("panic", "Panics", "Pause a Rust task when it panics."),
+        ]),
+        ..Default::default()
+    }
+}
+
+fn filter(id: &str, label: &str, description: &str) -> ExceptionBreakpointsFilter {
+    ExceptionBreakpointsFilter {
+        filter: id.to_owned(),
+        label: label.to_owned(),
+        description: Some(description.to_owned()),
+        default: Some(false),
+        ..Default::default()
+    }
+}

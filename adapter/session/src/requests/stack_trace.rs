@@ -1,0 +1,52 @@
+//! `stackTrace`: the innermost frame from memory, more from the target.
+
+use dap::{RequestMessage, StackTraceArguments, StackTraceResponseBody, ThreadId, requests};
+
+use super::{Handled, Refusal};
+use crate::{
+    arena::ArenaId,
+    ids::TargetId,
+    limits::FRAMES_MAX,
+    pending::{Pending, Purpose},
+    session::{Session, origin},
+};
+
+pub(super) fn handle(session: &mut Session, request: &RequestMessage) -> Handled {
+    let arguments: StackTraceArguments = request.arguments()?;
+    let thread = session.paused(arguments.thread_id.0)?;
+    let (target, target_thread) = (thread.target.clone(), thread.target_thread);
+    let Some(stop) = thread.stop() else { return Err(Refusal::from("the task runs")) };
+    let arena = stop.arena;
+    let start = arguments.start_frame.unwrap_or(0).max(0);
+    let levels = arguments.levels.filter(|levels| *levels > 0).unwrap_or(FRAMES_MAX).min(FRAMES_MAX);
+    if (start, levels) == (0, 1)
+        && let Some(frame) = stop.top_frame.clone()
+    {
+        // That there is more, the client learns by asking: a short answer is the stack's end.
+        let frame = session.shown_frame(frame, &target, arena)?;
+        let body = StackTraceResponseBody { stack_frames: vec![frame], total_frames: None };
+        return Ok(Some(request.ok::<requests::StackTrace>(&body)));
+    }
+    let asked = StackTraceArguments {
+        thread_id: ThreadId(target_thread),
+        start_frame: Some(start),
+        levels: Some(levels),
+        format: arguments.format,
+    };
+    let pending = Pending::new(Some(origin(request)), target, Some(arena), Purpose::StackTrace);
+    session.ask::<requests::StackTrace>(&asked, pending)?;
+    Ok(None)
+}
+
+pub(crate) fn answered(
+    session: &mut Session,
+    target: &TargetId,
+    arena: ArenaId,
+    body: StackTraceResponseBody,
+) -> Result<StackTraceResponseBody, Refusal> {
+    let mut stack_frames = Vec::with_capacity(body.stack_frames.len());
+    for frame in body.stack_frames {
+        stack_frames.push(session.shown_frame(frame, target, arena)?);
+    }
+    Ok(StackTraceResponseBody { stack_frames, total_frames: body.total_frames })
+}

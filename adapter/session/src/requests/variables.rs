@@ -1,0 +1,45 @@
+//! `variables`: the children of a scope or of a value, in pages.
+
+use dap::{
+    RequestMessage, Variable, VariablesArguments, VariablesReference, VariablesResponseBody, requests,
+};
+
+use super::{Handled, Refusal};
+use crate::{
+    arena::{ArenaId, HandleKind},
+    limits::VARIABLES_MAX,
+    pending::{Pending, Purpose},
+    session::{Session, origin},
+};
+
+pub(super) fn handle(session: &mut Session, request: &RequestMessage) -> Handled {
+    let arguments: VariablesArguments = request.arguments()?;
+    let parent = session.arenas.resolve(HandleKind::Variables, arguments.variables_reference.0)?;
+    let asked = VariablesArguments {
+        variables_reference: VariablesReference(parent.id),
+        count: arguments.count.map(|count| count.min(VARIABLES_MAX)),
+        ..arguments
+    };
+    let pending = Pending::new(Some(origin(request)), parent.target, Some(parent.arena), Purpose::Variables);
+    session.ask::<requests::Variables>(&asked, pending)?;
+    Ok(None)
+}
+
+pub(crate) fn answered(
+    session: &mut Session,
+    arena: ArenaId,
+    body: VariablesResponseBody,
+) -> Result<VariablesResponseBody, Refusal> {
+    let mut variables = Vec::with_capacity(body.variables.len());
+    for variable in body.variables {
+        variables.push(Variable {
+            variables_reference: session.shown_reference(variable.variables_reference, arena)?,
+            type_: session.shown_type(variable.type_),
+            memory_reference: None,
+            declaration_location_reference: None,
+            value_location_reference: None,
+            ..variable
+        });
+    }
+    Ok(VariablesResponseBody { variables })
+}
