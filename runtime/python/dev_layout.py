@@ -20,7 +20,7 @@ def lay_out(repository: Path, profile: str) -> Path:
     if not extension.is_file():
         flag = " --release" if profile == "release" else ""
         raise SystemExit(f"{extension} does not exist; build it with 'cargo build -p manta-python{flag}'")
-    folder = repository / "target" / ("python" if profile == "debug" else f"python-{profile}")
+    folder = repository / "target" / "python"
     package = folder / "manta"
     package.mkdir(parents=True, exist_ok=True)
     source = repository / "runtime" / "python" / "manta"
@@ -47,7 +47,11 @@ def link(path: Path, target: Path) -> None:
 def copy(source: Path, target: Path) -> None:
     """Copies `source` to `target` in one step, unless it is there already."""
     made = source.stat()
-    if target.exists() and target.stat().st_mtime_ns == made.st_mtime_ns and target.stat().st_size == made.st_size:
+    if (
+        target.exists()
+        and target.stat().st_mtime_ns == made.st_mtime_ns
+        and target.stat().st_size == made.st_size
+    ):
         return
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.copy2(source, temporary)

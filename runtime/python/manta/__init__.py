@@ -1,12 +1,12 @@
 """Manta's Python API: functions that run as tasks on a cluster, with Ray's names.
 
-    import manta as ray
+import manta as ray
 
-    @ray.remote
-    def square(x):
-        return x * x
+@ray.remote
+def square(x):
+    return x * x
 
-    print(ray.get([square.remote(i) for i in range(4)]))
+print(ray.get([square.remote(i) for i in range(4)]))
 """
 
 from manta import exceptions

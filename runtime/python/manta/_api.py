@@ -27,9 +27,9 @@ def remote(*target: Any, **options: Any) -> Any:
 
 
 @overload
-def get(object_refs: _manta.ObjectRef, *, timeout: float | None = None) -> Any: ...
+def get(object_refs: _manta.ObjectRef[T], *, timeout: float | None = None) -> T: ...
 @overload
-def get(object_refs: Sequence[_manta.ObjectRef], *, timeout: float | None = None) -> list[Any]: ...
+def get(object_refs: Sequence[_manta.ObjectRef[T]], *, timeout: float | None = None) -> list[T]: ...
 def get(object_refs: Any, *, timeout: float | None = None) -> Any:
     """Waits for one object, or for each of a list, and answers with the values.
 
@@ -46,21 +46,23 @@ def get(object_refs: Any, *, timeout: float | None = None) -> Any:
     raise ValueError(f"get() takes an ObjectRef or a list of them, not {type(object_refs).__name__}")
 
 
-def put(value: Any) -> _manta.ObjectRef:
+def put(value: T) -> _manta.ObjectRef[T]:
     """Stores a value once, to be passed to many tasks by its reference."""
     if isinstance(value, _manta.ObjectRef):
-        raise TypeError("put() was called on an ObjectRef: the value is stored already; to store the ref itself put [ref]")
+        raise TypeError(
+            "put() was called on an ObjectRef: the value is stored already; to store the ref itself put [ref]"
+        )
     _session.ensure_initialized()
     return _manta.put(value)
 
 
 def wait(
-    ray_waitables: Sequence[_manta.ObjectRef],
+    ray_waitables: Sequence[_manta.ObjectRef[Any]],
     *,
     num_returns: int = 1,
     timeout: float | None = None,
     fetch_local: bool = True,
-) -> tuple[list[_manta.ObjectRef], list[_manta.ObjectRef]]:
+) -> tuple[list[_manta.ObjectRef[Any]], list[_manta.ObjectRef[Any]]]:
     """Waits until `num_returns` of the objects are ready or `timeout` seconds are over; answers with those and the others, in order."""
     if isinstance(ray_waitables, _manta.ObjectRef):
         raise TypeError("wait() takes a list of ObjectRefs; put the one in a list")
@@ -75,7 +77,9 @@ def wait(
     if not refs:
         return [], []
     if num_returns > len(refs):
-        raise ValueError(f"'num_returns' is {num_returns}, but there are only {len(refs)} ObjectRefs to wait for")
+        raise ValueError(
+            f"'num_returns' is {num_returns}, but there are only {len(refs)} ObjectRefs to wait for"
+        )
     _session.ensure_initialized()
     return _split(refs, _manta.wait(refs, num_returns, timeout, fetch_local), num_returns)
 
@@ -83,7 +87,7 @@ def wait(
 def _split(refs: list[T], is_ready: list[bool], num_returns: int) -> tuple[list[T], list[T]]:
     ready: list[T] = []
     others: list[T] = []
-    for ref, now in zip(refs, is_ready):
+    for ref, now in zip(refs, is_ready, strict=True):
         (ready if now and len(ready) < num_returns else others).append(ref)
     return ready, others
 

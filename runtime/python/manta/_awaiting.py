@@ -13,11 +13,11 @@ from manta import _manta
 
 _lock = threading.Lock()
 _tokens = itertools.count(1)
-_waiting: dict[int, tuple[_manta.ObjectRef, concurrent.futures.Future[Any]]] = {}
+_waiting: dict[int, tuple[_manta.ObjectRef[Any], concurrent.futures.Future[Any]]] = {}
 _thread: threading.Thread | None = None
 
 
-def future(object_ref: _manta.ObjectRef) -> concurrent.futures.Future[Any]:
+def future(object_ref: _manta.ObjectRef[Any]) -> concurrent.futures.Future[Any]:
     """A future of the object's value."""
     global _thread
     made: concurrent.futures.Future[Any] = concurrent.futures.Future()
@@ -35,7 +35,7 @@ def future(object_ref: _manta.ObjectRef) -> concurrent.futures.Future[Any]:
     return made
 
 
-def awaiting(object_ref: _manta.ObjectRef) -> Generator[Any, None, Any]:
+def awaiting(object_ref: _manta.ObjectRef[Any]) -> Generator[Any, None, Any]:
     """What `await object_ref` runs."""
     return asyncio.wrap_future(future(object_ref)).__await__()
 
@@ -55,7 +55,7 @@ def _serve() -> None:
         unsettled.cancel()
 
 
-def _settle(object_ref: _manta.ObjectRef, unsettled: concurrent.futures.Future[Any]) -> None:
+def _settle(object_ref: _manta.ObjectRef[Any], unsettled: concurrent.futures.Future[Any]) -> None:
     if not unsettled.set_running_or_notify_cancel():
         return
     try:

@@ -19,7 +19,9 @@ def serve() -> None:
         import manta_debug
         import manta_debug.cluster
     except Exception as error:
-        _refuse(f"the Python debug engine 'manta_debug' cannot be loaded in this worker: {type(error).__name__}: {error}")
+        _refuse(
+            f"the Python debug engine 'manta_debug' cannot be loaded in this worker: {type(error).__name__}: {error}"
+        )
         return
     _engine = manta_debug
     manta_debug.cluster.serve(_manta.debug_receive, _manta.debug_send, _current_task)

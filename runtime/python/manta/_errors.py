@@ -74,7 +74,8 @@ def _user_frames(trace: TracebackType | None) -> TracebackType | None:
 def _dumps(value: Any) -> bytes:
     import cloudpickle
 
-    return cloudpickle.dumps(value, protocol=5)
+    data: bytes = cloudpickle.dumps(value, protocol=5)
+    return data
 
 
 def _portable(error: BaseException) -> object:

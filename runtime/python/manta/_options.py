@@ -47,7 +47,7 @@ class TaskOptions:
     name: str | None = None
     num_returns: int = 1
     max_retries: int = MAX_RETRIES_DEFAULT
-    retry_exceptions: bool | tuple[type[BaseException], ...] = False
+    retry_exceptions: bool = False
 
     def updated(self, given: Mapping[str, Any]) -> TaskOptions:
         """These options with what was given in their place."""
@@ -66,7 +66,9 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
             if value is not None:
                 raise ValueError(f"the option '{option}' is not supported yet; leave it out")
         elif option not in _SUPPORTED:
-            raise ValueError(f"'{option}' is not an option of remote functions; they are {', '.join(_SUPPORTED)}")
+            raise ValueError(
+                f"'{option}' is not an option of remote functions; they are {', '.join(_SUPPORTED)}"
+            )
         elif value is not None:
             checked[option] = _CHECKS[option](option, value)
     return checked
@@ -86,7 +88,9 @@ def _resources(option: str, value: Any) -> tuple[tuple[str, float], ...]:
     for reserved, instead in (("CPU", "num_cpus"), ("GPU", "num_gpus"), ("memory", "memory")):
         if reserved in value:
             raise ValueError(f"give '{instead}' in place of '{reserved}' in '{option}'")
-    return tuple(sorted((str(name), _amount(f"{option}[{name!r}]", amount)) for name, amount in value.items()))
+    return tuple(
+        sorted((str(name), _amount(f"{option}[{name!r}]", amount)) for name, amount in value.items())
+    )
 
 
 def _name(option: str, value: Any) -> str:
@@ -97,7 +101,9 @@ def _name(option: str, value: Any) -> str:
 
 def _num_returns(option: str, value: Any) -> int:
     if value in ("dynamic", "streaming"):
-        raise ValueError(f"'{option}={value}' (generators) is not supported yet; give the number of values that the function returns")
+        raise ValueError(
+            f"'{option}={value}' (generators) is not supported yet; give the number of values that the function returns"
+        )
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"'{option}' must be a whole number, not {type(value).__name__}")
     if not 0 <= value <= NUM_RETURNS_MAX:
@@ -113,12 +119,14 @@ def _max_retries(option: str, value: Any) -> int:
     return MAX_RETRIES_UNLIMITED if value == -1 else min(value, MAX_RETRIES_UNLIMITED)
 
 
-def _retry_exceptions(option: str, value: Any) -> bool | tuple[type[BaseException], ...]:
+def _retry_exceptions(option: str, value: Any) -> bool:
     if isinstance(value, bool):
         return value
-    if isinstance(value, (list, tuple)) and all(isinstance(item, type) and issubclass(item, BaseException) for item in value):
-        return tuple(value)
-    raise TypeError(f"'{option}' must be True, False or a list of exception classes, not {value!r}")
+    if isinstance(value, (list, tuple)):
+        raise ValueError(
+            f"a list of classes in '{option}' is not supported yet; give True to retry all exceptions"
+        )
+    raise TypeError(f"'{option}' must be True or False, not {value!r}")
 
 
 _CHECKS = {

@@ -80,7 +80,7 @@ class TaskStream(io.TextIOBase):
     @property
     def buffer(self) -> Any:
         """The pipe's binary layer: what is written there goes to the pipe, without a task's name."""
-        return self._pipe.buffer  # type: ignore[attr-defined]
+        return self._pipe.buffer
 
     def fileno(self) -> int:
         """The pipe's, so that child processes can write to it."""

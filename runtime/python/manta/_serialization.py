@@ -29,7 +29,8 @@ def dumps_by_value(value: Any, keep_buffer: Callable[[pickle.PickleBuffer], Any]
     """Pickles with cloudpickle."""
     import cloudpickle
 
-    return cloudpickle.dumps(value, protocol=PROTOCOL, buffer_callback=keep_buffer)
+    data: bytes = cloudpickle.dumps(value, protocol=PROTOCOL, buffer_callback=keep_buffer)
+    return data
 
 
 def dumps_function(function: Callable[..., Any], name: str) -> bytes:
@@ -37,9 +38,10 @@ def dumps_function(function: Callable[..., Any], name: str) -> bytes:
     import cloudpickle
 
     try:
-        return cloudpickle.dumps(function, protocol=PROTOCOL)
+        data: bytes = cloudpickle.dumps(function, protocol=PROTOCOL)
     except Exception as error:
         raise TypeError(_blame_function(function, name, error)) from error
+    return data
 
 
 def explain(value: Any, what: str, error: BaseException) -> TypeError:
@@ -65,11 +67,11 @@ def _blame_function(function: Callable[..., Any], name: str, error: BaseExceptio
     return f"the function '{name}' cannot be sent to a worker: {error}. Create what it needs inside the function."
 
 
-def _captured(function: Callable[..., Any]) -> Iterator[tuple[str, str, Any]]:
+def _captured(function: Any) -> Iterator[tuple[str, str, Any]]:
     code = getattr(function, "__code__", None)
     if code is None:
         return
-    for variable, cell in zip(code.co_freevars, function.__closure__ or ()):
+    for variable, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
         try:
             yield "captured", variable, cell.cell_contents
         except ValueError:
@@ -78,9 +80,11 @@ def _captured(function: Callable[..., Any]) -> Iterator[tuple[str, str, Any]]:
     for variable in sorted(names):
         if variable in function.__globals__:
             yield "global", variable, function.__globals__[variable]
-    for index, value in enumerate(function.__defaults__ or ()):
-        parameters = code.co_varnames[: code.co_argcount]
-        yield "default of the", parameters[len(parameters) - len(function.__defaults__) + index], value
+    defaults = function.__defaults__ or ()
+    for parameter, value in zip(
+        code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount], defaults, strict=True
+    ):
+        yield "default of the", parameter, value
 
 
 def _names(code: types.CodeType) -> Iterator[str]:
@@ -116,7 +120,10 @@ def _children(value: Any) -> list[tuple[str, Any]]:
     elif isinstance(value, types.FunctionType):
         found = [(f".{variable}", child) for _, variable, child in _captured(value)]
     else:
-        found = [(f".{name}", child) for name, child in list(getattr(value, "__dict__", {}).items())[:_SEARCH_CHILDREN_MAX]]
+        found = [
+            (f".{name}", child)
+            for name, child in list(getattr(value, "__dict__", {}).items())[:_SEARCH_CHILDREN_MAX]
+        ]
     return found
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import atexit
 import os
-import platform
 import sys
 import sysconfig
 import threading
 from typing import Any
 
 from manta import _manta, _output
+
+LANGUAGE_VERSION = ".".join(map(str, sys.version_info[:3]))
 
 _PACKAGE_PARENT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -81,9 +82,13 @@ def init(
         if _manta.is_connected():
             if ignore_reinit_error:
                 return _context()
-            raise RuntimeError("init() was called before; call shutdown() first, or give ignore_reinit_error=True")
+            raise RuntimeError(
+                "init() was called before; call shutdown() first, or give ignore_reinit_error=True"
+            )
         if address is not None and num_cpus is not None:
-            raise ValueError(f"'num_cpus' is for a private cluster; the cluster at {address} has its own already. Leave it out")
+            raise ValueError(
+                f"'num_cpus' is for a private cluster; the cluster at {address} has its own already. Leave it out"
+            )
         if num_cpus is not None and (isinstance(num_cpus, bool) or not num_cpus > 0):
             raise ValueError(f"'num_cpus' must be above 0, not {num_cpus!r}")
         _connect(address, num_cpus, namespace or "", log_to_driver)
@@ -97,7 +102,9 @@ def shutdown() -> None:
         if not _manta.is_connected():
             return
         if _manta.is_worker():
-            raise RuntimeError("shutdown() cannot be called inside a task; it is for the program that called init()")
+            raise RuntimeError(
+                "shutdown() cannot be called inside a task; it is for the program that called init()"
+            )
         _manta.shutdown()
         if _printer is not None:
             _printer.join()
@@ -120,12 +127,14 @@ def _connect(address: str | None, num_cpus: float | None, namespace: str, log_to
     try:
         working_dir = os.getcwd()
     except FileNotFoundError as error:
-        raise RuntimeError("the current directory was removed; change to one that exists before init()") from error
+        raise RuntimeError(
+            "the current directory was removed; change to one that exists before init()"
+        ) from error
     _manta.connect_driver(
         address=address,
         num_cpus=num_cpus,
         executable=sys.executable,
-        language_version=platform.python_version(),
+        language_version=LANGUAGE_VERSION,
         sys_path=_sys_path(working_dir),
         env=_worker_env(),
         job_name=os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else "python",
@@ -140,7 +149,9 @@ def _connect(address: str | None, num_cpus: float | None, namespace: str, log_to
 
 def _sys_path(working_dir: str) -> list[str]:
     """The folders that a worker needs so as to import what this program can, without duplicates; '' is the working directory."""
-    folders = (os.path.abspath(os.path.join(working_dir, folder)) for folder in sys.path if isinstance(folder, str))
+    folders = (
+        os.path.abspath(os.path.join(working_dir, folder)) for folder in sys.path if isinstance(folder, str)
+    )
     return list(dict.fromkeys(folders))
 
 
@@ -161,7 +172,9 @@ def _packaged_binary() -> str | None:
 def _checked_address(address: str | None) -> str | None:
     if address is None or isinstance(address, str):
         if address and address.startswith("ray://"):
-            raise ValueError(f"'{address}': there is no client mode; give the head's address as HOST:PORT, without ray://")
+            raise ValueError(
+                f"'{address}': there is no client mode; give the head's address as HOST:PORT, without ray://"
+            )
         return address or None
     raise TypeError(f"'address' must be text such as 127.0.0.1:6480, not {type(address).__name__}")
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import faulthandler
 import os
 import pickle
-import platform
 import signal
 import sys
 from collections.abc import Callable
 from typing import Any
 
-from manta import _debug_target, _errors, _manta, _output
+from manta import _debug_target, _errors, _manta, _output, _session
 
+STDERR = 2
 # Functions that this worker keeps loaded; a job with more loads some of them again.
 FUNCTIONS_MAX = 10_000
 
@@ -41,17 +41,19 @@ class Worker:
             result = function(*args, **kwargs)
             self._end_output()
             task.succeed(_values(task, result))
-        except BaseException as error:  # Everything that a task raises is its result, SystemExit and KeyboardInterrupt included.
+        except (
+            BaseException
+        ) as error:  # Everything that a task raises is its result, SystemExit and KeyboardInterrupt included.
             self._end_output()
             task.fail(_errors.pack(error, task.name, self._node_name))
 
     def _load(self, task: _manta.Task) -> Callable[..., Any]:
         name, code = _manta.function_code(task.function_id)
         try:
-            function = pickle.loads(code)
+            function: Callable[..., Any] = pickle.loads(code)
         except Exception as error:
             error.add_note(
-                f"The function '{name}' could not be loaded in the worker (Python {platform.python_version()}, {sys.executable}). "
+                f"The function '{name}' could not be loaded in the worker (Python {_session.LANGUAGE_VERSION}, {sys.executable}). "
                 "What it imports must be installed there too."
             )
             raise
@@ -64,7 +66,9 @@ class Worker:
         """Takes over the driver's search path and working directory, so that imports and relative paths mean the same."""
         job = _manta.job()
         if job is None:
-            raise RuntimeError("a task came before the job that it belongs to; this worker's node did not send it")
+            raise RuntimeError(
+                "a task came before the job that it belongs to; this worker's node did not send it"
+            )
         sys.path[:] = [*job["sys_path"], *(folder for folder in sys.path if folder not in job["sys_path"])]
         if os.path.isdir(job["working_dir"]):
             os.chdir(job["working_dir"])
@@ -83,9 +87,13 @@ def _values(task: _manta.Task, result: Any) -> tuple[Any, ...]:
     if expected == 0:
         return ()
     if not isinstance(result, (tuple, list)):
-        raise ValueError(f"the task '{task.name}' has num_returns={expected}, but returned one {type(result).__name__} and no tuple or list")
+        raise ValueError(
+            f"the task '{task.name}' has num_returns={expected}, but returned one {type(result).__name__} and no tuple or list"
+        )
     if len(result) != expected:
-        raise ValueError(f"the task '{task.name}' has num_returns={expected}, but returned {len(result)} values")
+        raise ValueError(
+            f"the task '{task.name}' has num_returns={expected}, but returned {len(result)} values"
+        )
     return tuple(result)
 
 
@@ -93,8 +101,8 @@ def main() -> None:
     """Runs this process as a worker until its node ends it."""
     # Ctrl+C in a terminal goes to the driver, which decides; a worker must not die of it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    faulthandler.enable(file=sys.__stderr__)
-    _manta.connect_worker(platform.python_version())
+    faulthandler.enable(file=STDERR)
+    _manta.connect_worker(_session.LANGUAGE_VERSION)
     streams = _output.catch()
     Worker(streams).run()
     for stream in streams:

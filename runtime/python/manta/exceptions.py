@@ -103,7 +103,7 @@ class RayTaskError(RayError):
         cause = self.original_cause()
         if isinstance(self, type(cause)) or not isinstance(cause, Exception) or isinstance(cause, RayError):
             return self
-        dual = _dual_class(type(cause))
+        dual = _dual_class(type(cause))  # type: ignore[arg-type]  # Classes can be hashed.
         if dual is None:
             return self
         try:

@@ -49,8 +49,6 @@ class RemoteFunction:
     def _prepare(self) -> _manta.PreparedTask:
         _session.ensure_initialized()
         options = self._options
-        if isinstance(options.retry_exceptions, tuple):
-            raise ValueError("a list of classes in 'retry_exceptions' is not supported yet; give True or False")
         self._prepared = _manta.PreparedTask(
             _manta.register_function(self._function_name, self._function),
             options.name or self._function_name,
@@ -91,13 +89,21 @@ def _positional_counts(function: Callable[..., Any]) -> tuple[int, int] | None:
 def make_remote(target: Any, options: dict[str, Any]) -> RemoteFunction:
     """What the decorator `remote` answers with for one function."""
     if inspect.isclass(target):
-        raise NotImplementedError(f"'{target.__qualname__}' is a class: actors are not supported yet, only functions can be remote")
+        raise NotImplementedError(
+            f"'{target.__qualname__}' is a class: actors are not supported yet, only functions can be remote"
+        )
     if isinstance(target, RemoteFunction):
-        raise TypeError(f"'{target._function_name}' is a remote function already; change it with .options(...)")
+        raise TypeError(
+            f"'{target._function_name}' is a remote function already; change it with .options(...)"
+        )
     if not callable(target):
         raise TypeError(f"only functions can be remote, and {target!r} is none")
     if inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target):
-        raise NotImplementedError(f"'{target.__qualname__}' is a generator: those are not supported yet as remote functions; return a list")
+        raise NotImplementedError(
+            f"'{target.__qualname__}' is a generator: those are not supported yet as remote functions; return a list"
+        )
     if inspect.iscoroutinefunction(target):
-        raise ValueError(f"'{target.__qualname__}' is an 'async def': wrap its call in asyncio.run() inside a plain function")
+        raise ValueError(
+            f"'{target.__qualname__}' is an 'async def': wrap its call in asyncio.run() inside a plain function"
+        )
     return RemoteFunction(target, TaskOptions().updated(options))

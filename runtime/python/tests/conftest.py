@@ -85,7 +85,9 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 def run_script(tmp_path: Path) -> Run:
     """Runs text as a program of its own, in a folder of its own."""
 
-    def run(text: str, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        text: str, *arguments: str, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         script = tmp_path / "program.py"
         script.write_text(textwrap.dedent(text))
         return subprocess.run(
@@ -104,7 +106,16 @@ class LocalCluster:
     """A cluster of several nodes on this machine, which ends with this object."""
 
     def __init__(self, nodes: int, num_cpus: int) -> None:
-        command = [os.environ["MANTA_BIN"], "local", "--nodes", str(nodes), "--num-cpus", str(num_cpus), "--lifeline-stdin", "--json"]
+        command = [
+            os.environ["MANTA_BIN"],
+            "local",
+            "--nodes",
+            str(nodes),
+            "--num-cpus",
+            str(num_cpus),
+            "--lifeline-stdin",
+            "--json",
+        ]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()

@@ -40,14 +40,26 @@ def traces(before: set[str]) -> set[str]:
 
 
 def here() -> set[str]:
-    return {str(path) for folder in TRACE_FOLDERS if Path(folder).is_dir() for path in Path(folder).iterdir() if "manta" in str(path)}
+    return {
+        str(path)
+        for folder in TRACE_FOLDERS
+        if Path(folder).is_dir()
+        for path in Path(folder).iterdir()
+        if "manta" in str(path)
+    }
 
 
 def start_driver(tmp_path, marker: str) -> subprocess.Popen[str]:
     script = tmp_path / "driver.py"
     script.write_text(textwrap.dedent(DRIVER))
     environment = {**os.environ, "TEST_MARKER": marker}
-    driver = subprocess.Popen([sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    driver = subprocess.Popen(
+        [sys.executable, str(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
     assert driver.stdout.readline().startswith("session")
     return driver
 
@@ -113,7 +125,9 @@ def test_ctrl_c_interrupts_get(tmp_path):
             """
         )
     )
-    driver = subprocess.Popen([sys.executable, str(script), str(tmp_path / "lock")], stdout=subprocess.PIPE, text=True)
+    driver = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path / "lock")], stdout=subprocess.PIPE, text=True
+    )
     assert driver.stdout.readline() == "waiting\n"
     driver.send_signal(signal.SIGINT)
     out, _ = driver.communicate(timeout=30)
@@ -200,7 +214,9 @@ def test_the_first_use_connects(run_script):
 
 
 def test_classes_of_the_program_and_modules_beside_it(run_script, tmp_path):
-    (tmp_path / "beside.py").write_text("import manta\n\n@manta.remote\ndef helper(x):\n    return x + 1\n\ndef plain(x):\n    return x * 2\n")
+    (tmp_path / "beside.py").write_text(
+        "import manta\n\n@manta.remote\ndef helper(x):\n    return x + 1\n\ndef plain(x):\n    return x * 2\n"
+    )
     done = run_script(
         """
         import dataclasses

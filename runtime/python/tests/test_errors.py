@@ -66,7 +66,9 @@ def test_an_exception_that_cannot_be_pickled_is_replaced_by_its_built_in_kind(ra
 
     with pytest.raises(KeyError) as raised:
         ray.get(fails.remote())
-    assert "Unsendable" in str(raised.value.cause) and "cannot be sent between processes" in str(raised.value.cause)
+    assert "Unsendable" in str(raised.value.cause) and "cannot be sent between processes" in str(
+        raised.value.cause
+    )
 
 
 def test_a_failure_passes_through_the_tasks_that_wait_for_it(ray):
@@ -182,7 +184,10 @@ def test_a_function_that_cannot_be_pickled_names_the_variable(ray):
         with lock:
             return 1
 
-    with pytest.raises(TypeError, match=r"'.*uses_lock' cannot be sent to a worker: its captured variable 'lock' is a _thread\.lock"):
+    with pytest.raises(
+        TypeError,
+        match=r"'.*uses_lock' cannot be sent to a worker: its captured variable 'lock' is a _thread\.lock",
+    ):
         uses_lock.remote()
 
     holder = {"deep": [lock]}

@@ -57,7 +57,13 @@ def test_an_array_stays_valid_after_its_ref_is_gone(ray):
 
 def test_arrays_in_containers_and_unusual_layouts(ray):
     matrix = numpy.arange(12.0).reshape(3, 4)
-    value = {"c": matrix, "f": numpy.asfortranarray(matrix), "cut": matrix[:, ::2], "empty": numpy.empty(0), "object": numpy.array([None, "x"])}
+    value = {
+        "c": matrix,
+        "f": numpy.asfortranarray(matrix),
+        "cut": matrix[:, ::2],
+        "empty": numpy.empty(0),
+        "object": numpy.array([None, "x"]),
+    }
     arrived = ray.get(ray.put(value))
     for key, array in value.items():
         assert numpy.array_equal(arrived[key], array), key
@@ -139,7 +145,11 @@ def test_refs_compare_hash_print_and_pickle_by_their_object(ray):
     copy = pickle.loads(pickle.dumps(ref))
     assert copy == ref and hash(copy) == hash(ref) and ref != other and ref != "a"
     assert ray.get(copy) == "a"
-    assert repr(ref) == f"ObjectRef({ref.hex()})" and len(ref.hex()) == 40 and bytes.fromhex(ref.hex()) == ref.binary()
+    assert (
+        repr(ref) == f"ObjectRef({ref.hex()})"
+        and len(ref.hex()) == 40
+        and bytes.fromhex(ref.hex()) == ref.binary()
+    )
     assert manta.ObjectRef[int] is manta.ObjectRef
 
 

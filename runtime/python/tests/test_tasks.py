@@ -23,8 +23,33 @@ def test_a_task_runs_in_another_process_and_returns_its_value(ray):
 
 @pytest.mark.parametrize(
     "value",
-    [None, True, False, 0, -1, 2**31, -(2**40), 2**63, 2**200, 1.5, float("inf"), "", "text", "é" * 300, "\ud800", b"", b"x" * 300_000,
-     (), [1, [2]], {"a": (1, 2)}, {1, 2}, range(3), 1 + 2j, int, len],
+    [
+        None,
+        True,
+        False,
+        0,
+        -1,
+        2**31,
+        -(2**40),
+        2**63,
+        2**200,
+        1.5,
+        float("inf"),
+        "",
+        "text",
+        "é" * 300,
+        "\ud800",
+        b"",
+        b"x" * 300_000,
+        (),
+        [1, [2]],
+        {"a": (1, 2)},
+        {1, 2},
+        range(3),
+        1 + 2j,
+        int,
+        len,
+    ],
     ids=lambda value: type(value).__name__,
 )
 def test_values_arrive_as_they_were(ray, value):
@@ -84,7 +109,13 @@ def test_names_and_ids_are_known_inside_the_task(ray):
     @ray.remote
     def who():
         context = ray.get_runtime_context()
-        return context.get_task_name(), context.get_task_id(), context.get_job_id(), context.get_worker_id(), context.get_node_id()
+        return (
+            context.get_task_name(),
+            context.get_task_id(),
+            context.get_job_id(),
+            context.get_worker_id(),
+            context.get_node_id(),
+        )
 
     ref = who.options(name="census").remote()
     name, task_id, job_id, worker_id, node_id = ray.get(ref)
@@ -216,7 +247,9 @@ def test_threads_of_a_program_share_the_connection(ray):
         return x
 
     results: dict[int, int] = {}
-    threads = [threading.Thread(target=lambda i=i: results.update({i: ray.get(same.remote(i))})) for i in range(8)]
+    threads = [
+        threading.Thread(target=lambda i=i: results.update({i: ray.get(same.remote(i))})) for i in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -227,4 +260,8 @@ def test_threads_of_a_program_share_the_connection(ray):
 def test_resources_of_the_cluster(ray):
     assert ray.cluster_resources()["CPU"] == 2
     (node,) = ray.nodes()
-    assert node["Alive"] and node["Resources"]["CPU"] == 2 and node["NodeID"] == ray.get_runtime_context().get_node_id()
+    assert (
+        node["Alive"]
+        and node["Resources"]["CPU"] == 2
+        and node["NodeID"] == ray.get_runtime_context().get_node_id()
+    )
