@@ -127,7 +127,7 @@ fn command(shared: &Shared, worker: ProcessId, job: &JobConfig) -> Command {
     command.envs(&job.env);
     if job.language == "python" {
         command.args(["-m", "manta._worker"]).env_remove("MANTA_WORKER");
-        if let Some(folder) = package_folder(job) {
+        if let Some(folder) = package_folder(job).filter(|_| !job.env.contains_key("PYTHONPATH")) {
             command.env("PYTHONPATH", folder);
         }
     } else {
