@@ -86,13 +86,15 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 fn set_up(needs: Needs, pythons: &[Python]) -> Result<Setup> {
-    if needs >= Needs::Programs {
-        Step::cargo("build").args(["--package", "manta-cli", "--package", "manta-fixtures"]).run()?;
-    }
     if needs >= Needs::Everything {
         for python in pythons {
             python.environment()?;
         }
+    }
+    if needs >= Needs::Programs {
+        Step::cargo("build").args(["--package", "manta-cli", "--package", "manta-fixtures"]).run()?;
+    }
+    if needs >= Needs::Everything {
         python::layout(Profile::Debug)?;
     }
     Ok(Setup { manta: Profile::Debug.program("manta"), python_path: target().join("python") })

@@ -1,0 +1,149 @@
+"""Measures how fast a system starts, and takes, runs and answers tasks. Its last line is a JSON list of figures.
+
+Usage: python tasks.py manta|ray|multiprocessing [--rounds COUNT]
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+CPUS = os.cpu_count() or 1
+BATCH = 1000
+ONE_BY_ONE = 300
+FIRST_RESULTS = 3
+ARRAY_BYTES = 64 * 1024 * 1024
+
+
+def nothing():
+    return None
+
+
+class Manta:
+    """Manta itself; Ray has the same calls."""
+
+    def __init__(self):
+        import manta
+
+        manta.init(num_cpus=CPUS)
+        self.module = manta
+
+    def batch(self, count):
+        task = self.task()
+        self.module.get([task.remote() for _ in range(count)])
+
+    def one_by_one(self, count):
+        task = self.task()
+        for _ in range(count):
+            self.module.get(task.remote())
+
+    def task(self):
+        if not hasattr(self, "remote"):
+            self.remote = self.module.remote(nothing)
+        return self.remote
+
+    def put(self, array):
+        return self.module.put(array)
+
+    def close(self):
+        self.module.shutdown()
+
+
+class Ray(Manta):
+    def __init__(self):
+        import ray
+
+        ray.init(num_cpus=CPUS, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        self.module = ray
+
+
+class Multiprocessing:
+    def __init__(self):
+        import multiprocessing
+
+        self.pool = multiprocessing.Pool(CPUS)
+
+    def batch(self, count):
+        for result in [self.pool.apply_async(nothing) for _ in range(count)]:
+            result.get()
+
+    def one_by_one(self, count):
+        for _ in range(count):
+            self.pool.apply(nothing)
+
+    def close(self):
+        self.pool.terminate()
+
+
+SYSTEMS = {"manta": Manta, "ray": Ray, "multiprocessing": Multiprocessing}
+
+
+def rate(work, count, rounds):
+    """The median rate of `work(count)`, after one round that does not count."""
+    rates = []
+    for round_number in range(rounds + 1):
+        start = time.perf_counter()
+        work(count)
+        if round_number:
+            rates.append(count / (time.perf_counter() - start))
+    return statistics.median(rates)
+
+
+def put_rate(system, rounds):
+    """GB/s of putting one large array."""
+    import numpy
+
+    array = numpy.ones(ARRAY_BYTES, dtype=numpy.uint8)
+    rates = []
+    for round_number in range(rounds + 1):
+        start = time.perf_counter()
+        ref = system.put(array)
+        if round_number:
+            rates.append(ARRAY_BYTES / 1e9 / (time.perf_counter() - start))
+        del ref
+    return statistics.median(rates)
+
+
+def first_result(name):
+    """Milliseconds from the call that starts the system to the first task's result, in a process that has only imported it."""
+    if name != "multiprocessing":
+        __import__(name)
+    start = time.perf_counter()
+    system = SYSTEMS[name]()
+    system.one_by_one(1)
+    took = time.perf_counter() - start
+    system.close()
+    return took * 1000
+
+
+def first_results(name):
+    """The median over fresh processes."""
+    command = [sys.executable, __file__, name, "--first-result"]
+    lines = [subprocess.run(command, check=True, capture_output=True, text=True).stdout for _ in range(FIRST_RESULTS)]
+    return statistics.median(float(line.split()[-1]) for line in lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("system", choices=SYSTEMS)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--first-result", action="store_true", help="measure only the start, once")
+    arguments = parser.parse_args()
+    if arguments.first_result:
+        print(first_result(arguments.system))
+        return
+    figures = [("start.first_result", "ms", first_results(arguments.system))]
+    system = SYSTEMS[arguments.system]()
+    figures.append(("tasks.python.batch", "tasks/s", rate(system.batch, BATCH, arguments.rounds)))
+    figures.append(("tasks.python.one", "tasks/s", rate(system.one_by_one, ONE_BY_ONE, arguments.rounds)))
+    if hasattr(system, "put"):
+        figures.append(("objects.python.put", "GB/s", put_rate(system, arguments.rounds)))
+    system.close()
+    print(json.dumps([{"measure": measure, "unit": unit, "value": value} for measure, unit, value in figures]))
+
+
+if __name__ == "__main__":
+    main()
