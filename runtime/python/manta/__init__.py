@@ -9,6 +9,8 @@ def square(x):
 print(ray.get([square.remote(i) for i in range(4)]))
 """
 
+from typing import NoReturn
+
 from manta import exceptions
 from manta._api import available_resources, cluster_resources, get, nodes, put, remote, wait
 from manta._manta import ObjectRef
@@ -35,3 +37,16 @@ __all__ = [
     "shutdown",
     "wait",
 ]
+
+_NOT_YET = frozenset(
+    "actor ActorClass ActorHandle ActorID ActorPool LoggingConfig ObjectRefGenerator autoscaler cancel data dag "
+    "experimental get_actor get_gpu_ids job_config kill llm method rllib serve timeline train tune util workflow".split()
+)
+
+
+def __getattr__(name: str) -> NoReturn:
+    if name in _NOT_YET:
+        raise AttributeError(
+            f"Ray's '{name}' is not supported yet: Manta has functions as tasks, and objects"
+        )
+    raise AttributeError(f"module 'manta' has no attribute '{name}'")

@@ -12,6 +12,17 @@ from manta import _manta
 _engine: Any = None
 
 
+def install() -> None:
+    """Lets `breakpoint()` pass in a worker, which has no terminal; the engine takes its place while a session is there."""
+    sys.breakpointhook = _pass_breakpoint
+
+
+def _pass_breakpoint(*_args: object, **_kwargs: object) -> None:
+    caller = sys._getframe(1)
+    place = f"{caller.f_code.co_filename}:{caller.f_lineno}"
+    print(f"breakpoint() at {place} was passed: no debug session is attached", file=sys.stderr)
+
+
 def serve() -> None:
     """Serves the engine on this thread until the process ends."""
     global _engine

@@ -33,6 +33,8 @@ class Worker:
                 self._enter_job()
             _debug_target.on_task_start()
             self._run_task(task)
+            # An idle worker must not keep the last task's arguments in memory.
+            del task
 
     def _run_task(self, task: _manta.Task) -> None:
         try:
@@ -104,6 +106,7 @@ def main() -> None:
     faulthandler.enable(file=STDERR)
     _manta.connect_worker(_session.LANGUAGE_VERSION)
     streams = _output.catch()
+    _debug_target.install()
     Worker(streams).run()
     for stream in streams:
         stream.flush()

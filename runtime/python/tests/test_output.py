@@ -66,6 +66,23 @@ def test_child_processes_and_long_lines(run_script):
     assert "this line was cut: it had 100000 bytes" in done.stdout or "xxxx" in done.stdout
 
 
+def test_a_breakpoint_without_a_session_is_passed(run_script):
+    done = run_script(
+        """
+        import manta as ray
+
+        @ray.remote
+        def stops():
+            breakpoint()
+            return "went on"
+
+        print(ray.get(stops.remote()))
+        """
+    )
+    assert (done.returncode, done.stdout) == (0, "went on\n"), done.stderr
+    assert "program.py:6 was passed: no debug session is attached" in done.stderr
+
+
 def test_output_can_be_turned_off(run_script):
     done = run_script(
         """

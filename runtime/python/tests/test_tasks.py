@@ -222,6 +222,9 @@ def test_what_is_not_there_yet_says_so():
         class Counter:
             pass
 
+    with pytest.raises(AttributeError, match="'get_actor' is not supported yet"):
+        manta.get_actor("name")
+    assert not hasattr(manta, "nothing_of_the_kind")
     with pytest.raises(NotImplementedError, match="generator"):
 
         @manta.remote
