@@ -38,10 +38,13 @@ __all__ = [
     "wait",
 ]
 
-_NOT_YET = frozenset(
-    "actor ActorClass ActorHandle ActorID ActorPool LoggingConfig ObjectRefGenerator autoscaler cancel data dag "
-    "experimental get_actor get_gpu_ids job_config kill llm method rllib serve timeline train tune util workflow".split()
-)
+# fmt: off
+_NOT_YET = frozenset({
+    "ActorClass", "ActorHandle", "ActorID", "LoggingConfig", "ObjectRefGenerator", "actor", "autoscaler", "cancel",
+    "dag", "data", "experimental", "get_actor", "get_gpu_ids", "job_config", "kill", "llm", "method", "rllib",
+    "serve", "timeline", "train", "tune", "util", "workflow",
+})
+# fmt: on
 
 
 def __getattr__(name: str) -> NoReturn:
