@@ -9,8 +9,8 @@ use std::{
 use manta_proto::{
     ids::{JobId, NodeId, ProcessId, SessionId},
     v1::{
-        self, ClusterView, DebugConfig, HeadToNode, HeadToSession, JobStatus, NodeInfo, NodeLoad, NodeStatus, NodeToHead,
-        NodeView, Resources, head_to_node, head_to_session, node_to_head,
+        self, ClusterView, DebugConfig, HeadToNode, HeadToSession, JobStatus, NodeInfo, NodeLoad, NodeStatus,
+        NodeToHead, NodeView, Resources, head_to_node, head_to_session, node_to_head,
     },
     version_conflict,
 };
@@ -137,7 +137,9 @@ impl Core {
                     self.to_session(head_to_session::Message::TargetDown(target));
                 }
             }
-            Some(Message::FromTarget(message)) => self.to_session(head_to_session::Message::FromTarget(message)),
+            Some(Message::FromTarget(message)) => {
+                self.to_session(head_to_session::Message::FromTarget(message))
+            }
             Some(Message::ConfigAck(ack)) => self.on_config_ack(ack),
             Some(Message::Output(output)) => self.on_output(from, output),
             // A second registration, or a message of a newer node: neither changes anything here.
@@ -147,7 +149,9 @@ impl Core {
 
     /// The node's connection ended.
     pub fn on_node_lost(&mut self, link: LinkId) {
-        let Some(id) = self.nodes.iter().find(|(_, node)| node.link == link).map(|(id, _)| *id) else { return };
+        let Some(id) = self.nodes.iter().find(|(_, node)| node.link == link).map(|(id, _)| *id) else {
+            return;
+        };
         self.forget_node(id, "its node was lost");
         self.send_views(None);
     }
@@ -163,7 +167,8 @@ impl Core {
             let down = v1::TargetDown { target_id: target.to_bytes(), cause };
             self.to_session(head_to_session::Message::TargetDown(down));
         }
-        let mut jobs: Vec<_> = self.jobs.iter().filter(|(_, job)| job.node == id).map(|(job, _)| *job).collect();
+        let mut jobs: Vec<_> =
+            self.jobs.iter().filter(|(_, job)| job.node == id).map(|(job, _)| *job).collect();
         jobs.sort_unstable();
         for job in jobs {
             let cause = format!("the node of its driver, {}, was lost", node.info.name);
@@ -213,7 +218,8 @@ impl Core {
         }
         self.ended_jobs.push(job.status);
         for node in self.nodes.values() {
-            self.effects.push(Effect::ToNode(node.link, down(head_to_node::Message::JobEnded(ended.clone()))));
+            self.effects
+                .push(Effect::ToNode(node.link, down(head_to_node::Message::JobEnded(ended.clone()))));
         }
         self.to_session(head_to_session::Message::JobEnded(ended));
     }

@@ -14,8 +14,8 @@ use manta_proto::{
     limits::MESSAGE_BYTES_MAX,
     token::Token,
     v1::{
-        self, GetStatusRequest, GetStatusResponse, HeadToNode, HeadToSession, NodeToHead, SessionToHead, ShutdownRequest,
-        ShutdownResponse,
+        self, GetStatusRequest, GetStatusResponse, HeadToNode, HeadToSession, NodeToHead, SessionToHead,
+        ShutdownRequest, ShutdownResponse,
         head_server::{self, HeadServer},
         head_to_node, head_to_session, node_to_head, session_to_head,
     },
@@ -47,7 +47,9 @@ pub struct HeadOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum HeadError {
     /// The address is not free, or not this machine's.
-    #[error("the head cannot listen on {address}: {source}. Is a cluster running there already ('manta status')? Another address is chosen with --address HOST:PORT")]
+    #[error(
+        "the head cannot listen on {address}: {source}. Is a cluster running there already ('manta status')? Another address is chosen with --listen HOST:PORT"
+    )]
     Listen {
         /// What was asked for.
         address: String,
@@ -132,7 +134,9 @@ impl Head {
                 }
             };
             if tokio::time::timeout(NODES_END_TIMEOUT, none_left).await.is_err() {
-                tracing::warn!("some nodes did not end in time; they end when they notice that their head is gone");
+                tracing::warn!(
+                    "some nodes did not end in time; they end when they notice that their head is gone"
+                );
             }
         };
         tokio::select! {
@@ -224,10 +228,15 @@ impl Shared {
 
 impl SessionEdge {
     fn send(&mut self, message: HeadToSession) -> Result<(), crate::outbox::Stalled> {
-        let Some(head_to_session::Message::Output(output)) = &message.message else { return self.outbox.send(message) };
+        let Some(head_to_session::Message::Output(output)) = &message.message else {
+            return self.outbox.send(message);
+        };
         let job_id = output.job_id.clone();
         if self.outputs_lost > 0 {
-            let text = format!("[{} printed lines are missing here: the session read too slowly]\n", self.outputs_lost);
+            let text = format!(
+                "[{} printed lines are missing here: the session read too slowly]\n",
+                self.outputs_lost
+            );
             let notice = v1::TaskOutput { job_id, stderr: true, text, ..v1::TaskOutput::default() };
             let notice = HeadToSession { message: Some(head_to_session::Message::Output(notice)) };
             if self.outbox.send_if_room(notice) {
@@ -245,13 +254,15 @@ struct Service {
     shared: Arc<Shared>,
 }
 
-
 #[tonic::async_trait]
 impl head_server::Head for Service {
     type NodeLinkStream = Outgoing<HeadToNode>;
     type DebugSessionStream = Outgoing<HeadToSession>;
 
-    async fn node_link(&self, request: Request<Streaming<NodeToHead>>) -> Result<Response<Self::NodeLinkStream>, Status> {
+    async fn node_link(
+        &self,
+        request: Request<Streaming<NodeToHead>>,
+    ) -> Result<Response<Self::NodeLinkStream>, Status> {
         let mut messages = request.into_inner();
         let first = messages.message().await?.and_then(|message| message.message);
         let Some(node_to_head::Message::Register(register)) = first else {
@@ -314,14 +325,20 @@ impl head_server::Head for Service {
         Ok(Response::new(outgoing))
     }
 
-    async fn get_status(&self, request: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
+    async fn get_status(
+        &self,
+        request: Request<GetStatusRequest>,
+    ) -> Result<Response<GetStatusResponse>, Status> {
         check_version(request.get_ref().protocol_version)?;
         let mut status = self.shared.lock().core.status();
         status.uptime_seconds = self.shared.started.elapsed().as_secs();
         Ok(Response::new(status))
     }
 
-    async fn shutdown(&self, request: Request<ShutdownRequest>) -> Result<Response<ShutdownResponse>, Status> {
+    async fn shutdown(
+        &self,
+        request: Request<ShutdownRequest>,
+    ) -> Result<Response<ShutdownResponse>, Status> {
         check_version(request.get_ref().protocol_version)?;
         let nodes = self.shared.with(|core| core.on_shutdown("the cluster was told to stop"));
         Ok(Response::new(ShutdownResponse { nodes }))
@@ -329,5 +346,6 @@ impl head_server::Head for Service {
 }
 
 fn check_version(theirs: u32) -> Result<(), Status> {
-    version_conflict("the client", theirs).map_or(Ok(()), |conflict| Err(Status::failed_precondition(conflict)))
+    version_conflict("the client", theirs)
+        .map_or(Ok(()), |conflict| Err(Status::failed_precondition(conflict)))
 }

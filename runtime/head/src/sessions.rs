@@ -3,7 +3,8 @@
 use manta_proto::{
     ids::{ProcessId, SessionId},
     v1::{
-        self, HeadToSession, SessionOpen, SessionStatus, SessionToHead, head_to_node, head_to_session, session_to_head,
+        self, HeadToSession, SessionOpen, SessionStatus, SessionToHead, head_to_node, head_to_session,
+        session_to_head,
     },
     version_conflict,
 };
@@ -87,7 +88,9 @@ impl Core {
 
     /// The session's connection ended without a close.
     pub fn on_session_lost(&mut self, link: LinkId) {
-        let Some(session) = self.session.as_mut().filter(|session| session.link == Some(link)) else { return };
+        let Some(session) = self.session.as_mut().filter(|session| session.link == Some(link)) else {
+            return;
+        };
         session.link = None;
         let (id, grace_ms) = (session.id, session.grace_ms);
         self.end_session(id, grace_ms);

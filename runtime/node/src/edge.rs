@@ -19,7 +19,7 @@ use std::{
 use bytes::Bytes;
 use manta_object_store::ObjectStore;
 use manta_proto::{
-    ids::{NodeId, ProcessId},
+    ids::ProcessId,
     limits::CHANNEL_MESSAGES_MAX,
     token::Token,
     v1::{LeaseReply, NodeToHead, NodeToProcess, TaskOutput, WorkerFateReply, node_to_head, node_to_process},
@@ -29,8 +29,8 @@ use tonic::Status;
 
 use crate::{
     core::{Core, Effect, Exit, ReplyId},
+    host::Host,
     limits::LOAD_INTERVAL,
-    watcher::Watcher,
 };
 
 /// Messages that wait for a process or for the head before something has to give.
@@ -40,11 +40,10 @@ const QUEUE_MAX: usize = CHANNEL_MESSAGES_MAX * 64;
 pub struct Shared {
     state: Mutex<State>,
     pub token: Token,
-    pub manta: PathBuf,
+    pub host: Arc<Host>,
     pub session_dir: PathBuf,
     pub local_socket: PathBuf,
     pub store: ObjectStore,
-    pub node_id: NodeId,
     pub peers: peer_client::Peers,
     /// Woken when the node is to end.
     pub exit: Notify,
@@ -61,7 +60,6 @@ struct State {
     lease_replies: HashMap<ReplyId, oneshot::Sender<LeaseReply>>,
     fate_replies: HashMap<ReplyId, oneshot::Sender<WorkerFateReply>>,
     replies: u64,
-    watcher: Watcher,
     load_timer_runs: bool,
     load_sent: Instant,
 }
@@ -78,21 +76,19 @@ type FollowUp = Box<dyn FnOnce(&mut Core)>;
 pub struct Parts {
     pub core: Core,
     pub token: Token,
-    pub manta: PathBuf,
     pub session_dir: PathBuf,
     pub local_socket: PathBuf,
     pub store: ObjectStore,
-    pub watcher: Watcher,
+    pub host: Arc<Host>,
 }
 
 impl Shared {
     pub fn new(parts: Parts) -> Arc<Self> {
         let node_id = parts.core.id();
         Arc::new(Self {
-            node_id,
             peers: peer_client::Peers::new(parts.token.clone(), node_id),
             token: parts.token,
-            manta: parts.manta,
+            host: parts.host,
             session_dir: parts.session_dir,
             local_socket: parts.local_socket,
             store: parts.store,
@@ -107,7 +103,6 @@ impl Shared {
                 lease_replies: HashMap::new(),
                 fate_replies: HashMap::new(),
                 replies: 0,
-                watcher: parts.watcher,
                 load_timer_runs: false,
                 load_sent: Instant::now(),
             }),
@@ -187,7 +182,9 @@ impl Shared {
 
     fn send_to_head(&self, state: &mut State, message: NodeToHead) {
         let Some(head) = &state.head else { return };
-        if matches!(message.message, Some(node_to_head::Message::Output(_))) && head.capacity() < QUEUE_MAX / 2 {
+        if matches!(message.message, Some(node_to_head::Message::Output(_)))
+            && head.capacity() < QUEUE_MAX / 2
+        {
             tracing::warn!("the head reads too slowly; a printed line is not passed on");
             return;
         }
@@ -235,7 +232,9 @@ impl Shared {
             }
             Effect::StartAgent { worker, pid } => return Some(self.start_agent(state, worker, pid)),
             Effect::ToAgent(worker, dap) => {
-                if let Some(Err(mpsc::error::TrySendError::Full(_))) = state.agents.get(&worker).map(|agent| agent.try_send(dap)) {
+                if let Some(Err(mpsc::error::TrySendError::Full(_))) =
+                    state.agents.get(&worker).map(|agent| agent.try_send(dap))
+                {
                     tracing::error!(%worker, "a debug agent stopped reading; it is ended");
                     state.agents.remove(&worker);
                 }
@@ -249,7 +248,9 @@ impl Shared {
                     }
                 }
             }
-            Effect::FreeOnPeers { addresses, objects } => peer_client::free_objects(self, addresses, &objects),
+            Effect::FreeOnPeers { addresses, objects } => {
+                peer_client::free_objects(self, addresses, &objects)
+            }
             Effect::Exit { cause } => {
                 tracing::info!(cause, "this node ends");
                 self.exit.notify_one();
@@ -258,13 +259,16 @@ impl Shared {
         None
     }
 
-    fn start_worker(self: &Arc<Self>, state: &mut State, worker: ProcessId, job: &manta_proto::v1::JobConfig) -> FollowUp {
+    fn start_worker(
+        self: &Arc<Self>,
+        state: &mut State,
+        worker: ProcessId,
+        job: &manta_proto::v1::JobConfig,
+    ) -> FollowUp {
         match process::start(self, worker, job) {
             Ok(handle) => {
                 let pid = handle.pid();
-                if let Err(error) = state.watcher.add_group(pid) {
-                    tracing::error!(%error, "the watcher is gone; workers end by their own watch only");
-                }
+                self.host.watch_group(pid);
                 state.workers.insert(worker, handle);
                 Box::new(move |core| core.on_worker_spawned(worker, pid))
             }
@@ -292,9 +296,7 @@ impl Shared {
     pub fn worker_exited(self: &Arc<Self>, worker: ProcessId, pid: u32, exit: &Exit) {
         let mut state = self.lock();
         state.workers.remove(&worker);
-        if let Err(error) = state.watcher.remove_group(pid) {
-            tracing::error!(%error, "the watcher is gone");
-        }
+        self.host.forget_group(pid);
         state.core.on_worker_exited(worker, exit);
         self.settle(&mut state);
         drop(state);
@@ -361,7 +363,10 @@ impl State {
                 return;
             }
             if edge.outputs_lost > 0 {
-                let text = format!("[{} printed lines are missing here: the driver read too slowly]\n", edge.outputs_lost);
+                let text = format!(
+                    "[{} printed lines are missing here: the driver read too slowly]\n",
+                    edge.outputs_lost
+                );
                 edge.outputs_lost = 0;
                 let notice = TaskOutput { stderr: true, text, ..output.clone() };
                 let notice = NodeToProcess { message: Some(node_to_process::Message::Output(notice)) };
@@ -376,7 +381,8 @@ impl State {
     }
 }
 
-pub fn process_queue() -> (mpsc::Sender<Result<NodeToProcess, Status>>, mpsc::Receiver<Result<NodeToProcess, Status>>) {
+pub fn process_queue()
+-> (mpsc::Sender<Result<NodeToProcess, Status>>, mpsc::Receiver<Result<NodeToProcess, Status>>) {
     mpsc::channel(QUEUE_MAX)
 }
 

@@ -5,6 +5,7 @@
 
 mod core;
 mod edge;
+mod host;
 pub mod limits;
 pub mod machine;
 mod node;
@@ -12,4 +13,5 @@ pub mod resources;
 pub mod session_dir;
 pub mod watcher;
 
+pub use host::Host;
 pub use node::{Node, NodeError, NodeOptions};

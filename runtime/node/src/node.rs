@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     future::Future,
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -27,10 +27,9 @@ use tonic::{Streaming, service::interceptor::InterceptedService, transport::Serv
 use crate::{
     core::{Core, Identity},
     edge::{self, Shared},
+    host::Host,
     machine,
     resources::Resources,
-    session_dir::SessionDir,
-    watcher::Watcher,
 };
 
 /// How long a node waits for its workers to end when it ends itself.
@@ -49,9 +48,9 @@ pub struct NodeOptions {
     /// For placing tasks.
     pub labels: HashMap<String, String>,
     /// The address of this machine on which other nodes reach this one.
-    pub host: String,
-    /// The `manta` binary, for the watcher and for debug agents.
-    pub manta: PathBuf,
+    pub listen_host: String,
+    /// What the nodes of this process share.
+    pub host: Arc<Host>,
 }
 
 /// Says why a node cannot run.
@@ -82,7 +81,6 @@ pub enum NodeError {
 /// A node that the head has taken.
 pub struct Node {
     shared: Arc<Shared>,
-    session_dir: SessionDir,
     tcp: TcpListener,
     unix: UnixListener,
     info: NodeInfo,
@@ -98,14 +96,15 @@ impl Node {
     pub async fn start(options: NodeOptions) -> Result<Self, NodeError> {
         let machine = |what| move |source| NodeError::Machine { what, source };
         let id = NodeId::random();
-        let mut session_dir = SessionDir::create(&id.short()).map_err(machine("its folder below /tmp cannot be made"))?;
-        let path = session_dir.path().to_owned();
-        std::fs::create_dir(path.join("logs")).map_err(machine("its folder for logs cannot be made"))?;
-        let store = ObjectStore::create(object_dir(&mut session_dir, id).map_err(machine("its folder for objects cannot be noted"))?)?;
-        let watcher =
-            Watcher::start(&options.manta, &session_dir.folders()).map_err(machine("its watcher ('manta watch') cannot be started"))?;
+        let path = options.host.session_dir().join(id.short());
+        std::fs::create_dir_all(path.join("logs")).map_err(machine("its folder cannot be made"))?;
+        let objects = object_dir(&options.host, &path, id)
+            .map_err(machine("its folder for objects cannot be noted"))?;
+        let store = ObjectStore::create(objects)?;
         become_reaper();
-        let tcp = TcpListener::bind((&*options.host, 0)).await.map_err(machine("its port cannot be opened"))?;
+        let tcp = TcpListener::bind((&*options.listen_host, 0))
+            .await
+            .map_err(machine("its port cannot be opened"))?;
         let local_socket = path.join("node.sock");
         let unix = UnixListener::bind(&local_socket).map_err(machine("its socket cannot be made"))?;
         let address = tcp.local_addr().map_err(machine("its port is not known"))?;
@@ -131,14 +130,13 @@ impl Node {
         let shared = Shared::new(edge::Parts {
             core: Core::new(identity),
             token: options.token,
-            manta: options.manta,
+            host: options.host,
             session_dir: path,
             local_socket,
             store,
-            watcher,
         });
         let messages = edge::head_link::register(&shared, &options.head_address, &info).await?;
-        Ok(Self { shared, session_dir, tcp, unix, info, head_address: options.head_address, messages })
+        Ok(Self { shared, tcp, unix, info, head_address: options.head_address, messages })
     }
 
     /// What the head calls it.
@@ -153,10 +151,10 @@ impl Node {
         &self.info.local_socket
     }
 
-    /// Its sockets and logs.
+    /// What it says about itself to the cluster.
     #[must_use]
-    pub fn session_dir(&self) -> PathBuf {
-        self.session_dir.path().to_owned()
+    pub fn info(&self) -> &NodeInfo {
+        &self.info
     }
 
     /// Serves until the head ends the cluster, the head is lost for good, or `stop` resolves. No worker is left afterwards.
@@ -169,8 +167,10 @@ impl Node {
         let local = NodeLocalServer::new(edge::local::Local(Arc::clone(&shared)))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        let local = Server::builder()
-            .serve_with_incoming(InterceptedService::new(local, token.clone()), UnixListenerStream::new(self.unix));
+        let local = Server::builder().serve_with_incoming(
+            InterceptedService::new(local, token.clone()),
+            UnixListenerStream::new(self.unix),
+        );
         let peer = NodePeerServer::new(edge::peer_server::PeerService(Arc::clone(&shared)))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -199,7 +199,6 @@ impl Node {
             () = ended => Ok(()),
         };
         link.abort();
-        drop(self.session_dir);
         result
     }
 }
@@ -217,14 +216,14 @@ async fn end_workers(shared: &Arc<Shared>) {
 }
 
 /// In memory where the machine has a file system for it, else beside the sockets.
-fn object_dir(session_dir: &mut SessionDir, id: NodeId) -> io::Result<PathBuf> {
+fn object_dir(host: &Host, node_dir: &Path, id: NodeId) -> io::Result<PathBuf> {
     let memory = PathBuf::from("/dev/shm");
     if memory.is_dir() {
         let folder = memory.join(format!("manta-{}-{}", nix::unistd::getuid(), id.short()));
-        session_dir.also_remove(&folder)?;
+        host.also_remove(&folder)?;
         Ok(folder)
     } else {
-        Ok(session_dir.path().join("objects"))
+        Ok(node_dir.join("objects"))
     }
 }
 

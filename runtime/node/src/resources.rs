@@ -23,9 +23,15 @@ impl Resources {
         let mut map = BTreeMap::new();
         for (name, amount) in amounts {
             if !amount.is_finite() || !(0.0..=1e15).contains(&amount) {
-                return Err(format!("the amount of the resource '{name}' is {amount}; it must be a number from 0 on"));
+                return Err(format!(
+                    "the amount of the resource '{name}' is {amount}; it must be a number from 0 on"
+                ));
             }
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be in range above")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "checked to be in range above"
+            )]
             let parts = (amount * 10_000.0).round() as u64;
             if parts > 0 {
                 map.insert(name.to_owned(), parts);
@@ -58,7 +64,13 @@ impl Resources {
     /// Only the CPU of it.
     #[must_use]
     pub fn cpu_only(&self) -> Self {
-        Self(self.0.iter().filter(|(name, _)| *name == CPU).map(|(name, amount)| (name.clone(), *amount)).collect())
+        Self(
+            self.0
+                .iter()
+                .filter(|(name, _)| *name == CPU)
+                .map(|(name, amount)| (name.clone(), *amount))
+                .collect(),
+        )
     }
 
     /// For the wire.
@@ -71,7 +83,12 @@ impl Resources {
     #[must_use]
     pub fn from_wire(wire: Option<&v1::Resources>) -> Self {
         let amounts = wire.into_iter().flat_map(|wire| &wire.amounts);
-        Self(amounts.filter(|(_, amount)| **amount > 0).map(|(name, amount)| (name.clone(), *amount)).collect())
+        Self(
+            amounts
+                .filter(|(_, amount)| **amount > 0)
+                .map(|(name, amount)| (name.clone(), *amount))
+                .collect(),
+        )
     }
 }
 

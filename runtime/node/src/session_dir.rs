@@ -5,6 +5,7 @@ use std::{
     io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use nix::fcntl::{Flock, FlockArg};
@@ -13,7 +14,7 @@ use nix::fcntl::{Flock, FlockArg};
 pub struct SessionDir {
     path: PathBuf,
     /// Folders elsewhere that belong to it.
-    also: Vec<PathBuf>,
+    also: Mutex<Vec<PathBuf>>,
     _lock: Flock<File>,
 }
 
@@ -35,8 +36,9 @@ impl SessionDir {
         let path = base.join(name);
         private_dir(&path)?;
         let lock = File::create(path.join("lock"))?;
-        let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| io::Error::from(errno))?;
-        Ok(Self { path, also: Vec::new(), _lock: lock })
+        let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock)
+            .map_err(|(_, errno)| io::Error::from(errno))?;
+        Ok(Self { path, also: Mutex::new(Vec::new()), _lock: lock })
     }
 
     /// Where it is.
@@ -49,16 +51,18 @@ impl SessionDir {
     ///
     /// # Errors
     /// When the note cannot be written.
-    pub fn also_remove(&mut self, folder: &Path) -> io::Result<()> {
-        self.also.push(folder.to_owned());
-        let lines: Vec<_> = self.also.iter().map(|folder| folder.display().to_string()).collect();
+    pub fn also_remove(&self, folder: &Path) -> io::Result<()> {
+        let mut also = self.also.lock().unwrap_or_else(PoisonError::into_inner);
+        also.push(folder.to_owned());
+        let lines: Vec<_> = also.iter().map(|folder| folder.display().to_string()).collect();
         fs::write(self.path.join("also"), lines.join("\n"))
     }
 
     /// All folders that go with it.
     #[must_use]
     pub fn folders(&self) -> Vec<PathBuf> {
-        self.also.iter().cloned().chain([self.path.clone()]).collect()
+        let also = self.also.lock().unwrap_or_else(PoisonError::into_inner);
+        also.iter().cloned().chain([self.path.clone()]).collect()
     }
 }
 

@@ -30,7 +30,7 @@ impl Watcher {
     ///
     /// # Errors
     /// When `manta` cannot be started.
-    pub fn start(manta: &Path, folders: &[PathBuf]) -> io::Result<Self> {
+    pub fn start(manta: &Path) -> io::Result<Self> {
         let mut child = Command::new(manta)
             .arg(COMMAND)
             .stdin(Stdio::piped())
@@ -39,11 +39,7 @@ impl Watcher {
             .process_group(0)
             .spawn()?;
         let pipe = child.stdin.take();
-        let mut watcher = Self { child, pipe };
-        for folder in folders {
-            watcher.tell(&format!("folder {}", folder.display()))?;
-        }
-        Ok(watcher)
+        Ok(Self { child, pipe })
     }
 
     /// Has this process group killed when the node is gone.
@@ -60,6 +56,14 @@ impl Watcher {
     /// When the watcher is gone itself.
     pub fn remove_group(&mut self, group: u32) -> io::Result<()> {
         self.tell(&format!("remove {group}"))
+    }
+
+    /// Has this folder removed when the node is gone.
+    ///
+    /// # Errors
+    /// When the watcher is gone itself.
+    pub fn add_folder(&mut self, folder: &Path) -> io::Result<()> {
+        self.tell(&format!("folder {}", folder.display()))
     }
 
     fn tell(&mut self, line: &str) -> io::Result<()> {

@@ -110,8 +110,12 @@ impl Core {
         }
         self.finish_rounds();
         // Workers that were waiting for an older generation and need none now.
-        let configuring: Vec<_> =
-            self.workers.iter().filter(|(_, worker)| worker.state == State::Configuring).map(|(id, _)| *id).collect();
+        let configuring: Vec<_> = self
+            .workers
+            .iter()
+            .filter(|(_, worker)| worker.state == State::Configuring)
+            .map(|(id, _)| *id)
+            .collect();
         for id in configuring.into_iter().filter(|_| empty) {
             if !self.is_loaded(id) {
                 self.on_worker_ready(id);
@@ -136,7 +140,9 @@ impl Core {
         let Some(config) = self.debug.config.clone() else { return };
         let generation = config.generation;
         match serde_json::from_slice::<&RawValue>(&config.arguments) {
-            Ok(arguments) => self.request(target, "mantaConfigure", arguments, Request::Configure { generation }),
+            Ok(arguments) => {
+                self.request(target, "mantaConfigure", arguments, Request::Configure { generation })
+            }
             Err(error) => {
                 let error = format!("the session's breakpoints are not valid JSON: {error}");
                 self.on_configured(target, generation, Bytes::new(), error);
@@ -171,12 +177,16 @@ impl Core {
     /// A session's message for one of our targets.
     pub(super) fn on_message_for_target(&mut self, message: v1::ToTarget) {
         let Ok(id) = ProcessId::try_from(&message.target_id) else { return };
-        let reachable = self.workers.get(&id).is_some_and(|worker| worker.is_attached() && worker.state != State::Ending);
+        let reachable =
+            self.workers.get(&id).is_some_and(|worker| worker.is_attached() && worker.state != State::Ending);
         if reachable {
             self.to_target(id, message.dap);
         } else {
             let cause = "this target is not there any more".to_owned();
-            self.to_head(node_to_head::Message::TargetDown(v1::TargetDown { target_id: message.target_id, cause }));
+            self.to_head(node_to_head::Message::TargetDown(v1::TargetDown {
+                target_id: message.target_id,
+                cause,
+            }));
         }
     }
 
@@ -191,19 +201,26 @@ impl Core {
                 return;
             }
         }
-        let session_id = self.debug.config.as_ref().map(|config| config.session_id.clone()).unwrap_or_default();
+        let session_id =
+            self.debug.config.as_ref().map(|config| config.session_id.clone()).unwrap_or_default();
         let message = v1::FromTarget { session_id, target_id: from.to_bytes(), dap };
         self.to_head(node_to_head::Message::FromTarget(message));
     }
 
     /// True when it answers a request of this node.
     fn on_own_response(&mut self, from: ProcessId, peek: &Peek<'_>) -> bool {
-        let request = peek.request_seq.and_then(|seq| self.debug.targets.get_mut(&from)?.requests.remove(&seq));
+        let request =
+            peek.request_seq.and_then(|seq| self.debug.targets.get_mut(&from)?.requests.remove(&seq));
         match request {
             Some(Request::Configure { generation }) => {
-                let body = peek.body.map(|body| Bytes::copy_from_slice(body.get().as_bytes())).unwrap_or_default();
+                let body =
+                    peek.body.map(|body| Bytes::copy_from_slice(body.get().as_bytes())).unwrap_or_default();
                 let failed = peek.success != Some(true);
-                let error = if failed { peek.message.clone().unwrap_or_else(|| "it gave no reason".to_owned()) } else { String::new() };
+                let error = if failed {
+                    peek.message.clone().unwrap_or_else(|| "it gave no reason".to_owned())
+                } else {
+                    String::new()
+                };
                 self.on_configured(from, generation, body, error);
             }
             Some(Request::Release) => self.on_released(from),
@@ -246,8 +263,13 @@ impl Core {
     }
 
     fn finish_rounds(&mut self) {
-        let done: Vec<_> =
-            self.debug.rounds.iter().filter(|(_, round)| round.waiting.is_empty()).map(|(gen_, _)| *gen_).collect();
+        let done: Vec<_> = self
+            .debug
+            .rounds
+            .iter()
+            .filter(|(_, round)| round.waiting.is_empty())
+            .map(|(gen_, _)| *gen_)
+            .collect();
         for generation in done {
             if let Some(round) = self.debug.rounds.remove(&generation) {
                 self.ack(generation, round.acks, String::new());
@@ -273,7 +295,11 @@ impl Core {
 
     fn late(&self, names: &[String]) -> String {
         let seconds = CONFIG_TIMEOUT.as_secs();
-        format!("{} did not take the breakpoints within {seconds} seconds: {}", self.me.name, names.join(", "))
+        format!(
+            "{} did not take the breakpoints within {seconds} seconds: {}",
+            self.me.name,
+            names.join(", ")
+        )
     }
 
     fn target_name(&self, id: ProcessId) -> Option<String> {
@@ -338,7 +364,8 @@ impl Core {
 
     /// The head's connection ended: as far as debugging goes, so did the session.
     pub fn on_head_lost(&mut self) {
-        let session = self.debug.config.as_ref().and_then(|config| SessionId::try_from(&config.session_id).ok());
+        let session =
+            self.debug.config.as_ref().and_then(|config| SessionId::try_from(&config.session_id).ok());
         if let Some(session) = session {
             self.unblock_configuring();
             self.lose_session(session, HEAD_GRACE);
@@ -359,8 +386,12 @@ impl Core {
     }
 
     fn unblock_configuring(&mut self) {
-        let mut configuring: Vec<_> =
-            self.workers.iter().filter(|(_, worker)| worker.state == State::Configuring).map(|(id, _)| *id).collect();
+        let mut configuring: Vec<_> = self
+            .workers
+            .iter()
+            .filter(|(_, worker)| worker.state == State::Configuring)
+            .map(|(id, _)| *id)
+            .collect();
         configuring.sort_unstable();
         for id in configuring {
             self.on_worker_ready(id);
@@ -440,12 +471,17 @@ impl Core {
         }
         if live {
             let cause = format!("{cause}; it was started {failures} times and is not started again");
-            self.to_head(node_to_head::Message::TargetDown(v1::TargetDown { target_id: id.to_bytes(), cause }));
+            self.to_head(node_to_head::Message::TargetDown(v1::TargetDown {
+                target_id: id.to_bytes(),
+                cause,
+            }));
         }
     }
 
     fn restart_agent(&mut self, id: ProcessId, cause: &str) {
-        let Some(up) = self.workers.get(&id).and_then(|worker| worker.target_up(id, &self.me)) else { return };
+        let Some(up) = self.workers.get(&id).and_then(|worker| worker.target_up(id, &self.me)) else {
+            return;
+        };
         let down = v1::TargetDown { target_id: id.to_bytes(), cause: cause.to_owned() };
         self.to_head(node_to_head::Message::TargetDown(down));
         self.to_head(node_to_head::Message::TargetUp(up));

@@ -93,7 +93,10 @@ impl Core {
 
     fn find_fate(&mut self, asker: Asker, worker: &[u8]) {
         let unknown = || WorkerFateReply {
-            sentence: format!("{} knows nothing of this worker; it ended long ago, or its node started anew", self.me.name),
+            sentence: format!(
+                "{} knows nothing of this worker; it ended long ago, or its node started anew",
+                self.me.name
+            ),
             ..WorkerFateReply::default()
         };
         let Ok(id) = ProcessId::try_from(worker) else {
@@ -116,7 +119,10 @@ impl Core {
         let pid = self.workers.get(&id).and_then(Worker::pid).unwrap_or(0);
         let sentence = format!("worker {pid} on {} runs, but its connection was lost", self.me.name);
         for asker in askers {
-            self.answer_fate(asker, WorkerFateReply { sentence: sentence.clone(), ..WorkerFateReply::default() });
+            self.answer_fate(
+                asker,
+                WorkerFateReply { sentence: sentence.clone(), ..WorkerFateReply::default() },
+            );
         }
     }
 

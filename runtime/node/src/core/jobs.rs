@@ -89,13 +89,25 @@ impl Core {
         self.to_process(process, node_to_process::Message::Welcome(welcome));
     }
 
-    fn on_driver_attached(&mut self, id: ProcessId, hello: ProcessHello, now_unix_ms: u64) -> Result<(), String> {
+    fn on_driver_attached(
+        &mut self,
+        id: ProcessId,
+        hello: ProcessHello,
+        now_unix_ms: u64,
+    ) -> Result<(), String> {
         let config = hello.job.ok_or("a driver says what its job is when it attaches; this one did not")?;
         let job = JobId::try_from(&config.job_id).map_err(|error| error.to_string())?;
         if self.drivers.contains_key(&id) || self.job_ended(job) {
-            return Err("this job has a driver already, or has ended; a driver attaches with a new job".to_owned());
+            return Err(
+                "this job has a driver already, or has ended; a driver attaches with a new job".to_owned()
+            );
         }
-        let driver = Driver { config: config.clone(), pid: hello.pid, peer_socket: hello.peer_socket, started_unix_ms: now_unix_ms };
+        let driver = Driver {
+            config: config.clone(),
+            pid: hello.pid,
+            peer_socket: hello.peer_socket,
+            started_unix_ms: now_unix_ms,
+        };
         let started = driver.started();
         self.drivers.insert(id, driver);
         self.welcome(id);

@@ -102,7 +102,8 @@ impl Core {
         let owner = ProcessId::try_from(&request.owner_id).unwrap_or(ProcessId([0; 16]));
         let asker = Asker::Peer { reply, node };
         let Some(pending) = self.admit(asker, owner, request) else { return };
-        let free = self.leases.pendings.get(&pending).is_some_and(|pending| self.budget.covers(&pending.need));
+        let free =
+            self.leases.pendings.get(&pending).is_some_and(|pending| self.budget.covers(&pending.need));
         // Those who wait here already go first.
         if free && self.leases.queues.is_empty() {
             self.reserve(pending);
@@ -178,7 +179,9 @@ impl Core {
         classes.sort_unstable();
         for (_, class) in classes {
             while self.budget.covers(&class.1) {
-                let Some(pending) = self.leases.queues.get_mut(&class).and_then(VecDeque::pop_front) else { break };
+                let Some(pending) = self.leases.queues.get_mut(&class).and_then(VecDeque::pop_front) else {
+                    break;
+                };
                 self.reserve(pending);
             }
             self.spill(&class);
@@ -282,8 +285,13 @@ impl Core {
     }
 
     pub(super) fn forget_pending_of_job(&mut self, job: JobId) {
-        let mut numbers: Vec<_> =
-            self.leases.pendings.iter().filter(|(_, pending)| pending.key.job == job).map(|(n, _)| *n).collect();
+        let mut numbers: Vec<_> = self
+            .leases
+            .pendings
+            .iter()
+            .filter(|(_, pending)| pending.key.job == job)
+            .map(|(n, _)| *n)
+            .collect();
         numbers.sort_unstable();
         for number in numbers {
             if let Some(pending) = self.leases.pendings.get(&number)
@@ -351,8 +359,13 @@ impl Core {
 
     /// A worker ended: its leases with it.
     pub(super) fn drop_leases_of_worker(&mut self, worker: ProcessId) {
-        let mut gone: Vec<_> =
-            self.leases.granted.iter().filter(|(_, lease)| lease.worker == worker).map(|(id, _)| *id).collect();
+        let mut gone: Vec<_> = self
+            .leases
+            .granted
+            .iter()
+            .filter(|(_, lease)| lease.worker == worker)
+            .map(|(id, _)| *id)
+            .collect();
         gone.sort_unstable();
         for id in gone {
             if let Some(lease) = self.leases.granted.remove(&id) {
@@ -381,7 +394,8 @@ impl Core {
         for id in here {
             self.return_orphan(id);
         }
-        let mut elsewhere: Vec<_> = self.leases.elsewhere.iter().filter(|(_, (_, of))| *of == owner).collect();
+        let mut elsewhere: Vec<_> =
+            self.leases.elsewhere.iter().filter(|(_, (_, of))| *of == owner).collect();
         elsewhere.sort_unstable();
         let elsewhere: Vec<_> = elsewhere.into_iter().map(|(id, (node, _))| (*id, *node)).collect();
         for (id, node) in elsewhere {

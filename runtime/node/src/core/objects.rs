@@ -25,7 +25,8 @@ pub(super) struct Objects {
 
 impl Core {
     fn job_of(&self, process: ProcessId) -> Option<JobId> {
-        let driver = || self.drivers.get(&process).and_then(|driver| JobId::try_from(&driver.config.job_id).ok());
+        let driver =
+            || self.drivers.get(&process).and_then(|driver| JobId::try_from(&driver.config.job_id).ok());
         self.workers.get(&process).map(super::workers::Worker::job).or_else(driver)
     }
 
@@ -52,7 +53,8 @@ impl Core {
         let node = NodeId::try_from(&pull.node_id).unwrap_or(self.me.id);
         let Some(peer) = self.peers.get(&node) else {
             let at = self.node_name(node);
-            let answer = refused(format!("object {object} is lost: it was on {at}, which does not have it any more"));
+            let answer =
+                refused(format!("object {object} is lost: it was on {at}, which does not have it any more"));
             return self.to_process(from, node_to_process::Message::Pulled(answer));
         };
         let address = peer.address.clone();

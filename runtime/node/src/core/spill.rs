@@ -47,7 +47,8 @@ impl Core {
     }
 
     fn ask_peer(&mut self, number: u64, node: NodeId) {
-        let (Some(pending), Some(peer)) = (self.leases.pendings.get_mut(&number), self.peers.get_mut(&node)) else {
+        let (Some(pending), Some(peer)) = (self.leases.pendings.get_mut(&number), self.peers.get_mut(&node))
+        else {
             return;
         };
         pending.stage = Stage::AskingPeer(node);
@@ -55,7 +56,12 @@ impl Core {
         let mut request = Box::new(pending.request.clone());
         request.spillback_count += 1;
         request.owner_id = pending.owner.to_bytes();
-        self.effects.push(Effect::AskLease { ask: AskId(number), node, address: peer.address.clone(), request });
+        self.effects.push(Effect::AskLease {
+            ask: AskId(number),
+            node,
+            address: peer.address.clone(),
+            request,
+        });
     }
 
     /// A peer answered, or could not be asked (`Err` with the cause).
@@ -67,7 +73,8 @@ impl Core {
                 lease_reply::Result::Busy(manta_proto::v1::LeaseBusy {})
             }
         };
-        let asked = self.leases.pendings.get(&ask.0).is_some_and(|pending| pending.stage == Stage::AskingPeer(node));
+        let asked =
+            self.leases.pendings.get(&ask.0).is_some_and(|pending| pending.stage == Stage::AskingPeer(node));
         match result {
             lease_reply::Result::Granted(grant) => {
                 let Ok(lease) = LeaseId::try_from(&grant.lease_id) else { return };

@@ -163,7 +163,8 @@ impl Core {
 
     /// The worker may take leases.
     pub(super) fn on_worker_ready(&mut self, id: ProcessId) {
-        let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.state == State::Configuring) else {
+        let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.state == State::Configuring)
+        else {
             return;
         };
         worker.state = State::Ready;
@@ -196,7 +197,8 @@ impl Core {
             self.grant(pending, worker);
         }
         let Some(pool) = self.pools.get(key) else { return };
-        let wanted = if key.is_python() { pool.waiting.len().min(STARTING_MAX) } else { pool.waiting.len().min(1) };
+        let wanted =
+            if key.is_python() { pool.waiting.len().min(STARTING_MAX) } else { pool.waiting.len().min(1) };
         let missing = wanted.saturating_sub(pool.starting);
         let config = pool.waiting.front().and_then(|pending| self.leases.job_config(*pending)).cloned();
         let Some(config) = config else { return };
@@ -217,7 +219,10 @@ impl Core {
             return;
         }
         let python = worker.key.is_python();
-        self.to_process(id, node_to_process::Message::SlotReleased(v1::SlotReleased { lease_id: lease.to_bytes() }));
+        self.to_process(
+            id,
+            node_to_process::Message::SlotReleased(v1::SlotReleased { lease_id: lease.to_bytes() }),
+        );
         if unusable {
             self.end_worker(id);
         } else if python {
@@ -234,7 +239,9 @@ impl Core {
 
     /// Ends a worker of ours; its exit comes as an event.
     pub(super) fn end_worker(&mut self, id: ProcessId) {
-        let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.state != State::Ending) else { return };
+        let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.state != State::Ending) else {
+            return;
+        };
         let was_starting = matches!(worker.state, State::Starting | State::Configuring);
         worker.state = State::Ending;
         let key = worker.key.clone();
@@ -249,7 +256,8 @@ impl Core {
         if was_starting {
             pool.starting = pool.starting.saturating_sub(1);
         }
-        let unused = pool.idle.is_empty() && pool.native.is_empty() && pool.starting == 0 && pool.waiting.is_empty();
+        let unused =
+            pool.idle.is_empty() && pool.native.is_empty() && pool.starting == 0 && pool.waiting.is_empty();
         if unused {
             self.pools.remove(key);
         }
@@ -290,7 +298,8 @@ impl Core {
     /// A worker could not start: who waits for one of its kind is told why, rather than waiting for the next failure.
     fn refuse_waiting(&mut self, id: ProcessId, reason: &str, last_stderr: &[String]) {
         let Some(key) = self.workers.get(&id).map(|worker| worker.key.clone()) else { return };
-        let waiting = self.pools.get_mut(&key).map(|pool| std::mem::take(&mut pool.waiting)).unwrap_or_default();
+        let waiting =
+            self.pools.get_mut(&key).map(|pool| std::mem::take(&mut pool.waiting)).unwrap_or_default();
         let mut sentence = format!("a {} worker could not start on {}: {reason}", key.language, self.me.name);
         if !last_stderr.is_empty() {
             sentence.push_str("; its last lines on stderr:\n");

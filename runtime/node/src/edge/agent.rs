@@ -23,7 +23,7 @@ const HEADER_BYTES_MAX: usize = 1024;
 
 /// Starts the agent for a worker. Dropping the sender lets it detach and end.
 pub fn start(shared: &Arc<Shared>, worker: ProcessId, pid: u32) -> io::Result<(u32, mpsc::Sender<Bytes>)> {
-    let mut child = Command::new(&shared.manta)
+    let mut child = Command::new(shared.host.manta())
         .args(["debug-agent", "--pid", &pid.to_string(), "--stdio"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -111,7 +111,9 @@ fn take_message(buffer: &mut BytesMut) -> io::Result<Option<Bytes>> {
     });
     let length = length.ok_or_else(|| malformed(format!("it wrote a header without a length: {header}")))?;
     if length > DAP_MESSAGE_BYTES_MAX {
-        return Err(malformed(format!("it wrote a message of {length} bytes; the limit is {DAP_MESSAGE_BYTES_MAX}")));
+        return Err(malformed(format!(
+            "it wrote a message of {length} bytes; the limit is {DAP_MESSAGE_BYTES_MAX}"
+        )));
     }
     if buffer.len() < end + 4 + length {
         return Ok(None);

@@ -18,7 +18,11 @@ use crate::{
 };
 
 /// Registers this node with the head. Its first answer has been given to the core when this returns.
-pub async fn register(shared: &Arc<Shared>, address: &str, info: &NodeInfo) -> Result<Streaming<HeadToNode>, NodeError> {
+pub async fn register(
+    shared: &Arc<Shared>,
+    address: &str,
+    info: &NodeInfo,
+) -> Result<Streaming<HeadToNode>, NodeError> {
     let channel = connect::tcp(address, &shared.token, CONNECT_TIMEOUT).await?;
     let mut client = HeadClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
@@ -30,14 +34,20 @@ pub async fn register(shared: &Arc<Shared>, address: &str, info: &NodeInfo) -> R
     let refused = |status: tonic::Status| NodeError::Head(status.message().to_owned());
     let mut messages = client.node_link(ReceiverStream::new(receiver)).await.map_err(refused)?.into_inner();
     let registered = messages.message().await.map_err(refused)?;
-    let registered = registered.ok_or_else(|| NodeError::Head("it closed the connection without an answer".to_owned()))?;
+    let registered =
+        registered.ok_or_else(|| NodeError::Head("it closed the connection without an answer".to_owned()))?;
     shared.set_head(Some(sender));
     shared.with(|core| core.on_head_message(registered));
     Ok(messages)
 }
 
 /// Reads from the head until the node ends; looks for a head that is gone, for a while.
-pub async fn serve(shared: Arc<Shared>, address: String, info: NodeInfo, mut messages: Streaming<HeadToNode>) {
+pub async fn serve(
+    shared: Arc<Shared>,
+    address: String,
+    info: NodeInfo,
+    mut messages: Streaming<HeadToNode>,
+) {
     loop {
         read(&shared, &mut messages).await;
         shared.set_head(None);

@@ -5,11 +5,11 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use manta_proto::ids::ProcessId;
 use manta_proto::{
     v1::{NodeToProcess, ProcessHello, ProcessToNode, node_local_server::NodeLocal, process_to_node},
     version_conflict,
 };
-use manta_proto::ids::ProcessId;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -22,7 +22,10 @@ pub struct Local(pub Arc<Shared>);
 impl NodeLocal for Local {
     type AttachStream = ReceiverStream<Result<NodeToProcess, Status>>;
 
-    async fn attach(&self, request: Request<Streaming<ProcessToNode>>) -> Result<Response<Self::AttachStream>, Status> {
+    async fn attach(
+        &self,
+        request: Request<Streaming<ProcessToNode>>,
+    ) -> Result<Response<Self::AttachStream>, Status> {
         let mut messages = request.into_inner();
         let first = messages.message().await?.and_then(|message| message.message);
         let Some(process_to_node::Message::Hello(hello)) = first else {
@@ -43,12 +46,16 @@ impl NodeLocal for Local {
 
 impl Local {
     #[expect(clippy::result_large_err, reason = "the error type is the service's")]
-    fn welcome(&self, hello: ProcessHello) -> Result<(ProcessId, ReceiverStream<Result<NodeToProcess, Status>>), Status> {
+    fn welcome(
+        &self,
+        hello: ProcessHello,
+    ) -> Result<(ProcessId, ReceiverStream<Result<NodeToProcess, Status>>), Status> {
         let peer = format!("the process {} on this machine", hello.pid);
         if let Some(conflict) = version_conflict(&peer, hello.protocol_version) {
             return Err(Status::failed_precondition(conflict));
         }
-        let process = ProcessId::try_from(&hello.process_id).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let process = ProcessId::try_from(&hello.process_id)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let (sender, receiver) = process_queue();
         if !self.0.attach(process, sender) {
             return Err(Status::already_exists("a process with this id is attached already"));

@@ -108,7 +108,8 @@ impl LogFile {
         let file = match &mut self.file {
             Some(file) => file,
             none => {
-                let options = tokio::fs::OpenOptions::new().create(true).append(true).open(&self.path).await?;
+                let options =
+                    tokio::fs::OpenOptions::new().create(true).append(true).open(&self.path).await?;
                 none.insert(options)
             }
         };

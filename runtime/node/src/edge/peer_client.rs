@@ -42,7 +42,8 @@ impl Peers {
             Some(channel) => channel,
             None => {
                 let channel = connect::tcp(address, &self.token, CONNECT_TIMEOUT).await;
-                let channel = channel.map_err(|error| format!("the node at {address} cannot be reached: {error}"))?;
+                let channel =
+                    channel.map_err(|error| format!("the node at {address} cannot be reached: {error}"))?;
                 let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
                 channels.insert(address.to_owned(), channel.clone());
                 channel
@@ -67,19 +68,32 @@ pub fn ask_lease(shared: Arc<Shared>, ask: AskId, node: NodeId, address: String,
         let answer = async {
             let mut client = shared.peers.client(&address).await?;
             let request = shared.peers.request(request);
-            client.request_lease(request).await.map(tonic::Response::into_inner).map_err(|status| status.message().to_owned())
+            client
+                .request_lease(request)
+                .await
+                .map(tonic::Response::into_inner)
+                .map_err(|status| status.message().to_owned())
         };
         let answer = answer.await;
         shared.with(|core| core.on_lease_answer(ask, node, answer));
     });
 }
 
-pub fn return_lease(shared: Arc<Shared>, address: String, lease: LeaseId, node: NodeId, worker_unusable: bool) {
+pub fn return_lease(
+    shared: Arc<Shared>,
+    address: String,
+    lease: LeaseId,
+    node: NodeId,
+    worker_unusable: bool,
+) {
     tokio::spawn(async move {
         let message = LeaseReturn { lease_id: lease.to_bytes(), node_id: node.to_bytes(), worker_unusable };
         let returned = async {
             let mut client = shared.peers.client(&address).await?;
-            client.return_lease(shared.peers.request(message)).await.map_err(|status| status.message().to_owned())
+            client
+                .return_lease(shared.peers.request(message))
+                .await
+                .map_err(|status| status.message().to_owned())
         };
         if let Err(cause) = returned.await {
             // A node that cannot be reached takes all leases of ours back when the head calls one of us lost.
@@ -117,7 +131,11 @@ pub fn free_objects(shared: &Arc<Shared>, addresses: Vec<String>, objects: &[Obj
                 client.free_objects(request).await.map_err(|status| status.message().to_owned())
             };
             if let Err(cause) = freed.await {
-                tracing::info!(address, cause, "a peer could not be told to free objects; it does so when the job ends");
+                tracing::info!(
+                    address,
+                    cause,
+                    "a peer could not be told to free objects; it does so when the job ends"
+                );
             }
         });
     }

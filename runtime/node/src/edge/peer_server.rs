@@ -5,8 +5,8 @@ use std::sync::Arc;
 use manta_proto::{
     ids::{NodeId, ObjectId, ProcessId},
     v1::{
-        Empty, FetchObjectRequest, FreeObjectsRequest, LeaseReply, LeaseRequest, LeaseReturn, ObjectChunk, RelayBytes,
-        WorkerFateReply, WorkerFateRequest, node_peer_server::NodePeer,
+        Empty, FetchObjectRequest, FreeObjectsRequest, LeaseReply, LeaseRequest, LeaseReturn, ObjectChunk,
+        RelayBytes, WorkerFateReply, WorkerFateRequest, node_peer_server::NodePeer,
     },
 };
 use tokio::{
@@ -45,14 +45,20 @@ impl NodePeer for PeerService {
         Ok(Response::new(Empty {}))
     }
 
-    async fn worker_fate(&self, request: Request<WorkerFateRequest>) -> Result<Response<WorkerFateReply>, Status> {
+    async fn worker_fate(
+        &self,
+        request: Request<WorkerFateRequest>,
+    ) -> Result<Response<WorkerFateReply>, Status> {
         let (reply, receiver) = self.0.expect_fate();
         self.0.with(|core| core.on_peer_fate(reply, request.get_ref()));
         let fate = receiver.await.map_err(|_| Status::unavailable("the node is ending"))?;
         Ok(Response::new(fate))
     }
 
-    async fn fetch_object(&self, request: Request<FetchObjectRequest>) -> Result<Response<Self::FetchObjectStream>, Status> {
+    async fn fetch_object(
+        &self,
+        request: Request<FetchObjectRequest>,
+    ) -> Result<Response<Self::FetchObjectStream>, Status> {
         let object = ObjectId::try_from(&request.get_ref().object_id)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let bytes = self.0.store.open(object).map_err(|error| Status::internal(error.to_string()))?;
@@ -68,13 +74,17 @@ impl NodePeer for PeerService {
         Ok(Response::new(Empty {}))
     }
 
-    async fn relay(&self, request: Request<Streaming<RelayBytes>>) -> Result<Response<Self::RelayStream>, Status> {
+    async fn relay(
+        &self,
+        request: Request<Streaming<RelayBytes>>,
+    ) -> Result<Response<Self::RelayStream>, Status> {
         let process = id_in(request.metadata(), "process-id", ProcessId::from_hex)?;
         let socket = self.0.read(|core| core.peer_socket(process).map(str::to_owned));
-        let socket = socket.ok_or_else(|| Status::not_found(format!("process {process} is not on this node any more")))?;
-        let stream = UnixStream::connect(&socket)
-            .await
-            .map_err(|error| Status::unavailable(format!("process {process} does not accept peers: {error}")))?;
+        let socket = socket
+            .ok_or_else(|| Status::not_found(format!("process {process} is not on this node any more")))?;
+        let stream = UnixStream::connect(&socket).await.map_err(|error| {
+            Status::unavailable(format!("process {process} does not accept peers: {error}"))
+        })?;
         let (sender, receiver) = mpsc::channel(PIECES_MAX);
         tokio::spawn(relay(stream, request.into_inner(), sender));
         Ok(Response::new(receiver.into()))
@@ -82,13 +92,21 @@ impl NodePeer for PeerService {
 }
 
 #[expect(clippy::result_large_err, reason = "the error type is the service's")]
-fn id_in<T>(metadata: &MetadataMap, name: &'static str, read: impl Fn(&str) -> Option<T>) -> Result<T, Status> {
+fn id_in<T>(
+    metadata: &MetadataMap,
+    name: &'static str,
+    read: impl Fn(&str) -> Option<T>,
+) -> Result<T, Status> {
     let id = metadata.get(name).and_then(|value| value.to_str().ok()).and_then(read);
     id.ok_or_else(|| Status::invalid_argument(format!("the metadata '{name}' must be an id in hex")))
 }
 
 /// Copies both ways until either side ends; then the other is ended too.
-async fn relay(stream: UnixStream, mut incoming: Streaming<RelayBytes>, outgoing: mpsc::Sender<Result<RelayBytes, Status>>) {
+async fn relay(
+    stream: UnixStream,
+    mut incoming: Streaming<RelayBytes>,
+    outgoing: mpsc::Sender<Result<RelayBytes, Status>>,
+) {
     let (mut from_process, mut to_process) = stream.into_split();
     let up = async {
         while let Ok(Some(piece)) = incoming.message().await {

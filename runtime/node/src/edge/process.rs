@@ -137,7 +137,10 @@ fn command(shared: &Shared, worker: ProcessId, job: &JobConfig) -> Command {
         .env("MANTA_NODE_SOCKET", &shared.local_socket)
         .env("MANTA_PROCESS_ID", worker.to_string())
         .env("MANTA_TOKEN", shared.token.as_str())
-        .env("MANTA_JOB_ID", manta_proto::ids::JobId::try_from(&job.job_id).map(|id| id.to_string()).unwrap_or_default())
+        .env(
+            "MANTA_JOB_ID",
+            manta_proto::ids::JobId::try_from(&job.job_id).map(|id| id.to_string()).unwrap_or_default(),
+        )
         .env("MANTA_SESSION_DIR", &shared.session_dir)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -34,17 +34,26 @@ pub fn pull(shared: Arc<Shared>, object: ObjectId, address: String) {
 }
 
 async fn fetch(shared: &Shared, object: ObjectId, address: &str) -> Result<u64, String> {
-    let lost = |cause: &str| format!("object {object} could not be fetched from the node at {address}: {cause}");
+    let lost =
+        |cause: &str| format!("object {object} could not be fetched from the node at {address}: {cause}");
     let mut client = shared.peers.client(address).await?;
     let request = shared.peers.request(FetchObjectRequest { object_id: object.to_bytes() });
-    let mut pieces = client.fetch_object(request).await.map_err(|status| lost(status.message()))?.into_inner();
-    let first = pieces.message().await.map_err(|status| lost(status.message()))?.ok_or_else(|| lost("nothing came"))?;
+    let mut pieces =
+        client.fetch_object(request).await.map_err(|status| lost(status.message()))?.into_inner();
+    let first = pieces
+        .message()
+        .await
+        .map_err(|status| lost(status.message()))?
+        .ok_or_else(|| lost("nothing came"))?;
     let total = first.total_bytes;
     let mut writer = shared.store.writer(object, total).map_err(|error| lost(&error.to_string()))?;
     let mut filled = 0;
     let mut piece = Some(first);
     while let Some(ObjectChunk { data, .. }) = piece {
-        let room = writer.bytes_mut().get_mut(filled..filled + data.len()).ok_or_else(|| lost("it is longer than was said"))?;
+        let room = writer
+            .bytes_mut()
+            .get_mut(filled..filled + data.len())
+            .ok_or_else(|| lost("it is longer than was said"))?;
         room.copy_from_slice(&data);
         filled += data.len();
         piece = pieces.message().await.map_err(|status| lost(status.message()))?;

@@ -1,0 +1,207 @@
+//! The command line.
+
+use std::net::SocketAddr;
+
+use clap::{Args, Parser, Subcommand};
+use manta_node::resources::Resources;
+use manta_proto::DEFAULT_ADDRESS;
+
+/// Runs tasks on clusters, and debugs them.
+#[derive(Parser)]
+#[command(name = "manta", version, about, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  manta start                               a cluster on this machine
+  manta start --nodes 2 --num-cpus 4        with two nodes of four CPUs each
+  manta start --address 10.0.0.1:6480       this machine joins that cluster
+  manta status                              nodes, jobs and the debug session
+  manta stop                                end what runs on this machine
+
+The cluster's address is taken from MANTA_ADDRESS, its token from MANTA_TOKEN or ~/.manta/token.
+MANTA_HOME moves ~/.manta; MANTA_LOG sets what goes to the logs, for instance MANTA_LOG=debug.";
+
+/// The commands.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Start a cluster on this machine, or join one
+    Start(StartArgs),
+    /// Stop the cluster, or this machine's part of it
+    Stop(StopArgs),
+    /// Show nodes, jobs and the debug session
+    Status(StatusArgs),
+    /// Run a private cluster in this process, for one driver
+    Local(LocalArgs),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
+    /// Run a head in this process
+    #[command(hide = true)]
+    Head(HeadArgs),
+    /// Run a node in this process
+    #[command(hide = true)]
+    Node(NodeArgs),
+    /// Clean up after a node
+    #[command(hide = true)]
+    Watch,
+}
+
+/// What a node has.
+#[derive(Args, Clone)]
+pub struct ResourceArgs {
+    /// CPUs of each node [default: all of the machine's]
+    #[arg(long, value_name = "N")]
+    pub num_cpus: Option<f64>,
+    /// Further resources of each node, as JSON: '{"GPU": 1, "disk": 0.5}'
+    #[arg(long, value_name = "JSON", value_parser = parse_resources)]
+    pub resources: Option<NamedAmounts>,
+}
+
+/// Resources by name.
+pub type NamedAmounts = std::collections::BTreeMap<String, f64>;
+
+fn parse_resources(text: &str) -> Result<NamedAmounts, String> {
+    serde_json::from_str(text)
+        .map_err(|error| format!("resources are a JSON object of names and numbers: {error}"))
+}
+
+impl ResourceArgs {
+    /// For a node.
+    ///
+    /// # Errors
+    /// When an amount is no amount.
+    pub fn resources(&self) -> anyhow::Result<Resources> {
+        let cpus = self.num_cpus.unwrap_or_else(manta_node::machine::cpus);
+        let further = self.resources.iter().flatten().map(|(name, amount)| (name.as_str(), *amount));
+        Resources::from_amounts(further.chain([("CPU", cpus)])).map_err(anyhow::Error::msg)
+    }
+
+    /// The same arguments for a child process.
+    #[must_use]
+    pub fn to_args(&self) -> Vec<String> {
+        let mut args = Vec::new();
+        if let Some(cpus) = self.num_cpus {
+            args.extend(["--num-cpus".to_owned(), cpus.to_string()]);
+        }
+        if let Some(resources) = &self.resources {
+            args.extend(["--resources".to_owned(), serde_json::json!(resources).to_string()]);
+        }
+        args
+    }
+}
+
+/// Arguments of `manta start`.
+#[derive(Args)]
+pub struct StartArgs {
+    /// Nodes to start
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub nodes: u32,
+    /// Join the cluster whose head is there, instead of starting one
+    #[arg(long, value_name = "HOST:PORT")]
+    pub address: Option<String>,
+    /// Where the head listens; port 0 takes a free one. Other machines can reach it only on an address of theirs
+    #[arg(long, value_name = "HOST:PORT", default_value = DEFAULT_ADDRESS, conflicts_with = "address")]
+    pub listen: SocketAddr,
+    #[command(flatten)]
+    pub resources: ResourceArgs,
+    /// Stay in the foreground until Ctrl-C
+    #[arg(long)]
+    pub foreground: bool,
+}
+
+/// Arguments of `manta stop`.
+#[derive(Args)]
+pub struct StopArgs {
+    /// The cluster to stop [default: MANTA_ADDRESS, or all that was started on this machine]
+    #[arg(long, value_name = "HOST:PORT", env = "MANTA_ADDRESS")]
+    pub address: Option<String>,
+}
+
+/// Arguments of `manta status`.
+#[derive(Args)]
+pub struct StatusArgs {
+    /// The cluster's head
+    #[arg(long, value_name = "HOST:PORT", env = "MANTA_ADDRESS", default_value = DEFAULT_ADDRESS)]
+    pub address: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `manta local`.
+#[derive(Args)]
+pub struct LocalArgs {
+    /// Nodes of the cluster
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub nodes: u32,
+    #[command(flatten)]
+    pub resources: ResourceArgs,
+    /// End when stdin ends: the driver holds its other side
+    #[arg(long)]
+    pub lifeline_stdin: bool,
+    /// Print one line of JSON when the cluster is ready
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `manta head`.
+#[derive(Args)]
+pub struct HeadArgs {
+    /// Where to listen
+    #[arg(long, value_name = "HOST:PORT", default_value = DEFAULT_ADDRESS)]
+    pub listen: SocketAddr,
+    /// Go into the background once ready
+    #[arg(long)]
+    pub daemon: bool,
+}
+
+/// Arguments of `manta node`.
+#[derive(Args)]
+pub struct NodeArgs {
+    /// The head
+    #[arg(long, value_name = "HOST:PORT", env = "MANTA_ADDRESS", default_value = DEFAULT_ADDRESS)]
+    pub address: String,
+    #[command(flatten)]
+    pub resources: ResourceArgs,
+    /// Go into the background once ready
+    #[arg(long)]
+    pub daemon: bool,
+}
+
+/// Arguments of `manta completions`.
+#[derive(Args)]
+pub struct CompletionsArgs {
+    /// For which shell
+    pub shell: clap_complete::Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn resource_arguments_reach_a_child_unchanged() {
+        let parse = |args: &[String]| {
+            let all = ["manta", "node"].iter().map(|arg| (*arg).to_owned()).chain(args.iter().cloned());
+            match Cli::try_parse_from(all).unwrap().command {
+                Command::Node(args) => args.resources,
+                _ => unreachable!("the command is given above"),
+            }
+        };
+        let given: Vec<_> = ["--num-cpus", "1.5", "--resources", r#"{"GPU":2}"#].map(str::to_owned).into();
+        let read = parse(&given);
+        assert_eq!(read.resources().unwrap().to_string(), "CPU 1.5, GPU 2");
+        assert_eq!(parse(&read.to_args()).resources().unwrap().to_string(), "CPU 1.5, GPU 2");
+    }
+}

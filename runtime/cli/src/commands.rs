@@ -1,0 +1,10 @@
+//! One command a module.
+
+pub mod completions;
+pub mod head;
+pub mod local;
+pub mod node;
+pub mod start;
+pub mod status;
+pub mod stop;
+pub mod watch;
