@@ -1,0 +1,120 @@
+"""Joins the table to code objects: which lines of which code must stop. Knows no tracing mechanism."""
+
+from __future__ import annotations
+
+import weakref
+from types import CodeType
+from typing import Any
+
+from .codes import CodeTree, first_traceable_offset, is_reentry, traceable_lines
+from .table import Breakpoint, Table
+
+
+class Binding:
+    """What one code object must stop at."""
+
+    __slots__ = ("reference", "lines", "entry", "_reentries")
+
+    def __init__(self, reference: weakref.ref[CodeType]) -> None:
+        self.reference = reference
+        self.lines: dict[int, list[Breakpoint]] = {}
+        self.entry: tuple[int, list[Breakpoint]] | None = None
+        self._reentries: dict[int, bool] = {}
+
+    def add(self, line: int, breakpoint: Breakpoint) -> None:
+        """Enters a breakpoint at a line of this code, once."""
+        at = self.lines.setdefault(line, [])
+        if breakpoint not in at:
+            at.append(breakpoint)
+
+    def at(self, code: CodeType, line: int, offset: int) -> list[Breakpoint]:
+        """The breakpoints that a line event at this offset hits."""
+        hit = self.lines.get(line, [])
+        if self.entry is None:
+            return [] if hit and self._reentry(code, offset) else hit
+        first, on_entry = self.entry
+        return [b for b in hit if (offset == first if b in on_entry else not self._reentry(code, offset))]
+
+    def _reentry(self, code: CodeType, offset: int) -> bool:
+        known = self._reentries.get(offset)
+        if known is None:
+            known = self._reentries[offset] = is_reentry(code, offset)
+        return known
+
+
+class Binder:
+    """The bindings of the present table. Callers hold the engine's lock."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.bindings: dict[int, Binding] = {}
+        self._changed: dict[int, Breakpoint] = {}
+
+    def find(self, code: CodeType) -> Binding | None:
+        """The binding of this very code object. Equal code objects are not the same one."""
+        binding = self.bindings.get(id(code))
+        return binding if binding is not None and binding.reference() is code else None
+
+    def consider(self, code: CodeType) -> list[CodeType]:
+        """Binds a code object and all nested in it; answers those that own a line and were not bound before."""
+        if self.find(code) is not None:
+            return []
+        tree = CodeTree(code)
+        fresh = [t.code for t in tree.walk() if self.find(t.code) is None]
+        for inner in fresh:
+            self._enter(inner)
+        for breakpoint in self.table.in_file(code.co_filename):
+            line, owners = tree.owners(breakpoint.requested_line)
+            for owner in owners:
+                self.bindings[id(owner.code)].add(line, breakpoint)
+                self._bound(breakpoint, line)
+        for inner in fresh:
+            self._bind_functions(inner)
+        return [inner for inner in fresh if self.bindings[id(inner)].lines]
+
+    def take_changed(self) -> list[Breakpoint]:
+        """The breakpoints that were bound since the last call."""
+        changed = list(self._changed.values())
+        self._changed.clear()
+        return changed
+
+    def _enter(self, code: CodeType) -> None:
+        key = id(code)
+        bindings = self.bindings
+
+        def forget(reference: weakref.ref[CodeType]) -> None:
+            held = bindings.get(key)
+            if held is not None and held.reference is reference:
+                del bindings[key]
+
+        bindings[key] = Binding(weakref.ref(code, forget))
+
+    def _bind_functions(self, code: CodeType) -> None:
+        wanted = self.table.on_function(code)
+        lines = traceable_lines(code) if wanted else ()
+        if not lines:
+            return
+        offset = first_traceable_offset(code)
+        line = next(ln for _, end, ln in code.co_lines() if ln and end > offset)
+        binding = self.bindings[id(code)]
+        binding.entry = (offset, wanted)
+        for breakpoint in wanted:
+            binding.add(line, breakpoint)
+            self._bound(breakpoint, line)
+
+    def _bound(self, breakpoint: Breakpoint, line: int) -> None:
+        if breakpoint.bound_line is None:
+            breakpoint.bound_line = line
+            self._changed[breakpoint.id] = breakpoint
+
+
+def describe(breakpoint: Breakpoint, pending_message: str, failed: bool) -> dict[str, Any]:
+    """A breakpoint's state as the target profile words it."""
+    answer: dict[str, Any] = {"id": breakpoint.id, "verified": False}
+    if breakpoint.error is not None:
+        answer.update(reason="failed", message=breakpoint.error)
+    elif breakpoint.bound_line is not None:
+        answer.update(verified=True, line=breakpoint.bound_line)
+    else:
+        answer.update(reason="failed" if failed else "pending", message=pending_message)
+    return answer

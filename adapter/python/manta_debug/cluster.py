@@ -1,0 +1,35 @@
+"""The engine inside a worker: messages come and go as bytes, one JSON object each, over the worker's own connection."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from . import _register
+from .engine import Engine
+
+
+def encode(message: dict[str, Any]) -> bytes:
+    """One message as JSON. Text that is no valid Unicode is replaced, for the other end would refuse it."""
+    return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def serve(
+    receive: Callable[[], bytes | None],
+    send: Callable[[bytes], None],
+    current_task: Callable[[int], dict[str, Any] | None],
+) -> None:
+    """Serves until `receive` gives nothing more; then every paused thread runs on."""
+    engine = Engine(lambda message: send(encode(message)), current_task)
+    _register(engine)
+    try:
+        while (data := receive()) is not None:
+            try:
+                message = json.loads(data)
+            except ValueError as error:
+                engine.send_event("output", {"category": "important", "output": f"A debug message was no JSON: {error}\n"})
+                continue
+            engine.handle(message)
+    finally:
+        engine.close()

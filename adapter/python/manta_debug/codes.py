@@ -1,0 +1,116 @@
+"""Which lines of a code object can stop, and which code objects own a line. Pure: looks, changes nothing."""
+
+from __future__ import annotations
+
+import opcode
+from collections.abc import Iterator
+from types import CodeType
+
+_RESUME = opcode.opmap["RESUME"]
+_COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"})
+
+CO_GENERATOR = 0x20
+CO_COROUTINE = 0x80
+CO_ASYNC_GENERATOR = 0x200
+
+
+def first_traceable_offset(code: CodeType) -> int:
+    """The offset of the first instruction after the prologue, which makes no line event."""
+    opcodes = code.co_code[::2]
+    at = opcodes.find(_RESUME)
+    return 2 * (at + 1) if at >= 0 else 0
+
+
+def traceable_lines(code: CodeType) -> frozenset[int]:
+    """The lines of this code object alone that give a line event."""
+    first = first_traceable_offset(code)
+    return frozenset(
+        line for _, end, line in code.co_lines() if line is not None and line > 0 and end > first
+    )
+
+
+def nested(code: CodeType) -> Iterator[CodeType]:
+    """The code objects directly inside this one."""
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+
+
+class CodeTree:
+    """A code object with all that is nested in it, and the lines of each."""
+
+    __slots__ = ("code", "lines", "children", "last_line")
+
+    def __init__(self, code: CodeType) -> None:
+        self.code = code
+        self.lines = traceable_lines(code)
+        self.children = [CodeTree(child) for child in nested(code)]
+        self.last_line: int = max(
+            [code.co_firstlineno, *self.lines, *(child.last_line for child in self.children)]
+        )
+
+    def walk(self) -> Iterator[CodeTree]:
+        """This one and all below it."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
+    def covers(self, line: int) -> bool:
+        """Whether the line lies in this code's text."""
+        return self.code.co_firstlineno <= line <= self.last_line
+
+    def owners(self, line: int) -> tuple[int, list[CodeTree]]:
+        """The line that a breakpoint on `line` lands on, and the code objects to watch; an empty list when none."""
+        if not self.covers(line):
+            return line, []
+        exact = self._with_line(line)
+        if exact:
+            return line, exact
+        inner = self
+        while True:
+            deeper = next((child for child in inner.children if child.covers(line)), None)
+            if deeper is None:
+                break
+            inner = deeper
+        later = [at for tree in inner.walk() for at in tree.lines if at > line]
+        if not later:
+            return line, []
+        return min(later), inner._with_line(min(later))
+
+    def _with_line(self, line: int) -> list[CodeTree]:
+        found = [tree for tree in self.walk() if line in tree.lines]
+        plain = [tree for tree in found if tree.code.co_name not in _COMPREHENSIONS]
+        return plain or found
+
+
+def is_reentry(code: CodeType, offset: int) -> bool:
+    """Whether control comes back to a line in the middle of a statement that spans several lines.
+
+    The call of `f(` newline `x)` belongs to the first line, and makes a second line event there after the arguments.
+    A breakpoint must count that statement once.
+    """
+    positions = list(code.co_positions())
+    at = offset // 2
+    if not 0 < at < len(positions):
+        return False
+    (line, end_line, column, end_column), before = positions[at], positions[at - 1]
+    if None in (line, end_line, column, end_column, *before):
+        return False
+    if end_line == line or before[0] == line:
+        return False
+    starts = (line, column) <= (before[0], before[2])
+    ends = (before[1], before[3]) <= (end_line, end_column)
+    return bool(starts and ends)
+
+
+def leaves_by_exception(code: CodeType, offset: int) -> bool:
+    """Whether a frame that ends at this offset ends by an exception: the instruction there is no return or yield."""
+    return opcode.opname[code.co_code[offset]] not in _EXITS
+
+
+_EXITS = frozenset({"RETURN_VALUE", "RETURN_CONST", "RETURN_GENERATOR", "YIELD_VALUE", "SEND", "ASYNC_GEN_WRAP"})
+
+
+def yields(code: CodeType, offset: int) -> bool:
+    """Whether a frame that is left at this offset will be resumed."""
+    return opcode.opname[code.co_code[offset]] in {"YIELD_VALUE", "SEND"}

@@ -1,0 +1,390 @@
+"""The heart of the engine: what runs on the program's threads when they meet a breakpoint, a step's end or an exception.
+
+It knows neither requests nor transports. Nothing here may let an error of the engine reach the program.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable
+from types import CodeType, FrameType
+from typing import Any
+
+from . import limits, locate, tracing
+from .binder import Binder, Binding, describe
+from .decide import judge
+from .errors import RequestError, text_of
+from .exceptions import is_reported_raise, is_unhandled, passes_filter
+from .origins import Origins
+from .sources import Sources
+from .stack import describe_frame, stack_of, stack_of_traceback
+from .steps import Outcome, Step
+from .stops import Resume, StackEntry, Stop
+from .table import Breakpoint, Table, build
+from .threads import Threads, ThreadState
+
+Body = dict[str, Any]
+CurrentTask = Callable[[int], "Body | None"]
+SendEvent = Callable[[str, Body], None]
+
+
+class Core:
+    """The state of one debugged process."""
+
+    def __init__(self, send_event: SendEvent, current_task: CurrentTask, *, cluster: bool) -> None:
+        self.send_event = send_event
+        self.cluster = cluster
+        self.lock = threading.RLock()
+        self.threads = Threads()
+        self.origins = Origins()
+        self.sources = Sources(self.origins)
+        self.binder = Binder(Table())
+        self.stops: dict[int, Stop] = {}
+        self._current_task = current_task
+        self._stop_numbers = itertools.count(1)
+        self._attached = False
+        self._breakpoint_hook: Any = None
+        self.tracer = tracing.choose(self)
+        _release_in_children(self)
+
+    # ---------------------------------------------------------------- what the client's thread calls
+
+    def configure(self, arguments: Body) -> list[Body]:
+        """Puts a whole new table in force, and answers the state of each breakpoint."""
+        with self.lock:
+            table = build(arguments, self.binder.table)
+            known = [b.reference() for b in self.binder.bindings.values()]
+            binder = self.binder = Binder(table)
+            bound: list[CodeType] = []
+            for code in itertools.chain(known, self._code_to_look_at(table)):
+                if code is not None and table.concerns(code):
+                    bound += binder.consider(code)
+            binder.take_changed()
+            self.attach()
+            self.tracer.apply()
+            self.tracer.watch_codes(bound)
+            note = self.tracer.note if table.has_breakpoints else ""
+            return [self.describe(b, note) for b in table.breakpoints]
+
+    def describe(self, breakpoint: Breakpoint, note: str = "") -> Body:
+        """The answer for one breakpoint, with a sentence where it is not in force."""
+        message, failed = "", False
+        if breakpoint.error is None and breakpoint.bound_line is None:
+            message, failed = self._why_unbound(breakpoint)
+        answer = describe(breakpoint, message, failed)
+        if note and answer["verified"]:
+            answer["message"] = note
+        return answer
+
+    def pause(self, thread_id: int) -> None:
+        """Stops a running thread at the next line that it runs."""
+        with self.lock:
+            thread = self.threads.find(thread_id)
+            if thread is None:
+                raise RequestError(f"There is no thread {thread_id}; it may have ended.")
+            if thread.stop is not None:
+                raise RequestError("The thread is stopped already.")
+            frames: list[FrameType] = []
+            frame = sys._current_frames().get(thread.ident)
+            while frame is not None:
+                if not self.origins.is_bootstrap(frame):
+                    frames.append(frame)
+                frame = frame.f_back
+            if not frames:
+                raise RequestError("The thread runs no code of the program now, so it cannot be paused.")
+            thread.step = Step("pause", frames, self.origins, anywhere=True)
+            self.tracer.rearm()
+
+    def release(self, session_id: str) -> None:
+        """Removes the session's breakpoints and resumes its threads; returns when they run. An empty id means everyone's."""
+        with self.lock:
+            mine = [s for s in self.stops.values() if session_id in ("", s.session_id)]
+            is_owner = session_id in ("", self.binder.table.session_id)
+            if is_owner:
+                self.binder = Binder(Table())
+                for thread in self.threads.known():
+                    thread.step = None
+                self._detach()
+                self.tracer.release()
+        for stop in mine:
+            stop.interrupt()
+            stop.inbox.put(Resume("continue"))
+        deadline = time.monotonic() + limits.RELEASE_SECONDS_MAX
+        late = [s for s in mine if not s.gone.wait(max(0.0, deadline - time.monotonic()))]
+        if late:
+            names = ", ".join(s.thread.name for s in late)
+            raise RequestError(f"Still busy with an evaluation that cannot be interrupted, and resumes after it: {names}.")
+
+    def stop_of_thread(self, thread_id: int) -> Stop:
+        """The stop of a thread."""
+        stop = self.stops.get(thread_id)
+        if stop is None or stop.is_resuming:
+            raise RequestError(f"Thread {thread_id} is not stopped.")
+        return stop
+
+    def stop_of_frame(self, frame_id: int) -> Stop:
+        """The stop that a frame id belongs to."""
+        for stop in list(self.stops.values()):
+            if frame_id in stop.indices:
+                return stop
+        raise RequestError("This stack frame is no longer there: its thread has gone on since.")
+
+    def stop_of_handle(self, handle: int) -> Stop:
+        """The stop that a variables reference belongs to."""
+        for stop in list(self.stops.values()):
+            if handle in stop.nodes:
+                return stop
+        raise RequestError("This variable is no longer there: its thread has gone on since.")
+
+    def task_of(self, thread: ThreadState) -> Body | None:
+        """The task that a thread runs now."""
+        try:
+            return self._current_task(thread.ident)
+        except Exception as error:
+            self.report(error)
+            return None
+
+    def report(self, error: BaseException) -> None:
+        """Says that the engine itself failed. The program runs on."""
+        import traceback
+
+        text = "".join(traceback.format_exception(error))[-limits.TRACEBACK_CHARS_MAX :]
+        try:
+            self.send_event("output", {"category": "important", "output": f"The Python debug engine failed: {text}"})
+        except Exception:
+            sys.__stderr__ and sys.__stderr__.write(f"manta_debug: {text}")
+
+    # ---------------------------------------------------------------- what the program's threads call
+
+    def discover(self, code: CodeType) -> None:
+        """Code that concerns the table runs for the first time: binds it before its first line."""
+        try:
+            with self.lock:
+                bound = self.binder.consider(code)
+                if bound:
+                    self.tracer.watch_codes(bound)
+                changed = self.binder.take_changed()
+            for breakpoint in changed:
+                self.send_event("breakpoint", {"reason": "changed", "breakpoint": self.describe(breakpoint)})
+        except Exception as error:
+            self.report(error)
+
+    def has_breakpoint(self, code: CodeType, line: int) -> bool:
+        """Whether the line's events are judged by `on_breakpoint_line`."""
+        binding = self.binder.find(code)
+        return binding is not None and line in binding.lines
+
+    def on_breakpoint_line(self, frame: FrameType, binding: Binding, line: int) -> None:
+        """A line that owns a breakpoint is about to run."""
+        thread = self.threads.current()
+        if not self._may_stop(thread):
+            return
+        try:
+            verdict = judge(self, frame, binding.at(frame.f_code, line, frame.f_lasti))
+        except Exception as error:
+            self.report(error)
+            return
+        if verdict.ids:
+            reason = verdict.reason
+            self._stop(thread, stack_of(frame, self.origins), reason, f"Paused on {reason}", verdict.text, verdict.ids)
+        elif thread.step is not None and thread.step.wants_line(frame):
+            self.on_step_end(thread, frame)
+
+    def on_step_end(self, thread: ThreadState, frame: FrameType, returned: tuple[str, Any] | None = None) -> None:
+        """The thread came to where its step, or a request to pause, wanted it."""
+        if not self._may_stop(thread) or thread.step is None:
+            return
+        is_pause = thread.step.kind == "pause"
+        reason, text = ("pause", "Paused") if is_pause else ("step", "Paused after step")
+        self._stop(thread, stack_of(frame, self.origins), reason, text, return_value=returned)
+
+    def on_step_exit(
+        self, thread: ThreadState, frame: FrameType, *, unwinding: bool, yielding: bool, value: object
+    ) -> None:
+        """A frame of a thread that steps is left."""
+        step = thread.step
+        if step is None:
+            return
+        outcome = step.on_exit(frame, unwinding=unwinding, yielding=yielding)
+        if outcome is Outcome.STOP_IN_CALLER and frame.f_back is not None:
+            self.on_step_end(thread, frame.f_back, (frame.f_code.co_name, value))
+        elif outcome is Outcome.FINISHED:
+            thread.step = None
+            self.tracer.rearm()
+        elif outcome is Outcome.REARM:
+            self.tracer.rearm()
+
+    def on_raise(self, frame: FrameType, error: BaseException) -> None:
+        """An exception was raised in a frame, or came out of a call there."""
+        thread = self.threads.current()
+        table = self.binder.table
+        if "raised" not in table.filters or not self._may_stop(thread):
+            return
+        if is_reported_raise(frame, error, self.origins) and passes_filter(self, frame, error, table.filters["raised"]):
+            self._stop_on_exception(thread, stack_of(frame, self.origins), error, "always")
+
+    def on_unwind(self, frame: FrameType, error: BaseException) -> None:
+        """An exception leaves a frame."""
+        thread = self.threads.current()
+        table = self.binder.table
+        if not self._may_stop(thread):
+            return
+        found = is_unhandled(frame, error, self.origins)
+        if found is None or found not in table.filters or not passes_filter(self, frame, error, table.filters[found]):
+            return
+        mode = "unhandled" if found == "uncaught" else "userUnhandled"
+        self._stop_on_exception(thread, stack_of_traceback(frame, error, self.origins), error, mode)
+
+    def on_breakpoint_call(self, frame: FrameType) -> None:
+        """The program called `breakpoint()`."""
+        thread = self.threads.current()
+        if self._may_stop(thread):
+            self._stop(thread, stack_of(frame, self.origins), "breakpoint", "Paused on breakpoint()")
+
+    # ---------------------------------------------------------------- stopping
+
+    def _may_stop(self, thread: ThreadState) -> bool:
+        return self._attached and not thread.is_engine and not thread.busy
+
+    def _stop_on_exception(
+        self, thread: ThreadState, stack: list[StackEntry], error: BaseException, mode: str
+    ) -> None:
+        self._stop(thread, stack, "exception", "Paused on exception", text_of(error), exception=error, mode=mode)
+
+    def _stop(
+        self, thread: ThreadState, stack: list[StackEntry], reason: str, description: str, text: str | None = None,
+        hit_ids: Iterable[int] = (), *, exception: BaseException | None = None, mode: str = "always",
+        return_value: tuple[str, Any] | None = None,
+    ) -> None:
+        stop = Stop(
+            number=next(self._stop_numbers), thread=thread, stack=stack, reason=reason, task=self.task_of(thread),
+            session_id=self.binder.table.session_id, generation=self.binder.table.generation,
+            exception=exception, exception_mode=mode, return_value=return_value,
+        )
+        with self.lock:
+            if not self._attached:
+                return
+            thread.step = None
+            thread.stop = self.stops[thread.thread_id] = stop
+        thread.busy = True
+        resume = Resume("continue")
+        try:
+            self._announce(stop, description, text, list(hit_ids))
+            resume = stop.wait()
+        finally:
+            self._go_on(stop, resume)
+
+    def _announce(self, stop: Stop, description: str, text: str | None, hit_ids: list[int]) -> None:
+        body: Body = {
+            "reason": stop.reason,
+            "description": description,
+            "threadId": stop.thread.thread_id,
+            "allThreadsStopped": False,
+        }
+        if text is not None:
+            body["text"] = text[: limits.VALUE_CHARS_MAX]
+        if hit_ids:
+            body["hitBreakpointIds"] = hit_ids
+        if self.cluster:
+            body.update(generation=stop.generation, stop=stop.number, topFrame=describe_frame(self, stop, 0))
+            if stop.task is not None:
+                body["task"] = stop.task
+        self.send_event("mantaStopped" if self.cluster else "stopped", body)
+
+    def _go_on(self, stop: Stop, resume: Resume) -> None:
+        thread = stop.thread
+        with self.lock:
+            del self.stops[thread.thread_id]
+            thread.stop = None
+            frame = stop.stack[0].frame
+            if resume.kind != "continue" and stop.exception_mode == "always" and self._attached:
+                thread.step = Step(resume.kind, [frame], self.origins, anywhere=self.binder.table.step_into_libraries)
+                self.tracer.prepare_step(thread, frame)
+            self.tracer.rearm()
+        stop.serve_rest()
+        self._announce_continued(stop)
+        stop.nodes.clear()
+        stop.stack.clear()
+        stop.exception = stop.return_value = None
+        thread.busy = False
+        stop.gone.set()
+
+    def _announce_continued(self, stop: Stop) -> None:
+        try:
+            if self.cluster:
+                body: Body = {"threadId": stop.thread.thread_id, "stop": stop.number}
+                if stop.task is not None:
+                    body["task"] = stop.task
+                self.send_event("mantaContinued", body)
+            elif not stop.is_resuming:
+                self.send_event("continued", {"threadId": stop.thread.thread_id, "allThreadsContinued": False})
+        except Exception as error:
+            self.report(error)
+
+    # ---------------------------------------------------------------- attaching
+
+    def attach(self) -> None:
+        """Stops are announced from now on, and `breakpoint()` stops."""
+        if self._attached:
+            return
+        self._attached = True
+        self._breakpoint_hook = sys.breakpointhook
+        sys.breakpointhook = self._on_breakpoint_hook
+
+    def _detach(self) -> None:
+        if not self._attached:
+            return
+        self._attached = False
+        if sys.breakpointhook == self._on_breakpoint_hook:
+            sys.breakpointhook = self._breakpoint_hook
+
+    def _on_breakpoint_hook(self, *arguments: Any, **keywords: Any) -> Any:
+        if os.environ.get("PYTHONBREAKPOINT") == "0":
+            return self._breakpoint_hook(*arguments, **keywords)
+        self.on_breakpoint_call(sys._getframe(1))
+        return None
+
+    def abandon(self) -> None:
+        """In a forked child nobody serves a stop: disarms everything."""
+        self.lock = threading.RLock()
+        self._detach()
+        self.binder = Binder(Table())
+        self.stops.clear()
+        for thread in self.threads.known():
+            thread.step = None
+        self.tracer.release()
+
+    def _code_to_look_at(self, table: Table) -> Iterable[CodeType]:
+        if not table.has_breakpoints:
+            return ()
+        return itertools.chain(locate.running_codes(), locate.loaded_codes(table))
+
+    def _why_unbound(self, breakpoint: Breakpoint) -> tuple[str, bool]:
+        if breakpoint.function is not None:
+            return f"No function {breakpoint.function} is loaded yet.", False
+        if not locate.is_loaded(self.binder.table, breakpoint):
+            return "This file is not loaded yet; the breakpoint takes effect when it is.", False
+        try:
+            line = locate.line_in_text(breakpoint)
+        except ValueError:
+            return "No code that is loaded has this line yet.", False
+        if line is None:
+            return f"There is no code at or after line {breakpoint.requested_line} in this file.", True
+        return f"Line {line} is not in any function that is loaded; it stops when that code is run again.", False
+
+
+def _release_in_children(core: Core) -> None:
+    reference = weakref.ref(core)
+
+    def after_fork() -> None:
+        alive = reference()
+        if alive is not None:
+            alive.abandon()
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=after_fork)

@@ -1,0 +1,127 @@
+"""The engine as a target: takes DAP messages, gives DAP messages. It knows no transport.
+
+Requests about a stopped thread's frames run on that thread; all others on the thread that calls `handle`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from . import requests
+from .core import Core
+from .errors import RequestError, text_of
+from .stops import Stop
+
+Message = dict[str, Any]
+
+
+def _no_task(ident: int) -> None:
+    return None
+
+
+class Engine:
+    """One process as a debug target."""
+
+    def __init__(
+        self,
+        send: Callable[[Message], None],
+        current_task: Callable[[int], dict[str, Any] | None] = _no_task,
+        *,
+        cluster: bool = True,
+        host: requests.Host | None = None,
+    ) -> None:
+        self._send = send
+        self._send_lock = threading.Lock()
+        self._sequence = itertools.count(1)
+        self.host = host if host is not None else requests.Host()
+        self.core = Core(self.send_event, current_task, cluster=cluster)
+        self.client_sets = requests.ClientSets()
+        self.lines_start_at_1 = True
+
+    def send_event(self, event: str, body: dict[str, Any] | None = None) -> None:
+        """Tells the client that something happened."""
+        message: Message = {"type": "event", "event": event}
+        if body is not None:
+            message["body"] = body
+        self._write(message)
+
+    def handle(self, message: Message) -> None:
+        """Serves one message of the client. Never raises for what the client did."""
+        self.core.threads.current().is_engine = True
+        if message.get("type") != "request":
+            return
+        command = message.get("command")
+        arguments = message.get("arguments") or {}
+        try:
+            request = requests.find(command)
+            if not isinstance(arguments, dict):
+                raise RequestError("The request's arguments are not an object.")
+            if isinstance(request, requests.OnStop):
+                self._hand_over(message, request, arguments)
+                return
+            reply = request.run(self, arguments)
+        except Exception as error:
+            self._refuse(message, error)
+            return
+        self._respond(message, reply.body)
+        if reply.then is not None:
+            reply.then()
+
+    def on_task_start(self) -> None:
+        """To be called by a worker's thread before it runs a task."""
+        self.core.tracer.on_task_start()
+
+    def close(self) -> None:
+        """The client is gone: removes everything and resumes every thread."""
+        self.core.release("")
+
+    def _hand_over(self, message: Message, request: requests.OnStop, arguments: dict[str, Any]) -> None:
+        with self.core.lock:
+            stop = request.stop(self, arguments)
+            stop.inbox.put(lambda: self._serve_on_stop(message, request, stop, arguments))
+
+    def _serve_on_stop(
+        self, message: Message, request: requests.OnStop, stop: Stop, arguments: dict[str, Any]
+    ) -> None:
+        try:
+            body = request.run(self, stop, arguments)
+        except Exception as error:
+            self._refuse(message, error)
+        else:
+            self._respond(message, body)
+
+    def _respond(self, request: Message, body: dict[str, Any] | None) -> None:
+        response: Message = {
+            "type": "response",
+            "request_seq": request.get("seq", 0),
+            "success": True,
+            "command": str(request.get("command")),
+        }
+        if body is not None:
+            response["body"] = body
+        self._write(response)
+
+    def _refuse(self, request: Message, error: Exception) -> None:
+        if isinstance(error, RequestError):
+            text = str(error)
+        elif isinstance(error, (KeyError, TypeError, ValueError)) and not isinstance(error, UnicodeError):
+            text = f"The request '{request.get('command')}' could not be understood: {text_of(error)}."
+        else:
+            text = f"The request '{request.get('command')}' failed in the debug engine: {text_of(error)}."
+        self._write(
+            {
+                "type": "response",
+                "request_seq": request.get("seq", 0),
+                "success": False,
+                "command": str(request.get("command")),
+                "message": text,
+                "body": {"error": {"id": 1, "format": "{text}", "variables": {"text": text}, "showUser": False}},
+            }
+        )
+
+    def _write(self, message: Message) -> None:
+        with self._send_lock:
+            self._send({"seq": next(self._sequence), **message})

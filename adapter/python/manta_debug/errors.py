@@ -1,0 +1,17 @@
+"""The errors that a request may answer with."""
+
+from __future__ import annotations
+
+
+class RequestError(Exception):
+    """A refused request. Its text is a sentence for the person who debugs."""
+
+
+def text_of(error: BaseException) -> str:
+    """An exception as one line, also when its own `__str__` fails."""
+    name = type(error).__name__
+    try:
+        detail = str(error)
+    except Exception:
+        detail = "its text could not be made"
+    return f"{name}: {detail}" if detail else name

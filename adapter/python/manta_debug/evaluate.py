@@ -1,0 +1,83 @@
+"""Evaluating expressions and statements in a frame, and writing its variables."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from types import CodeType, FrameType
+from typing import Any
+
+from .errors import RequestError
+
+_WRITES_THROUGH = sys.version_info >= (3, 13)
+_CO_OPTIMIZED = 0x1
+
+
+def evaluate_code(frame: FrameType, code: CodeType, extra: Mapping[str, Any] | None = None) -> Any:
+    """The value of a compiled expression in a frame. What the expression raises comes out."""
+    names = frame.f_locals
+    if extra or _has_nested_code(code):
+        # Lambdas and comprehensions see only globals: they get one dictionary with everything.
+        return eval(code, {**frame.f_globals, **names, **(extra or {})})
+    return eval(code, frame.f_globals, names)
+
+
+def evaluate(frame: FrameType, text: str, *, statements: bool, extra: Mapping[str, Any] | None = None) -> Any:
+    """The value of an expression; with `statements`, also runs statements, whose value is nothing."""
+    text = text.strip()
+    try:
+        code = compile(text, "<evaluation>", "eval", dont_inherit=True)
+    except (SyntaxError, ValueError):
+        if not statements:
+            raise
+        execute(frame, compile(text, "<evaluation>", "exec", dont_inherit=True), extra)
+        return None
+    result = evaluate_code(frame, code, extra)
+    if ":=" in text:
+        write_back(frame)
+    return result
+
+
+def execute(frame: FrameType, code: CodeType, extra: Mapping[str, Any] | None = None) -> None:
+    """Runs statements in a frame; what they bind stays bound."""
+    names = frame.f_locals
+    if not extra and not _has_nested_code(code):
+        exec(code, frame.f_globals, names)
+        write_back(frame)
+        return
+    before = {**frame.f_globals, **names, **(extra or {})}
+    after = dict(before)
+    exec(code, after)
+    for name, value in after.items():
+        if name in (extra or {}) or name == "__builtins__" or before.get(name, _MISSING) is value:
+            continue
+        if name in names or name not in frame.f_globals:
+            names[name] = value
+        else:
+            frame.f_globals[name] = value
+    write_back(frame)
+
+
+def assign_local(frame: FrameType, name: str, value: Any) -> None:
+    """Gives a local variable of a frame a new value."""
+    names = frame.f_locals
+    names[name] = value
+    write_back(frame)
+
+
+def write_back(frame: FrameType) -> None:
+    """Before 3.13, `f_locals` of a function is a copy, which must be written back before it is looked at again."""
+    if _WRITES_THROUGH or not frame.f_code.co_flags & _CO_OPTIMIZED:
+        return
+    try:
+        import ctypes
+    except ImportError:
+        raise RequestError("Locals cannot be set: this Python was built without ctypes.") from None
+    ctypes.pythonapi.PyFrame_LocalsToFast(ctypes.py_object(frame), ctypes.c_int(0))
+
+
+def _has_nested_code(code: CodeType) -> bool:
+    return any(isinstance(constant, CodeType) for constant in code.co_consts)
+
+
+_MISSING = object()

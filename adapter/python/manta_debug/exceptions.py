@@ -1,0 +1,125 @@
+"""Which exceptions stop, and what to tell about one."""
+
+from __future__ import annotations
+
+from types import CodeType, FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+from . import limits
+from .errors import text_of
+from .evaluate import evaluate_code
+from .origins import Origins
+
+if TYPE_CHECKING:
+    from .core import Core
+    from .stops import Stop
+
+FILTERS: list[dict[str, Any]] = [
+    {
+        "filter": "raised",
+        "label": "Raised Exceptions",
+        "description": "Stop where an exception is raised, or first comes out of a library into your code.",
+        "default": False,
+        "supportsCondition": True,
+        "conditionDescription": "An exception class, a tuple of classes, or an expression about `exception`",
+    },
+    {
+        "filter": "uncaught",
+        "label": "Uncaught Exceptions",
+        "description": "Stop when an exception leaves a task, a thread or the program.",
+        "default": True,
+        "supportsCondition": True,
+        "conditionDescription": "An exception class, a tuple of classes, or an expression about `exception`",
+    },
+    {
+        "filter": "userUncaught",
+        "label": "User Uncaught Exceptions",
+        "description": "Stop when an exception leaves your code for a library that called it.",
+        "default": False,
+        "supportsCondition": True,
+        "conditionDescription": "An exception class, a tuple of classes, or an expression about `exception`",
+    },
+]
+
+_CONTROL_FLOW = (StopIteration, StopAsyncIteration, GeneratorExit)
+
+
+def is_reported_raise(frame: FrameType, error: BaseException, origins: Origins) -> bool:
+    """Whether this is the first frame of the user's code that sees the exception."""
+    if isinstance(error, _CONTROL_FLOW) or not origins.is_user(frame):
+        return False
+    link: TracebackType | None = error.__traceback__
+    if link is not None and link.tb_frame is frame:
+        link = link.tb_next
+    while link is not None:
+        if origins.is_user(link.tb_frame):
+            return False
+        link = link.tb_next
+    return True
+
+
+def is_unhandled(frame: FrameType, error: BaseException, origins: Origins) -> str | None:
+    """The filter that an exception which leaves this frame belongs to, or nothing while user code may still handle it."""
+    if isinstance(error, _CONTROL_FLOW) or not origins.is_user(frame):
+        return None
+    if isinstance(error, SystemExit) and error.code in (None, 0):
+        return None
+    caller = frame.f_back
+    if caller is None or all(origins.is_bootstrap(f) for f in _outwards(caller)):
+        return "uncaught"
+    return None if origins.is_user(caller) else "userUncaught"
+
+
+def passes_filter(core: Core, frame: FrameType, error: BaseException, condition: CodeType | None) -> bool:
+    """Whether the filter's condition holds: a class or classes to match, or any truth about `exception`."""
+    if condition is None:
+        return True
+    try:
+        value = evaluate_code(frame, condition, {"exception": error, "__exception__": error})
+        if isinstance(value, (type, tuple)):
+            return isinstance(error, value)
+        return bool(value)
+    except Exception as failure:
+        core.send_event(
+            "output",
+            {
+                "category": "console",
+                "output": f"The condition of an exception filter could not be evaluated: {text_of(failure)}\n",
+            },
+        )
+        return False
+
+
+def describe_exception(stop: Stop, error: BaseException) -> dict[str, Any]:
+    """The body of `exceptionInfo`."""
+    return {
+        "exceptionId": type(error).__name__,
+        "description": text_of(error)[: limits.STRING_CHARS_MAX],
+        "breakMode": stop.exception_mode,
+        "details": _details(error, 0),
+    }
+
+
+def _details(error: BaseException, depth: int) -> dict[str, Any]:
+    import traceback
+
+    kind = type(error)
+    details: dict[str, Any] = {
+        "message": text_of(error).partition(": ")[2][: limits.STRING_CHARS_MAX],
+        "typeName": kind.__name__,
+        "fullTypeName": f"{kind.__module__}.{kind.__qualname__}",
+        "evaluateName": "__exception__",
+        "stackTrace": "".join(traceback.format_tb(error.__traceback__, limit=100))[: limits.TRACEBACK_CHARS_MAX],
+    }
+    inner = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if inner is not None and depth < 4:
+        details["innerException"] = [_details(inner, depth + 1)]
+    return details
+
+
+def _outwards(frame: FrameType | None) -> list[FrameType]:
+    frames = []
+    while frame is not None:
+        frames.append(frame)
+        frame = frame.f_back
+    return frames

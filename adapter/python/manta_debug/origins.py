@@ -1,0 +1,71 @@
+"""Whose code a file is: the user's, a library's, or the runtime's own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import Enum
+from types import CodeType, FrameType
+
+
+class Origin(Enum):
+    """Who wrote a file."""
+
+    USER = "user"
+    LIBRARY = "library"
+    RUNTIME = "runtime"
+
+
+_ENGINE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_STDLIB = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
+_BOOTSTRAP = frozenset({"<frozen runpy>", _STDLIB + "runpy.py", _STDLIB + "threading.py"})
+
+
+class Origins:
+    """Classifies files, and remembers."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Origin] = {}
+
+    def of(self, code: CodeType) -> Origin:
+        """Who wrote this code."""
+        name = code.co_filename
+        origin = self._known.get(name)
+        if origin is None:
+            origin = self._known[name] = self._classify(name)
+        return origin
+
+    def is_user(self, frame: FrameType) -> bool:
+        """Whether the frame runs the user's code."""
+        return self.of(frame.f_code) is Origin.USER
+
+    def is_user_code(self, code: CodeType) -> bool:
+        """Whether the user wrote this code."""
+        return self.of(code) is Origin.USER
+
+    def is_bootstrap(self, frame: FrameType) -> bool:
+        """Whether the frame only starts a thread, a task or a script."""
+        return self.of(frame.f_code) is Origin.RUNTIME or frame.f_code.co_filename in _BOOTSTRAP
+
+    def user_caller(self, frame: FrameType | None) -> FrameType | None:
+        """The nearest frame of the user's, from this one outwards."""
+        while frame is not None and not self.is_user(frame):
+            frame = frame.f_back
+        return frame
+
+    def _classify(self, name: str) -> Origin:
+        if name.startswith("<frozen"):
+            return Origin.LIBRARY
+        path = os.path.abspath(name)
+        if path.startswith(_ENGINE) or any(path.startswith(d) for d in _runtime_directories()):
+            return Origin.RUNTIME
+        if "/site-packages/" in path or "/dist-packages/" in path:
+            return Origin.LIBRARY
+        return Origin.LIBRARY if path.startswith(_STDLIB) else Origin.USER
+
+
+def _runtime_directories() -> list[str]:
+    """The folder of the task runtime, if it is loaded here. The engine does not import it."""
+    module = sys.modules.get("manta")
+    name = getattr(module, "__file__", None)
+    return [os.path.dirname(os.path.abspath(name)) + os.sep] if isinstance(name, str) else []

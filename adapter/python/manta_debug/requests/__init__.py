@@ -1,0 +1,36 @@
+"""What a client can ask, one request a file. A request runs on the client's thread, or on the stopped thread that it is about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import RequestError
+from .base import ClientSets, Host, OnClient, OnStop, Reply
+
+__all__ = ["ClientSets", "Host", "OnClient", "OnStop", "Reply", "find"]
+
+_TABLE: dict[str, OnClient | OnStop] = {}
+
+
+def find(command: Any) -> OnClient | OnStop:
+    """The request of this name; an unknown one is refused."""
+    if not _TABLE:
+        _fill()
+    request = _TABLE.get(command)
+    if request is None:
+        raise RequestError(f"The Python engine does not know the request '{command}'.")
+    return request
+
+
+def _fill() -> None:
+    from . import (
+        breakpoints, configure, evaluate, exception_info, lifecycle, pause, resume, scopes, set_expression,
+        set_variable, source, stack_trace, threads, variables,
+    )
+
+    modules = (
+        breakpoints, configure, evaluate, exception_info, lifecycle, pause, resume, scopes, set_expression,
+        set_variable, source, stack_trace, threads, variables,
+    )
+    for module in modules:
+        _TABLE.update(module.REQUESTS)

@@ -1,0 +1,106 @@
+"""The shapes that all requests share."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..engine import Engine
+    from ..stops import Stop
+
+Arguments = dict[str, Any]
+Body = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer, and what to do once it is sent."""
+
+    body: Body | None = None
+    then: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OnClient:
+    """A request that runs on the thread which reads the client's messages."""
+
+    run: Callable[[Engine, Arguments], Reply]
+
+
+@dataclass(frozen=True, slots=True)
+class OnStop:
+    """A request that runs on the stopped thread which `stop` finds."""
+
+    stop: Callable[[Engine, Arguments], Stop]
+    run: Callable[[Engine, Stop, Arguments], Body | None]
+
+
+class Host:
+    """What the process around the engine does when a client begins and ends. The default is a process that just runs on."""
+
+    def initialized(self, engine: Engine) -> None:
+        """The answer to `initialize` was sent."""
+
+    def begin(self, engine: Engine, arguments: Arguments, *, launched: bool) -> None:
+        """The client attached or launched."""
+
+    def configuration_done(self, engine: Engine) -> None:
+        """The client has sent its breakpoints."""
+
+    def disconnect(self, engine: Engine, *, terminate: bool | None) -> None:
+        """The client leaves; `terminate` says what it wants to become of the program."""
+
+
+@dataclass(slots=True)
+class ClientSets:
+    """The breakpoints of a stand-alone client, which sends them file by file."""
+
+    sources: dict[str, Body] = field(default_factory=dict)
+    functions: list[Body] = field(default_factory=list)
+    filters: list[str] = field(default_factory=list)
+    options: list[Body] = field(default_factory=list)
+    step_into_libraries: bool = False
+    generation: int = 0
+    ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+    known: dict[tuple[Any, ...], int] = field(default_factory=dict)
+
+    def id_of(self, *key: Any) -> int:
+        """The id of a breakpoint, the same as long as it is asked for at the same place."""
+        if key not in self.known:
+            self.known[key] = next(self.ids)
+        return self.known[key]
+
+    def arguments(self) -> Arguments:
+        """The whole set, as `mantaConfigure` has it."""
+        self.generation += 1
+        return {
+            "generation": self.generation,
+            "sources": list(self.sources.values()),
+            "functionBreakpoints": self.functions,
+            "exceptionFilters": self.filters,
+            "exceptionOptions": self.options,
+            "stepIntoFramework": self.step_into_libraries,
+        }
+
+
+def of_frame(engine: Engine, arguments: Arguments) -> Stop:
+    """The stop of `frameId`."""
+    return engine.core.stop_of_frame(int(arguments["frameId"]))
+
+
+def of_handle(engine: Engine, arguments: Arguments) -> Stop:
+    """The stop of `variablesReference`."""
+    return engine.core.stop_of_handle(int(arguments["variablesReference"]))
+
+
+def of_thread(engine: Engine, arguments: Arguments) -> Stop:
+    """The stop of `threadId`."""
+    return engine.core.stop_of_thread(int(arguments["threadId"]))
+
+
+def extra_names(stop: Stop) -> dict[str, Any] | None:
+    """Names that expressions may use beside the frame's own."""
+    return {"__exception__": stop.exception} if stop.exception is not None else None

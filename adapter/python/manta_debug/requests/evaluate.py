@@ -1,0 +1,79 @@
+"""`evaluate`: expressions anywhere, statements in the debug console, nothing that calls on hover."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .. import limits
+from ..errors import RequestError, text_of
+from ..evaluate import evaluate
+from ..values import tree
+from .base import Arguments, Body, OnStop, extra_names, of_frame
+
+if TYPE_CHECKING:
+    from ..engine import Engine
+    from ..stops import Stop
+
+
+def _stop(engine: Engine, arguments: Arguments) -> Stop:
+    if arguments.get("frameId") is None:
+        raise RequestError("Nothing can be evaluated without a stack frame: stop a thread and choose a frame.")
+    return of_frame(engine, arguments)
+
+
+def _evaluate(engine: Engine, stop: Stop, arguments: Arguments) -> Body:
+    text = str(arguments["expression"])
+    context = arguments.get("context") or "repl"
+    frame = stop.frame(int(arguments["frameId"]))
+    if context == "hover":
+        _refuse_calls(text)
+    extra = extra_names(stop)
+    seconds = None if context == "repl" else limits.WATCH_SECONDS_MAX
+
+    def run() -> Any:
+        return evaluate(frame, text, statements=context == "repl", extra=extra)
+
+    try:
+        value = stop.bounded(run, seconds)
+    except RequestError:
+        raise
+    except Exception as error:
+        raise RequestError(text_of(error)) from None
+    if context == "clipboard":
+        return {"result": _whole_text(stop, value), "variablesReference": 0}
+    described = tree.describe_value(stop, frame, value, f"({text.strip()})")
+    result = described.pop("value")
+    if value is None and context == "repl":
+        result = "" if _is_statement(text) else "None"
+    return {"result": result, **described}
+
+
+def _whole_text(stop: Stop, value: Any) -> str:
+    try:
+        text = stop.bounded(lambda: repr(value), limits.WATCH_SECONDS_MAX)
+    except Exception as error:
+        raise RequestError(text_of(error)) from None
+    return str(text)[: limits.EVALUATE_CHARS_MAX]
+
+
+def _is_statement(text: str) -> bool:
+    try:
+        compile(text.strip(), "<evaluation>", "eval")
+    except (SyntaxError, ValueError):
+        return True
+    return False
+
+
+def _refuse_calls(text: str) -> None:
+    import ast
+
+    try:
+        parsed = ast.parse(text.strip(), mode="eval")
+    except (SyntaxError, ValueError) as error:
+        raise RequestError(text_of(error)) from None
+    for node in ast.walk(parsed):
+        if isinstance(node, (ast.Call, ast.Await, ast.NamedExpr, ast.Yield, ast.YieldFrom)):
+            raise RequestError("Not evaluated on hover, because it calls something; use the debug console.")
+
+
+REQUESTS = {"evaluate": OnStop(_stop, _evaluate)}

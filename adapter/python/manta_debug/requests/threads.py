@@ -1,0 +1,28 @@
+"""`threads`: the Python threads of this process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..guard import is_watchdog
+from .base import Arguments, OnClient, Reply
+
+if TYPE_CHECKING:
+    from ..engine import Engine
+
+
+def _threads(engine: Engine, arguments: Arguments) -> Reply:
+    listed = []
+    for thread in engine.core.threads.alive():
+        if is_watchdog(thread.ident):
+            continue
+        entry: dict[str, Any] = {"id": thread.thread_id, "name": thread.name}
+        if engine.core.cluster:
+            task = engine.core.task_of(thread)
+            if task is not None:
+                entry["task"] = task
+        listed.append(entry)
+    return Reply({"threads": listed})
+
+
+REQUESTS = {"threads": OnClient(_threads)}

@@ -1,0 +1,78 @@
+"""DAP sources: a path where a file can be read, a reference where only this process has the text."""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import CodeType
+from typing import Any
+
+from . import limits
+from .errors import RequestError
+from .origins import Origin, Origins
+
+
+class Sources:
+    """Gives each file name of a code object its DAP `Source`. References stay valid for the engine's life."""
+
+    def __init__(self, origins: Origins) -> None:
+        self._origins = origins
+        self._known: dict[str, dict[str, Any]] = {}
+        self._names: dict[int, str] = {}
+
+    def of(self, code: CodeType) -> dict[str, Any]:
+        """The source of this code."""
+        name = code.co_filename
+        source = self._known.get(name)
+        if source is None:
+            source = self._known[name] = self._make(name, self._origins.of(code))
+        return source
+
+    def _make(self, name: str, origin: Origin) -> dict[str, Any]:
+        source: dict[str, Any] = {"name": os.path.basename(name) or name}
+        is_file_name = not name.startswith("<")
+        if is_file_name:
+            source["path"] = os.path.abspath(name)
+        if not (is_file_name and os.path.isfile(name)) and _cached_text(name) is not None:
+            reference = len(self._names) + 1
+            self._names[reference] = name
+            source["sourceReference"] = reference
+        if origin is not Origin.USER:
+            source["presentationHint"] = "deemphasize"
+            source["origin"] = "library" if origin is Origin.LIBRARY else "Manta runtime"
+        return source
+
+    def text(self, reference: int, path: str | None) -> str:
+        """The text of a source that this engine has named."""
+        name = self._names.get(reference)
+        if name is None and path is not None:
+            name = next((n for n, s in self._known.items() if s.get("path") == path), None)
+        if name is None:
+            raise RequestError("This process has named no such source; ask for one that a stack frame gave.")
+        text = _cached_text(name)
+        if text is None:
+            text = _file_text(name)
+        if text is None:
+            raise RequestError(f"The text of {name} is not to be had in this process.")
+        return text
+
+
+def _cached_text(name: str) -> str | None:
+    """The text that an interactive tool left in `linecache`, without reading a file."""
+    linecache = sys.modules.get("linecache")
+    entry = linecache.cache.get(name) if linecache is not None else None
+    if entry is None or len(entry) != 4:
+        return None
+    return "".join(entry[2])
+
+
+def _file_text(name: str) -> str | None:
+    import tokenize
+
+    try:
+        if os.path.getsize(name) > limits.SOURCE_BYTES_MAX:
+            raise RequestError(f"{name} is larger than the limit of {limits.SOURCE_BYTES_MAX} bytes for sources.")
+        with tokenize.open(name) as file:
+            return file.read()
+    except (OSError, SyntaxError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,54 @@
+"""The frames of a stopped thread, as the client sees them."""
+
+from __future__ import annotations
+
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+from . import limits
+from .origins import Origin, Origins
+from .stops import StackEntry, Stop
+
+if TYPE_CHECKING:
+    from .core import Core
+
+
+def stack_of(frame: FrameType | None, origins: Origins) -> list[StackEntry]:
+    """The frames from this one outwards, without what only starts a task, a thread or a script."""
+    stack: list[StackEntry] = []
+    while frame is not None and len(stack) < limits.FRAMES_COUNTED_MAX:
+        stack.append(StackEntry(frame, frame.f_lineno or frame.f_code.co_firstlineno))
+        frame = frame.f_back
+    while len(stack) > 1 and origins.is_bootstrap(stack[-1].frame):
+        stack.pop()
+    return stack
+
+
+def stack_of_traceback(frame: FrameType, error: BaseException, origins: Origins) -> list[StackEntry]:
+    """The frames that an exception went through, innermost first, and then those around `frame`, which it leaves."""
+    inner: list[StackEntry] = []
+    link: TracebackType | None = error.__traceback__
+    while link is not None and len(inner) < limits.FRAMES_COUNTED_MAX:
+        inner.append(StackEntry(link.tb_frame, link.tb_lineno))
+        link = link.tb_next
+    if not inner:
+        return stack_of(frame, origins)
+    inner.reverse()
+    outer = [e for e in stack_of(frame, origins)[1:] if not origins.is_bootstrap(e.frame)]
+    return inner + outer
+
+
+def describe_frame(core: Core, stop: Stop, index: int) -> dict[str, Any]:
+    """One DAP `StackFrame`."""
+    entry = stop.stack[index]
+    code = entry.frame.f_code
+    described: dict[str, Any] = {
+        "id": stop.frame_id(index),
+        "name": code.co_qualname,
+        "line": entry.line,
+        "column": 1,
+        "source": core.sources.of(code),
+    }
+    if core.origins.of(code) is not Origin.USER:
+        described["presentationHint"] = "subtle"
+    return described

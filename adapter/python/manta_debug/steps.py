@@ -1,0 +1,83 @@
+"""A step: what a thread must reach before it stops again. A pure state machine; the tracer tells it what happens."""
+
+from __future__ import annotations
+
+from enum import Enum
+from types import FrameType
+
+from .codes import CO_ASYNC_GENERATOR, CO_COROUTINE
+from .origins import Origins
+
+
+class Outcome(Enum):
+    """What the tracer must do after an event."""
+
+    GO_ON = "go on"
+    REARM = "watch other frames"
+    STOP_IN_CALLER = "stop in the caller"
+    FINISHED = "nothing is left to stop in"
+
+
+class Step:
+    """One thread's step. `line_frames` stop at their next line; `exit_frames` hand the step to their caller."""
+
+    __slots__ = ("kind", "line_frames", "exit_frames", "enters", "_origins", "_anywhere")
+
+    def __init__(self, kind: str, frames: list[FrameType], origins: Origins, anywhere: bool = False) -> None:
+        self.kind = kind
+        self.line_frames = [] if kind == "stepOut" else frames
+        self.exit_frames = frames
+        self.enters = kind in ("stepIn", "pause")
+        self._origins = origins
+        self._anywhere = anywhere
+
+    @property
+    def frames(self) -> list[FrameType]:
+        """All frames whose code must be watched."""
+        return [*self.line_frames, *(f for f in self.exit_frames if not _among(f, self.line_frames))]
+
+    def wants_line(self, frame: FrameType) -> bool:
+        """Whether a new line of this frame ends the step."""
+        return _among(frame, self.line_frames)
+
+    def on_start(self, frame: FrameType) -> Outcome:
+        """A function was entered or a generator resumed."""
+        if not self.enters or _among(frame, self.line_frames):
+            return Outcome.GO_ON
+        if not (self._origins.is_user(frame) or (self._anywhere and not self._origins.is_bootstrap(frame))):
+            return Outcome.GO_ON
+        self.line_frames = [*self.line_frames, frame]
+        return Outcome.REARM
+
+    def on_exit(self, frame: FrameType, *, unwinding: bool, yielding: bool) -> Outcome:
+        """A frame returned, yielded, or was left by an exception."""
+        if not _among(frame, self.exit_frames) and not _among(frame, self.line_frames):
+            return Outcome.GO_ON
+        if self.kind == "pause":
+            return Outcome.GO_ON
+        if yielding and frame.f_code.co_flags & (CO_COROUTINE | CO_ASYNC_GENERATOR):
+            return Outcome.GO_ON
+        caller = self._caller(frame)
+        if yielding and self.kind != "stepOut":
+            return self._watch([frame] if caller is None else [frame, caller])
+        if caller is None:
+            return Outcome.FINISHED
+        if not unwinding and caller is frame.f_back:
+            return Outcome.STOP_IN_CALLER
+        return self._watch([caller])
+
+    def _watch(self, frames: list[FrameType]) -> Outcome:
+        self.line_frames = self.exit_frames = frames
+        return Outcome.REARM
+
+    def _caller(self, frame: FrameType) -> FrameType | None:
+        back = frame.f_back
+        while back is not None and not self._origins.is_user(back):
+            if self._anywhere and not self._origins.is_bootstrap(back):
+                return back
+            back = back.f_back
+        return back
+
+
+def _among(frame: FrameType, frames: list[FrameType]) -> bool:
+    return any(f is frame for f in frames)

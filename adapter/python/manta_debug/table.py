@@ -1,0 +1,180 @@
+"""What the client asked to stop at: a table that is built whole and then only read, but for hit counts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from types import CodeType
+from typing import Any
+
+from . import limits
+from .errors import RequestError
+from .hit import parse_hit_condition
+from .logpoint import LogTemplate
+
+EXCEPTION_FILTERS = ("raised", "uncaught", "userUncaught")
+
+
+class Breakpoint:
+    """One logical breakpoint, on a line or on a function."""
+
+    __slots__ = (
+        "id", "requested_line", "function", "paths", "condition", "hit_test", "log", "error",
+        "key", "hits", "bound_line", "path",
+    )
+
+    def __init__(self, id: int, key: tuple[Any, ...]) -> None:
+        self.id = id
+        self.key = key
+        self.requested_line = 0
+        self.function: str | None = None
+        self.path: str | None = None
+        self.paths: tuple[str, ...] = ()
+        self.condition: CodeType | None = None
+        self.hit_test: Callable[[int], bool] | None = None
+        self.log: LogTemplate | None = None
+        self.error: str | None = None
+        self.hits = 0
+        self.bound_line: int | None = None
+
+
+class Table:
+    """All breakpoints and exception filters of one generation."""
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self.session_id = ""
+        self.breakpoints: list[Breakpoint] = []
+        self.filters: dict[str, CodeType | None] = {}
+        self.step_into_libraries = False
+        self._by_path: dict[str, list[Breakpoint]] = {}
+        self._by_function: dict[str, list[Breakpoint]] = {}
+        self._by_filename: dict[str, tuple[Breakpoint, ...]] = {}
+
+    @property
+    def has_breakpoints(self) -> bool:
+        """Whether code must be watched for lines at all."""
+        return bool(self._by_path or self._by_function)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to stop at."""
+        return not self.has_breakpoints and not self.filters
+
+    def add(self, breakpoint: Breakpoint) -> None:
+        """Enters a breakpoint. One with an error is kept for its answer only."""
+        if len(self.breakpoints) >= limits.BREAKPOINTS_MAX:
+            raise RequestError(f"There are more than {limits.BREAKPOINTS_MAX} breakpoints; remove some.")
+        self.breakpoints.append(breakpoint)
+        if breakpoint.error is not None:
+            return
+        if breakpoint.function is not None:
+            last = breakpoint.function.rpartition(".")[2]
+            self._by_function.setdefault(last, []).append(breakpoint)
+            return
+        for path in {name for p in breakpoint.paths for name in (os.path.normpath(p), os.path.realpath(p))}:
+            self._by_path.setdefault(path, []).append(breakpoint)
+
+    def in_file(self, filename: str) -> tuple[Breakpoint, ...]:
+        """The line breakpoints of a code object's file."""
+        found = self._by_filename.get(filename)
+        if found is None:
+            if len(self._by_filename) >= limits.FILE_CACHE_MAX:
+                self._by_filename.clear()
+            found = self._by_filename[filename] = self._match(filename)
+        return found
+
+    def _match(self, filename: str) -> tuple[Breakpoint, ...]:
+        if not self._by_path:
+            return ()
+        found = self._by_path.get(filename)
+        if found is None and not filename.startswith("<"):
+            absolute = os.path.abspath(filename)
+            found = self._by_path.get(absolute) or self._by_path.get(os.path.realpath(absolute))
+        return tuple(found or ())
+
+    def on_function(self, code: CodeType) -> list[Breakpoint]:
+        """The function breakpoints that mean this code."""
+        candidates = self._by_function.get(code.co_name)
+        if not candidates:
+            return []
+        name = code.co_qualname.replace(".<locals>", "")
+        return [b for b in candidates if b.function is not None and _names_match(b.function, name)]
+
+    def concerns(self, code: CodeType) -> bool:
+        """Whether any breakpoint may lie in this code."""
+        return bool(self.in_file(code.co_filename)) or code.co_name in self._by_function
+
+    def function_names(self) -> list[str]:
+        """The functions that breakpoints name."""
+        return [b.function for b in self.breakpoints if b.function is not None and b.error is None]
+
+
+def _names_match(wanted: str, qualified: str) -> bool:
+    """`f`, `C.f` and `module.C.f` all mean the function `C.f`. The module is checked when the function runs."""
+    return wanted == qualified or qualified.endswith("." + wanted) or wanted.endswith("." + qualified)
+
+
+def build(arguments: dict[str, Any], previous: Table) -> Table:
+    """The table that `mantaConfigure` asks for. Hit counts of unchanged breakpoints are kept."""
+    table = Table()
+    table.generation = int(arguments.get("generation", 0))
+    table.session_id = str(arguments.get("sessionId", ""))
+    table.step_into_libraries = bool(arguments.get("stepIntoFramework", False))
+    kept = {b.key: b for b in previous.breakpoints}
+    for entry in arguments.get("sources", ()):
+        source = entry.get("source", {})
+        paths = tuple(entry.get("paths") or [source.get("path", "")])
+        for wanted in entry.get("breakpoints", ()):
+            _enter(table, wanted, kept, paths, source.get("path"))
+    for wanted in arguments.get("functionBreakpoints", ()):
+        _enter(table, wanted, kept, (), None)
+    for name in arguments.get("exceptionFilters", ()):
+        _enter_filter(table, str(name), None)
+    for option in arguments.get("exceptionOptions", ()):
+        _enter_filter(table, str(option.get("filterId", "")), option.get("condition"))
+    return table
+
+
+def _enter(
+    table: Table, wanted: dict[str, Any], kept: dict[tuple[Any, ...], Breakpoint], paths: tuple[str, ...], path: str | None
+) -> None:
+    texts = tuple(wanted.get(name) or None for name in ("condition", "hitCondition", "logMessage"))
+    key = (wanted["id"], paths, wanted.get("line"), wanted.get("name"), texts)
+    made = Breakpoint(int(wanted["id"]), key)
+    made.path = path
+    made.paths = paths
+    made.requested_line = int(wanted.get("line", 0))
+    made.function = wanted.get("name")
+    if key in kept:
+        made.hits = kept[key].hits
+    try:
+        _compile_parts(made, *texts)
+    except ValueError as error:
+        made.error = str(error)
+    table.add(made)
+
+
+def _compile_parts(made: Breakpoint, condition: str | None, hit: str | None, log: str | None) -> None:
+    if condition is not None:
+        made.condition = _expression(condition, "condition")
+    if hit is not None:
+        made.hit_test = parse_hit_condition(hit)
+    if log is not None:
+        made.log = LogTemplate(log)
+
+
+def _enter_filter(table: Table, name: str, condition: str | None) -> None:
+    if name not in EXCEPTION_FILTERS:
+        raise RequestError(f"There is no exception filter '{name}'; there are {', '.join(EXCEPTION_FILTERS)}.")
+    try:
+        table.filters[name] = _expression(condition, "condition") if condition else None
+    except ValueError as error:
+        raise RequestError(str(error)) from None
+
+
+def _expression(text: str, what: str) -> CodeType:
+    try:
+        return compile(text.strip(), f"<{what}>", "eval", dont_inherit=True)
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        raise ValueError(f"The {what} '{text}' is not a valid expression: {error}.") from None

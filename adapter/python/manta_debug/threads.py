@@ -1,0 +1,83 @@
+"""The threads of this process, each under an id that is never used again."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .steps import Step
+    from .stops import Stop
+
+
+class ThreadState:
+    """What the engine knows of one thread."""
+
+    __slots__ = ("thread_id", "ident", "step", "stop", "is_engine", "busy", "owner", "raised")
+
+    def __init__(self, thread_id: int, ident: int, owner: threading.Thread | None) -> None:
+        self.thread_id = thread_id
+        self.ident = ident
+        self.owner = owner
+        self.step: Step | None = None
+        self.stop: Stop | None = None
+        self.is_engine = False
+        self.busy = False
+        self.raised: BaseException | None = None
+
+    @property
+    def name(self) -> str:
+        """The thread's name, or its number where it has none."""
+        return self.owner.name if self.owner is not None else f"thread {self.ident}"
+
+
+class Threads:
+    """The registry. A thread enters itself when it first meets the engine, or is entered when a client lists threads."""
+
+    def __init__(self) -> None:
+        self._ids = itertools.count(1)
+        self._lock = threading.Lock()
+        self._by_ident: dict[int, ThreadState] = {}
+        self._local = threading.local()
+
+    def current(self) -> ThreadState:
+        """The calling thread."""
+        state: ThreadState | None = getattr(self._local, "state", None)
+        if state is None:
+            ident = threading.get_ident()
+            with self._lock:
+                state = self._by_ident.get(ident)
+                if state is None or state.owner is not _owner(ident):
+                    state = self._by_ident[ident] = ThreadState(next(self._ids), ident, _owner(ident))
+            self._local.state = state
+        elif state.owner is None:
+            state.owner = _owner(state.ident)
+        return state
+
+    def known(self) -> list[ThreadState]:
+        """The threads that the engine has met, without looking for others."""
+        return list(self._by_ident.values())
+
+    def alive(self) -> list[ThreadState]:
+        """All Python threads of this process but the engine's own."""
+        idents = sys._current_frames().keys()
+        with self._lock:
+            for ident in [i for i in self._by_ident if i not in idents]:
+                del self._by_ident[ident]
+            for ident in idents:
+                state = self._by_ident.get(ident)
+                if state is None or state.owner is not _owner(ident):
+                    self._by_ident[ident] = ThreadState(next(self._ids), ident, _owner(ident))
+            states = sorted(self._by_ident.values(), key=lambda s: s.thread_id)
+        return [s for s in states if not s.is_engine]
+
+    def find(self, thread_id: int) -> ThreadState | None:
+        """The thread with this id, if it lives."""
+        return next((s for s in self.alive() if s.thread_id == thread_id), None)
+
+
+def _owner(ident: int) -> threading.Thread | None:
+    """The `Thread` object, without making a dummy one for a thread that Python did not start."""
+    return threading._active.get(ident)  # type: ignore[attr-defined,no-any-return]

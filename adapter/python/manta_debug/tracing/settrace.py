@@ -1,0 +1,214 @@
+"""Tracing by `sys.settrace`, for 3.11: only while there is something to stop at, and line by line only in code that owns it.
+
+A thread can install a tracer only in itself. New threads get it through `threading`, the main thread through a pending call of
+the interpreter, and a worker's thread at the start of each task.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from types import CodeType, FrameType
+from typing import TYPE_CHECKING, Any
+
+from .. import limits
+from ..codes import leaves_by_exception, yields
+from ..steps import Outcome
+from ..threads import ThreadState
+
+if TYPE_CHECKING:
+    from ..core import Core
+
+_REACH_SECONDS_MAX = 0.05
+
+
+class SettraceTracer:
+    """The tracer for interpreters without `sys.monitoring`."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._wanted = False
+        self._stepping = False
+        self._exceptions = False
+        self._traced: set[int] = set()
+        self._interest: dict[int, tuple[CodeType, bool]] = {}
+        self._call = self._on_call
+        self._event = self._on_event
+        self._pending: list[Any] = []
+
+    @property
+    def note(self) -> str:
+        """Says which threads cannot be reached."""
+        if all(t.ident in self._traced for t in self._core.threads.alive()):
+            return ""
+        return (
+            "Python 3.11 cannot watch threads that were started before the first breakpoint; "
+            "a worker's thread stops from its next task on."
+        )
+
+    def apply(self) -> None:
+        """Puts the table in force in every thread that can be reached."""
+        table = self._core.binder.table
+        self._wanted = not table.is_empty or self._stepping
+        self._exceptions = bool(table.filters)
+        self._interest = {}
+        if self._wanted:
+            threading.settrace(self._call)
+            self._mark_running_frames()
+            self._reach_main_thread()
+        elif threading.gettrace() is self._call:
+            threading.settrace(None)  # type: ignore[arg-type]
+
+    def watch_codes(self, codes: list[CodeType]) -> None:
+        """Frames that run this code already must be told."""
+        for code in codes:
+            self._interest.pop(id(code), None)
+        if self._wanted and codes:
+            self._mark_running_frames()
+
+    def rearm(self) -> None:
+        """Marks the frames that step."""
+        steps = [t.step for t in self._core.threads.known() if t.step is not None]
+        self._stepping = bool(steps)
+        self._wanted = self._stepping or not self._core.binder.table.is_empty
+        for step in steps:
+            for frame in step.frames:
+                self._trace_frame(frame, lines=True)
+        if any(step.kind == "pause" for step in steps):
+            self._reach_main_thread()
+
+    def on_task_start(self) -> None:
+        """Installs or removes the tracer in the calling thread."""
+        ours = sys.gettrace() is self._call
+        if self._wanted and not ours:
+            self._install()
+        elif not self._wanted and ours:
+            sys.settrace(None)
+
+    def prepare_step(self, thread: ThreadState, frame: FrameType) -> None:
+        """The calling thread needs the tracer, and the frame its local one."""
+        self._stepping = self._wanted = True
+        self._install()
+        self._trace_frame(frame, lines=True)
+
+    def release(self) -> None:
+        """Each traced thread drops its tracer at its next call; frames drop theirs at their next line."""
+        self._wanted = self._stepping = self._exceptions = False
+        self._interest = {}
+        if threading.gettrace() is self._call:
+            threading.settrace(None)  # type: ignore[arg-type]
+        self._mark_running_frames()
+        self._reach_main_thread()
+
+    def _install(self) -> None:
+        self._traced.add(threading.get_ident())
+        sys.settrace(self._call)
+
+    def _trace_frame(self, frame: FrameType, lines: bool) -> None:
+        frame.f_trace = self._event
+        frame.f_trace_lines = lines
+
+    def _mark_running_frames(self) -> None:
+        for top in sys._current_frames().values():
+            frame: FrameType | None = top
+            while frame is not None:
+                if self._wanted and self._interested(frame.f_code):
+                    self._trace_frame(frame, lines=self._has_lines(frame.f_code))
+                elif not self._wanted and frame.f_trace is self._event:
+                    frame.f_trace = None
+                frame = frame.f_back
+
+    def _has_lines(self, code: CodeType) -> bool:
+        binding = self._core.binder.find(code)
+        return binding is not None and bool(binding.lines)
+
+    def _interested(self, code: CodeType) -> bool:
+        known = self._interest.get(id(code))
+        if known is not None and known[0] is code:
+            return known[1]
+        core = self._core
+        interest = self._interest
+        if core.binder.table.concerns(code):
+            core.discover(code)
+        answer = self._has_lines(code) or (self._exceptions and core.origins.is_user_code(code))
+        if len(interest) >= limits.CODE_CACHE_MAX:
+            interest.clear()
+        interest[id(code)] = (code, answer)
+        return answer
+
+    def _reach_main_thread(self) -> None:
+        """Has the main thread install or drop the tracer at its next chance, and waits a moment for it."""
+        if threading.current_thread() is threading.main_thread():
+            self.on_task_start()
+            return
+        import ctypes
+
+        reached = threading.Event()
+        signature = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
+
+        def install(_: object) -> int:
+            self.on_task_start()
+            reached.set()
+            return 0
+
+        callback = signature(install)
+        self._pending = [*self._pending[-31:], callback]
+        if ctypes.pythonapi.Py_AddPendingCall(callback, None) == 0:
+            reached.wait(_REACH_SECONDS_MAX)
+
+    # What follows runs on the program's threads.
+
+    def _on_call(self, frame: FrameType, event: str, arg: Any) -> Any:
+        if not self._wanted:
+            sys.settrace(None)
+            return None
+        code = frame.f_code
+        if self._stepping:
+            thread = self._core.threads.current()
+            if thread.step is not None:
+                if thread.step.on_start(frame) is Outcome.REARM or _among(frame, thread.step.frames):
+                    frame.f_trace_lines = True
+                    return self._event
+        if not self._interested(code):
+            return None
+        frame.f_trace_lines = self._has_lines(code)
+        return self._event
+
+    def _on_event(self, frame: FrameType, event: str, arg: Any) -> Any:
+        if not self._wanted:
+            sys.settrace(None)
+            return None
+        if event == "line":
+            self._on_line(frame)
+        elif event == "exception":
+            self._core.threads.current().raised = arg[1]
+            if self._exceptions:
+                self._core.on_raise(frame, arg[1])
+        elif event == "return":
+            self._on_return(frame, arg)
+        return self._event
+
+    def _on_line(self, frame: FrameType) -> None:
+        core = self._core
+        code = frame.f_code
+        binding = core.binder.find(code)
+        if binding is not None and frame.f_lineno in binding.lines:
+            core.on_breakpoint_line(frame, binding, frame.f_lineno)
+        elif self._stepping:
+            thread = core.threads.current()
+            if thread.step is not None and thread.step.wants_line(frame):
+                core.on_step_end(thread, frame)
+
+    def _on_return(self, frame: FrameType, value: Any) -> None:
+        core = self._core
+        unwinding = value is None and leaves_by_exception(frame.f_code, frame.f_lasti)
+        thread = core.threads.current()
+        if unwinding and self._exceptions and thread.raised is not None:
+            core.on_unwind(frame, thread.raised)
+        if thread.step is not None:
+            yielding = not unwinding and yields(frame.f_code, frame.f_lasti)
+            core.on_step_exit(thread, frame, unwinding=unwinding, yielding=yielding, value=value)
+
+
+def _among(frame: FrameType, frames: list[FrameType]) -> bool:
+    return any(f is frame for f in frames)

@@ -1,0 +1,76 @@
+"""Arrays and tables of numpy, torch and pandas: shape, type and the first elements, never the whole."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from .. import limits
+
+
+def is_array(value: Any) -> bool:
+    """Whether `summary_of` knows the value."""
+    return is_numpy(value) or is_torch(value) or _is_frame(value) or _is_series(value)
+
+
+def summary_of(value: Any) -> str:
+    """One line for an array or a table."""
+    if is_numpy(value):
+        return f"array{_dimensions(value.shape)} {value.dtype}{_first(value.flat, value.size)}"
+    if is_torch(value):
+        head = f"Tensor{_dimensions(value.shape)} {str(value.dtype).removeprefix('torch.')} on {value.device}"
+        if value.device.type != "cpu" or value.layout is not sys.modules["torch"].strided:
+            return head
+        flat = value.detach().reshape(-1)[: limits.ARRAY_ITEMS_SHOWN_MAX].tolist()
+        return head + _first(flat, value.numel())
+    if _is_frame(value):
+        rows, columns = value.shape
+        return f"DataFrame of {rows} rows and {columns} columns"
+    return f"Series of {value.shape[0]} values, {value.dtype}"
+
+
+def is_numpy(value: Any) -> bool:
+    """Whether this is numpy's own array."""
+    return _is_exactly(value, "numpy", "ndarray")
+
+
+def is_torch(value: Any) -> bool:
+    """Whether this is torch's own tensor."""
+    return _is_exactly(value, "torch", "Tensor")
+
+
+def facts_of(value: Any) -> dict[str, Any]:
+    """What to show of an array beside its elements."""
+    if is_numpy(value):
+        return {"shape": value.shape, "dtype": str(value.dtype), "nbytes": value.nbytes}
+    return {
+        "shape": tuple(value.shape), "dtype": str(value.dtype), "device": str(value.device),
+        "requires_grad": value.requires_grad,
+    }
+
+
+def length_of(value: Any) -> int:
+    """The number of elements along the first axis; 0 for a scalar."""
+    return int(value.shape[0]) if len(value.shape) else 0
+
+
+def _is_frame(value: Any) -> bool:
+    return _is_exactly(value, "pandas", "DataFrame")
+
+
+def _is_series(value: Any) -> bool:
+    return _is_exactly(value, "pandas", "Series")
+
+
+def _is_exactly(value: Any, module: str, name: str) -> bool:
+    loaded = sys.modules.get(module)
+    return loaded is not None and type(value) is loaded.__dict__.get(name)
+
+
+def _dimensions(shape: Any) -> str:
+    return f"[{' × '.join(str(int(n)) for n in shape)}]"
+
+
+def _first(values: Any, count: int) -> str:
+    shown = [str(values[i])[:40] for i in range(min(count, limits.ARRAY_ITEMS_SHOWN_MAX))]
+    return f": {', '.join(shown)}{', …' if count > len(shown) else ''}"

@@ -1,0 +1,45 @@
+"""Writing a variable below a node of the tree."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import islice
+from typing import Any
+
+from .. import limits
+from ..errors import RequestError
+from ..evaluate import assign_local
+from . import arrays
+from .render import render_key
+from .tree import Node, ScopeNode, ValueNode
+
+
+def assign(node: Node, name: str, value: Any) -> None:
+    """Gives the child called `name` a new value."""
+    if isinstance(node, ScopeNode):
+        if any(name == pseudo for pseudo, _ in node.pseudo):
+            raise RequestError(f"{name} is shown by the debugger; it is not a variable that can be set.")
+        if node.is_globals:
+            node.frame.f_globals[name] = value
+        else:
+            assign_local(node.frame, name, value)
+    elif isinstance(node, ValueNode):
+        if name.startswith("[") and name.endswith("]"):
+            _assign_element(node.value, name, value)
+        else:
+            setattr(node.value, name, value)
+    else:
+        raise RequestError("A property's computed value cannot be set; set the property itself.")
+
+
+def _assign_element(owner: Any, name: str, value: Any) -> None:
+    if isinstance(owner, dict):
+        for key in islice(dict.keys(owner), limits.FRAMES_COUNTED_MAX):
+            if f"[{render_key(key)}]" == name:
+                owner[key] = value
+                return
+        raise RequestError(f"The dictionary has no entry {name} any more.")
+    if isinstance(owner, (list, deque)) or arrays.is_numpy(owner) or arrays.is_torch(owner):
+        owner[int(name[1:-1])] = value
+        return
+    raise RequestError(f"The elements of a {type(owner).__name__} cannot be set: it does not allow it.")

@@ -1,0 +1,210 @@
+"""One line for any value: bounded, and without code of the user's classes."""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from enum import Enum
+from itertools import islice
+from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+from .. import guard, limits
+from ..errors import text_of
+from . import static
+from .arrays import is_array, summary_of
+
+_ELLIPSIS = "…"
+_OPAQUE_STDLIB = frozenset({"partial", "ChainMap", "UserDict", "UserList", "SimpleNamespace", "mappingproxy", "Future", "Task"})
+
+
+def render(value: object) -> str:
+    """The value as one line, cut to the limit."""
+    return _cut(_render(value, limits.VALUE_DEPTH_MAX, limits.STRING_CHARS_MAX), limits.VALUE_CHARS_MAX)
+
+
+def render_key(value: object) -> str:
+    """A dictionary's key or a set's element, as a short name."""
+    return _cut(_render(value, 1, 100), 120)
+
+
+def render_for_log(value: object) -> str:
+    """As `str()` has it for strings, as one line for all else."""
+    if type(value) is str:
+        return value[: limits.OUTPUT_CHARS_MAX]
+    return render(value)
+
+
+def type_name(value: object) -> str:
+    """The name of the value's class."""
+    return static.class_name(type(value))
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[:limit] + _ELLIPSIS
+
+
+def _render(value: object, depth: int, string_limit: int) -> str:
+    kind = type(value)
+    exact = _EXACT.get(kind)
+    if exact is not None:
+        return exact(value, depth, string_limit)
+    try:
+        return _render_other(value, kind, depth)
+    except Exception as error:
+        return f"<repr failed: {_cut(text_of(error), 100)}>"
+
+
+def _render_other(value: Any, kind: type, depth: int) -> str:
+    for base, render_base in _BASES:
+        if isinstance(value, base):
+            inner = render_base(value, depth, limits.STRING_CHARS_MAX)
+            return inner if kind is base or base in _NAMED_BY_THEMSELVES else f"{static.class_name(kind)}({inner})"
+    if is_array(value):
+        return guard.run(lambda: summary_of(value), limits.REPR_SECONDS_MAX)
+    if _may_call_repr(kind):
+        return _called_repr(value)
+    return _fields(value, kind, depth)
+
+
+def _may_call_repr(kind: type) -> bool:
+    """Classes that come with Python, and C code of extensions. What they contain is not looked into."""
+    if static.is_from_stdlib(kind):
+        return static.class_name(kind) not in _OPAQUE_STDLIB
+    return not static.has_python_repr(kind) and static.class_attribute(kind, "__repr__") is not object.__repr__
+
+
+def _called_repr(value: object) -> str:
+    try:
+        text = guard.run(lambda: repr(value), limits.REPR_SECONDS_MAX)
+    except TimeoutError:
+        return f"<repr failed: {type_name(value)}.__repr__ did not end in time>"
+    return text if type(text) is str else f"<{type_name(value)}>"
+
+
+def _fields(value: object, kind: type, depth: int) -> str:
+    name = static.class_name(kind)
+    found = static.fields(value)
+    if not found:
+        return f"<{name} at {id(value):#x}>"
+    if depth <= 0:
+        return f"{name}({_ELLIPSIS})"
+    shown = [f"{k}={_render(v, depth - 1, 80)}" for k, v in islice(found.items(), limits.VALUE_ITEMS_MAX)]
+    return f"{name}({_join(shown, len(found))})"
+
+
+def _join(shown: list[str], count: int) -> str:
+    return ", ".join(shown) + (f", {_ELLIPSIS} {count} in all" if count > len(shown) else "")
+
+
+def _items(values: Iterable[object], count: int, depth: int) -> str:
+    if depth <= 0:
+        return f"{_ELLIPSIS} {count} items" if count else ""
+    return _join([_render(v, depth - 1, 80) for v in islice(values, limits.VALUE_ITEMS_MAX)], count)
+
+
+def _string(value: Any, depth: int, limit: int) -> str:
+    length = str.__len__(value)
+    if length <= limit:
+        return str.__repr__(value)
+    return f"{str.__repr__(str.__getitem__(value, slice(0, limit)))}{_ELLIPSIS} ({length} characters)"
+
+
+def _bytes(value: Any, depth: int, limit: int) -> str:
+    length = len(value)
+    shown = repr(bytes(value[:limit]) if type(value) is not bytearray else bytearray(value[:limit]))
+    return shown if length <= limit else f"{shown}{_ELLIPSIS} ({length} bytes)"
+
+
+def _integer(value: Any, depth: int, limit: int) -> str:
+    bits = int.bit_length(value)
+    return int.__repr__(value) if bits <= limits.INTEGER_BITS_MAX else f"<int of {bits} bits>"
+
+
+def _list(value: Any, depth: int, limit: int) -> str:
+    return f"[{_items(list.__iter__(value), list.__len__(value), depth)}]"
+
+
+def _tuple(value: Any, depth: int, limit: int) -> str:
+    names = static.class_attribute(type(value), "_fields")
+    if type(value) is not tuple and type(names) is tuple and len(names) == tuple.__len__(value):
+        if depth <= 0:
+            return f"{type_name(value)}({_ELLIPSIS})"
+        parts = [f"{n}={_render(v, depth - 1, 80)}" for n, v in zip(names, tuple.__iter__(value), strict=True)]
+        return f"{type_name(value)}({', '.join(parts)})"
+    comma = "," if tuple.__len__(value) == 1 else ""
+    return f"({_items(tuple.__iter__(value), tuple.__len__(value), depth)}{comma})"
+
+
+def _dict(value: Any, depth: int, limit: int) -> str:
+    count = dict.__len__(value)
+    if depth <= 0:
+        return f"{{{_ELLIPSIS} {count} items}}" if count else "{}"
+    pairs = list(islice(dict.items(value), limits.VALUE_ITEMS_MAX))
+    shown = [f"{_render(k, depth - 1, 80)}: {_render(v, depth - 1, 80)}" for k, v in pairs]
+    return f"{{{_join(shown, count)}}}"
+
+
+def _set(value: Any, depth: int, limit: int) -> str:
+    base = set if isinstance(value, set) else frozenset
+    count = base.__len__(value)
+    inner = _items(list(islice(base.__iter__(value), limits.VALUE_ITEMS_MAX)), count, depth)
+    if base is frozenset:
+        return f"frozenset({{{inner}}})" if count else "frozenset()"
+    return f"{{{inner}}}" if count else "set()"
+
+
+def _deque(value: Any, depth: int, limit: int) -> str:
+    items = list(islice(deque.__iter__(value), limits.VALUE_ITEMS_MAX))
+    return f"deque([{_items(items, deque.__len__(value), depth)}])"
+
+
+def _exception(value: Any, depth: int, limit: int) -> str:
+    arguments = BaseException.args.__get__(value)  # type: ignore[attr-defined]
+    return f"{type_name(value)}({_items(arguments, len(arguments), depth)})"
+
+
+def _class(value: Any, depth: int, limit: int) -> str:
+    return f"<class {type.__getattribute__(value, '__module__')}.{type.__getattribute__(value, '__qualname__')}>"
+
+
+def _function(value: Any, depth: int, limit: int) -> str:
+    code = value.__code__
+    return f"<function {code.co_qualname} at {code.co_filename}:{code.co_firstlineno}>"
+
+
+def _method(value: Any, depth: int, limit: int) -> str:
+    function = value.__func__
+    name = function.__code__.co_qualname if isinstance(function, FunctionType) else "method"
+    return f"<bound method {name} of {_render(value.__self__, min(depth - 1, 0), 80)}>"
+
+
+def _enum(value: Any, depth: int, limit: int) -> str:
+    own = object.__getattribute__(value, "__dict__")
+    return f"{type_name(value)}.{own.get('_name_')}"
+
+
+def _module(value: Any, depth: int, limit: int) -> str:
+    return f"<module {value.__dict__.get('__name__', '?')}>"
+
+
+def _plain(value: object, depth: int, limit: int) -> str:
+    return repr(value)
+
+
+_Renderer = Callable[[Any, int, int], str]
+
+_EXACT: dict[type, _Renderer] = {
+    str: _string, bytes: _bytes, bytearray: _bytes, int: _integer, list: _list, tuple: _tuple, dict: _dict, set: _set,
+    frozenset: _set, deque: _deque, FunctionType: _function, MethodType: _method, ModuleType: _module, type: _class,
+    float: _plain, complex: _plain, bool: _plain, type(None): _plain, type(Ellipsis): _plain, range: _plain, slice: _plain,
+    BuiltinFunctionType: _plain, CodeType: _plain, FrameType: _plain, type(sys.version_info): _plain,
+}
+
+_BASES: tuple[tuple[type, _Renderer], ...] = (
+    (Enum, _enum), (BaseException, _exception), (type, _class), (ModuleType, _module), (str, _string), (int, _integer),
+    (OrderedDict, _dict), (dict, _dict), (list, _list), (tuple, _tuple), (set, _set), (frozenset, _set), (deque, _deque),
+    (bytes, _bytes), (bytearray, _bytes),
+)
+_NAMED_BY_THEMSELVES = frozenset({Enum, BaseException, type, ModuleType, tuple})

@@ -1,0 +1,82 @@
+"""Looks at objects without running code of their classes."""
+
+from __future__ import annotations
+
+import sys
+from types import FunctionType, GetSetDescriptorType, MemberDescriptorType, ModuleType
+from typing import Any
+
+_MRO = type.__dict__["__mro__"]
+_NAMES = sys.stdlib_module_names | {"builtins"}
+
+
+def mro(kind: type) -> tuple[type, ...]:
+    """The method resolution order, whatever the metaclass does."""
+    order: tuple[type, ...] = _MRO.__get__(kind)
+    return order
+
+
+def class_name(kind: type) -> str:
+    """The class's own name, without its metaclass's help."""
+    return str(type.__getattribute__(kind, "__name__"))
+
+
+def class_attribute(kind: type, name: str) -> Any:
+    """An attribute as the classes hold it: descriptors stay descriptors."""
+    for cls in mro(kind):
+        fields = type.__getattribute__(cls, "__dict__")
+        if name in fields:
+            return fields[name]
+    return None
+
+
+def fields(value: object) -> dict[str, Any]:
+    """The instance's own fields: its `__dict__` and its slots."""
+    found: dict[str, Any] = {}
+    for cls in reversed(mro(type(value))):
+        for name, member in list(type.__getattribute__(cls, "__dict__").items()):
+            if isinstance(member, MemberDescriptorType) and cls.__module__ not in _NAMES:
+                try:
+                    found[name] = member.__get__(value)
+                except AttributeError:
+                    continue
+    own = _own_dict(value)
+    if own is not None:
+        found.update((k, v) for k, v in list(own.items()) if type(k) is str)
+    return found
+
+
+def _own_dict(value: object) -> dict[Any, Any] | None:
+    if isinstance(value, (type, ModuleType)):
+        return dict(type.__getattribute__(value, "__dict__")) if isinstance(value, type) else value.__dict__
+    holder = class_attribute(type(value), "__dict__")
+    if holder is not None and not isinstance(holder, GetSetDescriptorType):
+        return None
+    try:
+        own = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return None
+    return own if isinstance(own, dict) else None
+
+
+def properties(value: object) -> dict[str, str]:
+    """The properties of the user's classes, by name; their values are not computed."""
+    found: dict[str, str] = {}
+    for cls in mro(type(value)):
+        if type.__getattribute__(cls, "__module__") in _NAMES:
+            continue
+        for name, member in list(type.__getattribute__(cls, "__dict__").items()):
+            if isinstance(member, property) or class_name(type(member)) == "cached_property":
+                found.setdefault(name, class_name(type(member)))
+    return found
+
+
+def is_from_stdlib(kind: type) -> bool:
+    """Whether the class comes with Python."""
+    module = type.__getattribute__(kind, "__module__")
+    return isinstance(module, str) and module.partition(".")[0] in _NAMES
+
+
+def has_python_repr(kind: type) -> bool:
+    """Whether a `__repr__` written in Python would run."""
+    return isinstance(class_attribute(kind, "__repr__"), FunctionType)

@@ -1,0 +1,195 @@
+"""The lazy tree of values. A node is opened only when the client asks, and a large one only page by page."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from types import FrameType, FunctionType, MethodType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+from .. import limits
+from . import arrays, static
+from .render import render, render_key, type_name
+
+if TYPE_CHECKING:
+    from ..stops import Stop
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeNode:
+    """The locals or the globals of a frame."""
+
+    frame: FrameType
+    is_globals: bool
+    pseudo: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ValueNode:
+    """A value, how an expression names it, and the frame in which that expression holds."""
+
+    value: Any
+    name: str | None
+    frame: FrameType
+
+
+@dataclass(frozen=True, slots=True)
+class PropertyNode:
+    """A property that is computed when the client opens it."""
+
+    owner: Any
+    attribute: str
+    name: str | None
+    frame: FrameType
+
+
+Node = ScopeNode | ValueNode | PropertyNode
+
+
+@dataclass(slots=True)
+class Child:
+    """One variable below a node. `suffix` makes its expression out of its parent's."""
+
+    name: str
+    value: Any
+    suffix: str | None
+    hint: dict[str, Any] = field(default_factory=dict)
+    is_property: bool = False
+
+
+_LEAVES = (str, bytes, bytearray, int, float, complex, bool, type(None), range, slice, FunctionType, MethodType)
+
+
+def indexed_count(value: Any) -> int:
+    """How many elements or entries a value has."""
+    for base in (list, tuple, dict, set, frozenset, deque):
+        if isinstance(value, base):
+            return int(base.__len__(value))
+    if arrays.is_numpy(value) or arrays.is_torch(value):
+        return arrays.length_of(value)
+    return 0
+
+
+def indexed(value: Any, start: int, stop: int) -> Iterator[Child]:
+    """The elements or entries from `start` to `stop`."""
+    if isinstance(value, dict):
+        for key, item in _steady(lambda: list(islice(dict.items(value), start, stop))):
+            yield Child(f"[{render_key(key)}]", item, _key_suffix(key))
+    elif isinstance(value, (set, frozenset)):
+        base = set if isinstance(value, set) else frozenset
+        for at, item in enumerate(_steady(lambda: list(islice(base.__iter__(value), start, stop))), start):
+            yield Child(f"[{at}]", item, None)
+    else:
+        for at, item in enumerate(_slice(value, start, stop), start):
+            yield Child(f"[{at}]", item, f"[{at}]")
+
+
+def named(value: Any) -> list[Child]:
+    """A value's fields, facts and properties."""
+    if arrays.is_numpy(value) or arrays.is_torch(value):
+        return [Child(n, v, f".{n}", {"attributes": ["readOnly"]}) for n, v in arrays.facts_of(value).items()]
+    if isinstance(value, _LEAVES) and type(value) in _LEAVES:
+        return []
+    if isinstance(value, tuple):
+        names = static.class_attribute(type(value), "_fields")
+        if type(names) is tuple and len(names) == tuple.__len__(value):
+            return [Child(str(n), v, f".{n}") for n, v in zip(names, tuple.__iter__(value), strict=True)]
+    children = [Child(n, v, f".{n}", _visibility(n)) for n, v in static.fields(value).items() if _is_shown(value, n)]
+    if isinstance(value, BaseException):
+        children = [*_exception_parts(value), *children]
+    children.sort(key=lambda c: c.name.startswith("_"))
+    if not isinstance(value, (type, ModuleType)):
+        seen = {c.name for c in children}
+        children += [
+            Child(n, None, f".{n}", {"lazy": True, "attributes": ["hasSideEffects"]}, is_property=True)
+            for n in static.properties(value) if n not in seen
+        ]
+    return children
+
+
+def scope_children(node: ScopeNode) -> list[Child]:
+    """The variables of a scope."""
+    names = node.frame.f_globals if node.is_globals else node.frame.f_locals
+    children = [Child(n, v, n, _visibility(n)) for n, v in list(names.items()) if type(n) is str and _is_variable(n)]
+    if node.is_globals or not node.frame.f_code.co_flags & 0x1:
+        children.sort(key=lambda c: isinstance(c.value, (ModuleType, type, FunctionType)))
+    pseudo = [Child(n, v, None, {"attributes": ["readOnly"], "kind": "virtual"}) for n, v in node.pseudo]
+    return pseudo + children
+
+
+def describe(stop: Stop, frame: FrameType, child: Child, parent: str | None, parent_node: Node) -> dict[str, Any]:
+    """One DAP `Variable`."""
+    expression = None if child.suffix is None or parent is None else parent + child.suffix
+    variable: dict[str, Any] = {"name": child.name}
+    if child.is_property and isinstance(parent_node, ValueNode):
+        reference = stop.handle(PropertyNode(parent_node.value, child.name, expression, frame))
+        variable.update(value="", type="property", variablesReference=reference)
+    else:
+        variable.update(describe_value(stop, frame, child.value, expression))
+    if expression is not None:
+        variable["evaluateName"] = expression
+    if child.hint:
+        variable["presentationHint"] = child.hint
+    return variable
+
+
+def describe_value(stop: Stop, frame: FrameType, value: Any, expression: str | None) -> dict[str, Any]:
+    """The parts that variables, evaluations and assignments share."""
+    described: dict[str, Any] = {"value": render(value), "type": type_name(value), "variablesReference": 0}
+    count = indexed_count(value)
+    own = 0 if type(value) in _LEAVES else len(named(value))
+    if count or own:
+        described["variablesReference"] = stop.handle(ValueNode(value, expression, frame))
+    if count:
+        described["indexedVariables"] = count
+        described["namedVariables"] = own
+    return described
+
+
+def _slice(value: Any, start: int, stop: int) -> list[Any]:
+    for base in (list, tuple):
+        if isinstance(value, base):
+            return list(base.__getitem__(value, slice(start, stop)))
+    if isinstance(value, deque):
+        return list(_steady(lambda: list(islice(deque.__iter__(value), start, stop))))
+    return [value[at] for at in range(start, min(stop, arrays.length_of(value)))]
+
+
+def _steady(read: Any) -> Any:
+    """Reads a container that another thread may be changing."""
+    for _ in range(5):
+        try:
+            return read()
+        except RuntimeError:
+            continue
+    return []
+
+
+def _key_suffix(key: Any) -> str | None:
+    if type(key) in (int, bool, type(None)) or (type(key) in (str, bytes) and len(key) <= limits.STRING_CHARS_MAX):
+        return f"[{key!r}]"
+    return None
+
+
+def _exception_parts(error: BaseException) -> list[Child]:
+    parts = [Child("args", error.args, ".args")]
+    if error.__cause__ is not None:
+        parts.append(Child("__cause__", error.__cause__, ".__cause__"))
+    elif error.__context__ is not None:
+        parts.append(Child("__context__", error.__context__, ".__context__"))
+    return parts
+
+
+def _is_shown(value: Any, name: str) -> bool:
+    is_special = name.startswith("__") and name.endswith("__")
+    return not (is_special and isinstance(value, (type, ModuleType)))
+
+
+def _is_variable(name: str) -> bool:
+    return not name.startswith(".") and name not in ("__builtins__",)
+
+
+def _visibility(name: str) -> dict[str, Any]:
+    return {"visibility": "private"} if name.startswith("_") else {}
