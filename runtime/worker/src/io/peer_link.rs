@@ -1,0 +1,197 @@
+//! Connections to peers: Unix sockets on this machine, relayed streams to other nodes.
+
+use std::{
+    cell::{Cell, RefCell},
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::Duration,
+};
+
+use bytes::BytesMut;
+use manta_proto::{
+    frame::FrameError,
+    ids::ProcessId,
+    limits::CHUNK_BYTES,
+    v1::{RelayBytes, node_peer_client::NodePeerClient},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        UnixListener, UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::{Notify, mpsc},
+};
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::edge::Edge;
+use crate::reactor::ConnId;
+
+/// Room that a reader keeps ready.
+const READ_BYTES: usize = 64 * 1024;
+/// Pieces that may wait for a relay.
+const RELAY_PIECES: usize = 16;
+/// How long the accept loop rests when the process has no file descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Messages on their way to one peer, encoded one after the other, so that many leave in one write.
+#[derive(Default)]
+pub(super) struct Outbox {
+    buffer: RefCell<BytesMut>,
+    ready: Notify,
+    closed: Cell<bool>,
+}
+
+impl Outbox {
+    pub fn append(
+        &self,
+        write: impl FnOnce(&mut BytesMut) -> Result<(), FrameError>,
+    ) -> Result<(), FrameError> {
+        let mut buffer = self.buffer.borrow_mut();
+        let was_empty = buffer.is_empty();
+        write(&mut buffer)?;
+        if was_empty {
+            self.ready.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Lets the writer end after what is in the box.
+    pub fn close(&self) {
+        self.closed.set(true);
+        self.ready.notify_one();
+    }
+
+    /// All that waits; `None` when the box is closed and empty.
+    async fn take(&self) -> Option<BytesMut> {
+        loop {
+            let buffer = self.buffer.borrow_mut().split();
+            if !buffer.is_empty() {
+                return Some(buffer);
+            }
+            if self.closed.get() {
+                return None;
+            }
+            self.ready.notified().await;
+        }
+    }
+}
+
+/// A connection to make.
+pub(super) struct Dial {
+    pub conn: ConnId,
+    pub process: ProcessId,
+    pub socket: Option<PathBuf>,
+    pub relay: Option<String>,
+}
+
+/// Accepts peers for ever.
+pub(super) async fn accept(edge: Rc<Edge>, listener: UnixListener) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let conn = edge.shared.lock().on_accepted();
+                let outbox = edge.add_outbox(conn);
+                tokio::task::spawn_local(serve(Rc::clone(&edge), conn, stream, outbox));
+            }
+            Err(error) => {
+                tracing::error!("a peer could not be accepted: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Makes a connection and serves it to its end.
+pub(super) async fn dial(edge: Rc<Edge>, dial: Dial, outbox: Rc<Outbox>) {
+    let Dial { conn, process, socket, relay } = dial;
+    let mut cause = "there is no way to its node".to_owned();
+    if let Some(socket) = socket {
+        match UnixStream::connect(&socket).await {
+            Ok(stream) => return serve(edge, conn, stream, outbox).await,
+            Err(error) => cause = describe(&socket, &error),
+        }
+    }
+    if let Some(address) = relay {
+        match relay_to(&edge, conn, process, &address, &outbox).await {
+            Ok(()) => "it closed the connection".clone_into(&mut cause),
+            Err(error) => {
+                edge.forget_channel(&address);
+                cause = error;
+            }
+        }
+    }
+    edge.lost(conn, &cause);
+}
+
+fn describe(socket: &Path, error: &std::io::Error) -> String {
+    format!("its socket {} does not answer: {error}", socket.display())
+}
+
+async fn serve(edge: Rc<Edge>, conn: ConnId, stream: UnixStream, outbox: Rc<Outbox>) {
+    let (reader, writer) = stream.into_split();
+    let ended = tokio::select! {
+        ended = read(&edge, conn, reader) => ended,
+        ended = write(writer, &outbox) => ended,
+    };
+    edge.lost(conn, &ended.err().unwrap_or_else(|| "it closed the connection".to_owned()));
+}
+
+async fn read(edge: &Rc<Edge>, conn: ConnId, mut reader: OwnedReadHalf) -> Result<(), String> {
+    let mut buffer = BytesMut::new();
+    loop {
+        buffer.reserve(READ_BYTES);
+        match reader.read_buf(&mut buffer).await {
+            Ok(0) => return Ok(()),
+            Ok(_) => edge.deliver(conn, &mut buffer).map_err(|error| error.to_string())?,
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+}
+
+async fn write(mut writer: OwnedWriteHalf, outbox: &Outbox) -> Result<(), String> {
+    while let Some(bytes) = outbox.take().await {
+        writer.write_all(&bytes).await.map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+/// Talks to a process through the port of its node.
+async fn relay_to(
+    edge: &Rc<Edge>,
+    conn: ConnId,
+    process: ProcessId,
+    address: &str,
+    outbox: &Outbox,
+) -> Result<(), String> {
+    let channel = edge.channel(address).await.map_err(|error| error.to_string())?;
+    let (pieces, outgoing) = mpsc::channel(RELAY_PIECES);
+    let mut request = tonic::Request::new(ReceiverStream::new(outgoing));
+    let name = process.to_string().parse().map_err(|_| "its id is no header value".to_owned())?;
+    request.metadata_mut().insert("process-id", name);
+    let writing = async {
+        while let Some(mut bytes) = outbox.take().await {
+            while !bytes.is_empty() {
+                let piece = bytes.split_to(bytes.len().min(CHUNK_BYTES));
+                if pieces.send(RelayBytes { data: piece.freeze() }).await.is_err() {
+                    return Err("its node closed the relay".to_owned());
+                }
+            }
+        }
+        Ok(())
+    };
+    let reading = async {
+        let response = NodePeerClient::new(channel).relay(request).await;
+        let mut incoming = response.map_err(|status| status.message().to_owned())?.into_inner();
+        let mut buffer = BytesMut::new();
+        while let Some(piece) = incoming.message().await.map_err(|status| status.message().to_owned())? {
+            buffer.extend_from_slice(&piece.data);
+            edge.deliver(conn, &mut buffer).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    };
+    tokio::select! {
+        ended = reading => ended,
+        ended = writing => ended,
+    }
+}

@@ -1,0 +1,32 @@
+//! What the reactor asks its edges to do.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use manta_proto::{
+    ids::{LeaseId, ObjectId, ProcessId, TaskId},
+    v1::{TaskArgument, peer_message, process_to_node},
+};
+
+use super::ids::ConnId;
+
+pub(crate) enum Effect {
+    /// Sends a message to a peer. Messages to a connection that is being made wait for it.
+    Send { conn: ConnId, message: peer_message::Message },
+    /// Sends a task: the encoded part that stays the same over its attempts, and what this attempt adds.
+    Push { conn: ConnId, id: TaskId, task: Bytes, lease: LeaseId, attempt: u32, arguments: Vec<TaskArgument> },
+    /// Makes a connection: to the socket, or else through the relay of the node at an address.
+    Dial { conn: ConnId, process: ProcessId, socket: Option<PathBuf>, relay: Option<String> },
+    /// Closes a connection.
+    Close { conn: ConnId },
+    /// Sends a message to this process's node.
+    ToNode(process_to_node::Message),
+    /// Frees objects on another node.
+    FreeAt { address: String, objects: Vec<ObjectId> },
+    /// Calls back into the binding, outside of every lock.
+    Call(Box<dyn FnOnce() + Send>),
+    /// Hands a DAP message to this worker's engine.
+    Debug(Bytes),
+    /// Lets a process trace this one.
+    AllowTracer(u32),
+}

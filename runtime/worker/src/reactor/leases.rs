@@ -1,0 +1,331 @@
+//! Leases: which worker runs which of our tasks.
+//!
+//! Tasks of one class (language and resources) share leases. Each lease gets several tasks ahead, the more the shorter they are;
+//! a worker gives back what it does not come to.
+
+use std::{collections::VecDeque, time::Instant};
+
+use manta_proto::{
+    ids::{LeaseId, NodeId, ProcessId, TaskId},
+    v1::{
+        self, LeaseCancel, LeaseGrant, LeaseReply, LeaseRequest, LeaseReturn, lease_reply, process_to_node,
+    },
+};
+
+use super::{ConnId, IDLE_LEASE, LONG_TASK, RequestId, State, ids::ClassId};
+use crate::{Language, SystemErrorKind};
+
+/// Tasks sent ahead to a worker of which nothing is known yet.
+const DEPTH_FIRST: usize = 4;
+/// Tasks sent ahead to a worker at most.
+const DEPTH_MAX: usize = 128;
+/// Tasks that run at most this long let the depth grow.
+const SHORT_TASK_US: u64 = 1_000;
+/// Lease requests of one class under way at one time.
+const REQUESTS_MAX: usize = 256;
+/// Such requests for tasks that need nothing, and so could have any number.
+const REQUESTS_WITHOUT_RESOURCES: usize = 16;
+
+/// What tasks must have in common to share leases. Amounts are ten-thousandths, sorted by name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct ClassKey {
+    pub language: Language,
+    pub resources: Box<[(Box<str>, u64)]>,
+}
+
+pub(super) struct Class {
+    key: ClassKey,
+    pub queue: VecDeque<TaskId>,
+    leases: Vec<LeaseId>,
+    requests: Vec<RequestId>,
+    depth: usize,
+    short_tasks: usize,
+    dirty: bool,
+}
+
+pub(super) struct Lease {
+    class: ClassId,
+    pub conn: ConnId,
+    pub node: NodeId,
+    /// In the order in which the worker takes them: the first has started, unless it is on its way.
+    pub tasks: VecDeque<TaskId>,
+    idle_since: Option<Instant>,
+    /// The worker gave tasks back: it gets no more until it has finished one.
+    stalled: bool,
+}
+
+impl State {
+    pub(super) fn class(&mut self, key: ClassKey) -> ClassId {
+        if let Some(id) = self.class_ids.get(&key) {
+            return *id;
+        }
+        let id = ClassId(self.classes.len());
+        self.classes.push(Class {
+            key: key.clone(),
+            queue: VecDeque::new(),
+            leases: Vec::new(),
+            requests: Vec::new(),
+            depth: DEPTH_FIRST,
+            short_tasks: 0,
+            dirty: false,
+        });
+        self.class_ids.insert(key, id);
+        id
+    }
+
+    /// Has the class looked at before the effects are taken.
+    pub(super) fn mark_dirty(&mut self, id: ClassId) {
+        let class = &mut self.classes[id.0];
+        if !class.dirty {
+            class.dirty = true;
+            self.dirty_classes.push(id);
+        }
+    }
+
+    /// Sends queued tasks, and asks for leases or gives them back, wherever something changed.
+    pub(super) fn pump_dirty(&mut self) {
+        while let Some(id) = self.dirty_classes.pop() {
+            self.classes[id.0].dirty = false;
+            self.send_queued(id);
+            self.adjust_requests(id);
+        }
+    }
+
+    fn send_queued(&mut self, id: ClassId) {
+        while let Some(&task) = self.classes[id.0].queue.front() {
+            let Some(lease_id) = self.lease_with_room(id) else { break };
+            self.classes[id.0].queue.pop_front();
+            let Some(lease) = self.leases.get_mut(&lease_id) else { continue };
+            lease.tasks.push_back(task);
+            lease.idle_since = None;
+            let conn = lease.conn;
+            self.push_task(task, lease_id, conn);
+        }
+    }
+
+    /// The least loaded lease that may have one task more. While leases are still to come, some work is kept for them.
+    fn lease_with_room(&self, id: ClassId) -> Option<LeaseId> {
+        let class = &self.classes[id.0];
+        let sent: usize = class
+            .leases
+            .iter()
+            .filter_map(|lease| self.leases.get(lease))
+            .map(|lease| lease.tasks.len())
+            .sum();
+        let share = (class.queue.len() + sent).div_ceil((class.leases.len() + class.requests.len()).max(1));
+        let room = class.depth.min(share.max(1));
+        let usable = |lease: &Lease| !lease.stalled && lease.tasks.len() < room;
+        let candidates = class
+            .leases
+            .iter()
+            .filter_map(|id| Some((*id, self.leases.get(id)?)))
+            .filter(|(_, lease)| usable(lease));
+        candidates.min_by_key(|(_, lease)| lease.tasks.len()).map(|(id, _)| id)
+    }
+
+    fn adjust_requests(&mut self, id: ClassId) {
+        let class = &self.classes[id.0];
+        let wanted = class.queue.len().min(self.requests_max(&class.key));
+        if let Some(&task) = class.queue.front() {
+            for _ in class.requests.len()..wanted {
+                self.request_lease(id, task);
+            }
+        }
+        while self.classes[id.0].requests.len() > wanted {
+            let Some(request) = self.classes[id.0].requests.pop() else { break };
+            self.lease_requests.remove(&request);
+            self.to_node(process_to_node::Message::CancelLease(LeaseCancel { request_id: request.0 }));
+        }
+        self.note_idle_leases(id);
+    }
+
+    /// As many as the whole cluster could serve at once.
+    fn requests_max(&self, key: &ClassKey) -> usize {
+        if key.resources.iter().all(|(_, amount)| *amount == 0) {
+            return REQUESTS_WITHOUT_RESOURCES;
+        }
+        let fits = |total: &v1::Resources| {
+            let by_resource = key.resources.iter().filter(|(_, amount)| *amount > 0);
+            by_resource
+                .map(|(name, amount)| total.amounts.get(&**name).copied().unwrap_or(0) / amount)
+                .min()
+                .unwrap_or(0)
+        };
+        let nodes = self.view.nodes.iter().filter_map(|node| node.info.as_ref()?.total.as_ref());
+        usize::try_from(nodes.map(fits).sum::<u64>()).unwrap_or(REQUESTS_MAX).clamp(1, REQUESTS_MAX)
+    }
+
+    fn request_lease(&mut self, id: ClassId, task: TaskId) {
+        let request_id = self.request_id();
+        self.classes[id.0].requests.push(request_id);
+        self.lease_requests.insert(request_id, id);
+        let key = &self.classes[id.0].key;
+        let amounts = key.resources.iter().map(|(name, amount)| (name.to_string(), *amount)).collect();
+        let request = LeaseRequest {
+            request_id: request_id.0,
+            owner_id: self.me.process.to_bytes(),
+            job_id: self.job.as_ref().map(|job| job.job_id.clone()).unwrap_or_default(),
+            resources: Some(v1::Resources { amounts }),
+            language: key.language.as_str().to_owned(),
+            job: self.job.clone(),
+            task_name: self.task_name(task),
+            spillback_count: 0,
+            arguments: Vec::new(),
+        };
+        self.to_node(process_to_node::Message::RequestLease(request));
+    }
+
+    /// The node answers a lease request.
+    pub(super) fn on_lease_reply(&mut self, reply: LeaseReply) {
+        let request = RequestId(reply.request_id);
+        let class = self.lease_requests.remove(&request);
+        if let Some(class) = class {
+            self.classes[class.0].requests.retain(|other| *other != request);
+        }
+        match (class, reply.result) {
+            (Some(class), Some(lease_reply::Result::Granted(grant))) => self.on_granted(class, &grant),
+            // The request was cancelled while the grant was on its way.
+            (None, Some(lease_reply::Result::Granted(grant))) => {
+                self.give_back(grant.lease_id, grant.node_id, false)
+            }
+            (Some(class), Some(lease_reply::Result::Refused(sentence))) => self.on_refused(class, &sentence),
+            // Busy is between nodes only; asking again is all that can be done with it.
+            (Some(class), _) => self.mark_dirty(class),
+            (None, _) => {}
+        }
+    }
+
+    fn on_granted(&mut self, class: ClassId, grant: &LeaseGrant) {
+        let ids = (
+            LeaseId::try_from(&grant.lease_id),
+            ProcessId::try_from(&grant.worker_id),
+            NodeId::try_from(&grant.node_id),
+        );
+        let (Ok(id), Ok(worker), Ok(node)) = ids else {
+            return self.give_back(grant.lease_id.clone(), grant.node_id.clone(), true);
+        };
+        let conn = self.conn_to(worker, node, Some(grant.peer_socket.as_str().into()));
+        let lease =
+            Lease { class, conn, worker, node, tasks: VecDeque::new(), idle_since: None, stalled: false };
+        self.leases.insert(id, lease);
+        self.classes[class.0].leases.push(id);
+        self.mark_dirty(class);
+    }
+
+    fn on_refused(&mut self, class: ClassId, sentence: &str) {
+        for task in std::mem::take(&mut self.classes[class.0].queue) {
+            self.fail_queued(task, SystemErrorKind::Unschedulable, sentence);
+        }
+        self.mark_dirty(class);
+    }
+
+    /// The worker of a lease has finished a task.
+    pub(super) fn on_lease_done(&mut self, id: LeaseId, task: TaskId, run_us: u64) {
+        let Some(lease) = self.leases.get_mut(&id) else { return };
+        if let Some(position) = lease.tasks.iter().position(|other| *other == task) {
+            lease.tasks.remove(position);
+        }
+        lease.stalled = false;
+        let class_id = lease.class;
+        let class = &mut self.classes[class_id.0];
+        if run_us < SHORT_TASK_US {
+            class.short_tasks += 1;
+            if class.short_tasks >= class.depth {
+                class.depth = (class.depth * 2).min(DEPTH_MAX);
+                class.short_tasks = 0;
+            }
+        } else if u128::from(run_us) > LONG_TASK.as_micros() {
+            class.depth = 1;
+            class.short_tasks = 0;
+        }
+        self.mark_dirty(class_id);
+    }
+
+    /// The worker gives back tasks that it has not started.
+    pub(super) fn on_returned(&mut self, tasks: &[TaskId]) {
+        // The last first, since each goes to the front of the queue.
+        for &task in tasks.iter().rev() {
+            let Some(id) = self.lease_of(task) else { continue };
+            if let Some(lease) = self.leases.get_mut(&id) {
+                lease.tasks.retain(|other| *other != task);
+                lease.stalled = !lease.tasks.is_empty();
+                let class = &mut self.classes[lease.class.0];
+                class.depth = 1;
+                class.short_tasks = 0;
+            }
+            self.requeue(task);
+        }
+    }
+
+    fn note_idle_leases(&mut self, id: ClassId) {
+        let (now, mut any) = (self.now, false);
+        for lease in &self.classes[id.0].leases {
+            if let Some(lease) = self.leases.get_mut(lease).filter(|lease| lease.tasks.is_empty()) {
+                lease.idle_since.get_or_insert(now);
+                any = true;
+            }
+        }
+        if any {
+            self.arm(now + IDLE_LEASE);
+        }
+    }
+
+    /// Gives back the leases that had no work for a while.
+    pub(super) fn return_idle_leases(&mut self) {
+        let now = self.now;
+        let mut over = Vec::new();
+        for (id, lease) in &self.leases {
+            match lease.idle_since {
+                Some(since) if now >= since + IDLE_LEASE => over.push((*id, lease.class, lease.node)),
+                Some(since) => {
+                    self.timer =
+                        Some(self.timer.map_or(since + IDLE_LEASE, |timer| timer.min(since + IDLE_LEASE)))
+                }
+                None => {}
+            }
+        }
+        for (id, class, node) in over {
+            self.leases.remove(&id);
+            self.classes[class.0].leases.retain(|other| *other != id);
+            self.give_back(id.to_bytes(), node.to_bytes(), false);
+        }
+    }
+
+    fn give_back(&mut self, lease_id: bytes::Bytes, node_id: bytes::Bytes, worker_unusable: bool) {
+        self.to_node(process_to_node::Message::ReturnLease(LeaseReturn {
+            lease_id,
+            node_id,
+            worker_unusable,
+        }));
+    }
+
+    /// A task that was sent to a worker does not fit a message.
+    pub fn on_push_failed(&mut self, task: TaskId, cause: &str) {
+        if let Some(lease) = self.lease_of(task).and_then(|id| self.leases.get_mut(&id)) {
+            lease.tasks.retain(|other| *other != task);
+            let class = lease.class;
+            self.mark_dirty(class);
+            self.fail_queued(
+                task,
+                SystemErrorKind::Internal,
+                &format!("its arguments could not be sent: {cause}"),
+            );
+        }
+    }
+
+    /// The leases whose worker was reached by a connection that ended.
+    pub(super) fn leases_on(&self, conn: ConnId) -> Vec<LeaseId> {
+        self.leases.iter().filter(|(_, lease)| lease.conn == conn).map(|(id, _)| *id).collect()
+    }
+
+    /// Forgets a lease whose worker is lost, or could never be reached; what it had comes back with it.
+    pub(super) fn drop_lease(&mut self, id: LeaseId, never_reached: bool) -> Option<Lease> {
+        let lease = self.leases.remove(&id)?;
+        self.classes[lease.class.0].leases.retain(|other| *other != id);
+        self.mark_dirty(lease.class);
+        if never_reached {
+            self.give_back(id.to_bytes(), lease.node.to_bytes(), true);
+        }
+        Some(lease)
+    }
+}

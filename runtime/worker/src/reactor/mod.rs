@@ -1,0 +1,187 @@
+//! The reactor: all decisions of a driver or worker about tasks, leases, objects, slots and peers.
+//!
+//! Events come in as `on_*` calls, effects go out through [`State::take_effects`]. It never reads a clock ([`State::now`] is set by
+//! the caller), never does input or output, and never drops an [`crate::ObjectRef`], whose drop would call in again.
+
+mod effect;
+mod ids;
+mod leases;
+mod node;
+mod objects;
+mod pauses;
+mod peers;
+mod pulls;
+mod slots;
+mod tasks;
+mod waits;
+
+use std::{
+    collections::VecDeque,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use manta_proto::{
+    ids::{LeaseId, NodeId, ObjectId, ProcessId, TaskId},
+    token::Token,
+    v1::{ClusterView, JobConfig, Value, process_to_node},
+};
+
+pub(crate) use effect::Effect;
+pub(crate) use ids::{ConnId, FastMap, FastSet, PutIds, RequestId, TaskIds, WaiterId};
+pub(crate) use leases::ClassKey;
+pub(crate) use objects::Watcher;
+pub(crate) use slots::Popped;
+pub(crate) use tasks::{NewArgument, Submission};
+pub(crate) use waits::Wait;
+
+use crate::FunctionId;
+
+/// A task that runs longer lets go of those that wait behind it.
+const LONG_TASK: Duration = Duration::from_millis(5);
+/// A lease without work goes back after this.
+const IDLE_LEASE: Duration = Duration::from_millis(100);
+
+/// Who this process is, known once its node has welcomed it.
+pub(crate) struct Identity {
+    pub process: ProcessId,
+    pub node: NodeId,
+    pub node_name: String,
+    pub session_dir: PathBuf,
+    /// Where the processes of this node have their peer sockets.
+    pub peer_dir: PathBuf,
+    pub head_address: String,
+    pub token: Token,
+}
+
+pub(crate) struct State {
+    pub me: Identity,
+    /// The caller's clock, set before each event.
+    pub now: Instant,
+    pub job: Option<JobConfig>,
+    pub view: ClusterView,
+    /// Why this process is no longer part of a cluster.
+    pub gone: Option<String>,
+    pub functions: FastMap<FunctionId, (String, Bytes)>,
+    next_number: u64,
+
+    objects: FastMap<ObjectId, objects::Object>,
+    waiters: FastMap<WaiterId, waits::Waiter>,
+    fetches: FastMap<RequestId, (ConnId, ObjectId)>,
+    pulls: FastMap<ObjectId, pulls::Pull>,
+
+    tasks: FastMap<TaskId, tasks::Task>,
+    classes: Vec<leases::Class>,
+    class_ids: std::collections::HashMap<leases::ClassKey, ids::ClassId>,
+    dirty_classes: Vec<ids::ClassId>,
+    completions: VecDeque<(TaskId, Vec<Value>, bool)>,
+    pause_changes: VecDeque<(ObjectId, bool)>,
+    leases: FastMap<LeaseId, leases::Lease>,
+    lease_requests: FastMap<RequestId, ids::ClassId>,
+    fates: FastMap<RequestId, peers::FateQuestion>,
+
+    conns: FastMap<ConnId, peers::Conn>,
+    conn_of: FastMap<ProcessId, ConnId>,
+
+    slots: slots::Slots,
+
+    effects: Vec<Effect>,
+    timer: Option<Instant>,
+    /// Whether the I/O thread has been told of effects that it has not taken yet.
+    signalled: bool,
+}
+
+impl State {
+    pub fn new(me: Identity, job: Option<JobConfig>, view: ClusterView, now: Instant) -> Self {
+        Self {
+            me,
+            now,
+            job,
+            view,
+            gone: None,
+            functions: FastMap::default(),
+            next_number: 1,
+            objects: FastMap::default(),
+            waiters: FastMap::default(),
+            fetches: FastMap::default(),
+            pulls: FastMap::default(),
+            tasks: FastMap::default(),
+            classes: Vec::new(),
+            class_ids: std::collections::HashMap::new(),
+            dirty_classes: Vec::new(),
+            completions: VecDeque::new(),
+            pause_changes: VecDeque::new(),
+            leases: FastMap::default(),
+            lease_requests: FastMap::default(),
+            fates: FastMap::default(),
+            conns: FastMap::default(),
+            conn_of: FastMap::default(),
+            slots: slots::Slots::default(),
+            effects: Vec::new(),
+            timer: None,
+            signalled: false,
+        }
+    }
+
+    /// A number for a connection, request or waiter; never used again.
+    fn number(&mut self) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        number
+    }
+
+    fn request_id(&mut self) -> RequestId {
+        RequestId(self.number())
+    }
+
+    fn to_node(&mut self, message: process_to_node::Message) {
+        self.effects.push(Effect::ToNode(message));
+    }
+
+    /// Adds an effect that a caller outside the reactor wants.
+    pub fn push_effect(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+
+    /// Whether the I/O thread has to be woken for new effects; `true` only once until it takes them.
+    pub fn needs_wake(&mut self) -> bool {
+        let needed = !self.signalled && !self.effects.is_empty();
+        self.signalled |= needed;
+        needed
+    }
+
+    /// Moves the pending effects to `target`, after the last decisions that wait for the end of a batch.
+    pub fn take_effects(&mut self, target: &mut Vec<Effect>) {
+        self.pump_dirty();
+        self.signalled = false;
+        target.append(&mut self.effects);
+    }
+
+    /// When [`State::on_timer`] wants to be called.
+    pub fn next_timer(&self) -> Option<Instant> {
+        self.timer
+    }
+
+    fn arm(&mut self, at: Instant) {
+        self.timer = Some(self.timer.map_or(at, |timer| timer.min(at)));
+    }
+
+    /// The time that [`State::next_timer`] named has come.
+    pub fn on_timer(&mut self) {
+        self.timer = None;
+        self.return_idle_leases();
+        self.return_waiting_tasks();
+    }
+
+    /// The connection to the node is lost, or the process leaves: nothing more will come.
+    pub fn on_gone(&mut self, cause: String) {
+        if self.gone.is_none() {
+            self.gone = Some(cause);
+        }
+        self.slots.wake_all();
+        for waiter in self.waiters.values() {
+            waiter.condvar.notify_all();
+        }
+    }
+}

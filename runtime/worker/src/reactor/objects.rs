@@ -1,0 +1,313 @@
+//! The objects that this process owns or has refs to.
+
+use manta_proto::{
+    ids::{NodeId, ObjectId, ProcessId},
+    v1::{self, FreeObjectsRequest, GetObject, ObjectReply, Value, peer_message, process_to_node, value},
+};
+
+use super::{ConnId, Effect, RequestId, State, WaiterId};
+use crate::{SystemError, SystemErrorKind, object_ref::RefAddress};
+use manta_proto::ids::TaskId;
+
+/// Who waits for an object.
+pub(crate) enum Watcher {
+    /// A thread in `get` or `wait`.
+    Wait(WaiterId),
+    /// A task of ours whose argument it is.
+    Dependent(TaskId),
+    /// A process that asked us, its owner.
+    Remote(ConnId, u64),
+    /// A callback of the binding.
+    Callback(Box<dyn FnOnce() + Send>),
+}
+
+/// An object of which this process knows.
+pub(crate) struct Object {
+    /// The owner, unless it is this process.
+    foreign: Option<(ProcessId, NodeId)>,
+    pub value: Option<Value>,
+    /// Whether this node can read the value: it is inline, or its file is here.
+    pub here: bool,
+    refs: u32,
+    pins: u32,
+    /// A ref has left this process inside a value: nobody counts it, so the object lives as long as its owner's job.
+    escaped: bool,
+    pub paused: bool,
+    asked: bool,
+    pub watchers: Vec<Watcher>,
+}
+
+impl Object {
+    fn new(foreign: Option<(ProcessId, NodeId)>) -> Self {
+        Self {
+            foreign,
+            value: None,
+            here: false,
+            refs: 0,
+            pins: 0,
+            escaped: false,
+            paused: false,
+            asked: false,
+            watchers: Vec::new(),
+        }
+    }
+}
+
+/// A value that says what the runtime has to say.
+pub(crate) fn error_value(kind: SystemErrorKind, sentence: impl Into<String>) -> Value {
+    let bytes = SystemError::new(kind, sentence).encode();
+    let mut data = vec![0; manta_object_store::layout::encoded_len(bytes.len(), std::iter::empty())];
+    manta_object_store::layout::encode(&mut data, &bytes, &[]);
+    Value {
+        format: value::Format::SystemError as i32,
+        data: data.into(),
+        contained: Vec::new(),
+        in_store: None,
+    }
+}
+
+pub(crate) fn is_error(value: &Value) -> bool {
+    matches!(
+        value.format(),
+        value::Format::PythonError | value::Format::RustError | value::Format::SystemError
+    )
+}
+
+impl State {
+    /// A ref of this process's own object.
+    pub fn own_address(&self, object: ObjectId) -> RefAddress {
+        RefAddress { object, owner: self.me.process, owner_node: self.me.node }
+    }
+
+    /// A new ref in this process.
+    pub fn add_ref(&mut self, address: RefAddress) {
+        let foreign = (address.owner != self.me.process).then_some((address.owner, address.owner_node));
+        let object = self.objects.entry(address.object).or_insert_with(|| Object::new(foreign));
+        object.refs += 1;
+        // Our own object came back to us after everything about it was forgotten: only after our own loss of count.
+        if foreign.is_none() && object.value.is_none() && !self.tasks.contains_key(&address.object.task()) {
+            object.value = Some(error_value(
+                SystemErrorKind::ObjectLost,
+                format!(
+                    "object {} is no longer known to its owner: it was freed after its last ref there was dropped",
+                    address.object
+                ),
+            ));
+            object.here = true;
+        }
+    }
+
+    /// A ref of this process is gone.
+    pub fn on_ref_dropped(&mut self, id: ObjectId) {
+        if let Some(object) = self.objects.get_mut(&id) {
+            object.refs = object.refs.saturating_sub(1);
+            self.free_if_unused(id);
+        }
+    }
+
+    /// A task of ours needs the object until it is done.
+    pub(super) fn pin(&mut self, address: RefAddress) {
+        let foreign = (address.owner != self.me.process).then_some((address.owner, address.owner_node));
+        self.objects.entry(address.object).or_insert_with(|| Object::new(foreign)).pins += 1;
+    }
+
+    pub(super) fn unpin(&mut self, id: ObjectId) {
+        if let Some(object) = self.objects.get_mut(&id) {
+            object.pins = object.pins.saturating_sub(1);
+            self.free_if_unused(id);
+        }
+    }
+
+    /// The object's ref leaves this process inside a value.
+    pub fn mark_escaped(&mut self, id: ObjectId) {
+        if let Some(object) = self.objects.get_mut(&id).filter(|object| object.foreign.is_none()) {
+            object.escaped = true;
+        }
+    }
+
+    /// Stores a value that this process put.
+    pub fn on_put(&mut self, id: ObjectId, value: Value) {
+        let mut object = Object::new(None);
+        object.refs = 1;
+        object.here = true;
+        self.announce_sealed(&value);
+        object.value = Some(value);
+        self.objects.insert(id, object);
+    }
+
+    /// Stores a large argument under an object that lives as long as its task.
+    pub(super) fn on_put_argument(&mut self, id: ObjectId, value: &Value) {
+        let mut object = Object::new(None);
+        object.here = true;
+        object.pins = 1;
+        self.announce_sealed(value);
+        object.value = Some(value.clone());
+        self.objects.insert(id, object);
+    }
+
+    /// Tells the node of a file that this process has sealed.
+    pub(super) fn announce_sealed(&mut self, value: &Value) {
+        if let Some(location) = &value.in_store {
+            let sealed = v1::ObjectSealed { object_id: location.object_id.clone(), size: location.size };
+            self.to_node(process_to_node::Message::Sealed(sealed));
+        }
+    }
+
+    /// A task's result that is to come, with one ref.
+    pub(super) fn expect_object(&mut self, id: ObjectId) {
+        let mut object = Object::new(None);
+        object.refs = 1;
+        self.objects.insert(id, object);
+    }
+
+    /// The object has its value.
+    pub(super) fn set_value(&mut self, id: ObjectId, value: Value) {
+        self.set_object_paused(id, false);
+        let here = self.is_here(&value);
+        let Some(object) = self.objects.get_mut(&id) else {
+            self.free_stored(&value);
+            return;
+        };
+        object.value = Some(value);
+        object.here = here;
+        self.object_changed(id);
+        self.free_if_unused(id);
+    }
+
+    pub(super) fn is_here(&self, value: &Value) -> bool {
+        value
+            .in_store
+            .as_ref()
+            .is_none_or(|location| location.node_ids.iter().any(|node| node[..] == self.me.node.0))
+    }
+
+    /// Tells everyone whom the object's new state concerns.
+    pub(super) fn object_changed(&mut self, id: ObjectId) {
+        let Some(object) = self.objects.get_mut(&id) else { return };
+        let Some(value) = object.value.clone() else { return };
+        let here = object.here;
+        let failed = is_error(&value);
+        let mut kept = Vec::new();
+        for watcher in std::mem::take(&mut object.watchers) {
+            match watcher {
+                Watcher::Wait(waiter) if !self.on_waited(waiter, here) => kept.push(watcher),
+                Watcher::Wait(_) => {}
+                Watcher::Dependent(task) => self.on_dependency(task, failed.then(|| value.clone())),
+                Watcher::Remote(conn, request_id) => self.answer_get(conn, request_id, value.clone()),
+                Watcher::Callback(call) => self.effects.push(Effect::Call(call)),
+            }
+        }
+        if !kept.is_empty() {
+            if let Some(object) = self.objects.get_mut(&id) {
+                object.watchers.append(&mut kept);
+            }
+            self.pull_object(id, &value);
+        }
+    }
+
+    fn answer_get(&mut self, conn: ConnId, request_id: u64, value: Value) {
+        // Refs inside the value reach another process: their objects are not counted from now on.
+        for contained in &value.contained {
+            if let Ok(id) = ObjectId::try_from(&contained.object_id) {
+                self.mark_escaped(id);
+            }
+        }
+        let reply = ObjectReply { request_id, value: Some(value), error: String::new(), paused: false };
+        self.send(conn, peer_message::Message::Object(reply));
+    }
+
+    /// Adds a watcher; asks the owner when the object is another process's.
+    pub(super) fn add_watcher(&mut self, id: ObjectId, watcher: Watcher) {
+        let Some(object) = self.objects.get_mut(&id) else { return };
+        object.watchers.push(watcher);
+        if object.value.is_some() {
+            self.object_changed(id);
+        } else if let Some((owner, owner_node)) = object.foreign.filter(|_| !object.asked) {
+            object.asked = true;
+            self.ask_owner(id, owner, owner_node);
+        }
+    }
+
+    fn ask_owner(&mut self, id: ObjectId, owner: ProcessId, owner_node: NodeId) {
+        let conn = self.conn_to(owner, owner_node, None);
+        let request_id = self.request_id();
+        self.fetches.insert(request_id, (conn, id));
+        let get = GetObject { request_id: request_id.0, object_id: id.to_bytes() };
+        self.send(conn, peer_message::Message::Get(get));
+    }
+
+    /// Another process wants an object of ours.
+    pub(super) fn on_get_object(&mut self, conn: ConnId, get: &GetObject) {
+        let known = ObjectId::try_from(&get.object_id).ok().filter(|id| self.objects.contains_key(id));
+        let Some(id) = known else {
+            let value = error_value(
+                SystemErrorKind::ObjectLost,
+                "the object's owner no longer knows it: it was freed after its last ref there was dropped",
+            );
+            return self.answer_get(conn, get.request_id, value);
+        };
+        self.mark_escaped(id);
+        if self.objects.get(&id).is_some_and(|object| object.paused) {
+            self.send_pause_state(conn, get.request_id, true);
+        }
+        self.add_watcher(id, Watcher::Remote(conn, get.request_id));
+    }
+
+    /// The owner of a foreign object answers, or says that its task is paused.
+    pub(super) fn on_object_reply(&mut self, reply: ObjectReply) {
+        let request_id = RequestId(reply.request_id);
+        let Some(&(_, id)) = self.fetches.get(&request_id) else { return };
+        let value = match reply.value {
+            Some(value) => value,
+            None if reply.error.is_empty() => return self.set_object_paused(id, reply.paused),
+            None => error_value(SystemErrorKind::ObjectLost, reply.error),
+        };
+        self.fetches.remove(&request_id);
+        self.set_value(id, value);
+    }
+
+    /// Forgets the object when nothing needs it any more, and frees what it has in the store if it is ours.
+    fn free_if_unused(&mut self, id: ObjectId) {
+        let Some(object) = self.objects.get(&id) else { return };
+        let needed = object.refs > 0 || object.pins > 0 || object.escaped || !object.watchers.is_empty();
+        // A pending result of ours is awaited, so that its bytes can be freed.
+        if needed || (object.foreign.is_none() && object.value.is_none()) {
+            return;
+        }
+        let Some(object) = self.objects.remove(&id) else { return };
+        if let (None, Some(value)) = (object.foreign, object.value) {
+            self.free_stored(&value);
+        }
+    }
+
+    /// Frees a result that will not be sent. Its node has not heard of it, so it is announced first.
+    pub fn free_unsent(&mut self, value: &Value) {
+        self.announce_sealed(value);
+        self.free_stored(value);
+    }
+
+    /// Frees a stored value on all nodes that have it.
+    pub(super) fn free_stored(&mut self, value: &Value) {
+        let Some(location) = &value.in_store else { return };
+        let Ok(id) = ObjectId::try_from(&location.object_id) else { return };
+        // This node may hold a pulled copy even if the value was made elsewhere.
+        self.to_node(process_to_node::Message::Free(FreeObjectsRequest {
+            object_ids: vec![location.object_id.clone()],
+        }));
+        for node in location.node_ids.iter().filter(|node| node[..] != self.me.node.0) {
+            if let Some(address) = self.node_address(node) {
+                self.effects.push(Effect::FreeAt { address, objects: vec![id] });
+            }
+        }
+    }
+
+    /// `HOST:PORT` of a node's single port.
+    pub(super) fn node_address(&self, node: &[u8]) -> Option<String> {
+        self.view
+            .nodes
+            .iter()
+            .filter_map(|view| view.info.as_ref())
+            .find(|info| info.node_id[..] == *node)
+            .map(|info| info.peer_address.clone())
+    }
+}

@@ -1,0 +1,252 @@
+//! Connections to other processes: owners, workers, and processes that ask for objects.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use manta_proto::{
+    ids::{NodeId, ObjectId, ProcessId, TaskId},
+    v1::{
+        PeerHello, PeerMessage, RegisterFunction, WorkerFateReply, WorkerFateRequest, peer_message,
+        process_to_node,
+    },
+};
+
+use super::{ConnId, Effect, FastSet, RequestId, State, objects::error_value};
+use crate::{FunctionId, SystemErrorKind};
+
+pub(super) struct Conn {
+    /// Known from the start when this side made the connection, else from the peer's hello.
+    process: Option<ProcessId>,
+    node: Option<NodeId>,
+    greeted: bool,
+    sent_functions: FastSet<FunctionId>,
+}
+
+/// What hangs on the answer to why a process ended.
+#[derive(Default)]
+pub(super) struct FateQuestion {
+    tasks: Vec<TaskId>,
+    objects: Vec<ObjectId>,
+}
+
+impl State {
+    /// Sends a message to a peer; one that is gone gets nothing.
+    pub(super) fn send(&mut self, conn: ConnId, message: peer_message::Message) {
+        if self.conns.contains_key(&conn) {
+            self.effects.push(Effect::Send { conn, message });
+        }
+    }
+
+    /// Sends a function's code ahead of the first task that needs it.
+    pub(super) fn send_function(&mut self, conn: ConnId, id: FunctionId) {
+        let Some(peer) = self.conns.get_mut(&conn) else { return };
+        if !peer.sent_functions.insert(id) {
+            return;
+        }
+        if let Some((name, code)) = self.functions.get(&id) {
+            let function = RegisterFunction {
+                function_id: Bytes::copy_from_slice(&id.0),
+                name: name.clone(),
+                code: code.clone(),
+            };
+            self.send(conn, peer_message::Message::Function(function));
+        }
+    }
+
+    /// The connection to a process, which is made if there is none.
+    pub(super) fn conn_to(&mut self, process: ProcessId, node: NodeId, socket: Option<PathBuf>) -> ConnId {
+        if let Some(conn) = self.conn_of.get(&process) {
+            return *conn;
+        }
+        let conn = ConnId(self.number());
+        let given = socket.filter(|socket| !socket.as_os_str().is_empty());
+        let folder = self.peer_dir(node);
+        let socket = folder.map(|folder| given.unwrap_or_else(|| folder.join(format!("p-{process}.sock"))));
+        let relay = (node != self.me.node).then(|| self.node_address(&node.0)).flatten();
+        self.conns.insert(
+            conn,
+            Conn {
+                process: Some(process),
+                node: Some(node),
+                greeted: false,
+                sent_functions: FastSet::default(),
+            },
+        );
+        self.conn_of.insert(process, conn);
+        self.effects.push(Effect::Dial { conn, process, socket, relay });
+        self.send_hello(conn);
+        conn
+    }
+
+    /// Where the processes of a node on this machine have their sockets; `None` for nodes elsewhere.
+    fn peer_dir(&self, node: NodeId) -> Option<PathBuf> {
+        if node == self.me.node {
+            return Some(self.me.peer_dir.clone());
+        }
+        let info = |id: NodeId| {
+            let mut infos = self.view.nodes.iter().filter_map(|view| view.info.as_ref());
+            infos.find(|info| info.node_id[..] == id.0)
+        };
+        let (theirs, ours) = (info(node)?, info(self.me.node)?);
+        let folder = Path::new(&theirs.local_socket).parent()?;
+        (theirs.machine_id == ours.machine_id).then(|| folder.to_owned())
+    }
+
+    fn send_hello(&mut self, conn: ConnId) {
+        let hello = PeerHello {
+            protocol_version: manta_proto::PROTOCOL_VERSION,
+            process_id: self.me.process.to_bytes(),
+            token: self.me.token.as_str().to_owned(),
+            lease_id: Bytes::new(),
+        };
+        self.send(conn, peer_message::Message::Hello(hello));
+    }
+
+    /// A peer has connected; its hello is to come.
+    pub fn on_accepted(&mut self) -> ConnId {
+        let conn = ConnId(self.number());
+        self.conns.insert(
+            conn,
+            Conn { process: None, node: None, greeted: false, sent_functions: FastSet::default() },
+        );
+        conn
+    }
+
+    /// A message came from a peer.
+    pub fn on_message(&mut self, conn: ConnId, message: PeerMessage) {
+        let Some(message) = message.message else { return };
+        let greeted = self.conns.get(&conn).is_some_and(|peer| peer.greeted);
+        match message {
+            peer_message::Message::Hello(hello) if !greeted => self.on_hello(conn, &hello),
+            // A second hello, or anything ahead of the first: not a peer of ours.
+            peer_message::Message::Hello(_) => self.close(conn),
+            _ if !greeted => self.close(conn),
+            peer_message::Message::Function(function) => self.on_function(function),
+            peer_message::Message::Push(task) => self.on_push(conn, task),
+            peer_message::Message::Done(done) => self.on_done(done),
+            peer_message::Message::Returned(returned) => {
+                let tasks: Vec<TaskId> =
+                    returned.task_ids.iter().filter_map(|id| TaskId::try_from(id).ok()).collect();
+                self.on_returned(&tasks);
+            }
+            peer_message::Message::Paused(paused) => {
+                if let Ok(task) = TaskId::try_from(&paused.task_id) {
+                    self.on_task_paused(task, paused.paused);
+                }
+            }
+            peer_message::Message::Get(get) => self.on_get_object(conn, &get),
+            peer_message::Message::Object(reply) => self.on_object_reply(reply),
+            peer_message::Message::Cancel(cancel) => {
+                if let Ok(task) = TaskId::try_from(&cancel.task_id) {
+                    self.on_cancel(conn, task);
+                }
+            }
+            // Counting refs of other processes is not needed as long as objects whose ref went abroad live as long as the job.
+            peer_message::Message::RefChange(_) => {}
+        }
+    }
+
+    fn on_hello(&mut self, conn: ConnId, hello: &PeerHello) {
+        let Ok(process) = ProcessId::try_from(&hello.process_id) else { return self.close(conn) };
+        if !self.me.token.matches(&hello.token) || hello.protocol_version != manta_proto::PROTOCOL_VERSION {
+            return self.close(conn);
+        }
+        let Some(peer) = self.conns.get_mut(&conn) else { return };
+        peer.greeted = true;
+        if peer.process.is_none() {
+            peer.process = Some(process);
+            self.conn_of.entry(process).or_insert(conn);
+            self.send_hello(conn);
+        } else if peer.process != Some(process) {
+            self.close(conn);
+        }
+    }
+
+    fn on_function(&mut self, function: RegisterFunction) {
+        if let Ok(id) = <[u8; 16]>::try_from(&function.function_id[..]) {
+            self.functions.entry(FunctionId(id)).or_insert((function.name, function.code));
+        }
+    }
+
+    fn close(&mut self, conn: ConnId) {
+        self.effects.push(Effect::Close { conn });
+        self.on_conn_lost(conn, "it did not speak this cluster's protocol");
+    }
+
+    /// A connection has ended, or could not be made; the cause is for people.
+    pub fn on_conn_lost(&mut self, conn: ConnId, cause: &str) {
+        let Some(peer) = self.conns.remove(&conn) else { return };
+        if let Some(process) = peer.process.filter(|process| self.conn_of.get(process) == Some(&conn)) {
+            self.conn_of.remove(&process);
+        }
+        self.on_owner_lost(conn);
+        let mut question =
+            FateQuestion { tasks: self.tasks_lost_with(conn, peer.greeted), ..FateQuestion::default() };
+        let unanswered =
+            self.fetches.iter().filter(|(_, (on, _))| *on == conn).map(|(id, (_, object))| (*id, *object));
+        for (request_id, object) in unanswered.collect::<Vec<_>>() {
+            self.fetches.remove(&request_id);
+            question.objects.push(object);
+        }
+        if question.tasks.is_empty() && question.objects.is_empty() {
+            return;
+        }
+        match (peer.process, peer.node) {
+            (Some(worker), Some(node)) => {
+                let request_id = self.request_id();
+                self.fates.insert(request_id, question);
+                self.to_node(process_to_node::Message::Fate(WorkerFateRequest {
+                    request_id: request_id.0,
+                    worker_id: worker.to_bytes(),
+                    node_id: node.to_bytes(),
+                }));
+            }
+            _ => self.answer_fate(question, &format!("the connection to it ended ({cause})")),
+        }
+    }
+
+    /// Takes back the tasks of the workers behind a lost connection. Those that had started run again, or come back as a list when
+    /// they must not: the first of each lease, since a worker takes them in order.
+    fn tasks_lost_with(&mut self, conn: ConnId, reached: bool) -> Vec<TaskId> {
+        let mut failed = Vec::new();
+        for id in self.leases_on(conn) {
+            let Some(lease) = self.drop_lease(id, !reached) else { continue };
+            let mut tasks = lease
+                .tasks
+                .into_iter()
+                .filter(|task| self.is_pushed_to(*task, id))
+                .collect::<Vec<_>>()
+                .into_iter();
+            let started = tasks.next();
+            for task in tasks.rev() {
+                self.requeue(task);
+            }
+            failed.extend(started.filter(|task| self.on_worker_lost(*task)));
+        }
+        failed
+    }
+
+    /// The node says why a process ended.
+    pub(super) fn on_fate(&mut self, reply: &WorkerFateReply) {
+        let Some(question) = self.fates.remove(&RequestId(reply.request_id)) else { return };
+        let mut fate = reply.sentence.trim_end_matches('.').to_owned();
+        if fate.is_empty() {
+            "its node does not know why".clone_into(&mut fate);
+        }
+        if !reply.last_stderr.is_empty() {
+            fate = format!("{fate}; its last lines on stderr:\n  {}\n", reply.last_stderr.join("\n  "));
+        }
+        self.answer_fate(question, &fate);
+    }
+
+    fn answer_fate(&mut self, question: FateQuestion, fate: &str) {
+        for task in question.tasks {
+            self.fail_for_fate(task, fate);
+        }
+        for object in question.objects {
+            let sentence =
+                format!("object {object} is lost, because the process that owned it ended: {fate}");
+            self.set_value(object, error_value(SystemErrorKind::OwnerDied, sentence));
+        }
+    }
+}

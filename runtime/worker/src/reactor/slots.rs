@@ -1,0 +1,368 @@
+//! A worker's slots: each runs one task at a time and has a short queue of those that its owner sent ahead.
+
+use std::{collections::VecDeque, sync::Arc, time::Instant};
+
+use manta_proto::{
+    ids::{LeaseId, ObjectId, TaskId},
+    v1::{
+        LeaseBlocked, TaskDone, TaskSpec, TasksReturned, Value, peer_message, process_to_node, task_argument,
+    },
+};
+use parking_lot::Condvar;
+
+use super::{ConnId, FastMap, LONG_TASK, State, objects::error_value};
+use crate::SystemErrorKind;
+
+/// Slots of one worker at most; a node assigns as many as it has CPUs.
+const SLOTS_MAX: usize = 4096;
+/// Tasks that may wait for the message that assigns their lease to a slot.
+const EARLY_TASKS_MAX: usize = 4096;
+
+#[derive(Default)]
+pub(super) struct Slots {
+    slots: Vec<Slot>,
+    of_lease: FastMap<LeaseId, u32>,
+    early: Vec<(ConnId, LeaseId, TaskSpec)>,
+    new_slots: VecDeque<u32>,
+    new_slot: Arc<Condvar>,
+    exit: Option<String>,
+}
+
+#[derive(Default)]
+struct Slot {
+    queue: VecDeque<Queued>,
+    running: Option<Running>,
+    condvar: Arc<Condvar>,
+}
+
+struct Queued {
+    conn: ConnId,
+    lease: LeaseId,
+    task: TaskId,
+    spec: TaskSpec,
+    /// Arguments that are still on their way from other nodes.
+    missing: u32,
+    lost: Option<String>,
+}
+
+struct Running {
+    conn: ConnId,
+    lease: LeaseId,
+    task: TaskId,
+    attempt: u32,
+    since: Instant,
+    /// Waits of this task that are under way: several of its threads may wait.
+    blocked: u32,
+    paused_by_debugger: bool,
+    paused_waits: u32,
+}
+
+impl Running {
+    fn is_paused(&self) -> bool {
+        self.paused_by_debugger || self.paused_waits > 0
+    }
+}
+
+/// What a slot's thread gets from [`State::pop_task`].
+pub(crate) enum Popped {
+    /// Run this; its stored arguments are on this node.
+    Task(TaskSpec),
+    /// Nothing is there: wait on the condition.
+    Wait(Arc<Condvar>),
+    /// The worker's time is over.
+    Exit(String),
+}
+
+impl Slots {
+    pub fn wake_all(&self) {
+        self.new_slot.notify_all();
+        for slot in &self.slots {
+            slot.condvar.notify_all();
+        }
+    }
+}
+
+impl State {
+    /// The node has given one of this worker's slots to an owner.
+    pub(super) fn on_slot_assigned(&mut self, lease: LeaseId, slot: u32) {
+        let index = slot as usize;
+        if index >= SLOTS_MAX {
+            return;
+        }
+        while self.slots.slots.len() <= index {
+            let number = u32::try_from(self.slots.slots.len()).unwrap_or(u32::MAX);
+            self.slots.slots.push(Slot::default());
+            self.slots.new_slots.push_back(number);
+            self.slots.new_slot.notify_one();
+        }
+        self.slots.of_lease.insert(lease, slot);
+        let early = std::mem::take(&mut self.slots.early);
+        for (conn, of_lease, task) in early {
+            if of_lease == lease {
+                self.queue_task(conn, slot, lease, task)
+            } else {
+                self.slots.early.push((conn, of_lease, task))
+            }
+        }
+    }
+
+    /// The node has taken a slot back; what its owner had sent ahead returns to it.
+    pub(super) fn on_slot_released(&mut self, lease: LeaseId) {
+        if let Some(slot) = self.slots.of_lease.remove(&lease) {
+            self.return_queued(slot);
+        }
+    }
+
+    /// The node ends this worker.
+    pub(super) fn on_exit(&mut self, cause: String) {
+        self.slots.exit = Some(cause);
+        self.slots.wake_all();
+    }
+
+    /// An owner sent a task.
+    pub(super) fn on_push(&mut self, conn: ConnId, spec: TaskSpec) {
+        let (Ok(lease), Ok(_)) = (LeaseId::try_from(&spec.lease_id), TaskId::try_from(&spec.task_id)) else {
+            return;
+        };
+        match self.slots.of_lease.get(&lease) {
+            Some(&slot) => self.queue_task(conn, slot, lease, spec),
+            // The owner was faster than the node's message, which is on its way.
+            None if self.slots.early.len() < EARLY_TASKS_MAX => self.slots.early.push((conn, lease, spec)),
+            None => self
+                .send(conn, peer_message::Message::Returned(TasksReturned { task_ids: vec![spec.task_id] })),
+        }
+    }
+
+    fn queue_task(&mut self, conn: ConnId, slot: u32, lease: LeaseId, spec: TaskSpec) {
+        let Ok(task) = TaskId::try_from(&spec.task_id) else { return };
+        let away: Vec<_> = spec
+            .arguments
+            .iter()
+            .filter_map(|argument| match &argument.value {
+                Some(task_argument::Value::Inline(value)) if !self.is_here(value) => value.in_store.clone(),
+                _ => None,
+            })
+            .collect();
+        let missing = u32::try_from(away.len()).unwrap_or(u32::MAX);
+        let Some(entry) = self.slots.slots.get_mut(slot as usize) else { return };
+        entry.queue.push_back(Queued { conn, lease, task, spec, missing, lost: None });
+        if entry.queue.len() == 1 {
+            entry.condvar.notify_one();
+        }
+        let (busy, since) =
+            (entry.running.is_some(), entry.running.as_ref().map_or(self.now, |running| running.since));
+        let halted = entry.running.as_ref().is_some_and(|running| running.blocked > 0 || running.is_paused());
+        for location in away {
+            if let Ok(id) = ObjectId::try_from(&location.object_id) {
+                self.pull_argument(id, &location, slot, task);
+            }
+        }
+        if halted {
+            self.return_queued(slot);
+        } else if busy || missing == 0 {
+            self.arm(since + LONG_TASK);
+        }
+    }
+
+    /// A stored argument of a queued task has come to this node, or is lost.
+    pub(super) fn on_argument_here(&mut self, slot: u32, task: TaskId, lost: Option<&str>) {
+        let Some(entry) = self.slots.slots.get_mut(slot as usize) else { return };
+        if let Some(queued) = entry.queue.iter_mut().find(|queued| queued.task == task) {
+            queued.missing = queued.missing.saturating_sub(1);
+            queued.lost = queued.lost.take().or_else(|| lost.map(str::to_owned));
+            entry.condvar.notify_one();
+        }
+    }
+
+    /// The next task of a slot whose arguments are all here.
+    pub fn pop_task(&mut self, slot: u32) -> Popped {
+        loop {
+            if let Some(cause) = self.slots.exit.clone().or_else(|| self.gone.clone()) {
+                return Popped::Exit(cause);
+            }
+            // A Python worker asks before its node has assigned the slot.
+            while self.slots.slots.len() <= slot as usize {
+                self.slots.slots.push(Slot::default());
+            }
+            let now = self.now;
+            let entry = &mut self.slots.slots[slot as usize];
+            if entry.queue.front().is_none_or(|queued| queued.missing > 0) {
+                return Popped::Wait(Arc::clone(&entry.condvar));
+            }
+            let Some(Queued { conn, lease, task, spec, lost, .. }) = entry.queue.pop_front() else {
+                continue;
+            };
+            if let Some(sentence) = lost {
+                let error = error_value(SystemErrorKind::ObjectLost, sentence);
+                self.send_done(conn, &spec, vec![error], true, 0);
+                continue;
+            }
+            let (attempt, waiting) = (spec.attempt, !entry.queue.is_empty());
+            entry.running = Some(Running {
+                conn,
+                lease,
+                task,
+                attempt,
+                since: now,
+                blocked: 0,
+                paused_by_debugger: false,
+                paused_waits: 0,
+            });
+            if waiting {
+                self.arm(now + LONG_TASK);
+            }
+            return Popped::Task(spec);
+        }
+    }
+
+    fn send_done(&mut self, conn: ConnId, spec: &TaskSpec, results: Vec<Value>, failed: bool, run_us: u64) {
+        let done = TaskDone { task_id: spec.task_id.clone(), attempt: spec.attempt, results, failed, run_us };
+        self.send(conn, peer_message::Message::Done(done));
+    }
+
+    /// A slot's thread has run a task.
+    pub fn on_finished(&mut self, slot: u32, task: TaskId, results: Vec<Value>, failed: bool) {
+        for value in &results {
+            self.announce_sealed(value);
+            for contained in &value.contained {
+                if let Ok(id) = ObjectId::try_from(&contained.object_id) {
+                    self.mark_escaped(id);
+                }
+            }
+        }
+        let running = self
+            .slots
+            .slots
+            .get_mut(slot as usize)
+            .and_then(|slot| slot.running.take_if(|running| running.task == task));
+        match running {
+            Some(running) if self.conns.contains_key(&running.conn) => {
+                let run_us = u64::try_from((self.now - running.since).as_micros()).unwrap_or(u64::MAX);
+                let done =
+                    TaskDone { task_id: task.to_bytes(), attempt: running.attempt, results, failed, run_us };
+                self.send(running.conn, peer_message::Message::Done(done));
+            }
+            // Nobody waits for the results: their owner is gone.
+            _ => results.iter().for_each(|value| self.free_stored(value)),
+        }
+    }
+
+    /// A thread of a running task begins or ends to wait for objects.
+    pub(super) fn on_blocked(&mut self, slot: u32, task: TaskId, blocked: bool) {
+        let Some(running) = self.running(slot, task) else { return };
+        let before = running.blocked > 0;
+        running.blocked = if blocked { running.blocked + 1 } else { running.blocked.saturating_sub(1) };
+        let after = running.blocked > 0;
+        if before != after {
+            let lease_id = running.lease.to_bytes();
+            self.to_node(process_to_node::Message::Blocked(LeaseBlocked { lease_id, blocked: after }));
+            if after {
+                self.return_queued(slot);
+            }
+        }
+    }
+
+    /// A running task waits for a paused one, or no longer does: to its owner it is as if it were paused itself.
+    pub(super) fn on_wait_paused(&mut self, slot: u32, task: TaskId, paused: bool) {
+        self.change_pause(slot, task, |running| {
+            running.paused_waits =
+                if paused { running.paused_waits + 1 } else { running.paused_waits.saturating_sub(1) };
+        });
+    }
+
+    /// The debugger stopped a task of this worker, or let it run on.
+    pub(super) fn on_debugger_paused(&mut self, task: TaskId, paused: bool) {
+        let found = self
+            .slots
+            .slots
+            .iter()
+            .position(|slot| slot.running.as_ref().is_some_and(|running| running.task == task));
+        let Some(slot) = found.and_then(|slot| u32::try_from(slot).ok()) else { return };
+        self.change_pause(slot, task, |running| running.paused_by_debugger = paused);
+        if paused {
+            self.return_queued(slot);
+        }
+    }
+
+    fn change_pause(&mut self, slot: u32, task: TaskId, change: impl FnOnce(&mut Running)) {
+        let Some(running) = self.running(slot, task) else { return };
+        let before = running.is_paused();
+        change(running);
+        let (after, conn) = (running.is_paused(), running.conn);
+        if before != after {
+            self.send_task_paused(conn, task, after);
+        }
+    }
+
+    fn running(&mut self, slot: u32, task: TaskId) -> Option<&mut Running> {
+        self.slots.slots.get_mut(slot as usize)?.running.as_mut().filter(|running| running.task == task)
+    }
+
+    /// Gives the tasks that wait behind long ones back to their owners.
+    pub(super) fn return_waiting_tasks(&mut self) {
+        for index in 0..self.slots.slots.len() {
+            let slot = &self.slots.slots[index];
+            if slot.queue.is_empty() {
+                continue;
+            }
+            let since = slot.running.as_ref().map_or(self.now, |running| running.since);
+            if self.now >= since + LONG_TASK {
+                self.return_queued(u32::try_from(index).unwrap_or(u32::MAX));
+            } else {
+                self.arm(since + LONG_TASK);
+            }
+        }
+    }
+
+    fn return_queued(&mut self, slot: u32) {
+        let Some(entry) = self.slots.slots.get_mut(slot as usize) else { return };
+        let mut by_owner: Vec<(ConnId, Vec<bytes::Bytes>)> = Vec::new();
+        for queued in entry.queue.drain(..) {
+            let id = queued.spec.task_id;
+            match by_owner.last_mut().filter(|(conn, _)| *conn == queued.conn) {
+                Some((_, ids)) => ids.push(id),
+                None => by_owner.push((queued.conn, vec![id])),
+            }
+        }
+        for (conn, task_ids) in by_owner {
+            self.send(conn, peer_message::Message::Returned(TasksReturned { task_ids }));
+        }
+    }
+
+    /// An owner takes a task back that it has sent: possible as long as it has not started.
+    pub(super) fn on_cancel(&mut self, conn: ConnId, task: TaskId) {
+        for slot in &mut self.slots.slots {
+            let Some(position) =
+                slot.queue.iter().position(|queued| queued.task == task && queued.conn == conn)
+            else {
+                continue;
+            };
+            let Some(queued) = slot.queue.remove(position) else { continue };
+            let error = error_value(
+                SystemErrorKind::Cancelled,
+                format!("task '{}' was cancelled before it started", queued.spec.name),
+            );
+            return self.send_done(conn, &queued.spec, vec![error], true, 0);
+        }
+    }
+
+    /// The owner behind a connection is gone: nobody wants what it had sent.
+    pub(super) fn on_owner_lost(&mut self, conn: ConnId) {
+        self.slots.early.retain(|(of, ..)| *of != conn);
+        for slot in &mut self.slots.slots {
+            slot.queue.retain(|queued| queued.conn != conn);
+        }
+    }
+
+    /// A slot that has no thread yet, the end of the worker, or the condition to wait on.
+    pub fn pop_new_slot(&mut self) -> Result<crate::NextSlot, Arc<Condvar>> {
+        if let Some(cause) = self.slots.exit.clone().or_else(|| self.gone.clone()) {
+            return Ok(crate::NextSlot::Exit(cause));
+        }
+        self.slots
+            .new_slots
+            .pop_front()
+            .map(crate::NextSlot::Start)
+            .ok_or_else(|| Arc::clone(&self.slots.new_slot))
+    }
+}

@@ -1,0 +1,129 @@
+//! Threads that wait for objects in `get` and `wait`.
+
+use std::sync::Arc;
+
+use manta_proto::{
+    ids::{ObjectId, TaskId},
+    v1::Value,
+};
+use parking_lot::Condvar;
+
+use super::{State, WaiterId, Watcher};
+
+/// A waiting thread.
+pub(crate) struct Waiter {
+    need: usize,
+    ready: usize,
+    /// Whether stored values must be on this node too.
+    fetch: bool,
+    /// Awaited objects whose task is paused by a debugger.
+    pub paused: u32,
+    pub condvar: Arc<Condvar>,
+    /// The task that the thread runs.
+    pub task: Option<(u32, TaskId)>,
+}
+
+/// The outcome of [`State::wait_for`].
+pub(crate) enum Wait {
+    /// Enough objects are ready.
+    Done,
+    /// The thread has to wait on the condition, which uses the reactor's lock.
+    Waiting(WaiterId, Arc<Condvar>),
+}
+
+impl State {
+    /// Begins to wait until `need` of the objects are ready, and on this node if `fetch`.
+    pub fn wait_for(
+        &mut self,
+        ids: &[ObjectId],
+        need: usize,
+        fetch: bool,
+        task: Option<(u32, TaskId)>,
+    ) -> Wait {
+        let ready = ids.iter().filter(|id| self.is_ready(**id, fetch)).count();
+        if ready >= need {
+            return Wait::Done;
+        }
+        let id = WaiterId(self.number());
+        let condvar = Arc::new(Condvar::new());
+        let waiter = Waiter { need, ready, fetch, paused: 0, condvar: Arc::clone(&condvar), task };
+        self.waiters.insert(id, waiter);
+        for object in ids {
+            if !self.is_ready(*object, fetch) {
+                if self.objects.get(object).is_some_and(|object| object.paused) {
+                    self.change_waiter_pause(id, true);
+                }
+                self.add_watcher(*object, Watcher::Wait(id));
+            }
+        }
+        if self.is_satisfied(id) {
+            self.stop_waiting(id, ids);
+            return Wait::Done;
+        }
+        if let Some((slot, task)) = task {
+            self.on_blocked(slot, task, true);
+        }
+        Wait::Waiting(id, condvar)
+    }
+
+    /// Whether the thread has what it waits for.
+    pub fn is_satisfied(&self, id: WaiterId) -> bool {
+        self.waiters.get(&id).is_none_or(|waiter| waiter.ready >= waiter.need)
+    }
+
+    /// Whether a debugger holds something that the thread waits for.
+    pub fn is_wait_paused(&self, id: WaiterId) -> bool {
+        self.waiters.get(&id).is_some_and(|waiter| waiter.paused > 0)
+    }
+
+    /// The thread waits no more.
+    pub fn end_wait(&mut self, id: WaiterId, ids: &[ObjectId]) {
+        let task = self.waiters.get(&id).and_then(|waiter| waiter.task);
+        self.stop_waiting(id, ids);
+        if let Some((slot, task)) = task {
+            self.on_blocked(slot, task, false);
+        }
+    }
+
+    fn stop_waiting(&mut self, id: WaiterId, ids: &[ObjectId]) {
+        while self.waiters.get(&id).is_some_and(|waiter| waiter.paused > 0) {
+            self.change_waiter_pause(id, false);
+        }
+        if self.waiters.remove(&id).is_none_or(|waiter| waiter.ready >= ids.len()) {
+            return;
+        }
+        for object in ids {
+            if let Some(object) = self.objects.get_mut(object) {
+                object.watchers.retain(|watcher| !matches!(watcher, Watcher::Wait(waiter) if *waiter == id));
+            }
+        }
+    }
+
+    /// Counts an object that became ready for a waiter; `false` if it still has to come to this node.
+    pub(super) fn on_waited(&mut self, id: WaiterId, here: bool) -> bool {
+        let Some(waiter) = self.waiters.get_mut(&id) else { return true };
+        if waiter.fetch && !here {
+            return false;
+        }
+        waiter.ready += 1;
+        if waiter.ready >= waiter.need {
+            waiter.condvar.notify_one();
+        }
+        true
+    }
+
+    /// Whether the object's value is known, and on this node if `fetch`.
+    pub fn is_ready(&self, id: ObjectId, fetch: bool) -> bool {
+        self.objects.get(&id).is_some_and(|object| object.value.is_some() && (!fetch || object.here))
+    }
+
+    /// The value of a ready object.
+    pub fn value(&self, id: ObjectId) -> Option<Value> {
+        self.objects.get(&id).and_then(|object| object.value.clone())
+    }
+
+    /// Calls `done` when the object's value is known.
+    pub fn on_ready_call(&mut self, id: ObjectId, done: Box<dyn FnOnce() + Send>) {
+        self.add_watcher(id, Watcher::Callback(done));
+    }
+}

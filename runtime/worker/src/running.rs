@@ -1,0 +1,171 @@
+//! The worker's side: taking tasks and giving results.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use manta_proto::{
+    ids::{JobId, ObjectId, TaskId},
+    v1::{TaskOutput, TaskSpec, Value, process_to_node, task_argument},
+};
+
+use crate::{
+    Core, CurrentTask, FunctionId, NewValue, NextSlot, NextTask, RunnableTask, SystemErrorKind, TaskFunction,
+    convert, current,
+    reactor::{Effect, Popped},
+};
+
+impl Core {
+    /// Worker: the next task of a slot (a Python worker has slot 0 alone).
+    pub fn next_task(&self, slot: u32, wait: Option<Duration>) -> NextTask {
+        let deadline = wait.and_then(|wait| Instant::now().checked_add(wait));
+        loop {
+            let mut state = self.0.lock();
+            let condvar = match state.pop_task(slot) {
+                Popped::Task(spec) => {
+                    self.0.wake_if_needed(&mut state);
+                    drop(state);
+                    match self.runnable(slot, spec) {
+                        Some(task) => return NextTask::Run(Box::new(task)),
+                        None => continue,
+                    }
+                }
+                Popped::Exit(cause) => return NextTask::Exit(cause),
+                Popped::Wait(condvar) => condvar,
+            };
+            self.0.wake_if_needed(&mut state);
+            match deadline {
+                None => condvar.wait(&mut state),
+                Some(deadline) if condvar.wait_until(&mut state, deadline).timed_out() => {
+                    return NextTask::Nothing;
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Opens a task's arguments; a task that has lost one fails at once.
+    fn runnable(&self, slot: u32, spec: TaskSpec) -> Option<RunnableTask> {
+        let id = TaskId::try_from(&spec.task_id).ok()?;
+        let job_id = JobId::try_from(&spec.job_id).unwrap_or(JobId([0; 16]));
+        let mut args = Vec::with_capacity(spec.arguments.len());
+        for argument in spec.arguments {
+            let Some(task_argument::Value::Inline(value)) = argument.value else {
+                self.give_up(slot, id, format!("an argument of task '{}' came without its value", spec.name));
+                return None;
+            };
+            let contained = if value.contained.is_empty() {
+                Vec::new()
+            } else {
+                self.0.with(|state| convert::adopt_contained(&self.0, state, &value))
+            };
+            let value = convert::open(&self.0, value, contained);
+            if let Some(error) = value.system_error() {
+                self.give_up(slot, id, format!("an argument of task '{}' is gone: {error}", spec.name));
+                return None;
+            }
+            args.push(((!argument.keyword.is_empty()).then_some(argument.keyword), value));
+        }
+        current::set(Some(CurrentTask { id, attempt: spec.attempt, name: spec.name.clone(), job_id, slot }));
+        let function = match <[u8; 16]>::try_from(&spec.function_id[..]) {
+            Ok(function) => TaskFunction::Python(FunctionId(function)),
+            Err(_) => TaskFunction::Rust(spec.function_name),
+        };
+        Some(RunnableTask {
+            id,
+            attempt: spec.attempt,
+            name: spec.name,
+            function,
+            args,
+            num_returns: spec.num_returns,
+            job_id,
+            slot,
+        })
+    }
+
+    fn give_up(&self, slot: u32, task: TaskId, sentence: String) {
+        let error = convert::system_error(SystemErrorKind::ObjectLost, sentence);
+        self.0.with(|state| state.on_finished(slot, task, vec![error], true));
+    }
+
+    /// Native worker: waits for a slot that has no thread yet.
+    #[must_use]
+    pub fn next_slot(&self) -> NextSlot {
+        let mut state = self.0.lock();
+        loop {
+            match state.pop_new_slot() {
+                Ok(next) => return next,
+                Err(condvar) => condvar.wait(&mut state),
+            }
+        }
+    }
+
+    /// Worker: ends a task with its results, or with one error value when it `failed`.
+    pub fn finish(&self, task: &RunnableTask, results: &[NewValue<'_>], failed: bool) {
+        current::set(None);
+        let (values, failed) = self.result_values(task, results, failed);
+        self.0.with(|state| state.on_finished(task.slot, task.id, values, failed));
+    }
+
+    fn result_values(
+        &self,
+        task: &RunnableTask,
+        results: &[NewValue<'_>],
+        failed: bool,
+    ) -> (Vec<Value>, bool) {
+        if failed {
+            return (results.iter().take(1).map(convert::error_inline).collect(), true);
+        }
+        let mut values = Vec::with_capacity(results.len());
+        for (index, result) in (0..).zip(results) {
+            let id = ObjectId::of(task.id, index);
+            match convert::inline_or_stored(&self.0, self.node_id(), id, result) {
+                Ok(value) => values.push(value),
+                Err(error) => {
+                    self.0.with(|state| values.iter().for_each(|value| state.free_unsent(value)));
+                    let sentence = format!("a result of task '{}' could not be stored: {error}", task.name);
+                    return (vec![convert::system_error(SystemErrorKind::Internal, sentence)], true);
+                }
+            }
+        }
+        (values, false)
+    }
+
+    /// The task that the calling thread runs.
+    #[must_use]
+    pub fn current_task(&self) -> Option<CurrentTask> {
+        current::get()
+    }
+
+    /// Marks the calling thread as one that runs `task` too (a thread pool inside a task, an async executor), or as none.
+    pub fn set_current_task(task: Option<CurrentTask>) {
+        current::set(task);
+    }
+
+    /// Worker: receives each DAP message for this worker's engine, on the I/O thread. Messages that came earlier follow at once.
+    pub fn set_debug_handler(&self, handler: Box<dyn Fn(Bytes) + Send + Sync>) {
+        self.0.set_debug_handler(handler);
+    }
+
+    /// Worker: sends a DAP message of this worker's engine.
+    pub fn send_debug(&self, dap: Bytes) {
+        self.0.with(|state| state.push_effect(Effect::ToNode(process_to_node::Message::FromTarget(dap))));
+    }
+
+    /// Worker: passes on what a task printed. Waits while too much of it is under way.
+    pub fn send_output(&self, task: Option<(TaskId, &str)>, stderr: bool, text: &str) {
+        self.0.enter_output();
+        self.0.with(|state| {
+            let output = TaskOutput {
+                job_id: state.job.as_ref().map(|job| job.job_id.clone()).unwrap_or_default(),
+                node_id: state.me.node.to_bytes(),
+                node_name: state.me.node_name.clone(),
+                pid: std::process::id(),
+                task_name: task.map(|(_, name)| name.to_owned()).unwrap_or_default(),
+                task_id: task.map(|(id, _)| id.to_bytes()).unwrap_or_default(),
+                stderr,
+                text: text.to_owned(),
+            };
+            state.push_effect(Effect::ToNode(process_to_node::Message::Output(output)));
+        });
+    }
+}

@@ -1,0 +1,142 @@
+//! What the threads of this process share: the reactor under its lock, and the wake-up of the I/O thread.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use bytes::Bytes;
+use manta_object_store::ObjectStore;
+use manta_proto::ids::{NodeId, ObjectId};
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
+
+use crate::{
+    OutputHandler,
+    io::{IoThread, OutputGate},
+    reactor::{PutIds, State, TaskIds},
+};
+
+/// Receives DAP messages for this worker's engine.
+pub(crate) type DebugHandler = Box<dyn Fn(Bytes) + Send + Sync>;
+
+/// DAP messages that wait for an engine that is being loaded.
+const EARLY_DEBUG_MESSAGES_MAX: usize = 1024;
+
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    /// Tells the I/O thread that there are effects or dropped refs.
+    pub wake: Notify,
+    /// Ids of refs that were dropped, possibly by a thread that holds the reactor's lock.
+    drops: Mutex<Vec<ObjectId>>,
+    has_drops: AtomicBool,
+    pub task_ids: Mutex<TaskIds>,
+    pub put_ids: Mutex<PutIds>,
+    pub node: NodeId,
+    pub store: ObjectStore,
+    pub on_output: Option<OutputHandler>,
+    debug: Mutex<DebugInbox>,
+    output: Arc<OutputGate>,
+    pub io: Mutex<Option<IoThread>>,
+}
+
+/// The engine's handler, or the messages that came before it was set.
+enum DebugInbox {
+    Early(VecDeque<Bytes>),
+    Handler(DebugHandler),
+}
+
+impl Shared {
+    pub fn new(
+        state: State,
+        store: ObjectStore,
+        on_output: Option<OutputHandler>,
+        output: Arc<OutputGate>,
+    ) -> Self {
+        let node = state.me.node;
+        Self {
+            node,
+            state: Mutex::new(state),
+            wake: Notify::new(),
+            drops: Mutex::new(Vec::new()),
+            has_drops: AtomicBool::new(false),
+            task_ids: Mutex::new(TaskIds::new()),
+            put_ids: Mutex::new(PutIds::new()),
+            store,
+            on_output,
+            debug: Mutex::new(DebugInbox::Early(VecDeque::new())),
+            output,
+            io: Mutex::new(None),
+        }
+    }
+
+    /// The reactor, with its clock set and dropped refs taken into account.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock();
+        state.now = Instant::now();
+        if self.has_drops.swap(false, Ordering::AcqRel) {
+            let dropped = std::mem::take(&mut *self.drops.lock());
+            for id in dropped {
+                state.on_ref_dropped(id);
+            }
+        }
+        state
+    }
+
+    /// Does something with the reactor on a thread that is not the I/O thread, which then carries out the effects.
+    pub fn with<R>(&self, action: impl FnOnce(&mut State) -> R) -> R {
+        let mut state = self.lock();
+        let result = action(&mut state);
+        let wake = state.needs_wake();
+        drop(state);
+        if wake {
+            self.wake.notify_one();
+        }
+        result
+    }
+
+    /// Wakes the I/O thread for effects that the holder of the lock has caused.
+    pub fn wake_if_needed(&self, state: &mut State) {
+        if state.needs_wake() {
+            self.wake.notify_one();
+        }
+    }
+
+    /// A ref was dropped; taken into account soon, since the caller may hold the lock.
+    pub fn ref_dropped(&self, id: ObjectId) {
+        self.drops.lock().push(id);
+        if !self.has_drops.swap(true, Ordering::AcqRel) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Hands a DAP message to the engine, or keeps it until there is one.
+    pub fn deliver_debug(&self, dap: Bytes) {
+        match &mut *self.debug.lock() {
+            DebugInbox::Handler(handler) => handler(dap),
+            DebugInbox::Early(early) if early.len() < EARLY_DEBUG_MESSAGES_MAX => early.push_back(dap),
+            DebugInbox::Early(_) => {
+                tracing::error!(
+                    "a message for the debug engine was dropped, because the engine is not there and too many wait"
+                );
+            }
+        }
+    }
+
+    pub fn set_debug_handler(&self, handler: DebugHandler) {
+        let mut inbox = self.debug.lock();
+        if let DebugInbox::Early(early) = &mut *inbox {
+            early.drain(..).for_each(&handler);
+        }
+        *inbox = DebugInbox::Handler(handler);
+    }
+
+    /// Waits until there is room for one piece of output, or the process has left its cluster.
+    pub fn enter_output(&self) {
+        self.output.enter(|| self.state.lock().gone.is_some());
+    }
+}

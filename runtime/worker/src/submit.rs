@@ -1,0 +1,173 @@
+//! Submitting tasks and putting values.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use manta_proto::{
+    ids::{NodeId, ObjectId, TaskId},
+    limits::INLINE_BYTES_MAX,
+    v1::{TaskArgument, TaskSpec, Value, task_argument},
+};
+use prost::Message;
+
+use crate::{
+    Argument, Core, Function, Language, NewTask, NewValue, ObjectRef, SubmitError, convert, current,
+    object_ref::RefAddress,
+    reactor::{NewArgument, Submission},
+    shared::Shared,
+};
+
+/// Inline arguments of one task together; what is above lies in the object store.
+const INLINE_ARGUMENTS_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A task's arguments while they are being encoded.
+struct Arguments<'a> {
+    shared: &'a Shared,
+    node: NodeId,
+    inline_bytes: usize,
+    stored: Vec<(ObjectId, Value)>,
+    contained: Vec<ObjectId>,
+}
+
+impl Arguments<'_> {
+    fn value(&mut self, value: &NewValue<'_>) -> Result<Value, SubmitError> {
+        self.contained.extend(value.contained.iter().map(ObjectRef::id));
+        let length = value.stored_len();
+        if length <= INLINE_BYTES_MAX && self.inline_bytes + length <= INLINE_ARGUMENTS_BYTES_MAX {
+            self.inline_bytes += length;
+            return Ok(convert::inline(value));
+        }
+        let id = self.shared.put_ids.lock().next();
+        let stored = convert::store(self.shared, self.node, id, value)?;
+        self.stored.push((id, stored.clone()));
+        Ok(stored)
+    }
+}
+
+impl Core {
+    /// Submits a task; its refs come back at once.
+    ///
+    /// # Errors
+    /// When an argument cannot be stored, an amount of a resource is no amount, or the process has left its cluster.
+    pub fn submit(&self, task: &NewTask<'_>) -> Result<Vec<ObjectRef>, SubmitError> {
+        let shared = &self.0;
+        let id = shared.task_ids.lock().next();
+        let language = match task.function {
+            Function::Python(_) => Language::Python,
+            Function::Rust(_) => Language::Rust,
+        };
+        let key = convert::class_key(language, task.resources)?;
+        let mut arguments = Arguments {
+            shared,
+            node: self.node_id(),
+            inline_bytes: 0,
+            stored: Vec::new(),
+            contained: Vec::new(),
+        };
+        let has_refs = task.args.iter().any(|(_, argument)| matches!(argument, Argument::Ref(_)));
+        let (mut fixed, mut with_refs) = (Vec::new(), Vec::new());
+        for (keyword, argument) in task.args {
+            let keyword = keyword.unwrap_or_default().to_owned();
+            match argument {
+                Argument::Value(value) => {
+                    let value = Some(task_argument::Value::Inline(arguments.value(value)?));
+                    let argument = TaskArgument { keyword, value };
+                    if has_refs { with_refs.push(NewArgument::Value(argument)) } else { fixed.push(argument) }
+                }
+                Argument::Ref(object) if object.is_of(shared) => {
+                    with_refs.push(NewArgument::Ref { keyword, address: object.address() });
+                }
+                Argument::Ref(_) => return Err(SubmitError::StaleRef),
+            }
+        }
+        let Arguments { stored, contained, .. } = arguments;
+        let submission = Submission {
+            id,
+            key,
+            function: match task.function {
+                Function::Python(function) => Some(function),
+                Function::Rust(_) => None,
+            },
+            name: task.name.into(),
+            encoded: self.encode_fixed(id, task, fixed),
+            arguments: with_refs,
+            stored,
+            contained,
+            num_returns: task.num_returns,
+            max_retries: task.max_retries,
+            retry_exceptions: task.retry_exceptions,
+        };
+        let me = shared.with(|state| match &state.gone {
+            Some(cause) => Err(SubmitError::Disconnected(cause.clone())),
+            None => {
+                state.on_submit(submission);
+                Ok(state.me.process)
+            }
+        })?;
+        let address =
+            |index| RefAddress { object: ObjectId::of(id, index), owner: me, owner_node: self.node_id() };
+        Ok((0..task.num_returns).map(|index| ObjectRef::counted(shared, address(index))).collect())
+    }
+
+    /// The part of the message that is the same for every attempt.
+    fn encode_fixed(&self, id: TaskId, task: &NewTask<'_>, arguments: Vec<TaskArgument>) -> Bytes {
+        let (function_id, function_name) = match &task.function {
+            Function::Python(function) => (Bytes::copy_from_slice(&function.0), String::new()),
+            Function::Rust(path) => (Bytes::new(), (*path).to_owned()),
+        };
+        let spec = TaskSpec {
+            task_id: id.to_bytes(),
+            function_id,
+            function_name,
+            name: task.name.to_owned(),
+            arguments,
+            num_returns: task.num_returns,
+            job_id: self.job_bytes(),
+            parent_task_id: current::get().map(|task| task.id.to_bytes()).unwrap_or_default(),
+            ..TaskSpec::default()
+        };
+        spec.encode_to_vec().into()
+    }
+
+    /// Stores a value.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    pub fn put(&self, value: &NewValue<'_>) -> Result<ObjectRef, SubmitError> {
+        let shared = &self.0;
+        let id = shared.put_ids.lock().next();
+        let stored = convert::inline_or_stored(shared, self.node_id(), id, value)?;
+        let address = shared.with(|state| match &state.gone {
+            Some(cause) => Err(SubmitError::Disconnected(cause.clone())),
+            None => {
+                value.contained.iter().for_each(|object| state.mark_escaped(object.id()));
+                state.on_put(id, stored);
+                Ok(state.own_address(id))
+            }
+        })?;
+        Ok(ObjectRef::counted(shared, address))
+    }
+
+    /// The ref whose wire form [`ObjectRef::to_wire`] made, here or in another process; `None` if the bytes are no ref.
+    #[must_use]
+    pub fn ref_from_wire(&self, wire: &[u8]) -> Option<ObjectRef> {
+        let address = RefAddress::from_bytes(wire)?;
+        let shared: &Arc<Shared> = &self.0;
+        Some(shared.with(|state| ObjectRef::adopt(shared, state, address)))
+    }
+
+    /// Makes a Python function known by the hash of its name and pickle.
+    pub fn register_function(&self, name: &str, code: Bytes) -> crate::FunctionId {
+        let id = convert::function_id(name, &code);
+        self.0.with(|state| {
+            state.functions.entry(id).or_insert_with(|| (name.to_owned(), code));
+        });
+        id
+    }
+
+    /// The name and pickle of a function that this process or a task's owner registered.
+    #[must_use]
+    pub fn function(&self, id: &crate::FunctionId) -> Option<(String, Bytes)> {
+        self.0.with(|state| state.functions.get(id).cloned())
+    }
+}

@@ -1,0 +1,140 @@
+//! Waiting for objects. Deadlines stand still while something awaited is paused by a debugger.
+
+use std::time::{Duration, Instant};
+
+use manta_proto::ids::ObjectId;
+use parking_lot::MutexGuard;
+
+use crate::{
+    Core, FetchedValue, GetError, ObjectRef, convert, current,
+    reactor::{State, Wait, WaiterId},
+};
+
+/// Polled about every 100 ms on the waiting thread; `true` ends the wait.
+pub type Interrupted<'a> = &'a mut dyn FnMut() -> bool;
+
+const POLL: Duration = Duration::from_millis(100);
+
+impl Core {
+    /// Waits for all values. A failed task's value has an error format. While it waits inside a task, the task's lease is blocked.
+    ///
+    /// # Errors
+    /// When the timeout passes, the caller is interrupted, or the cluster is gone.
+    pub fn get(
+        &self,
+        refs: &[ObjectRef],
+        timeout: Option<Duration>,
+        interrupted: Interrupted<'_>,
+    ) -> Result<Vec<FetchedValue>, GetError> {
+        let ids = self.ids(refs)?;
+        if !self.wait_until(&ids, ids.len(), true, timeout, interrupted)? {
+            return Err(GetError::Timeout(timeout.unwrap_or_default()));
+        }
+        let shared = &self.0;
+        let values = shared.with(|state| {
+            let ready = ids.iter().filter_map(|id| state.value(*id));
+            let ready: Vec<_> = ready.collect();
+            ready
+                .into_iter()
+                .map(|value| {
+                    let contained = convert::adopt_contained(shared, state, &value);
+                    (value, contained)
+                })
+                .collect::<Vec<_>>()
+        });
+        Ok(values.into_iter().map(|(value, contained)| convert::open(shared, value, contained)).collect())
+    }
+
+    /// Waits until `num_returns` of the refs are ready; says for each whether it is. A timeout is no error here.
+    ///
+    /// # Errors
+    /// When the caller is interrupted, or the cluster is gone.
+    pub fn wait(
+        &self,
+        refs: &[ObjectRef],
+        num_returns: usize,
+        timeout: Option<Duration>,
+        fetch_local: bool,
+        interrupted: Interrupted<'_>,
+    ) -> Result<Vec<bool>, GetError> {
+        let ids = self.ids(refs)?;
+        self.wait_until(&ids, num_returns.min(ids.len()), fetch_local, timeout, interrupted)?;
+        Ok(self.0.with(|state| ids.iter().map(|id| state.is_ready(*id, fetch_local)).collect()))
+    }
+
+    /// Calls `done` once, from any thread, when the object is ready. `get` does not wait afterwards, except to fetch.
+    pub fn on_ready(&self, object: &ObjectRef, done: Box<dyn FnOnce() + Send>) {
+        self.0.with(|state| state.on_ready_call(object.id(), done));
+    }
+
+    fn ids(&self, refs: &[ObjectRef]) -> Result<Vec<ObjectId>, GetError> {
+        if refs.iter().all(|object| object.is_of(&self.0)) {
+            return Ok(refs.iter().map(ObjectRef::id).collect());
+        }
+        Err(GetError::Disconnected("an object ref of an earlier cluster connection was used; refs end with the connection that made them".into()))
+    }
+
+    /// Whether enough objects became ready in time.
+    fn wait_until(
+        &self,
+        ids: &[ObjectId],
+        need: usize,
+        fetch: bool,
+        timeout: Option<Duration>,
+        interrupted: Interrupted<'_>,
+    ) -> Result<bool, GetError> {
+        let shared = &self.0;
+        let task = current::get().map(|task| (task.slot, task.id));
+        let mut state = shared.lock();
+        let deadline = timeout.and_then(|timeout| state.now.checked_add(timeout));
+        let outcome = match state.wait_for(ids, need, fetch, task) {
+            Wait::Done => Ok(true),
+            Wait::Waiting(id, condvar) => {
+                shared.wake_if_needed(&mut state);
+                let outcome = block(&mut state, id, &condvar, deadline, interrupted);
+                state.now = Instant::now();
+                state.end_wait(id, ids);
+                outcome
+            }
+        };
+        shared.wake_if_needed(&mut state);
+        outcome
+    }
+}
+
+fn block(
+    state: &mut MutexGuard<'_, State>,
+    id: WaiterId,
+    condvar: &parking_lot::Condvar,
+    mut deadline: Option<Instant>,
+    interrupted: Interrupted<'_>,
+) -> Result<bool, GetError> {
+    let mut paused_since: Option<Instant> = None;
+    let mut poll = Instant::now() + POLL;
+    loop {
+        if state.is_satisfied(id) {
+            return Ok(true);
+        }
+        if let Some(cause) = &state.gone {
+            return Err(GetError::Disconnected(cause.clone()));
+        }
+        let now = Instant::now();
+        if state.is_wait_paused(id) {
+            paused_since.get_or_insert(now);
+        } else if let Some(since) = paused_since.take() {
+            deadline = deadline.map(|deadline| deadline + (now - since));
+        }
+        let limit = deadline.filter(|_| paused_since.is_none());
+        if limit.is_some_and(|limit| now >= limit) {
+            return Ok(false);
+        }
+        if now >= poll {
+            if MutexGuard::unlocked(state, &mut *interrupted) {
+                return Err(GetError::Interrupted);
+            }
+            poll = Instant::now() + POLL;
+            continue;
+        }
+        condvar.wait_until(state, limit.map_or(poll, |limit| limit.min(poll)));
+    }
+}
