@@ -3,17 +3,19 @@
 //! The schema is given by path and is not part of this repository. What comes out is the protocol's names and
 //! shapes without the schema's prose, in the schema's order, formatted, and the same on every run.
 
+mod names;
+mod schema;
+
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::marker::PhantomData;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::Deserialize;
-use serde::de::{MapAccess, Visitor};
+
+use names::{camel_case, enum_name, field_name, last_part, rust_name, type_doc, variant_name};
+use schema::{Additional, Definition, Kind, Schema};
 
 /// The largest integer that every JSON reader keeps exact; the schema marks lines and columns with it.
 const EXACT_INTEGER_MAX: f64 = 9_007_199_254_740_991.0;
@@ -23,95 +25,6 @@ const BY_HAND: &[&str] = &["ProtocolMessage", "Request", "Event", "Response"];
 
 /// Arguments that belong to the adapter, which gets them as they were sent.
 const RAW_ARGUMENTS: &[&str] = &["LaunchRequestArguments", "AttachRequestArguments"];
-
-/// The schema, with its definitions in the order in which they are written.
-#[derive(Deserialize)]
-struct Schema {
-    definitions: Ordered<Definition>,
-}
-
-/// One schema node: a definition, or a property of one.
-#[derive(Deserialize, Default, Clone)]
-struct Definition {
-    #[serde(rename = "$ref")]
-    reference: Option<String>,
-    #[serde(rename = "type")]
-    kind: Option<Kind>,
-    #[serde(default)]
-    properties: Ordered<Definition>,
-    #[serde(default)]
-    required: Vec<String>,
-    #[serde(rename = "allOf", default)]
-    all_of: Vec<Definition>,
-    items: Option<Box<Definition>>,
-    #[serde(rename = "enum")]
-    closed: Option<Vec<String>>,
-    #[serde(rename = "_enum")]
-    open: Option<Vec<String>>,
-    minimum: Option<f64>,
-    maximum: Option<f64>,
-    #[serde(rename = "additionalProperties")]
-    additional: Option<Additional>,
-}
-
-#[derive(Deserialize, Clone)]
-#[serde(untagged)]
-enum Additional {
-    Any(bool),
-    Of(Box<Definition>),
-}
-
-#[derive(Deserialize, Clone)]
-#[serde(untagged)]
-enum Kind {
-    One(String),
-    Many(Vec<String>),
-}
-
-/// A JSON object whose keys keep their order.
-#[derive(Clone)]
-struct Ordered<V>(Vec<(String, V)>);
-
-impl<V> Default for Ordered<V> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<'de, V: Deserialize<'de>> Deserialize<'de> for Ordered<V> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries<V>(PhantomData<V>);
-        impl<'de, V: Deserialize<'de>> Visitor<'de> for Entries<V> {
-            type Value = Ordered<V>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(Ordered(entries))
-            }
-        }
-        deserializer.deserialize_map(Entries(PhantomData))
-    }
-}
-
-impl Definition {
-    fn is_kind(&self, name: &str) -> bool {
-        matches!(&self.kind, Some(Kind::One(kind)) if kind == name)
-    }
-
-    fn property(&self, name: &str) -> Option<&Definition> {
-        self.properties.0.iter().find(|(key, _)| key == name).map(|(_, value)| value)
-    }
-
-    /// The part of an `allOf` that is not the reference to the base.
-    fn own_part(&self) -> &Definition {
-        self.all_of.iter().find(|part| part.reference.is_none()).unwrap_or(self)
-    }
-}
 
 /// Reads the schema at `schema` and writes the generated module to `out`.
 pub fn run(schema: &Path, out: &Path) -> Result<()> {
@@ -218,7 +131,7 @@ impl Generator {
                 events.push(self.event(event, &definition)?);
             } else if RAW_ARGUMENTS.contains(&name.as_str()) {
                 let doc = type_doc(&name);
-                writeln!(self.structs, "{doc}pub type {name} = serde_json::Value;\n")?;
+                writeln!(self.structs, "{doc}pub type {name} = Map<String, Value>;\n")?;
             } else if name == "ErrorResponse" {
                 self.body("ErrorResponse", &definition)?;
             } else if let Some((is_open, values)) = values_of(&definition) {
@@ -337,7 +250,8 @@ impl Generator {
             self.enums.push(Enumeration { name: name.clone(), is_open, values });
             return Ok(Shape::checked(&name));
         }
-        let Some(kind) = &property.kind else { return Ok(Shape::plain("Value")) };
+        // The one property without a type is a launch or an attach configuration.
+        let Some(kind) = &property.kind else { return Ok(Shape::plain("Map<String, Value>")) };
         let kind = match kind {
             Kind::One(kind) => kind.as_str(),
             Kind::Many(kinds) if kinds == &["integer", "string"] => return Ok(Shape::plain("ModuleId")),
@@ -460,7 +374,7 @@ const HEADER: &str = "\
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     BreakpointId, Empty, EventVisitor, FrameId, GotoTargetId, LocationReference, ModuleId, RequestVisitor, Seq,
@@ -513,85 +427,6 @@ fn constant_of(definition: &Definition, key: &str) -> Result<String> {
 
 fn bound(value: Option<f64>) -> String {
     value.map_or_else(|| "None".to_owned(), |value| format!("Some({value:?})"))
-}
-
-fn last_part(reference: &str) -> &str {
-    reference.rsplit('/').next().unwrap_or(reference)
-}
-
-/// The protocol's `Message` is an error's text; the crate keeps that name for the envelope.
-fn rust_name(name: &str) -> String {
-    if name == "Message" { "ErrorMessage".to_owned() } else { name.to_owned() }
-}
-
-fn type_doc(name: &str) -> String {
-    let (group, anchor) = if name == "ErrorResponse" {
-        ("Base_Protocol", name)
-    } else if let Some(request) = name.strip_suffix("Response") {
-        ("Requests", request)
-    } else if let Some(event) = name.strip_suffix("Event") {
-        ("Events", event)
-    } else if let Some(request) =
-        name.strip_suffix("RequestArguments").or_else(|| name.strip_suffix("Arguments"))
-    {
-        ("Requests", request)
-    } else {
-        ("Types", name)
-    };
-    format!("/// [`{name}`]({SPECIFICATION}#{group}_{anchor}).\n")
-}
-
-/// An enumeration in place is named after its owner and its property.
-fn enum_name(owner: &str, wire: &str) -> String {
-    let owner = owner.strip_suffix("Body").unwrap_or(owner);
-    let owner =
-        owner.strip_suffix("RequestArguments").or_else(|| owner.strip_suffix("Arguments")).unwrap_or(owner);
-    format!("{owner}{}", variant_name(wire))
-}
-
-fn words(name: &str) -> Vec<String> {
-    let mut words: Vec<String> = Vec::new();
-    let characters: Vec<char> = name.chars().collect();
-    for (index, character) in characters.iter().enumerate() {
-        if !character.is_alphanumeric() {
-            words.push(String::new());
-            continue;
-        }
-        let after_lower = index > 0 && !characters[index - 1].is_uppercase() && character.is_uppercase();
-        let before_lower = index > 0
-            && characters[index - 1].is_uppercase()
-            && character.is_uppercase()
-            && characters.get(index + 1).is_some_and(|next| next.is_lowercase());
-        if words.is_empty() || after_lower || before_lower {
-            words.push(String::new());
-        }
-        if let Some(word) = words.last_mut() {
-            word.extend(character.to_lowercase());
-        }
-    }
-    words.retain(|word| !word.is_empty());
-    words
-}
-
-fn capitalised(word: &str) -> String {
-    let mut characters = word.chars();
-    characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
-}
-
-fn variant_name(value: &str) -> String {
-    words(value).iter().map(|word| capitalised(word)).collect()
-}
-
-fn field_name(wire: &str) -> String {
-    let name = words(wire).join("_");
-    if matches!(name.as_str(), "type" | "static" | "enum" | "virtual") { format!("{name}_") } else { name }
-}
-
-/// What serde's `camelCase` makes of a field's name.
-fn camel_case(field: &str) -> String {
-    let mut words = field.split('_');
-    let first = words.next().unwrap_or_default().to_owned();
-    words.fold(first, |name, word| name + &capitalised(word))
 }
 
 #[cfg(test)]

@@ -248,7 +248,8 @@ fn check_part<T: Serialize + DeserializeOwned + Validate>(
     let mut found = at.into_found();
     match serde_json::to_value(&value) {
         // The type has no properties, so that nothing in it can be misspelt.
-        Ok(Value::Null) => {}
+        Ok(Value::Null) if part.is_object() => {}
+        Ok(Value::Null) => found.push(format!("{name}: is not an object")),
         Ok(again) => compare(name, part, &again, &mut found),
         Err(error) => found.push(format!("{name}: cannot be written again: {error}")),
     }

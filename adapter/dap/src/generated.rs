@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::validate::{At, Validate};
 use crate::values::string_enum;
@@ -737,17 +737,17 @@ impl Validate for InitializeRequestArguments {
 pub type ConfigurationDoneArguments = Empty;
 
 /// [`LaunchRequestArguments`](https://microsoft.github.io/debug-adapter-protocol/specification#Requests_Launch).
-pub type LaunchRequestArguments = serde_json::Value;
+pub type LaunchRequestArguments = Map<String, Value>;
 
 /// [`AttachRequestArguments`](https://microsoft.github.io/debug-adapter-protocol/specification#Requests_Attach).
-pub type AttachRequestArguments = serde_json::Value;
+pub type AttachRequestArguments = Map<String, Value>;
 
 /// [`RestartArguments`](https://microsoft.github.io/debug-adapter-protocol/specification#Requests_Restart).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RestartArguments {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub arguments: Option<Value>,
+    pub arguments: Option<Map<String, Value>>,
 }
 
 impl Validate for RestartArguments {
