@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -176,18 +177,35 @@ def manta(rounds):
     return figures
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def connect_when_ready(address, deadline_seconds=30):
+    """debugpy does not say when it listens, so the connection is tried until it holds."""
+    deadline = time.monotonic() + deadline_seconds
+    while True:
+        try:
+            return dap_client.DapClient.connect(address)
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+
+
 def debugpy(rounds):
-    client = dap_client.DapClient.start([sys.executable, "-m", "debugpy.adapter"])
-    arguments = {
-        "program": str(PYTHON_LOOP),
-        "args": ["--plain"],
-        "console": "internalConsole",
-        "justMyCode": True,
-        "python": [sys.executable],
-    }
-    handshake(client, "launch", arguments, PYTHON_LOOP)
-    figures = Measuring(client, PYTHON_LOOP, rounds).measure()
-    client.close()
+    address = f"127.0.0.1:{free_port()}"
+    command = [sys.executable, "-m", "debugpy", "--listen", address, "--wait-for-client", str(PYTHON_LOOP), "--plain"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        client = connect_when_ready(address)
+        handshake(client, "attach", {"justMyCode": True}, PYTHON_LOOP)
+        figures = Measuring(client, PYTHON_LOOP, rounds).measure()
+        client.close()
+    finally:
+        process.kill()
+        process.wait()
     return {f"debug.cluster.python.{measure}": value for measure, value in figures.items()}
 
 
