@@ -58,9 +58,14 @@ fn functions(text: &str) -> Vec<Function> {
     let mut found = Vec::new();
     for (index, line) in lines.iter().enumerate() {
         let Some(name) = name(line) else { continue };
+        let signature_end =
+            lines[index..].iter().map(|line| line.trim_end()).find(|line| line.ends_with(['{', ';', '}']));
+        // A declaration has no body, and a body on the same line no length.
+        if !signature_end.is_some_and(|line| line.ends_with('{')) {
+            continue;
+        }
         let close = format!("{}}}", &line[..line.len() - line.trim_start().len()]);
-        let length = lines[index..].iter().position(|line| **line == close);
-        if let Some(length) = length.filter(|_| !line.trim_end().ends_with(['}', ';'])) {
+        if let Some(length) = lines[index..].iter().position(|line| **line == close) {
             found.push(Function { name, line: index + 1, lines: length + 1 });
         }
     }
@@ -87,11 +92,11 @@ mod tests {
 
     #[test]
     fn functions_are_found_with_their_lengths() {
-        let text = "impl A {\n    pub(crate) async fn long(\n        a: u8,\n    ) -> u8 {\n        {\n        }\n        a\n    }\n\n    fn short() {}\n}\n\nfn last() {\n}\n";
+        let text = "impl A {\n    pub(crate) async fn long(\n        a: u8,\n    ) -> u8 {\n        {\n        }\n        a\n    }\n\n    fn short() {}\n\n    fn declared(\n        self,\n    );\n}\n\nfn last() {\n}\n";
         let found: Vec<_> = functions(text)
             .into_iter()
             .map(|function| (function.name, function.line, function.lines))
             .collect();
-        assert_eq!(found, [("long".to_owned(), 2, 7), ("last".to_owned(), 13, 2)]);
+        assert_eq!(found, [("long".to_owned(), 2, 7), ("last".to_owned(), 17, 2)]);
     }
 }

@@ -8,8 +8,9 @@ use super::Findings;
 use crate::workspace;
 
 /// Put together here, so that this file does not find itself.
-const FORBIDDEN: [(&str, &str); 5] = [
-    (concat!("/wo", "rk/"), "a path of one machine"),
+const FORBIDDEN: [(&str, &str); 6] = [
+    (concat!("/wo", "rk/main"), "a path of one machine"),
+    (concat!("/wo", "rk/shared"), "a path of one machine"),
     (concat!("/ro", "ot/"), "a path of one machine"),
     (concat!("/tmp/", "brief"), "a path of one machine"),
     (concat!("127.0.0.1", ":8081"), "a registry of one machine"),
