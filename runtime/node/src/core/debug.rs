@@ -319,7 +319,7 @@ impl Core {
         }
     }
 
-    fn on_task_paused(&mut self, worker: ProcessId, task: TaskId, paused: bool) {
+    pub(super) fn on_task_paused(&mut self, worker: ProcessId, task: TaskId, paused: bool) {
         let lease = if paused { self.lease_to_pause(worker) } else { None };
         let target = self.debug.targets.entry(worker).or_default();
         let lease = if paused {

@@ -1,0 +1,221 @@
+//! Breakpoints before tasks, paused tasks, and lost sessions.
+
+use super::{Stage, id};
+use crate::core::{Effect, Exit, Timer};
+use bytes::Bytes;
+use manta_proto::{
+    ids::{ProcessId, SessionId, TaskId},
+    v1::{self, head_to_node, node_to_head, node_to_process, process_to_node},
+};
+use serde_json::{Value, json};
+
+fn config(generation: u64, empty: bool) -> head_to_node::Message {
+    head_to_node::Message::Config(v1::DebugConfig {
+        session_id: SessionId(id(5)).to_bytes(),
+        generation,
+        arguments: Bytes::from(json!({"generation": generation}).to_string()),
+        empty,
+    })
+}
+
+fn expect_request(stage: &mut Stage, worker: ProcessId, command: &str) -> i64 {
+    let message =
+        stage.expect_process(worker, |message| matches!(message, node_to_process::Message::ToTarget(_)));
+    let node_to_process::Message::ToTarget(dap) = message else { unreachable!("looked at above") };
+    seq_of(&dap, command)
+}
+
+fn expect_agent_request(stage: &mut Stage, worker: ProcessId, command: &str) -> i64 {
+    match stage.expect(|effect| matches!(effect, Effect::ToAgent(to, _) if *to == worker)) {
+        Effect::ToAgent(_, dap) => seq_of(&dap, command),
+        _ => unreachable!("looked at above"),
+    }
+}
+
+fn seq_of(dap: &[u8], command: &str) -> i64 {
+    let request: Value = serde_json::from_slice(dap).unwrap();
+    assert_eq!((&request["type"], &request["command"]), (&json!("request"), &json!(command)));
+    request["seq"].as_i64().unwrap()
+}
+
+fn response(seq: i64) -> Bytes {
+    let body = json!({"seq": 1, "type": "response", "request_seq": seq, "success": true, "command": "x", "body": {"a": 1}});
+    body.to_string().into()
+}
+
+fn answer(stage: &mut Stage, worker: ProcessId, seq: i64) {
+    stage.say(worker, process_to_node::Message::FromTarget(response(seq)));
+}
+
+fn expect_ack(stage: &mut Stage, generation: u64) -> v1::ConfigAck {
+    let message = stage.expect_head(|message| matches!(message, node_to_head::Message::ConfigAck(_)));
+    let node_to_head::Message::ConfigAck(ack) = message else { unreachable!("looked at above") };
+    assert_eq!(ack.generation, generation);
+    ack
+}
+
+#[test]
+fn a_worker_runs_no_task_before_it_took_the_breakpoints() {
+    let mut stage = Stage::new(1.0);
+    let (driver, workers) = stage.driver(2, "python");
+    stage.head(config(1, false));
+    assert!(expect_ack(&mut stage, 1).targets.is_empty(), "there is no target yet");
+    let request = stage.ask(driver, 1.0);
+    stage.hello(workers[0], "python");
+    let seq = expect_request(&mut stage, workers[0], "mantaConfigure");
+    stage.expect(|effect| matches!(effect, Effect::Timer(Timer::TargetConfig(_, 1), _)));
+    stage.expect_nothing();
+    // The set changes while the worker still works on the first.
+    stage.head(config(2, false));
+    let newer = expect_request(&mut stage, workers[0], "mantaConfigure");
+    stage.expect(|effect| matches!(effect, Effect::Timer(Timer::Config(2), _)));
+    answer(&mut stage, workers[0], seq);
+    expect_ack(&mut stage, 1);
+    stage.expect_nothing();
+    answer(&mut stage, workers[0], newer);
+    let ack = expect_ack(&mut stage, 2);
+    assert_eq!(ack.targets[0].body, r#"{"a":1}"#);
+    stage.expect_grant(driver, request);
+}
+
+#[test]
+fn a_target_that_does_not_answer_is_named() {
+    let mut stage = Stage::new(1.0);
+    let (_, workers) = stage.driver(2, "python");
+    stage.hello(workers[0], "python");
+    stage.head(config(1, true));
+    expect_ack(&mut stage, 1);
+    stage.head(config(2, false));
+    expect_request(&mut stage, workers[0], "mantaConfigure");
+    stage.expect(|effect| matches!(effect, Effect::Timer(Timer::Config(2), _)));
+    stage.core.on_timer(Timer::Config(2));
+    stage.settle();
+    let error = expect_ack(&mut stage, 2).error;
+    assert!(
+        error.contains("did not take the breakpoints within 5 seconds: python 3.12 worker 201 on node-1"),
+        "{error}"
+    );
+}
+
+fn stopped(event: &str, task: TaskId) -> process_to_node::Message {
+    let event = json!({"seq": 3, "type": "event", "event": event, "body": {"threadId": 4, "task": {"taskId": task.to_string()}}});
+    process_to_node::Message::FromTarget(event.to_string().into())
+}
+
+#[test]
+fn a_paused_task_gives_its_cpu_back_and_its_worker_knows() {
+    let mut stage = Stage::new(1.0);
+    let (driver, workers) = stage.driver(2, "python");
+    stage.hello(workers[0], "python");
+    let request = stage.ask(driver, 1.0);
+    let (lease, worker) = stage.expect_grant(driver, request);
+    let task = TaskId(id(6));
+    stage.say(worker, stopped("mantaStopped", task));
+    let is_paused = |message: &node_to_process::Message, wanted| matches!(message, node_to_process::Message::TaskPaused(paused) if paused.paused == wanted);
+    stage.expect_process(worker, |message| is_paused(message, true));
+    stage.expect_head(|message| matches!(message, node_to_head::Message::FromTarget(_)));
+    assert_eq!(stage.core.budget.available().amount("CPU"), 10_000);
+    stage.say(worker, stopped("mantaContinued", task));
+    stage.expect_process(worker, |message| is_paused(message, false));
+    stage.expect_head(|message| matches!(message, node_to_head::Message::FromTarget(_)));
+    assert_eq!(stage.core.budget.available().amount("CPU"), 0);
+    stage.give_back(driver, lease);
+    stage.expect_slot_released(worker);
+    assert_eq!(stage.core.budget.available().amount("CPU"), 10_000);
+}
+
+#[test]
+fn a_lost_session_is_disarmed_at_once_and_released_after_its_grace() {
+    let mut stage = Stage::new(1.0);
+    let (_, workers) = stage.driver(2, "python");
+    stage.hello(workers[0], "python");
+    stage.head(config(1, false));
+    let seq = expect_request(&mut stage, workers[0], "mantaConfigure");
+    stage.expect(|effect| matches!(effect, Effect::Timer(Timer::Config(1), _)));
+    answer(&mut stage, workers[0], seq);
+    expect_ack(&mut stage, 1);
+    let session = SessionId(id(5));
+    let ended = v1::SessionEnded { session_id: session.to_bytes(), grace_ms: 700 };
+    stage.head(head_to_node::Message::SessionEnded(ended));
+    let disarm = expect_request(&mut stage, workers[0], "mantaConfigure");
+    stage
+        .expect(|effect| matches!(effect, Effect::Timer(Timer::Grace(_), after) if after.as_millis() == 700));
+    answer(&mut stage, workers[0], disarm);
+    stage.expect_nothing();
+    stage.core.on_timer(Timer::Grace(session));
+    stage.settle();
+    let release = expect_request(&mut stage, workers[0], "mantaRelease");
+    answer(&mut stage, workers[0], release);
+}
+
+#[test]
+fn a_session_that_comes_back_in_time_keeps_what_it_paused() {
+    let mut stage = Stage::new(1.0);
+    let (_, workers) = stage.driver(2, "python");
+    stage.hello(workers[0], "python");
+    stage.head(config(1, false));
+    expect_request(&mut stage, workers[0], "mantaConfigure");
+    stage.expect(|effect| matches!(effect, Effect::Timer(Timer::Config(1), _)));
+    stage.core.on_head_lost();
+    stage.settle();
+    stage.expect(|effect| matches!(effect, Effect::Timer(Timer::Grace(_), _)));
+    stage.head(config(2, false));
+    expect_request(&mut stage, workers[0], "mantaConfigure");
+    stage.expect(|effect| matches!(effect, Effect::Timer(Timer::Config(2), _)));
+    stage.core.on_timer(Timer::Grace(SessionId(id(5))));
+    stage.settle();
+}
+
+/// A native worker with its agent, which took the breakpoints.
+fn native_with_agent(stage: &mut Stage) -> ProcessId {
+    let (_, workers) = stage.driver(2, "rust");
+    let worker = workers[0];
+    stage.hello(worker, "rust");
+    stage.head(config(1, false));
+    stage.expect(|effect| matches!(effect, Effect::StartAgent { worker: of, .. } if *of == worker));
+    let seq = expect_agent_request(stage, worker, "mantaConfigure");
+    stage.expect(|effect| matches!(effect, Effect::Timer(Timer::Config(1), _)));
+    stage.core.on_agent_started(worker, 900);
+    stage.settle();
+    stage.expect_process(worker, |message| matches!(message, node_to_process::Message::AllowTracer(_)));
+    stage.core.on_target_message(worker, response(seq));
+    stage.settle();
+    expect_ack(stage, 1);
+    worker
+}
+
+#[test]
+fn an_agent_that_dies_is_started_again_and_its_paused_tasks_run_on() {
+    let mut stage = Stage::new(1.0);
+    let worker = native_with_agent(&mut stage);
+    stage.core.on_task_paused(worker, TaskId(id(6)), true);
+    stage.settle();
+    stage.expect_process(worker, |message| matches!(message, node_to_process::Message::TaskPaused(_)));
+    stage.core.on_agent_ended(worker, "it was killed");
+    stage.settle();
+    stage.expect_process(
+        worker,
+        |message| matches!(message, node_to_process::Message::TaskPaused(paused) if !paused.paused),
+    );
+    stage.expect_head(|message| matches!(message, node_to_head::Message::TargetDown(_)));
+    stage.expect_head(|message| matches!(message, node_to_head::Message::TargetUp(_)));
+    stage.expect(|effect| matches!(effect, Effect::StartAgent { .. }));
+    expect_agent_request(&mut stage, worker, "mantaConfigure");
+}
+
+#[test]
+fn the_agent_ends_with_the_session_and_with_the_worker() {
+    let mut stage = Stage::new(1.0);
+    let worker = native_with_agent(&mut stage);
+    let ended = v1::SessionEnded { session_id: SessionId(id(5)).to_bytes(), grace_ms: 0 };
+    stage.head(head_to_node::Message::SessionEnded(ended));
+    let release = expect_agent_request(&mut stage, worker, "mantaRelease");
+    stage.core.on_target_message(worker, response(release));
+    stage.settle();
+    stage.expect(|effect| *effect == Effect::StopAgent(worker));
+    stage.core.on_agent_ended(worker, "it was told to");
+    stage.core.on_worker_exited(worker, &Exit { signal: 9, ..Exit::default() });
+    stage.settle();
+    stage.expect_head(|message| matches!(message, node_to_head::Message::TargetDown(_)));
+    stage.expect(|effect| *effect == Effect::Close(worker));
+}

@@ -1,0 +1,251 @@
+//! Leases, workers, other nodes, and ends of all kinds.
+
+use super::{Stage, id};
+use crate::core::{AskId, Effect, Exit, ReplyId, Timer};
+use manta_proto::{
+    ids::{LeaseId, NodeId, ProcessId},
+    v1::{self, head_to_node, lease_reply, node_to_head, node_to_process, process_to_node},
+};
+
+#[test]
+fn a_worker_is_leased_given_back_and_leased_again() {
+    let mut stage = Stage::new(1.0);
+    let (driver, workers) = stage.driver(2, "python");
+    assert_eq!(workers.len(), 1, "one worker for one CPU is started ahead");
+    let first = stage.ask(driver, 1.0);
+    stage.expect_nothing();
+    stage.hello(workers[0], "python");
+    let (lease, worker) = stage.expect_grant(driver, first);
+    assert_eq!(worker, workers[0]);
+    let second = stage.ask(driver, 1.0);
+    stage.expect_nothing();
+    stage.give_back(driver, lease);
+    stage.expect_slot_released(worker);
+    let (_, again) = stage.expect_grant(driver, second);
+    assert_eq!(again, worker);
+}
+
+#[test]
+fn what_no_node_has_is_refused_at_once_with_what_they_have() {
+    let mut stage = Stage::new(2.0);
+    let (driver, _) = stage.driver(2, "python");
+    let view = stage.view(&[(7, 4.0, 4.0)]);
+    stage.head(head_to_node::Message::View(view));
+    stage.expect_process(driver, |message| matches!(message, node_to_process::Message::View(_)));
+    let request = stage.ask(driver, 64.0);
+    let sentence = stage.expect_refusal(driver, request);
+    assert!(
+        sentence.starts_with("task 'f' needs CPU 64, and no node of the cluster has that much: node-1 has CPU 2; node-7 has CPU 4;"),
+        "{sentence}"
+    );
+}
+
+/// A node of one CPU with its only worker leased, and a peer with one CPU free.
+fn full_with_peer() -> (Stage, ProcessId, LeaseId, ProcessId) {
+    let mut stage = Stage::new(1.0);
+    let (driver, workers) = stage.driver(2, "python");
+    stage.hello(workers[0], "python");
+    let request = stage.ask(driver, 1.0);
+    let (lease, worker) = stage.expect_grant(driver, request);
+    let view = stage.view(&[(7, 1.0, 1.0)]);
+    stage.head(head_to_node::Message::View(view));
+    stage.expect_process(worker, |message| matches!(message, node_to_process::Message::View(_)));
+    stage.expect_process(driver, |message| matches!(message, node_to_process::Message::View(_)));
+    (stage, driver, lease, worker)
+}
+
+fn expect_ask(stage: &mut Stage) -> AskId {
+    match stage.expect(|effect| matches!(effect, Effect::AskLease { .. })) {
+        Effect::AskLease { ask, node, address, request } => {
+            assert_eq!((node, &*address, request.spillback_count), (NodeId(id(7)), "peer-7:1", 1));
+            ask
+        }
+        _ => unreachable!("looked at above"),
+    }
+}
+
+fn granted() -> Result<v1::LeaseReply, String> {
+    let grant = v1::LeaseGrant { lease_id: LeaseId(id(9)).to_bytes(), ..v1::LeaseGrant::default() };
+    Ok(v1::LeaseReply { request_id: 2, result: Some(lease_reply::Result::Granted(grant)) })
+}
+
+#[test]
+fn what_does_not_fit_here_is_leased_from_a_peer() {
+    let (mut stage, driver, _, _) = full_with_peer();
+    stage.ask(driver, 1.0);
+    let ask = expect_ask(&mut stage);
+    stage.ask(driver, 1.0);
+    stage.expect_nothing();
+    stage.core.on_lease_answer(ask, NodeId(id(7)), granted());
+    stage.settle();
+    stage.expect_process(driver, |message| matches!(message, node_to_process::Message::Lease(_)));
+    stage.give_back(driver, LeaseId(id(9)));
+    stage.expect(|effect| matches!(effect, Effect::ReturnLease { .. }));
+}
+
+#[test]
+fn a_busy_peer_is_asked_again_when_the_view_changes() {
+    let (mut stage, driver, _, _) = full_with_peer();
+    stage.ask(driver, 1.0);
+    let ask = expect_ask(&mut stage);
+    let busy = v1::LeaseReply { request_id: 2, result: Some(lease_reply::Result::Busy(v1::LeaseBusy {})) };
+    stage.core.on_lease_answer(ask, NodeId(id(7)), Ok(busy));
+    stage.settle();
+    stage.expect_nothing();
+    let view = stage.view(&[(7, 1.0, 1.0)]);
+    stage.head(head_to_node::Message::View(view));
+    expect_ask(&mut stage);
+}
+
+#[test]
+fn a_cancelled_request_gives_the_peers_lease_back() {
+    let (mut stage, driver, _, _) = full_with_peer();
+    let request_id = stage.ask(driver, 1.0);
+    let ask = expect_ask(&mut stage);
+    stage.say(driver, process_to_node::Message::CancelLease(v1::LeaseCancel { request_id }));
+    stage.core.on_lease_answer(ask, NodeId(id(7)), granted());
+    stage.settle();
+    stage.expect(|effect| matches!(effect, Effect::ReturnLease { worker_unusable: false, .. }));
+}
+
+#[test]
+fn a_peer_that_is_lost_while_asked_does_not_lose_the_request() {
+    let (mut stage, driver, lease, worker) = full_with_peer();
+    let request = stage.ask(driver, 1.0);
+    expect_ask(&mut stage);
+    let view = stage.view(&[]);
+    stage.head(head_to_node::Message::View(view));
+    stage.expect_process(worker, |message| matches!(message, node_to_process::Message::View(_)));
+    stage.expect_process(driver, |message| matches!(message, node_to_process::Message::View(_)));
+    stage.give_back(driver, lease);
+    stage.expect_slot_released(worker);
+    stage.expect_grant(driver, request);
+}
+
+#[test]
+fn a_blocked_lease_gives_its_cpu_back() {
+    let mut stage = Stage::new(1.0);
+    let (driver, workers) = stage.driver(2, "python");
+    stage.hello(workers[0], "python");
+    let request = stage.ask(driver, 1.0);
+    let (lease, worker) = stage.expect_grant(driver, request);
+    let second = stage.ask(driver, 1.0);
+    let blocked =
+        |blocked| process_to_node::Message::Blocked(v1::LeaseBlocked { lease_id: lease.to_bytes(), blocked });
+    stage.say(worker, blocked(true));
+    let started = stage.started();
+    assert_eq!(started.len(), 1, "the blocked worker's CPU goes to a second one");
+    stage.hello(started[0], "python");
+    let (other, _) = stage.expect_grant(driver, second);
+    stage.say(worker, blocked(false));
+    assert_eq!(stage.core.budget.available().amount("CPU"), 0);
+    stage.give_back(driver, other);
+    stage.expect_slot_released(started[0]);
+    assert_eq!(stage.core.budget.available().amount("CPU"), 0, "the first still has its CPU");
+    stage.give_back(driver, lease);
+    stage.expect_slot_released(worker);
+    stage.expect(|effect| *effect == Effect::EndWorker(worker));
+    assert_eq!(stage.core.budget.available().amount("CPU"), 10_000);
+}
+
+#[test]
+fn a_worker_that_cannot_start_refuses_those_who_wait_with_its_words() {
+    let mut stage = Stage::new(1.0);
+    let (driver, workers) = stage.driver(2, "python");
+    let request = stage.ask(driver, 1.0);
+    stage.core.on_worker_spawned(workers[0], 4711);
+    let exit = Exit { code: 1, last_stderr: vec!["No module named manta".into()], ..Exit::default() };
+    stage.core.on_worker_exited(workers[0], &exit);
+    stage.settle();
+    let sentence = stage.expect_refusal(driver, request);
+    assert_eq!(
+        sentence,
+        "a python worker could not start on node-1: worker 4711 on node-1 exited with code 1; its last lines on stderr:\n\
+         No module named manta"
+    );
+    stage.expect(|effect| *effect == Effect::Close(workers[0]));
+    assert_eq!(stage.core.budget.available().amount("CPU"), 10_000);
+}
+
+#[test]
+fn a_worker_that_says_nothing_is_ended_in_time() {
+    let mut stage = Stage::new(1.0);
+    let (driver, workers) = stage.driver(2, "python");
+    let request = stage.ask(driver, 1.0);
+    stage.core.on_timer(Timer::WorkerStart(workers[0]));
+    stage.settle();
+    assert!(stage.expect_refusal(driver, request).contains("did not say hello within 30 seconds"));
+    stage.expect(|effect| *effect == Effect::EndWorker(workers[0]));
+}
+
+#[test]
+fn the_end_of_a_driver_ends_its_job() {
+    let (mut stage, driver, _, worker) = full_with_peer();
+    stage.ask(driver, 1.0);
+    let ask = expect_ask(&mut stage);
+    stage.core.on_lease_answer(ask, NodeId(id(7)), granted());
+    stage.settle();
+    stage.expect_process(driver, |message| matches!(message, node_to_process::Message::Lease(_)));
+    stage.core.on_detached(driver);
+    stage.settle();
+    stage.expect_head(|message| matches!(message, node_to_head::Message::JobEnded(_)));
+    stage.expect(|effect| *effect == Effect::EndWorker(worker));
+    stage.expect(|effect| matches!(effect, Effect::ReturnLease { worker_unusable: true, .. }));
+    stage.core.on_worker_exited(worker, &Exit { signal: 15, ..Exit::default() });
+    stage.settle();
+    stage.expect_head(|message| matches!(message, node_to_head::Message::TargetDown(_)));
+    stage.expect(|effect| *effect == Effect::Close(worker));
+    assert_eq!(stage.core.budget.available().amount("CPU"), 10_000);
+}
+
+#[test]
+fn the_exact_end_of_a_worker_is_told_to_who_asks_before_and_after() {
+    let (mut stage, driver, _, worker) = full_with_peer();
+    let request = |request_id| {
+        process_to_node::Message::Fate(v1::WorkerFateRequest {
+            request_id,
+            worker_id: worker.to_bytes(),
+            node_id: NodeId(id(1)).to_bytes(),
+        })
+    };
+    stage.say(driver, request(11));
+    stage.expect(|effect| matches!(effect, Effect::Timer(Timer::Fate(_), _)));
+    let exit = Exit { signal: 9, last_stderr: vec!["last".into()], ..Exit::default() };
+    stage.core.on_worker_exited(worker, &exit);
+    stage.settle();
+    stage.expect_head(|message| matches!(message, node_to_head::Message::TargetDown(_)));
+    let check = |message: &node_to_process::Message, request_id| {
+        let node_to_process::Message::Fate(fate) = message else { return false };
+        assert!(fate.sentence.ends_with("on node-1 was killed by signal 9 (SIGKILL)"), "{}", fate.sentence);
+        fate.request_id == request_id && fate.last_stderr == ["last"] && !fate.intended
+    };
+    stage.expect_process(driver, |message| check(message, 11));
+    stage.expect(|effect| *effect == Effect::Close(worker));
+    stage.say(driver, request(12));
+    stage.expect_process(driver, |message| check(message, 12));
+}
+
+#[test]
+fn a_peers_request_is_answered_at_once() {
+    let mut stage = Stage::new(1.0);
+    let view = stage.view(&[(7, 1.0, 0.0)]);
+    stage.head(head_to_node::Message::View(view));
+    let owner = ProcessId(id(8));
+    stage.core.on_peer_lease(ReplyId(1), NodeId(id(7)), Stage::request(owner, 3, 1.0, 1));
+    stage.settle();
+    let started = stage.started();
+    stage.core.on_peer_lease(ReplyId(2), NodeId(id(7)), Stage::request(owner, 3, 1.0, 2));
+    stage.settle();
+    let busy = stage.expect(|effect| matches!(effect, Effect::AnswerLease(ReplyId(2), _)));
+    assert!(format!("{busy:?}").contains("Busy"), "{busy:?}");
+    stage.hello(started[0], "python");
+    stage.expect_process(started[0], |message| matches!(message, node_to_process::Message::Slot(_)));
+    stage.expect(|effect| matches!(effect, Effect::AnswerLease(ReplyId(1), _)));
+    // The owner's node is lost: its worker may be busy for nobody.
+    let view = stage.view(&[]);
+    stage.head(head_to_node::Message::View(view));
+    stage.expect_slot_released(started[0]);
+    stage.expect(|effect| *effect == Effect::EndWorker(started[0]));
+    stage.expect_process(started[0], |message| matches!(message, node_to_process::Message::View(_)));
+    assert_eq!(stage.core.budget.available().amount("CPU"), 10_000);
+}
