@@ -75,6 +75,8 @@ struct Breakpoint {
     id: i32,
     spec: Spec,
     bound_line: Option<i64>,
+    /// What a target that has bound it wants known.
+    note: Option<String>,
     refusals: BTreeMap<TargetId, String>,
     told: Option<Verdict>,
 }
@@ -154,6 +156,7 @@ impl Breakpoints {
                     id: self.ids.next()?,
                     spec,
                     bound_line: None,
+                    note: None,
                     refusals: BTreeMap::new(),
                     told: None,
                 },
@@ -247,6 +250,7 @@ impl Breakpoints {
         let Some(breakpoint) = self.find_mut(id) else { return };
         if said.verified {
             breakpoint.refusals.remove(target);
+            breakpoint.note.clone_from(&said.message);
             if let Spec::Line(spec) = &breakpoint.spec {
                 breakpoint.bound_line.get_or_insert(said.line.unwrap_or(spec.line));
             } else {
@@ -331,8 +335,12 @@ fn verdict(breakpoint: &Breakpoint, client_has_file: bool, armed: &Armed) -> Ver
         many => format!("armed on {many} nodes"),
     };
     match (&breakpoint.spec, breakpoint.bound_line) {
-        (Spec::Line(_), Some(line)) => Verdict { verified: true, line: Some(line), ..Verdict::default() },
-        (Spec::Function(_), Some(_)) => Verdict { verified: true, ..Verdict::default() },
+        (Spec::Line(_), Some(line)) => {
+            Verdict { verified: true, line: Some(line), reason: None, message: breakpoint.note.clone() }
+        }
+        (Spec::Function(_), Some(_)) => {
+            Verdict { verified: true, message: breakpoint.note.clone(), ..Verdict::default() }
+        }
         (Spec::Line(spec), None) if client_has_file => Verdict {
             verified: true,
             line: Some(spec.line),

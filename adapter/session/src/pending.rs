@@ -142,7 +142,7 @@ impl Session {
                 requests::source::refused(self, origin.as_ref(), held, error)
             }
             (_, Some(error)) => Err(Refusal(error)),
-            (purpose, None) => self.answer(target, arena, purpose, origin.as_ref(), response),
+            (purpose, None) => self.answer(target, arena, &purpose, origin.as_ref(), response),
         };
         let Some(origin) = origin else { return };
         match handled {
@@ -156,7 +156,7 @@ impl Session {
         &mut self,
         target: &TargetId,
         arena: Option<ArenaId>,
-        purpose: Purpose,
+        purpose: &Purpose,
         origin: Option<&Origin>,
         response: &ResponseMessage,
     ) -> requests::Handled {

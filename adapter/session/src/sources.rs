@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(sources.shown(at("/venv/b.py"), &other, &paths, &files).source_reference.unwrap().0, id);
         assert_eq!(sources.held(id).unwrap().targets, [other.clone(), target.clone()]);
         sources.on_target_down(&other);
-        assert_eq!(sources.held(id).unwrap().targets, [target.clone()]);
+        assert_eq!(sources.held(id).unwrap().targets, std::slice::from_ref(&target));
         let numbered = Source { source_reference: Some(SourceReference(7)), ..at("<string>") };
         let id = sources.shown(numbered, &target, &paths, &files).source_reference.unwrap().0;
         let held = sources.held(id).unwrap();

@@ -233,7 +233,13 @@ impl Session {
 
     /// Tells the client of the stops that wait, unless it should wait a moment longer.
     pub(crate) fn announce(&mut self) {
-        if self.announcer.waiting.is_empty() || self.announcer.is_window_open {
+        let Announcer { waiting, is_window_open, focus, .. } = &self.announcer;
+        if waiting.is_empty() {
+            return;
+        }
+        // Gathering spares the client's list; who waits for this very stop, or has an empty list, is not kept waiting.
+        let is_awaited = focus.is_some_and(|focus| waiting.contains(&focus));
+        if *is_window_open && !is_awaited && self.threads.iter_held().any(|thread| thread.is_listed()) {
             return;
         }
         // A step's stop comes first, so that the client's focus stays with it.

@@ -1,0 +1,177 @@
+//! A target that answers the target profile from a script: what it says tells which task and which stop it belongs to, so that a leak from
+//! one task to another shows.
+
+use std::collections::BTreeMap;
+
+use dap::{EventMessage, Message, RequestMessage};
+use serde_json::{Value, json, value::to_raw_value};
+
+use super::answer;
+
+struct Stopped {
+    task: String,
+    stop: i64,
+}
+
+pub struct FakeTarget {
+    pub name: String,
+    stops: i64,
+    stopped: BTreeMap<i32, Stopped>,
+    /// Tasks that ran off their end, or on, by `continue`.
+    pub continued: Vec<String>,
+    /// What a step does.
+    pub step: StepOutcome,
+    /// Whether files are loaded, so that breakpoints bind.
+    pub is_loaded: bool,
+    /// Why it refuses all that resumes.
+    pub refuses: Option<&'static str>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum StepOutcome {
+    /// Stops again at once.
+    Stops,
+    /// Runs off the end of the task.
+    Ends,
+    /// Does not stop yet.
+    Runs,
+}
+
+impl FakeTarget {
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            stops: 0,
+            stopped: BTreeMap::new(),
+            continued: Vec::new(),
+            step: StepOutcome::Stops,
+            is_loaded: false,
+            refuses: None,
+        }
+    }
+
+    pub fn configure(&mut self, arguments: &Value) -> Value {
+        let mut answers = Vec::new();
+        for source in arguments["sources"].as_array().unwrap() {
+            for breakpoint in source["breakpoints"].as_array().unwrap() {
+                let id = &breakpoint["id"];
+                answers.push(if self.is_loaded {
+                    json!({"id": id, "verified": true, "line": breakpoint["line"]})
+                } else {
+                    json!({"id": id, "verified": false, "reason": "pending"})
+                });
+            }
+        }
+        json!({"generation": arguments["generation"], "breakpoints": answers})
+    }
+
+    /// The task `task` ("NAME-ID") stops on the target's thread.
+    pub fn stop(&mut self, thread: i32, task: &str, reason: &str, hits: &[i32]) -> Message {
+        self.stops += 1;
+        let stop = self.stops;
+        self.stopped.insert(thread, Stopped { task: task.to_owned(), stop });
+        let (name, id) = task.split_once('-').unwrap();
+        event(
+            "mantaStopped",
+            json!({
+                "threadId": thread, "reason": reason, "description": format!("Paused on {reason}"), "stop": stop,
+                "hitBreakpointIds": hits, "generation": 1, "allThreadsStopped": false,
+                "task": {"taskId": format!("{id:0>32}"), "attempt": 0, "name": name, "jobId": "00ff"},
+                "topFrame": frame(task, stop, 0),
+            }),
+        )
+    }
+
+    pub fn is_stopped(&self, thread: i32) -> bool {
+        self.stopped.contains_key(&thread)
+    }
+
+    pub fn stopped_threads(&self) -> usize {
+        self.stopped.len()
+    }
+
+    pub fn on(&mut self, message: &Message) -> Vec<Message> {
+        let Message::Request(request) = message else { panic!("a target gets requests only: {message:?}") };
+        let arguments: Value = request.arguments().unwrap();
+        let thread = arguments["threadId"].as_i64().unwrap_or(0) as i32;
+        let result = match request.command.as_str() {
+            "continue" | "next" | "stepIn" | "stepOut" => return self.resume(request, thread),
+            "stackTrace" => self.stack_trace(thread, &arguments),
+            "scopes" => self.of_handle(&arguments["frameId"], |stopped, of| {
+                json!({"scopes": [{"name": "Locals", "variablesReference": of + 1, "expensive": false,
+                                   "source": {"path": format!("/remote/{}.py", stopped.task)}}]})
+            }),
+            "variables" => self.of_handle(&arguments["variablesReference"], |stopped, of| {
+                json!({"variables": [
+                    {"name": "task", "value": stopped.task, "type": "str", "variablesReference": 0},
+                    {"name": "more", "value": "...", "variablesReference": of + 1},
+                ]})
+            }),
+            "setVariable" => {
+                let value = arguments["value"].clone();
+                self.of_handle(&arguments["variablesReference"], |_, _| json!({"value": value}))
+            }
+            "evaluate" => self.of_handle(
+                &arguments["frameId"],
+                |stopped, of| json!({"result": stopped.task, "type": "str", "variablesReference": of + 7}),
+            ),
+            "exceptionInfo" => match self.stopped.get(&thread) {
+                Some(stopped) => Ok(json!({"exceptionId": stopped.task, "breakMode": "unhandled"})),
+                None => Err("this thread is not stopped"),
+            },
+            "source" => Ok(json!({"content": format!("text of {}", arguments["source"]["path"])})),
+            "pause" => Ok(json!({})),
+            other => panic!("the target profile has no '{other}'"),
+        };
+        vec![answer(request, result)]
+    }
+
+    fn resume(&mut self, request: &RequestMessage, thread: i32) -> Vec<Message> {
+        if let Some(why) = self.refuses {
+            return vec![answer(request, Err(why))];
+        }
+        let Some(stopped) = self.stopped.remove(&thread) else {
+            return vec![answer(request, Err("this thread is not stopped"))];
+        };
+        let is_step = request.command != "continue";
+        let body = if is_step { json!({}) } else { json!({"allThreadsContinued": false}) };
+        let ended = is_step && self.step == StepOutcome::Ends;
+        let continued = json!({"threadId": thread, "stop": stopped.stop, "ended": ended});
+        let mut messages = vec![answer(request, Ok(body)), event("mantaContinued", continued)];
+        if is_step && self.step == StepOutcome::Stops {
+            messages.push(self.stop(thread, &stopped.task, "step", &[]));
+        } else {
+            self.continued.push(stopped.task);
+        }
+        messages
+    }
+
+    fn stack_trace(&self, thread: i32, arguments: &Value) -> Result<Value, &'static str> {
+        let stopped = self.stopped.get(&thread).ok_or("this thread is not stopped")?;
+        let start = arguments["startFrame"].as_i64().unwrap_or(0);
+        let levels = arguments["levels"].as_i64().unwrap_or(5);
+        let frames: Vec<_> =
+            (start..5.min(start + levels)).map(|index| frame(&stopped.task, stopped.stop, index)).collect();
+        Ok(json!({"stackFrames": frames, "totalFrames": 5}))
+    }
+
+    /// Frames and references of a stop lie in the thousand of the stop's number.
+    fn of_handle(
+        &self,
+        handle: &Value,
+        tell: impl FnOnce(&Stopped, i64) -> Value,
+    ) -> Result<Value, &'static str> {
+        let handle = handle.as_i64().unwrap();
+        let stopped = self.stopped.values().find(|stopped| stopped.stop == handle / 1000);
+        stopped.map(|stopped| tell(stopped, handle)).ok_or("the thread of this id has run on")
+    }
+}
+
+fn frame(task: &str, stop: i64, index: i64) -> Value {
+    json!({"id": stop * 1000 + index, "name": format!("{task} {index}"), "line": 10 + index, "column": 1, "moduleId": 3,
+           "source": {"path": if index == 0 { "/job/job.py".to_owned() } else { format!("/venv/lib{index}.py") }}})
+}
+
+pub fn event(name: &str, body: Value) -> Message {
+    Message::Event(EventMessage { seq: 0, event: name.to_owned(), body: Some(to_raw_value(&body).unwrap()) })
+}
