@@ -3,8 +3,10 @@
 //! One program for all, since linking is what takes time.
 
 mod bad_input;
+mod clusters;
 mod deadlines;
 mod kills;
 mod looking;
 mod stops;
 mod support;
+mod versions;
