@@ -205,8 +205,7 @@ impl State {
             return self.give_back(grant.lease_id.clone(), grant.node_id.clone(), true);
         };
         let conn = self.conn_to(worker, node, Some(grant.peer_socket.as_str().into()));
-        let lease =
-            Lease { class, conn, worker, node, tasks: VecDeque::new(), idle_since: None, stalled: false };
+        let lease = Lease { class, conn, node, tasks: VecDeque::new(), idle_since: None, stalled: false };
         self.leases.insert(id, lease);
         self.classes[class.0].leases.push(id);
         self.mark_dirty(class);

@@ -1,0 +1,172 @@
+//! Refs with a type, and what can be done with them.
+
+use std::{cell::RefCell, fmt, marker::PhantomData, time::Duration};
+
+use manta_worker::{FetchedValue, Format, NewValue};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, de::DeserializeOwned, ser};
+
+use crate::{Error, TaskError, session};
+
+/// The ref of a `T` that a task makes, or that was put. Clones are the same ref. It may travel inside arguments and results.
+pub struct ObjectRef<T> {
+    // A task that could not be submitted has a ref too: `get` says why.
+    inner: Result<manta_worker::ObjectRef, Error>,
+    kind: PhantomData<fn() -> T>,
+}
+
+impl<T> ObjectRef<T> {
+    pub(crate) fn new(inner: Result<manta_worker::ObjectRef, Error>) -> Self {
+        Self { inner, kind: PhantomData }
+    }
+
+    pub(crate) fn inner(&self) -> Result<manta_worker::ObjectRef, Error> {
+        self.inner.clone()
+    }
+}
+
+impl<T> Clone for ObjectRef<T> {
+    fn clone(&self) -> Self {
+        Self::new(self.inner.clone())
+    }
+}
+
+impl<T> fmt::Debug for ObjectRef<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.inner {
+            Ok(inner) => inner.fmt(f),
+            Err(error) => write!(f, "ObjectRef({error})"),
+        }
+    }
+}
+
+thread_local! {
+    /// The refs that were written since the outermost serialization began.
+    static WRITTEN: RefCell<Vec<manta_worker::ObjectRef>> = const { RefCell::new(Vec::new()) };
+}
+
+impl<T> Serialize for ObjectRef<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let inner = self.inner.as_ref().map_err(ser::Error::custom)?;
+        WRITTEN.with_borrow_mut(|written| written.push(inner.clone()));
+        serde_bytes::Bytes::new(&inner.to_wire()).serialize(serializer)
+    }
+}
+
+impl<'de, T> Deserialize<'de> for ObjectRef<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let wire = serde_bytes::ByteBuf::deserialize(deserializer)?;
+        let core = session::core().map_err(de::Error::custom)?;
+        let inner =
+            core.ref_from_wire(&wire).ok_or_else(|| de::Error::custom("these bytes are no object ref"))?;
+        Ok(Self::new(Ok(inner)))
+    }
+}
+
+/// A value in MessagePack, and the refs inside it.
+pub(crate) struct Serialized {
+    pub bytes: Vec<u8>,
+    pub contained: Vec<manta_worker::ObjectRef>,
+}
+
+impl Serialized {
+    pub fn as_new_value(&self) -> NewValue<'_> {
+        NewValue { format: Format::MsgPack, inband: &self.bytes, buffers: &[], contained: &self.contained }
+    }
+}
+
+pub(crate) fn serialize<T: Serialize + ?Sized>(value: &T) -> Result<Serialized, Error> {
+    let outer = WRITTEN.take();
+    let bytes = rmp_serde::to_vec_named(value);
+    let contained = WRITTEN.replace(outer);
+    match bytes {
+        Ok(bytes) => Ok(Serialized { bytes, contained }),
+        Err(error) => {
+            let kind = std::any::type_name::<T>();
+            Err(Error::Value(format!("a value of type {kind} cannot be written as MessagePack: {error}")))
+        }
+    }
+}
+
+pub(crate) fn deserialize<T: DeserializeOwned>(value: &FetchedValue) -> Result<T, Error> {
+    match value.format() {
+        Format::MsgPack => rmp_serde::from_slice(value.inband()).map_err(|error| {
+            let kind = std::any::type_name::<T>();
+            Error::Value(format!("the value is not the expected {kind}: {error}"))
+        }),
+        Format::RustError => Err(rmp_serde::from_slice::<TaskError>(value.inband()).map_or_else(
+            |error| Error::Value(format!("a task failed, and its error cannot be read: {error}")),
+            |error| Error::Task(Box::new(error)),
+        )),
+        Format::SystemError => Err(value.system_error().map_or_else(Error::not_initialized, Error::System)),
+        Format::Pickle5 | Format::PythonError | Format::Raw => {
+            Err(Error::Value("the value was made by Python and cannot be read here".to_owned()))
+        }
+    }
+}
+
+fn fetch<T: DeserializeOwned>(refs: &[&ObjectRef<T>], timeout: Option<Duration>) -> Result<Vec<T>, Error> {
+    let inner = refs.iter().map(|reference| reference.inner()).collect::<Result<Vec<_>, _>>()?;
+    let values = session::core()?.get(&inner, timeout, &mut || false).map_err(Error::from_get)?;
+    values.iter().map(deserialize).collect()
+}
+
+/// Waits for a value. Inside a task, its CPU is free for others meanwhile.
+///
+/// # Errors
+/// When the task failed, the runtime lost it, or the cluster is gone.
+pub fn get<T: DeserializeOwned>(object: &ObjectRef<T>) -> Result<T, Error> {
+    fetch(&[object], None).and_then(only)
+}
+
+/// Waits for a value no longer than `timeout`. Time in which a debugger holds its task does not count.
+///
+/// # Errors
+/// As [`get`], and when the time is over.
+pub fn get_timeout<T: DeserializeOwned>(object: &ObjectRef<T>, timeout: Duration) -> Result<T, Error> {
+    fetch(&[object], Some(timeout)).and_then(only)
+}
+
+/// Waits for all values, which come in the order of their refs.
+///
+/// # Errors
+/// As [`get`], for the first ref that has one.
+pub fn get_all<T: DeserializeOwned>(refs: &[ObjectRef<T>]) -> Result<Vec<T>, Error> {
+    fetch(&refs.iter().collect::<Vec<_>>(), None)
+}
+
+fn only<T>(values: Vec<T>) -> Result<T, Error> {
+    values.into_iter().next().ok_or_else(Error::not_initialized)
+}
+
+/// Stores a value, for instance one that many tasks take.
+///
+/// # Errors
+/// When it cannot be written as MessagePack or stored.
+pub fn put<T: Serialize>(value: &T) -> Result<ObjectRef<T>, Error> {
+    let serialized = serialize(value)?;
+    let inner = session::core()?.put(&serialized.as_new_value())?;
+    Ok(ObjectRef::new(Ok(inner)))
+}
+
+/// Refs whose values are ready, and those whose values are not, each in the order given.
+pub type ReadyAndPending<T> = (Vec<ObjectRef<T>>, Vec<ObjectRef<T>>);
+
+/// Waits until `num_ready` of the values are ready, or the time is over.
+///
+/// # Errors
+/// When a task could not be submitted, or the cluster is gone.
+pub fn wait<T>(
+    refs: &[ObjectRef<T>],
+    num_ready: usize,
+    timeout: Option<Duration>,
+) -> Result<ReadyAndPending<T>, Error> {
+    let inner = refs.iter().map(ObjectRef::inner).collect::<Result<Vec<_>, _>>()?;
+    let ready =
+        session::core()?.wait(&inner, num_ready, timeout, true, &mut || false).map_err(Error::from_get)?;
+    let (mut done, mut pending) = (Vec::new(), Vec::new());
+    for (reference, ready) in refs.iter().zip(ready) {
+        let target = if ready && done.len() < num_ready { &mut done } else { &mut pending };
+        target.push(reference.clone());
+    }
+    Ok((done, pending))
+}

@@ -1,0 +1,101 @@
+//! The tasks of this binary, by path, and what runs them.
+
+use std::{collections::HashMap, fmt::Display, sync::OnceLock};
+
+use manta_worker::FetchedValue;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    Error,
+    object_ref::{self, Serialized},
+};
+
+/// One `#[manta::task]`.
+pub struct TaskDefinition {
+    /// `crate::module::name`.
+    pub path: &'static str,
+    /// Reads the arguments, calls the function, and serializes what it returns.
+    pub run: fn(&mut Arguments) -> Outcome,
+}
+
+inventory::collect!(TaskDefinition);
+
+/// The serialized result, or why there is none.
+pub type Outcome = Result<Done, Failure>;
+
+/// A serialized result.
+pub struct Done(pub(crate) Serialized);
+
+/// Why a task has no result.
+pub enum Failure {
+    /// It returned an error.
+    Returned(String),
+    /// It could not be called.
+    Call(String),
+}
+
+/// The task with this path, if this binary has it.
+pub(crate) fn find(path: &str) -> Option<&'static TaskDefinition> {
+    static TASKS: OnceLock<HashMap<&'static str, &'static TaskDefinition>> = OnceLock::new();
+    let by_path = || inventory::iter::<TaskDefinition>.into_iter().map(|task| (task.path, task)).collect();
+    TASKS.get_or_init(by_path).get(path).copied()
+}
+
+/// A task's arguments, taken one after the other.
+pub struct Arguments(std::vec::IntoIter<FetchedValue>);
+
+impl Arguments {
+    pub(crate) fn new(values: Vec<FetchedValue>) -> Self {
+        Self(values.into_iter())
+    }
+
+    /// The next argument, named for messages.
+    ///
+    /// # Errors
+    /// When there is none, or it is of another type.
+    pub fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<T, Failure> {
+        let value = self.0.next().ok_or_else(|| {
+            Failure::Call(format!(
+                "argument '{name}' is missing; the driver was built from another version of the program"
+            ))
+        })?;
+        object_ref::deserialize(&value).map_err(|error| Failure::Call(format!("argument '{name}': {error}")))
+    }
+}
+
+/// A `Result` that a task returns.
+pub trait Fallible {
+    /// What it holds when all went well.
+    type Value;
+    /// Splits it; the error as text.
+    ///
+    /// # Errors
+    /// When it is an error.
+    fn split(self) -> Result<Self::Value, String>;
+}
+
+impl<T, E: Display> Fallible for Result<T, E> {
+    type Value = T;
+
+    fn split(self) -> Result<T, String> {
+        // The alternate form has the causes, where the type knows of any.
+        self.map_err(|error| format!("{error:#}"))
+    }
+}
+
+/// Serializes what a task returned.
+///
+/// # Errors
+/// When it cannot be serialized.
+#[expect(clippy::needless_pass_by_value, reason = "the task gives its result away")]
+pub fn finish<T: Serialize>(value: T) -> Outcome {
+    object_ref::serialize(&value).map(Done).map_err(|error: Error| Failure::Returned(error.to_string()))
+}
+
+/// Serializes what a task returned if it is no error.
+///
+/// # Errors
+/// When it is an error, or cannot be serialized.
+pub fn finish_result<R: Fallible<Value: Serialize>>(result: R) -> Outcome {
+    result.split().map_err(Failure::Returned).and_then(finish)
+}

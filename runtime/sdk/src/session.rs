@@ -1,0 +1,138 @@
+//! Joining a cluster.
+
+use std::{io::Write, path::PathBuf};
+
+use manta_worker::{Core, DriverOptions, Language, TaskOutputLine};
+use parking_lot::RwLock;
+
+use crate::{Error, worker};
+
+static CORE: RwLock<Option<Core>> = RwLock::new(None);
+
+/// How a driver joins. `Options::default()` is what [`init`] uses.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    address: Option<String>,
+    num_cpus: Option<f64>,
+    namespace: Option<String>,
+    env: Vec<(String, String)>,
+    quiet: bool,
+}
+
+impl Options {
+    /// `HOST:PORT` of the cluster's head. Without it: `MANTA_ADDRESS`, or else a private cluster that ends with this process.
+    #[must_use]
+    pub fn address(mut self, address: impl Into<String>) -> Self {
+        self.address = Some(address.into());
+        self
+    }
+
+    /// CPUs of a private cluster; all of the machine's by default.
+    #[must_use]
+    pub fn num_cpus(mut self, num_cpus: f64) -> Self {
+        self.num_cpus = Some(num_cpus);
+        self
+    }
+
+    /// The namespace of the job's named things.
+    #[must_use]
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = Some(namespace.into());
+        self
+    }
+
+    /// An environment variable for the job's workers.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Keeps what tasks print from this process's stdout and stderr.
+    #[must_use]
+    pub fn quiet(mut self) -> Self {
+        self.quiet = true;
+        self
+    }
+}
+
+/// This process's part in a cluster; dropped, the job ends, and a private cluster with it.
+#[must_use = "the job ends when the session is dropped"]
+#[derive(Debug)]
+pub struct Session(());
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let core = CORE.write().take();
+        if let Some(core) = core {
+            core.shutdown();
+        }
+    }
+}
+
+/// Joins a cluster: the one at `MANTA_ADDRESS`, or else a private one.
+///
+/// In a worker this never returns: it runs the job's tasks, then ends the process.
+///
+/// # Errors
+/// When there is no cluster, or it refuses.
+pub fn init() -> Result<Session, Error> {
+    init_with(Options::default())
+}
+
+/// Joins a cluster as the options say; see [`init`].
+///
+/// # Errors
+/// When there is no cluster, or it refuses, or this process has joined one already.
+pub fn init_with(options: Options) -> Result<Session, Error> {
+    if worker::is_worker() {
+        worker::run();
+    }
+    let mut core = CORE.write();
+    if core.is_some() {
+        return Err(Error::Disconnected(
+            "this process is part of a cluster already: use its session, or drop it first".to_owned(),
+        ));
+    }
+    let executable = std::env::current_exe().map_err(|error| {
+        Error::Disconnected(format!("this program's own file is not known, which workers need: {error}"))
+    })?;
+    let job_name = executable.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let joined = Core::driver(DriverOptions {
+        address: options.address,
+        num_cpus: options.num_cpus,
+        language: Language::Rust,
+        language_version: worker::LANGUAGE_VERSION.to_owned(),
+        executable,
+        sys_path: Vec::new(),
+        job_name,
+        namespace: options.namespace.unwrap_or_default(),
+        env: options.env,
+        manta_bin_hint: None::<PathBuf>,
+        on_output: (!options.quiet).then(|| Box::new(show) as manta_worker::OutputHandler),
+    })?;
+    *core = Some(joined);
+    Ok(Session(()))
+}
+
+/// Shows what tasks print, each line with the task's name.
+fn show(output: TaskOutputLine) {
+    let TaskOutputLine { task_name, pid, stderr, text, .. } = output;
+    let name = if task_name.is_empty() { "worker" } else { &task_name };
+    let lines: String = text.lines().map(|line| format!("({name} pid={pid}) {line}\n")).collect();
+    // A closed terminal is no reason to fail.
+    let _ = if stderr {
+        std::io::stderr().write_all(lines.as_bytes())
+    } else {
+        std::io::stdout().write_all(lines.as_bytes())
+    };
+}
+
+/// The core of this process.
+pub(crate) fn core() -> Result<Core, Error> {
+    CORE.read().clone().ok_or_else(Error::not_initialized)
+}
+
+pub(crate) fn set_core(core: Core) {
+    *CORE.write() = Some(core);
+}

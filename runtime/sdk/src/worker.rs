@@ -1,0 +1,102 @@
+//! Worker mode: this binary, started by a node, runs the job's tasks.
+
+use std::{process, thread};
+
+use manta_worker::{Core, Format, NewValue, NextSlot, NextTask, RunnableTask, TaskFunction};
+
+use crate::{
+    TaskError, TaskErrorKind,
+    panics::{self, Caught},
+    registry::{self, Arguments, Done, Failure},
+    session,
+};
+
+/// What nodes show people; the version of the compiler is not known at run time.
+pub(crate) const LANGUAGE_VERSION: &str = env!("CARGO_PKG_RUST_VERSION");
+
+/// Tasks get the stack that a main thread has, since people try their code there first.
+const STACK_BYTES: usize = 8 * 1024 * 1024;
+
+/// Whether a node has started this process.
+pub(crate) fn is_worker() -> bool {
+    std::env::var_os("MANTA_WORKER").is_some_and(|kind| kind == "native")
+}
+
+/// Runs tasks until the node says that it is enough.
+pub(crate) fn run() -> ! {
+    if let Err(error) = manta_guard::install() {
+        fail(&format!("the guard against abandoned breakpoints could not be installed: {error}"));
+    }
+    let core = Core::worker_from_env(LANGUAGE_VERSION).unwrap_or_else(|error| fail(&error.to_string()));
+    session::set_core(core.clone());
+    loop {
+        match core.next_slot() {
+            NextSlot::Exit(_) => process::exit(0),
+            NextSlot::Start(slot) => {
+                let core = core.clone();
+                let thread =
+                    thread::Builder::new().name(format!("manta-task-{slot}")).stack_size(STACK_BYTES);
+                if let Err(error) = thread.spawn(move || run_slot(&core, slot)) {
+                    fail(&format!("the thread of slot {slot} could not be started: {error}"));
+                }
+            }
+        }
+    }
+}
+
+/// The node reads stderr and puts its last lines into the message about this worker's end.
+fn fail(sentence: &str) -> ! {
+    use std::io::Write;
+    // Nothing can be done about a stderr that is closed.
+    let _ = writeln!(std::io::stderr(), "manta worker: {sentence}");
+    process::exit(1)
+}
+
+fn run_slot(core: &Core, slot: u32) {
+    loop {
+        match core.next_task(slot, None) {
+            NextTask::Run(task) => run_task(core, *task),
+            NextTask::Nothing => {}
+            NextTask::Exit(_) => return,
+        }
+    }
+}
+
+fn run_task(core: &Core, mut task: RunnableTask) {
+    let values = std::mem::take(&mut task.args).into_iter().map(|(_, value)| value).collect();
+    let mut arguments = Arguments::new(values);
+    let definition = match &task.function {
+        TaskFunction::Rust(path) => registry::find(path).ok_or_else(|| {
+            format!(
+                "this binary has no task '{path}'; the driver was built from another version of the program"
+            )
+        }),
+        TaskFunction::Python(_) => Err("it is a Python task, and this is a native worker".to_owned()),
+    };
+    let outcome = match definition {
+        Ok(definition) => {
+            let current = manta_guard::enter_task(task.id.0, task.attempt, task.job_id.0, &task.name);
+            let outcome = panics::catch(|| (definition.run)(&mut arguments));
+            drop(current);
+            outcome
+        }
+        Err(sentence) => Ok(Err(Failure::Call(sentence))),
+    };
+    // Refs among unread arguments go before the task ends, so that its end is the end of its needs.
+    drop(arguments);
+    let error = match outcome {
+        Ok(Ok(Done(result))) => return core.finish(&task, &[result.as_new_value()], false),
+        Ok(Err(Failure::Returned(message))) => error(&task, TaskErrorKind::Error, message),
+        Ok(Err(Failure::Call(message))) => error(&task, TaskErrorKind::Call, message),
+        Err(Caught { message, location, backtrace }) => {
+            TaskError { location, backtrace, ..error(&task, TaskErrorKind::Panic, message) }
+        }
+    };
+    // Strings and options of strings: nothing that MessagePack could not hold.
+    let bytes = rmp_serde::to_vec_named(&error).unwrap_or_default();
+    core.finish(&task, &[NewValue::plain(Format::RustError, &bytes)], true);
+}
+
+fn error(task: &RunnableTask, kind: TaskErrorKind, message: String) -> TaskError {
+    TaskError { task: task.name.clone(), kind, message, location: None, backtrace: None }
+}
