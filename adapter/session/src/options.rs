@@ -45,6 +45,8 @@ pub struct AttachOptions {
     pub token: Option<String>,
     /// How long paused tasks wait for a client that is lost.
     pub grace: Duration,
+    /// What the client calls itself.
+    pub client: String,
 }
 
 /// A driver to run under a private cluster.
@@ -64,6 +66,8 @@ pub struct LaunchOptions {
     pub nodes: u32,
     /// How long paused tasks wait for a client that is lost.
     pub grace: Duration,
+    /// What the client calls itself.
+    pub client: String,
 }
 
 /// Every key that either configuration may have. Clients add keys of their own (`name`, `type`, `__restart`), so unknown ones pass.
@@ -129,18 +133,18 @@ fn read(request: &str, arguments: &str) -> Result<Raw, String> {
 ///
 /// # Errors
 /// A sentence, when a value is of the wrong kind or out of range.
-pub fn attach(arguments: &str) -> Result<(CommonOptions, AttachOptions), String> {
+pub fn attach(arguments: &str, client: &str) -> Result<(CommonOptions, AttachOptions), String> {
     let mut raw = read("attach", arguments)?;
     let common = raw.common()?;
     let grace = common.grace;
-    Ok((common, AttachOptions { address: raw.address, token: raw.token, grace }))
+    Ok((common, AttachOptions { address: raw.address, token: raw.token, grace, client: client.to_owned() }))
 }
 
 /// Reads the arguments of `launch`.
 ///
 /// # Errors
 /// A sentence, when there is no program, or a value is of the wrong kind or out of range.
-pub fn launch(arguments: &str) -> Result<(CommonOptions, LaunchOptions), String> {
+pub fn launch(arguments: &str, client: &str) -> Result<(CommonOptions, LaunchOptions), String> {
     let mut raw = read("launch", arguments)?;
     let common = raw.common()?;
     let program = raw.program.filter(|program| !program.is_empty()).ok_or(
@@ -155,6 +159,7 @@ pub fn launch(arguments: &str) -> Result<(CommonOptions, LaunchOptions), String>
         python: raw.python,
         nodes: raw.nodes.unwrap_or(1).clamp(1, 64),
         grace: common.grace,
+        client: client.to_owned(),
     };
     Ok((common, launch))
 }
@@ -165,16 +170,21 @@ mod tests {
 
     #[test]
     fn defaults_and_ranges() {
-        let (common, options) = attach(r#"{"type":"manta","request":"attach","__restart":null}"#).unwrap();
+        let (common, options) =
+            attach(r#"{"type":"manta","request":"attach","__restart":null}"#, "nvim").unwrap();
         assert_eq!((common.max_paused, common.resume), (limits::PAUSED_TASKS, Resume::Task));
-        assert_eq!(options, AttachOptions { address: None, token: None, grace: limits::GRACE });
+        assert_eq!(
+            options,
+            AttachOptions { address: None, token: None, grace: limits::GRACE, client: "nvim".to_owned() }
+        );
         for wrong in
             [r#"{"maxPaused":0}"#, r#"{"graceSeconds":-1}"#, r#"{"resume":"some"}"#, r#"{"address":7}"#]
         {
-            assert!(attach(wrong).is_err(), "{wrong}");
+            assert!(attach(wrong, "").is_err(), "{wrong}");
         }
-        assert!(launch("{}").unwrap_err().contains("'program'"));
-        let (_, options) = launch(r#"{"program":"a.py","env":{"A":"1","B":null},"resume":"all"}"#).unwrap();
+        assert!(launch("{}", "").unwrap_err().contains("'program'"));
+        let (_, options) =
+            launch(r#"{"program":"a.py","env":{"A":"1","B":null},"resume":"all"}"#, "").unwrap();
         assert_eq!(options.env["B"], None);
     }
 }

@@ -45,6 +45,7 @@ pub(crate) enum Phase {
 /// What the client said about itself.
 #[derive(Debug)]
 pub(crate) struct ClientTraits {
+    pub name: String,
     pub lines_start_at: i64,
     pub columns_start_at: i64,
     pub shows_types: bool,
@@ -82,7 +83,12 @@ impl Session {
             id: id.to_owned(),
             files,
             phase: Phase::New,
-            client: ClientTraits { lines_start_at: 1, columns_start_at: 1, shows_types: false },
+            client: ClientTraits {
+                name: "a debug client".to_owned(),
+                lines_start_at: 1,
+                columns_start_at: 1,
+                shows_types: false,
+            },
             options: CommonOptions { max_paused: limits::PAUSED_TASKS, ..CommonOptions::default() },
             paths: PathMap::default(),
             launch: None,

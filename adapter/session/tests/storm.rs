@@ -33,7 +33,7 @@ fn within_the_budget_the_rest_runs_on() {
     // One at once, one for those that came within the window.
     assert_eq!(sim.sent["stopped"], 2);
     assert!(sim.sent["output"] <= 1 + TASKS / 100 * 10 / 500, "{:?}", sim.sent);
-    let counted = sim.inbox.iter().filter(|message| message["event"] == "output").next_back().unwrap();
+    let counted = sim.inbox.iter().rfind(|message| message["event"] == "output").unwrap();
     assert!(counted["body"]["output"].as_str().unwrap().contains(&format!("{} in all", TASKS - 16)));
     sim.finish();
 }

@@ -12,7 +12,7 @@ use crate::{
 
 pub(super) fn handle(session: &mut Session, request: &RequestMessage) -> Handled {
     check_unattached(session)?;
-    let (common, attach) = options::attach(raw_arguments(request))?;
+    let (common, attach) = options::attach(raw_arguments(request), &session.client.name)?;
     session.paths = PathMap::new(common.path_mappings.clone());
     session.options = common;
     session.phase = Phase::Connecting(origin(request));

@@ -16,6 +16,9 @@ pub(super) fn handle(session: &mut Session, request: &RequestMessage) -> Handled
     if arguments.path_format.is_some_and(|format| format != InitializePathFormat::Path) {
         return Err(Refusal::from("Manta knows files by their paths only; set 'pathFormat' to 'path'"));
     }
+    if let Some(name) = arguments.client_name.or(arguments.client_id).filter(|name| !name.is_empty()) {
+        session.client.name = name;
+    }
     let first = |starts_at_1: Option<bool>| i64::from(starts_at_1.unwrap_or(true));
     session.client.lines_start_at = first(arguments.lines_start_at1);
     session.client.columns_start_at = first(arguments.columns_start_at1);

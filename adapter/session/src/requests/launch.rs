@@ -16,7 +16,7 @@ use crate::{
 
 pub(super) fn handle(session: &mut Session, request: &RequestMessage) -> Handled {
     check_unattached(session)?;
-    let (common, launch) = options::launch(raw_arguments(request))?;
+    let (common, launch) = options::launch(raw_arguments(request), &session.client.name)?;
     session.paths = PathMap::new(common.path_mappings.clone());
     session.options = common;
     session.phase = Phase::Connecting(origin(request));

@@ -2,6 +2,7 @@
 //! whose whole conversation is held to the strict check of `dap`.
 
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::needless_pass_by_value, reason = "`json!` gives values")]
 
 pub mod target;
 
