@@ -146,7 +146,7 @@ impl State {
 
     /// Whether the I/O thread has to be woken for new effects; `true` only once until it takes them.
     pub fn needs_wake(&mut self) -> bool {
-        let needed = !self.signalled && !self.effects.is_empty();
+        let needed = !self.signalled && !(self.effects.is_empty() && self.dirty_classes.is_empty());
         self.signalled |= needed;
         needed
     }
