@@ -173,7 +173,7 @@ fn suites(pythons: &[Python]) -> Vec<Suite> {
         all.push(api_suite(python.clone()));
     }
     if node::is_there() {
-        all.push(suite("extension", Needs::Programs, |_| extension()));
+        all.push(suite("extension", Needs::Nothing, |_| extension()));
         all.push(suite("stock-client", Needs::Everything, |setup| {
             stock_client::run(&setup.manta, &setup.python_path)
         }));
