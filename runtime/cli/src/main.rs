@@ -18,6 +18,9 @@ use crate::args::{Cli, Command};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if matches!(cli.command, Command::Status(_) | Command::Completions(_)) {
+        end_with_the_reader();
+    }
     // One thread: a head and a node wait far more than they compute, and start in milliseconds.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = match runtime {
@@ -30,6 +33,15 @@ fn main() -> ExitCode {
             eprintln!("manta: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// A command whose output goes to `head` or a pager ends quietly when the reader has seen enough.
+fn end_with_the_reader() {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // SAFETY: the default action runs no code of this process, and no other thread exists yet.
+    if let Err(error) = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) } {
+        eprintln!("manta: the reader's end will not be noticed: {error}");
     }
 }
 

@@ -1,0 +1,147 @@
+//! `manta start`, `status` and `stop` as a user types them.
+
+mod support;
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
+
+use support::{is_alive, kill, wait_until};
+
+/// A home of its own, and what was started from it is stopped at the end.
+struct Home(tempfile::TempDir);
+
+impl Home {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = support::manta();
+        command.args(args).env("MANTA_HOME", self.0.path());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    fn ok(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert!(output.status.success(), "manta {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn fails(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert_eq!(output.status.code(), Some(1), "manta {args:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// Starts a cluster on a free port; its address.
+    fn start(&self, further: &[&str]) -> String {
+        let text = self.ok(&[&["start", "--listen", "127.0.0.1:0", "--num-cpus", "1"], further].concat());
+        let (_, rest) = text.split_once("head at ").unwrap();
+        rest.split_once(": ").unwrap().0.to_owned()
+    }
+
+    fn status(&self, address: &str) -> serde_json::Value {
+        serde_json::from_str(&self.ok(&["status", "--json", "--address", address])).unwrap()
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // There may be nothing left to stop.
+        let _stopped = self.run(&["stop"]);
+    }
+}
+
+fn pids(status: &serde_json::Value) -> Vec<u32> {
+    let nodes = status["nodes"].as_array().unwrap();
+    nodes.iter().map(|node| u32::try_from(node["pid"].as_u64().unwrap()).unwrap()).collect()
+}
+
+#[test]
+fn a_cluster_starts_is_shown_is_joined_and_stops() {
+    let home = Home::new();
+    let address = home.start(&["--nodes", "2", "--resources", r#"{"disk": 0.5}"#]);
+    let again = home.fails(&["start", "--listen", &address]);
+    assert!(again.contains("a cluster runs at") && again.contains("manta stop"), "{again}");
+    home.ok(&["start", "--address", &address, "--num-cpus", "3"]);
+    let status = home.status(&address);
+    let names: Vec<_> = status["nodes"].as_array().unwrap().iter().map(|node| node["name"].as_str().unwrap()).collect();
+    let mut sorted = names.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, ["node-1", "node-2", "node-3"]);
+    let text = home.ok(&["status", "--address", &address]);
+    assert!(text.contains("CPU 1, disk 0.5") && text.contains("CPU 3"), "{text}");
+    let pids = pids(&status);
+    let stopped = home.ok(&["stop"]);
+    assert_eq!(stopped, format!("The cluster at {address} has ended.\n"));
+    assert!(!pids.iter().any(|pid| is_alive(*pid)));
+    assert!(home.fails(&["stop"]).contains("no cluster was started on this machine"));
+    assert!(home.fails(&["status", "--address", &address]).contains("no cluster answers at"));
+}
+
+#[test]
+fn a_killed_node_is_missed_and_its_folder_goes() {
+    let home = Home::new();
+    let address = home.start(&["--nodes", "2"]);
+    let before = home.status(&address);
+    let socket = before["nodes"][0]["local_socket"].as_str().unwrap().to_owned();
+    kill(pids(&before)[0]);
+    wait_until("the head misses the node", || pids(&home.status(&address)).len() == 1);
+    wait_until("the node's folder goes", || !Path::new(&socket).exists());
+}
+
+#[test]
+fn a_cluster_whose_head_was_killed_can_be_stopped() {
+    let home = Home::new();
+    let address = home.start(&[]);
+    let nodes = pids(&home.status(&address));
+    let state = std::fs::read_dir(home.0.path().join("clusters")).unwrap().next().unwrap().unwrap().path();
+    let state: serde_json::Value = serde_json::from_slice(&std::fs::read(state).unwrap()).unwrap();
+    kill(u32::try_from(state["head"]["pid"].as_u64().unwrap()).unwrap());
+    home.ok(&["stop"]);
+    assert!(!nodes.iter().any(|pid| is_alive(*pid)));
+}
+
+#[test]
+fn what_is_wrong_is_said_in_a_sentence() {
+    let home = Home::new();
+    let no_token = home.fails(&["status"]);
+    assert!(no_token.contains("no cluster token was found") && no_token.contains("MANTA_TOKEN"), "{no_token}");
+    let output = home.command(&["start", "--address", "127.0.0.1:1"]).env("MANTA_TOKEN", "t").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("no cluster answers at 127.0.0.1:1") && text.contains("manta start"), "{text}");
+    let output = home.command(&["status", "--address", "nowhere"]).env("MANTA_TOKEN", "t").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("'nowhere' is not an address of the form HOST:PORT"), "{text}");
+    let address = home.start(&[]);
+    let output = home.command(&["status", "--address", &address]).env("MANTA_TOKEN", "wrong").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("the token is not this cluster's"), "{text}");
+    let resources = home.run(&["start", "--resources", "[1]"]);
+    assert_eq!(resources.status.code(), Some(2));
+}
+
+#[test]
+fn the_token_is_private_and_kept() {
+    use std::os::unix::fs::PermissionsExt;
+    let home = Home::new();
+    home.start(&[]);
+    let path = home.0.path().join("token");
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let token = std::fs::read(&path).unwrap();
+    home.ok(&["stop"]);
+    home.start(&[]);
+    assert_eq!(std::fs::read(&path).unwrap(), token);
+}
+
+#[test]
+fn completions_are_printed() {
+    let home = Home::new();
+    assert!(home.ok(&["completions", "bash"]).contains("manta"));
+}
