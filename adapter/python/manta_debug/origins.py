@@ -7,6 +7,8 @@ import sys
 from enum import Enum
 from types import CodeType, FrameType
 
+_GENERATED = ("<frozen", "<string>", "<attrs generated", "<__array_function__")
+
 
 class Origin(Enum):
     """Who wrote a file."""
@@ -54,7 +56,7 @@ class Origins:
         return frame
 
     def _classify(self, name: str) -> Origin:
-        if name.startswith("<frozen"):
+        if name.startswith(_GENERATED):
             return Origin.LIBRARY
         path = os.path.abspath(name)
         if path.startswith(_ENGINE) or any(path.startswith(d) for d in _runtime_directories()):

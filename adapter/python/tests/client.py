@@ -169,10 +169,13 @@ class Program(Client):
         """Waits for the program's end; answers its exit code."""
         code: int = self.event("exited")["exitCode"]
         self.event("terminated")
+        self.socket.shutdown(socket.SHUT_RDWR)
         return code
 
     def close(self) -> None:
         """Ends the conversation, then the program if it still runs."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
         self.socket.close()
         try:
             self.process.wait(SECONDS_MAX)

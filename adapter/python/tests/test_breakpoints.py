@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 import unittest
+from pathlib import Path
 
 from .client import PROGRAMS, debugged, line_of
 
@@ -25,6 +27,108 @@ class BreakpointTest(unittest.TestCase):
             program.set_lines(BASICS)
             program.resume(stop["threadId"])
             self.assertEqual(program.ended(), 0)
+
+    def test_conditions_hit_counts_and_log_messages(self) -> None:
+        with debugged("basics.py") as program:
+            line = line_of("basics.py", "in loop")
+            other = line_of("basics.py", "in add")
+            answer = program.request(
+                "setBreakpoints",
+                source={"path": str(BASICS)},
+                breakpoints=[
+                    {"line": line, "condition": "number == 3"},
+                    {"line": other, "hitCondition": "% 2", "logMessage": "{left}+{right} is {{{left + right}}}"},
+                ],
+            )
+            self.assertEqual(len(answer["breakpoints"]), 2)
+            program.go()
+            stop = program.stopped()
+            self.assertEqual(program.evaluate(stop["threadId"], "number")["result"], "3")
+            program.resume(stop["threadId"])
+            program.ended()
+            logged = [m["body"]["output"] for m in program.all
+                      if m.get("event") == "output" and m["body"].get("category") == "console"]
+            self.assertEqual(logged, ["0+1 is {1}\n", "3+3 is {6}\n", "10+1 is {11}\n"])
+
+    def test_a_condition_that_fails_stops_and_says_so(self) -> None:
+        with debugged("basics.py") as program:
+            program.set_lines(BASICS, line_of("basics.py", "before loop"), condition="nosuchname > 1")
+            program.go()
+            self.assertIn("NameError", program.stopped()["text"])
+
+    def test_a_condition_that_is_no_expression_is_refused_with_its_cause(self) -> None:
+        with debugged("basics.py") as program:
+            [state] = program.set_lines(BASICS, 3, condition="1 +")
+            self.assertEqual((state["verified"], state["reason"]), (False, "failed"))
+            self.assertIn("1 +", state["message"])
+            [state] = program.set_lines(BASICS, 3, hitCondition="often")
+            self.assertIn("often", state["message"])
+
+    def test_a_line_without_code_slides_to_the_next_of_its_function(self) -> None:
+        with debugged("basics.py") as program:
+            program.set_lines(BASICS, line_of("basics.py", "no code on this line"))
+            program.go()
+            stop = program.stopped()
+            self.assertEqual(stop["top"]["name"], "work")
+            self.assertGreater(stop["top"]["line"], line_of("basics.py", "no code on this line"))
+
+    def test_a_statement_over_several_lines_stops_once(self) -> None:
+        with debugged("basics.py") as program:
+            first = line_of("basics.py", "no code on this line") + 2
+            program.set_lines(BASICS, first, line_of("basics.py", "end of work"))
+            program.go()
+            stop = program.stopped()
+            self.assertEqual(stop["top"]["line"], first)
+            program.resume(stop["threadId"])
+            self.assertEqual(program.stopped()["top"]["line"], line_of("basics.py", "end of work"))
+
+    def test_a_line_after_all_code_is_failed_once_the_file_is_loaded(self) -> None:
+        with debugged("basics.py") as program:
+            program.set_lines(BASICS, line_of("basics.py", "in loop"))
+            program.go()
+            program.stopped()
+            [state] = program.set_lines(BASICS, 10_000)
+            self.assertEqual((state["verified"], state["reason"]), (False, "failed"))
+
+    def test_a_breakpoint_in_a_running_function_stops_there(self) -> None:
+        with debugged("basics.py") as program:
+            program.set_lines(BASICS, line_of("basics.py", "in add"))
+            program.go()
+            stop = program.stopped()
+            [state] = program.set_lines(BASICS, line_of("basics.py", "end of work"))
+            self.assertTrue(state["verified"])
+            program.resume(stop["threadId"])
+            self.assertEqual(program.stopped()["top"]["line"], line_of("basics.py", "end of work"))
+
+    def test_a_function_breakpoint_stops_at_the_first_line_of_each_call(self) -> None:
+        with debugged("basics.py") as program:
+            asked = [{"name": "Point.__init__"}, {"name": "add", "condition": "right == 4"}]
+            program.request("setFunctionBreakpoints", breakpoints=asked)
+            program.go()
+            stop = program.stopped()
+            self.assertEqual((stop["reason"], stop["top"]["name"]), ("function breakpoint", "Point.__init__"))
+            program.resume(stop["threadId"])
+            stop = program.stopped()
+            self.assertEqual(program.evaluate(stop["threadId"], "right")["result"], "4")
+            program.resume(stop["threadId"])
+            program.ended()
+
+    def test_a_file_reached_by_a_link_is_the_same_file(self) -> None:
+        with tempfile.TemporaryDirectory() as directory:
+            link = Path(directory) / "other_name.py"
+            link.symlink_to(BASICS)
+            with debugged("basics.py") as program:
+                program.set_lines(link, line_of("basics.py", "in add"))
+                program.go()
+                self.assertEqual(program.stopped()["top"]["name"], "add")
+
+    def test_the_breakpoint_function_stops_in_its_caller(self) -> None:
+        with debugged("calls_breakpoint.py") as program:
+            program.go()
+            stop = program.stopped()
+            self.assertEqual(stop["top"]["line"], line_of("calls_breakpoint.py", "stops"))
+            program.request("next", threadId=stop["threadId"])
+            self.assertEqual(program.stopped()["top"]["line"], line_of("calls_breakpoint.py", "after"))
 
 
 if __name__ == "__main__":

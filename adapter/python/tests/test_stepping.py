@@ -1,0 +1,101 @@
+"""Steps: over calls, into them and out of them, through generators, exceptions and coroutines."""
+
+from __future__ import annotations
+
+import unittest
+
+from .client import PROGRAMS, Message, Program, debugged, line_of
+
+STEPPING = PROGRAMS / "stepping.py"
+
+
+def at(marker: str) -> int:
+    return line_of("stepping.py", marker)
+
+
+class SteppingTest(unittest.TestCase):
+    def step(self, program: Program, kind: str, stop: Message) -> int:
+        program.request(kind, threadId=stop["threadId"])
+        after = program.stopped()
+        self.assertEqual(after["reason"], "step")
+        self.assertEqual(after["threadId"], stop["threadId"])
+        return int(after["top"]["line"])
+
+    def start_at(self, program: Program, marker: str) -> Message:
+        program.set_lines(STEPPING, at(marker))
+        program.go()
+        return program.stopped()
+
+    def walk(self, start: str, *steps: tuple[str, str]) -> None:
+        with debugged("stepping.py") as program:
+            stop = self.start_at(program, start)
+            for kind, marker in steps:
+                self.assertEqual(self.step(program, kind, stop), at(marker), f"{kind} to {marker}")
+            program.set_lines(STEPPING)
+            program.resume(stop["threadId"])
+            self.assertEqual(program.ended(), 0)
+
+    def test_next_goes_over_a_call_and_returns_to_the_caller(self) -> None:
+        self.walk(
+            "outer call",
+            ("next", "outer after"), ("next", "outer return"), ("next", "call outer"), ("next", "call consume"),
+        )
+
+    def test_step_in_enters_a_call_and_step_out_leaves_it(self) -> None:
+        self.walk("outer call", ("stepIn", "inner body"), ("stepOut", "outer call"), ("next", "outer after"))
+
+    def test_step_in_does_not_enter_libraries_but_enters_what_they_call(self) -> None:
+        self.walk("call main", ("stepIn", "await"))
+
+    def test_step_in_enters_a_lambda_called_from_c(self) -> None:
+        with debugged("stepping.py") as program:
+            stop = self.start_at(program, "sorts")
+            program.set_lines(STEPPING)
+            self.step(program, "stepIn", stop)
+            self.assertEqual(program.stack(stop["threadId"])[0]["name"], "by_library.<locals>.<lambda>")
+            self.step(program, "stepOut", stop)
+            self.assertEqual(program.stack(stop["threadId"])[0]["name"], "by_library")
+
+    def test_next_over_a_yield_goes_on_in_the_loop_that_consumes(self) -> None:
+        self.walk("first yield", ("next", "consume body"), ("next", "consume loop"), ("next", "consume body"))
+
+    def test_next_over_a_call_that_raises_stops_in_the_handler(self) -> None:
+        with debugged("stepping.py") as program:
+            stop = self.start_at(program, "try call")
+            line = self.step(program, "next", stop)
+            self.assertEqual(line, at("handler") - 1)
+            self.assertEqual(self.step(program, "next", stop), at("handler"))
+
+    def test_next_out_of_a_raising_function_stops_in_the_callers_handler(self) -> None:
+        with debugged("stepping.py") as program:
+            stop = self.start_at(program, "raise")
+            self.assertEqual(self.step(program, "next", stop), at("handler") - 1)
+            self.assertEqual(program.stack(stop["threadId"])[0]["name"], "catches")
+
+    def test_next_over_an_await_stays_in_the_coroutine(self) -> None:
+        self.walk("await", ("next", "after await"))
+
+    def test_a_step_past_the_end_lets_the_thread_go_on(self) -> None:
+        with debugged("stepping.py") as program:
+            stop = self.start_at(program, "last line")
+            program.request("next", threadId=stop["threadId"])
+            self.assertEqual(program.ended(), 0)
+
+    def test_a_breakpoint_in_a_stepped_over_call_stops_there(self) -> None:
+        with debugged("stepping.py") as program:
+            program.set_lines(STEPPING, at("outer call"), at("inner body"))
+            program.go()
+            stop = program.stopped()
+            program.request("next", threadId=stop["threadId"])
+            stop = program.stopped()
+            self.assertEqual((stop["reason"], stop["top"]["line"]), ("breakpoint", at("inner body")))
+
+    def test_the_value_that_a_step_out_returned_is_shown(self) -> None:
+        with debugged("stepping.py") as program:
+            stop = self.start_at(program, "inner body")
+            self.step(program, "stepOut", stop)
+            self.assertEqual(program.locals(stop["threadId"])["(return) inner"]["value"], "40")
+
+
+if __name__ == "__main__":
+    unittest.main()
