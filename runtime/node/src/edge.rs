@@ -224,10 +224,13 @@ impl Shared {
                 let _gone = state.fate_replies.remove(&id).map(|sender| sender.send(reply));
             }
             Effect::Timer(timer, delay) => {
-                let shared = Arc::clone(self);
+                // A timer keeps nothing alive.
+                let shared = Arc::downgrade(self);
                 tokio::spawn(async move {
                     tokio::time::sleep(delay).await;
-                    shared.with(|core| core.on_timer(timer));
+                    if let Some(shared) = shared.upgrade() {
+                        shared.with(|core| core.on_timer(timer));
+                    }
                 });
             }
             Effect::StartAgent { worker, pid } => return Some(self.start_agent(state, worker, pid)),

@@ -199,6 +199,8 @@ impl Node {
             () = ended => Ok(()),
         };
         link.abort();
+        // The stream to the head ends with its sender, and tells the head that this node is gone.
+        shared.set_head(None);
         result
     }
 }
