@@ -12,7 +12,8 @@ use crate::{
 
 impl Session {
     pub(crate) fn on_output(&mut self, output: &Output) {
-        if self.phase != Phase::Attached {
+        // A driver shows what its tasks print, so a session that launched it would show everything twice.
+        if self.phase != Phase::Attached || self.launch.is_some() {
             return;
         }
         let speaker = match output.task_name.as_str() {

@@ -1,0 +1,39 @@
+//! What the edges tell the task that runs the session.
+
+use manta_session::Event;
+use tokio::sync::mpsc;
+
+/// Something that an edge has to tell.
+pub(crate) enum Happening {
+    /// For the session.
+    Event(Event),
+    /// How the cluster is reached, for the driver that is started later.
+    Access(Access),
+}
+
+/// How a cluster is reached.
+#[derive(Clone)]
+pub(crate) struct Access {
+    pub address: String,
+    pub token: manta_proto::token::Token,
+}
+
+/// The edges' way to the session. A full channel makes the sender wait.
+#[derive(Clone)]
+pub(crate) struct Events(mpsc::Sender<Happening>);
+
+impl Events {
+    pub fn new(events_max: usize) -> (Self, mpsc::Receiver<Happening>) {
+        let (sender, receiver) = mpsc::channel(events_max);
+        (Self(sender), receiver)
+    }
+
+    /// False when the session is over, so that there is nobody left to tell.
+    pub async fn send(&self, event: Event) -> bool {
+        self.0.send(Happening::Event(event)).await.is_ok()
+    }
+
+    pub async fn tell_access(&self, access: Access) -> bool {
+        self.0.send(Happening::Access(access)).await.is_ok()
+    }
+}
