@@ -21,6 +21,7 @@ Examples:
   manta start --nodes 2 --num-cpus 4        with two nodes of four CPUs each
   manta start --address 10.0.0.1:6480       this machine joins that cluster
   manta status                              nodes, jobs and the debug session
+  manta dap                                 a debug adapter on stdin and stdout, for editors
   manta stop                                end what runs on this machine
 
 The cluster's address is taken from MANTA_ADDRESS, its token from MANTA_TOKEN or ~/.manta/token.
@@ -37,6 +38,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Run a private cluster in this process, for one driver
     Local(LocalArgs),
+    /// Debug a cluster: speak DAP with an editor or a script
+    Dap(DapArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
     /// Run a head in this process
@@ -170,6 +173,17 @@ pub struct NodeArgs {
     /// Go into the background once ready
     #[arg(long)]
     pub daemon: bool,
+}
+
+/// Arguments of `manta dap`.
+#[derive(Args)]
+pub struct DapArgs {
+    /// Listen for clients there instead of speaking on stdin and stdout
+    #[arg(long, value_name = "[HOST:]PORT")]
+    pub listen: Option<String>,
+    /// Write each message of the conversation to this file, one a line
+    #[arg(long, value_name = "FILE")]
+    pub log_dap: Option<std::path::PathBuf>,
 }
 
 /// Arguments of `manta completions`.

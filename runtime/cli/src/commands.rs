@@ -1,6 +1,7 @@
 //! One command a module.
 
 pub mod completions;
+pub mod dap;
 pub mod head;
 pub mod local;
 pub mod node;

@@ -22,9 +22,13 @@ fn main() -> ExitCode {
         end_with_the_reader();
     }
     // One thread: a head and a node wait far more than they compute, and start in milliseconds.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let result = match runtime {
-        Ok(runtime) => runtime.block_on(run(cli.command)),
+    let result = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => {
+            let result = runtime.block_on(run(cli.command));
+            // A thread may still read stdin, which ends when it likes.
+            runtime.shutdown_background();
+            result
+        }
         Err(error) => Err(anyhow::anyhow!("the I/O of this process cannot be set up: {error}")),
     };
     match result {
@@ -51,6 +55,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Stop(args) => commands::stop::run(&args).await,
         Command::Status(args) => commands::status::run(&args).await,
         Command::Local(args) => commands::local::run(args).await,
+        Command::Dap(args) => commands::dap::run(args).await,
         Command::Head(args) => commands::head::run(args).await,
         Command::Node(args) => commands::node::run(args).await,
         Command::Watch => commands::watch::run(),
