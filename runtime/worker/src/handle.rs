@@ -18,6 +18,9 @@ pub struct Core(pub(crate) Arc<Shared>);
 /// How long a private cluster may take to end.
 const CLUSTER_END: Duration = Duration::from_secs(5);
 
+/// How long a driver that leaves waits for what its finished tasks have printed.
+const LAST_OUTPUT: Duration = Duration::from_secs(1);
+
 impl Core {
     /// Joins a cluster as a driver, or starts a private one.
     ///
@@ -38,6 +41,9 @@ impl Core {
     /// Leaves the cluster: a driver's job and its private cluster end. Waits until all of that is gone. The second call does nothing.
     pub fn shutdown(&self) {
         let Some(thread) = self.0.io.lock().take() else { return };
+        if self.0.on_output.is_some() {
+            self.0.wait_for_output(LAST_OUTPUT);
+        }
         self.0.with(|state| {
             state.on_gone("this process has left its cluster; call init() again to join one".to_owned())
         });

@@ -154,7 +154,7 @@ impl Core {
     /// Worker: passes on what a task printed. Waits while too much of it is under way.
     pub fn send_output(&self, task: Option<(TaskId, &str)>, stderr: bool, text: &str) {
         self.0.enter_output();
-        self.0.with(|state| {
+        let joined = self.0.with(|state| {
             let output = TaskOutput {
                 job_id: state.job.as_ref().map(|job| job.job_id.clone()).unwrap_or_default(),
                 node_id: state.me.node.to_bytes(),
@@ -164,8 +164,12 @@ impl Core {
                 task_id: task.map(|(id, _)| id.to_bytes()).unwrap_or_default(),
                 stderr,
                 text: text.to_owned(),
+                ..TaskOutput::default()
             };
-            state.push_effect(Effect::ToNode(process_to_node::Message::Output(output)));
+            state.on_output(output)
         });
+        if joined {
+            self.0.leave_output();
+        }
     }
 }

@@ -6,13 +6,13 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use manta_object_store::ObjectStore;
 use manta_proto::ids::{NodeId, ObjectId};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::{
@@ -41,6 +41,7 @@ pub(crate) struct Shared {
     pub on_output: Option<OutputHandler>,
     debug: Mutex<DebugInbox>,
     output: Arc<OutputGate>,
+    arrivals: Condvar,
     pub io: Mutex<Option<IoThread>>,
 }
 
@@ -70,6 +71,7 @@ impl Shared {
             on_output,
             debug: Mutex::new(DebugInbox::Early(VecDeque::new())),
             output,
+            arrivals: Condvar::new(),
             io: Mutex::new(None),
         }
     }
@@ -133,6 +135,28 @@ impl Shared {
             early.drain(..).for_each(&handler);
         }
         *inbox = DebugInbox::Handler(handler);
+    }
+
+    /// A piece of output joined another that has not left yet.
+    pub fn leave_output(&self) {
+        self.output.leave();
+    }
+
+    /// Output of a task came and was handed on.
+    pub fn output_arrived(&self, worker_id: &Bytes, sequence: u64) {
+        self.state.lock().on_output_arrived(worker_id, sequence);
+        self.arrivals.notify_all();
+    }
+
+    /// Waits until what finished tasks printed has come.
+    pub fn wait_for_output(&self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        let mut state = self.state.lock();
+        while state.gone.is_none() && !state.has_all_output() {
+            if self.arrivals.wait_until(&mut state, deadline).timed_out() {
+                return;
+            }
+        }
     }
 
     /// Waits until there is room for one piece of output, or the process has left its cluster.

@@ -32,7 +32,7 @@ impl OutputGate {
         *pieces += 1;
     }
 
-    fn leave(&self) {
+    pub fn leave(&self) {
         let mut pieces = self.pieces.lock();
         *pieces = pieces.saturating_sub(1);
         self.room.notify_one();
@@ -82,10 +82,11 @@ pub(super) async fn read(edge: Rc<Edge>, mut inbound: tonic::Streaming<NodeToPro
 }
 
 fn show(edge: &Edge, output: TaskOutput) {
+    let TaskOutput { task_name, pid, node_name, stderr, text, worker_id, sequence, .. } = output;
     if let Some(handler) = &edge.shared.on_output {
-        let TaskOutput { task_name, pid, node_name, stderr, text, .. } = output;
         handler(TaskOutputLine { task_name, pid, node_name, stderr, text });
     }
+    edge.shared.output_arrived(&worker_id, sequence);
 }
 
 /// A worker without its node is an orphan: it ends, with all that its tasks have started.

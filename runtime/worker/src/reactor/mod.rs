@@ -8,6 +8,7 @@ mod ids;
 mod leases;
 mod node;
 mod objects;
+mod output;
 mod pauses;
 mod peers;
 mod pulls;
@@ -85,6 +86,7 @@ pub(crate) struct State {
     conn_of: FastMap<ProcessId, ConnId>,
 
     slots: slots::Slots,
+    outputs: output::OutputCounts,
 
     effects: Vec<Effect>,
     timer: Option<Instant>,
@@ -118,6 +120,7 @@ impl State {
             conns: FastMap::default(),
             conn_of: FastMap::default(),
             slots: slots::Slots::default(),
+            outputs: output::OutputCounts::default(),
             effects: Vec::new(),
             timer: None,
             signalled: false,

@@ -123,7 +123,10 @@ impl State {
             _ if !greeted => self.close(conn),
             peer_message::Message::Function(function) => self.on_function(function),
             peer_message::Message::Push(task) => self.on_push(conn, task),
-            peer_message::Message::Done(done) => self.on_done(done),
+            peer_message::Message::Done(done) => {
+                self.on_output_marks(&done.printed);
+                self.on_done(done);
+            }
             peer_message::Message::Returned(returned) => {
                 let tasks: Vec<TaskId> =
                     returned.task_ids.iter().filter_map(|id| TaskId::try_from(id).ok()).collect();

@@ -216,7 +216,8 @@ impl State {
     }
 
     fn send_done(&mut self, conn: ConnId, spec: &TaskSpec, results: Vec<Value>, failed: bool, run_us: u64) {
-        let done = TaskDone { task_id: spec.task_id.clone(), attempt: spec.attempt, results, failed, run_us };
+        let (task_id, attempt) = (spec.task_id.clone(), spec.attempt);
+        let done = TaskDone { task_id, attempt, results, failed, run_us, printed: Vec::new() };
         self.send(conn, peer_message::Message::Done(done));
     }
 
@@ -238,8 +239,8 @@ impl State {
         match running {
             Some(running) if self.conns.contains_key(&running.conn) => {
                 let run_us = u64::try_from((self.now - running.since).as_micros()).unwrap_or(u64::MAX);
-                let done =
-                    TaskDone { task_id: task.to_bytes(), attempt: running.attempt, results, failed, run_us };
+                let (attempt, printed) = (running.attempt, self.output_marks());
+                let done = TaskDone { task_id: task.to_bytes(), attempt, results, failed, run_us, printed };
                 self.send(running.conn, peer_message::Message::Done(done));
             }
             // Nobody waits for the results: their owner is gone.
