@@ -122,7 +122,7 @@ def first_result(name):
 def first_results(name):
     """The median over fresh processes."""
     command = [sys.executable, __file__, name, "--first-result"]
-    lines = [subprocess.run(command, check=True, capture_output=True, text=True).stdout for _ in range(FIRST_RESULTS)]
+    lines = [subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout for _ in range(FIRST_RESULTS)]
     return statistics.median(float(line.split()[-1]) for line in lines)
 
 

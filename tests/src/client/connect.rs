@@ -63,9 +63,15 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        if let Self::Child { child, .. } = self {
-            let _ = child.kill();
-            let _ = child.wait();
+        match self {
+            Self::Child { child, .. } => {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+            // The reader's thread has a handle of its own, so closing this one alone would not end the connection.
+            Self::Tcp(stream) => {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
         }
     }
 }
@@ -123,7 +129,8 @@ impl Listener {
     /// When it does not say where it listens.
     pub fn start() -> Result<Self> {
         let mut command = program::isolated(&program::manta()?, &std::env::temp_dir());
-        command.args(["dap", "--listen", "127.0.0.1:0"]).args(log_arguments());
+        // It logs nothing: its clients are those that send what is not of the protocol, and one file has only one conversation.
+        command.args(["dap", "--listen", "127.0.0.1:0"]);
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
