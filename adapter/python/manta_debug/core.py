@@ -215,6 +215,8 @@ class Core:
             self.on_step_end(thread, frame.f_back, (frame.f_code.co_name, value))
         elif outcome is Outcome.FINISHED:
             thread.step = None
+            if step.left is not None:
+                self.send_event("mantaContinued", {**step.left, "ended": True})
             self.tracer.rearm()
         elif outcome is Outcome.REARM:
             self.tracer.rearm()
@@ -304,6 +306,8 @@ class Core:
             frame = stop.stack[0].frame
             if resume.kind != "continue" and stop.exception_mode == "always" and self._attached:
                 thread.step = Step(resume.kind, [frame], self.origins, anywhere=self.binder.table.step_into_libraries)
+                if self.cluster:
+                    thread.step.left = self._continued(stop)
                 self.tracer.prepare_step(thread, frame)
             self.tracer.rearm()
         stop.serve_rest()
@@ -317,14 +321,17 @@ class Core:
     def _announce_continued(self, stop: Stop) -> None:
         try:
             if self.cluster:
-                body: Body = {"threadId": stop.thread.thread_id, "stop": stop.number}
-                if stop.task is not None:
-                    body["task"] = stop.task
-                self.send_event("mantaContinued", body)
+                self.send_event("mantaContinued", self._continued(stop))
             elif not stop.is_resuming:
                 self.send_event("continued", {"threadId": stop.thread.thread_id, "allThreadsContinued": False})
         except Exception as error:
             self.report(error)
+
+    def _continued(self, stop: Stop) -> Body:
+        body: Body = {"threadId": stop.thread.thread_id, "stop": stop.number}
+        if stop.task is not None:
+            body["task"] = stop.task
+        return body
 
     # ---------------------------------------------------------------- attaching
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from types import FrameType
+from typing import Any
 
 from .codes import CO_ASYNC_GENERATOR, CO_COROUTINE
 from .origins import Origins
@@ -21,13 +22,15 @@ class Outcome(Enum):
 class Step:
     """One thread's step. `line_frames` stop at their next line; `exit_frames` hand the step to their caller."""
 
-    __slots__ = ("kind", "line_frames", "exit_frames", "enters", "_origins", "_anywhere")
+    __slots__ = ("kind", "line_frames", "exit_frames", "enters", "left", "_origins", "_anywhere")
 
     def __init__(self, kind: str, frames: list[FrameType], origins: Origins, anywhere: bool = False) -> None:
         self.kind = kind
         self.line_frames = [] if kind == "stepOut" else frames
         self.exit_frames = frames
         self.enters = kind in ("stepIn", "pause")
+        #: What was told of the stop that the step left; told again when the task ends before the step does.
+        self.left: dict[str, Any] | None = None
         self._origins = origins
         self._anywhere = anywhere
 
