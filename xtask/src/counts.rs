@@ -29,10 +29,7 @@ pub fn read(text: &str) -> Counts {
         let line = line.trim();
         if let Some(rest) = line.strip_prefix("test result:") {
             total += worded(rest, "passed", "failed", "ignored");
-        } else if line.starts_with("==")
-            && line.contains(" in ")
-            && (line.contains("passed") || line.contains("failed") || line.contains("error"))
-        {
+        } else if is_pytest(line) {
             total += pytest(line);
         } else if let Some(rest) = line.strip_prefix("Ran ").filter(|rest| rest.contains(" test")) {
             unittest_ran = first_number(rest);
@@ -62,6 +59,17 @@ fn before(line: &str, word: &str) -> usize {
 
 fn worded(line: &str, passed: &str, failed: &str, skipped: &str) -> Counts {
     Counts { passed: before(line, passed), failed: before(line, failed), skipped: before(line, skipped) }
+}
+
+/// "12 passed, 1 failed in 3.20s", with or without a frame of `=`.
+fn is_pytest(line: &str) -> bool {
+    let line = line.trim_matches('=').trim();
+    let seconds = line
+        .rsplit_once(" in ")
+        .is_some_and(|(_, time)| time.starts_with(|c: char| c.is_ascii_digit()) && time.contains('s'));
+    seconds
+        && line.starts_with(|c: char| c.is_ascii_digit())
+        && ["passed", "failed", "error", "skipped"].iter().any(|word| line.contains(word))
 }
 
 fn pytest(line: &str) -> Counts {
@@ -121,6 +129,8 @@ mod tests {
     fn pytest() {
         check("===== 2 failed, 12 passed, 1 skipped, 1 error in 3.20s =====", 12, 3, 1);
         check("============ 30 passed in 3.20s ============", 30, 0, 0);
+        check("94 passed in 11.13s", 94, 0, 0);
+        check("3 bytes in 2s", 0, 0, 0);
     }
 
     #[test]
