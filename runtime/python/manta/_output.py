@@ -66,6 +66,8 @@ class TaskStream(io.TextIOBase):
         self._is_stderr = is_stderr
         self._lock = threading.RLock()
         self._partial = ""
+        # Whether the line that is being printed was so long that its beginning has been sent.
+        self._begun = False
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -99,12 +101,17 @@ class TaskStream(io.TextIOBase):
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         with self._lock:
+            if self._begun and text:
+                self._begun = False
+                if text[0] == "\n":
+                    return 1 + self.write(text[1:])
             lines, newline, rest = (self._partial + text).rpartition("\n")
             if newline:
                 self._send(lines)
             self._partial = rest
             if len(rest) > _manta.OUTPUT_LINE_BYTES_MAX:
                 self.end_line()
+                self._begun = True
         return len(text)
 
     def flush(self) -> None:
@@ -114,6 +121,7 @@ class TaskStream(io.TextIOBase):
     def end_line(self) -> None:
         """Sends what waits for its line's end; called when a task ends."""
         with self._lock:
+            self._begun = False
             if self._partial:
                 partial, self._partial = self._partial, ""
                 self._send(partial)

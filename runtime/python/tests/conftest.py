@@ -102,6 +102,20 @@ def run_script(tmp_path: Path) -> Run:
     return run
 
 
+def start_script(text: str, folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """Starts text as a program, with its stdin and stdout open; as a context manager, it waits for its end."""
+    script = folder / "program.py"
+    script.write_text(textwrap.dedent(text))
+    return subprocess.Popen(
+        [sys.executable, str(script), *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        env={**os.environ, **environment},
+    )
+
+
 class LocalCluster:
     """A cluster of several nodes on this machine, which ends with this object."""
 

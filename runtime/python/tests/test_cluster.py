@@ -6,15 +6,13 @@ import os
 import select
 import signal
 import subprocess
-import sys
-import textwrap
 import threading
 import uuid
 from pathlib import Path
 
 import numpy
 import pytest
-from conftest import processes_of
+from conftest import processes_of, start_script
 
 import manta
 from manta import exceptions
@@ -50,16 +48,7 @@ def here() -> set[str]:
 
 
 def start_driver(tmp_path, marker: str) -> subprocess.Popen[str]:
-    script = tmp_path / "driver.py"
-    script.write_text(textwrap.dedent(DRIVER))
-    environment = {**os.environ, "TEST_MARKER": marker}
-    driver = subprocess.Popen(
-        [sys.executable, str(script)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
+    driver = start_script(DRIVER, tmp_path, TEST_MARKER=marker)
     assert driver.stdout.readline().startswith("session")
     return driver
 
@@ -99,34 +88,30 @@ def test_a_private_cluster_ends_when_its_program_is_killed(tmp_path):
 
 
 def test_ctrl_c_interrupts_get(tmp_path):
-    script = tmp_path / "waits.py"
-    script.write_text(
-        textwrap.dedent(
-            """
-            import fcntl, sys
-            import manta as ray
+    driver = start_script(
+        """
+        import fcntl, sys
+        import manta as ray
 
-            @ray.remote
-            def blocked(path):
-                with open(path) as file:
-                    fcntl.flock(file, fcntl.LOCK_SH)
+        @ray.remote
+        def blocked(path):
+            with open(path) as file:
+                fcntl.flock(file, fcntl.LOCK_SH)
 
-            ray.init(num_cpus=1)
-            lock = open(sys.argv[1], "w")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            ref = blocked.remote(sys.argv[1])
-            print("waiting", flush=True)
-            try:
-                ray.get(ref)
-            except KeyboardInterrupt:
-                print("interrupted", flush=True)
-            lock.close()
-            print("result", ray.get(ref), flush=True)
-            """
-        )
-    )
-    driver = subprocess.Popen(
-        [sys.executable, str(script), str(tmp_path / "lock")], stdout=subprocess.PIPE, text=True
+        ray.init(num_cpus=1)
+        lock = open(sys.argv[1], "w")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ref = blocked.remote(sys.argv[1])
+        print("waiting", flush=True)
+        try:
+            ray.get(ref)
+        except KeyboardInterrupt:
+            print("interrupted", flush=True)
+        lock.close()
+        print("result", ray.get(ref), flush=True)
+        """,
+        tmp_path,
+        str(tmp_path / "lock"),
     )
     assert driver.stdout.readline() == "waiting\n"
     driver.send_signal(signal.SIGINT)

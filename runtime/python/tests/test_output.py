@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from conftest import start_script
+
 
 def test_prints_of_tasks_appear_with_name_and_pid(run_script):
     done = run_script(
@@ -47,23 +49,39 @@ def test_nothing_is_lost_when_the_program_ends_at_once(run_script):
         assert [int(line) for which, line in lines if int(which) == task] == list(range(500))
 
 
-def test_child_processes_and_long_lines(run_script):
+def test_a_long_line_is_cut_and_says_so(run_script):
     done = run_script(
         """
-        import subprocess
         import manta as ray
 
         @ray.remote
         def prints():
-            subprocess.run(["echo", "from a child"], check=True)
             print("x" * 100_000)
+            print("next")
 
         ray.get(prints.remote())
         """
     )
     assert done.returncode == 0, done.stderr
-    assert "from a child\n" in done.stdout
-    assert "this line was cut: it had 100000 bytes" in done.stdout or "xxxx" in done.stdout
+    long, following = re.findall(r"^\(prints pid=\d+\) (.*)$", done.stdout, re.MULTILINE)
+    assert long.startswith("xxx") and long.endswith("[this line was cut: it had 100000 bytes]")
+    assert following == "next"
+
+
+def test_child_processes_are_heard_too(run_script, tmp_path):
+    program = """
+        import subprocess, sys
+        import manta as ray
+
+        @ray.remote
+        def prints():
+            subprocess.run(["echo", "from a child"], check=True)
+
+        ray.get(prints.remote())
+        sys.stdin.read()
+        """
+    with start_script(program, tmp_path) as driver:
+        assert re.fullmatch(r"\(.*pid=\d+\) from a child\n", driver.stdout.readline())
 
 
 def test_a_breakpoint_without_a_session_is_passed(run_script):
