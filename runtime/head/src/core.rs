@@ -128,17 +128,17 @@ impl Core {
             Some(Message::TargetUp(target)) => {
                 if let Ok(id) = ProcessId::try_from(&target.target_id) {
                     self.targets.insert(id, (from, target.clone()));
-                    self.to_session(head_to_session::Message::TargetUp(target));
+                    self.tell_session(head_to_session::Message::TargetUp(target));
                 }
             }
             Some(Message::TargetDown(target)) => {
                 if let Ok(id) = ProcessId::try_from(&target.target_id) {
                     self.targets.remove(&id);
-                    self.to_session(head_to_session::Message::TargetDown(target));
+                    self.tell_session(head_to_session::Message::TargetDown(target));
                 }
             }
             Some(Message::FromTarget(message)) => {
-                self.to_session(head_to_session::Message::FromTarget(message))
+                self.tell_session(head_to_session::Message::FromTarget(message));
             }
             Some(Message::ConfigAck(ack)) => self.on_config_ack(ack),
             Some(Message::Output(output)) => self.on_output(from, output),
@@ -165,7 +165,7 @@ impl Core {
             self.targets.remove(&target);
             let cause = format!("{cause} ({})", node.info.name);
             let down = v1::TargetDown { target_id: target.to_bytes(), cause };
-            self.to_session(head_to_session::Message::TargetDown(down));
+            self.tell_session(head_to_session::Message::TargetDown(down));
         }
         let mut jobs: Vec<_> =
             self.jobs.iter().filter(|(_, job)| job.node == id).map(|(job, _)| *job).collect();
@@ -206,7 +206,7 @@ impl Core {
             started_unix_ms: job.started_unix_ms,
         };
         self.jobs.insert(id, Job { node: from, status });
-        self.to_session(head_to_session::Message::JobStarted(job));
+        self.tell_session(head_to_session::Message::JobStarted(job));
     }
 
     fn on_job_ended(&mut self, ended: v1::JobEnded) {
@@ -221,7 +221,7 @@ impl Core {
             self.effects
                 .push(Effect::ToNode(node.link, down(head_to_node::Message::JobEnded(ended.clone()))));
         }
-        self.to_session(head_to_session::Message::JobEnded(ended));
+        self.tell_session(head_to_session::Message::JobEnded(ended));
     }
 
     fn on_output(&mut self, from: NodeId, output: v1::TaskOutput) {
@@ -231,7 +231,7 @@ impl Core {
         if let Some(node) = driver_node.filter(|node| *node != from).and_then(|node| self.nodes.get(&node)) {
             self.effects.push(Effect::ToNode(node.link, down(head_to_node::Message::Output(output.clone()))));
         }
-        self.to_session(head_to_session::Message::Output(output));
+        self.tell_session(head_to_session::Message::Output(output));
     }
 
     /// `manta stop`. Answers with the number of nodes that were told.
@@ -293,10 +293,10 @@ impl Core {
         for node in self.nodes.values().filter(|node| Some(node.link) != except) {
             self.effects.push(Effect::ToNode(node.link, down(head_to_node::Message::View(view.clone()))));
         }
-        self.to_session(head_to_session::Message::View(view));
+        self.tell_session(head_to_session::Message::View(view));
     }
 
-    pub(crate) fn to_all_nodes(&mut self, message: &head_to_node::Message) {
+    pub(crate) fn tell_nodes(&mut self, message: &head_to_node::Message) {
         for node in self.nodes.values() {
             self.effects.push(Effect::ToNode(node.link, down(message.clone())));
         }

@@ -55,7 +55,7 @@ impl Core {
             targets,
             jobs: self.running_jobs(),
         };
-        self.to_session(head_to_session::Message::Opened(opened));
+        self.tell_session(head_to_session::Message::Opened(opened));
         Ok(id)
     }
 
@@ -69,7 +69,7 @@ impl Core {
         match message.message {
             Some(Message::Config(mut config)) => {
                 config.session_id = id.to_bytes();
-                self.to_all_nodes(&head_to_node::Message::Config(config.clone()));
+                self.tell_nodes(&head_to_node::Message::Config(config.clone()));
                 self.config = Some(config);
             }
             Some(Message::ToTarget(mut message)) => {
@@ -107,7 +107,7 @@ impl Core {
     fn end_session(&mut self, id: SessionId, grace_ms: u32) {
         self.config = None;
         let ended = v1::SessionEnded { session_id: id.to_bytes(), grace_ms };
-        self.to_all_nodes(&head_to_node::Message::SessionEnded(ended));
+        self.tell_nodes(&head_to_node::Message::SessionEnded(ended));
     }
 
     fn route(&mut self, message: v1::ToTarget) {
@@ -122,18 +122,18 @@ impl Core {
             // The session may not have read of its end yet; saying it twice does no harm.
             let cause = "this target is not there any more".to_owned();
             let gone = v1::TargetDown { target_id: message.target_id, cause };
-            self.to_session(head_to_session::Message::TargetDown(gone));
+            self.tell_session(head_to_session::Message::TargetDown(gone));
         }
     }
 
     pub(crate) fn on_config_ack(&mut self, ack: v1::ConfigAck) {
         let current = self.session.as_ref().is_some_and(|session| session.id.to_bytes() == ack.session_id);
         if current {
-            self.to_session(head_to_session::Message::ConfigAck(ack));
+            self.tell_session(head_to_session::Message::ConfigAck(ack));
         }
     }
 
-    pub(crate) fn to_session(&mut self, message: head_to_session::Message) {
+    pub(crate) fn tell_session(&mut self, message: head_to_session::Message) {
         if let Some(link) = self.session.as_ref().and_then(|session| session.link) {
             self.effects.push(Effect::ToSession(link, HeadToSession { message: Some(message) }));
         }

@@ -3,6 +3,7 @@
 //!
 //! It must never wait, and never look at what a debug message means beyond the few fields that name a paused task.
 
+mod agents;
 mod debug;
 mod events;
 mod fates;
@@ -10,6 +11,7 @@ mod jobs;
 mod leases;
 mod objects;
 mod peers;
+mod sessions;
 mod spill;
 mod workers;
 
@@ -70,6 +72,8 @@ pub enum Timer {
     Grace(SessionId),
     /// A worker whose end somebody asks for had its time to end.
     Fate(ProcessId),
+    /// Peers may be asked again.
+    Spill,
 }
 
 /// What the edge has to do.
@@ -172,11 +176,11 @@ impl Core {
         id
     }
 
-    fn to_process(&mut self, process: ProcessId, message: node_to_process::Message) {
+    fn tell_process(&mut self, process: ProcessId, message: node_to_process::Message) {
         self.effects.push(Effect::ToProcess(process, NodeToProcess { message: Some(message) }));
     }
 
-    fn to_head(&mut self, message: node_to_head::Message) {
+    fn tell_head(&mut self, message: node_to_head::Message) {
         self.effects.push(Effect::ToHead(NodeToHead { message: Some(message) }));
     }
 

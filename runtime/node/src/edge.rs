@@ -196,7 +196,7 @@ impl Shared {
 
     fn apply(self: &Arc<Self>, state: &mut State, effect: Effect) -> Option<FollowUp> {
         match effect {
-            Effect::ToProcess(process, message) => state.to_process(process, message),
+            Effect::ToProcess(process, message) => state.tell_process(process, message),
             Effect::Close(process) => drop(state.processes.remove(&process)),
             Effect::ToHead(message) => self.send_to_head(state, message),
             Effect::StartWorker { worker, job } => return Some(self.start_worker(state, worker, &job)),
@@ -252,7 +252,7 @@ impl Shared {
                 }
             }
             Effect::FreeOnPeers { addresses, objects } => {
-                peer_client::free_objects(self, addresses, &objects)
+                peer_client::free_objects(self, addresses, &objects);
             }
             Effect::Exit { cause } => {
                 tracing::info!(cause, "this node ends");
@@ -358,7 +358,7 @@ impl State {
         ReplyId(self.replies)
     }
 
-    fn to_process(&mut self, process: ProcessId, message: NodeToProcess) {
+    fn tell_process(&mut self, process: ProcessId, message: NodeToProcess) {
         let Some(edge) = self.processes.get_mut(&process) else { return };
         if let Some(node_to_process::Message::Output(output)) = &message.message {
             if edge.sender.capacity() < QUEUE_MAX / 2 {
@@ -384,8 +384,10 @@ impl State {
     }
 }
 
-pub fn process_queue()
--> (mpsc::Sender<Result<NodeToProcess, Status>>, mpsc::Receiver<Result<NodeToProcess, Status>>) {
+/// What a process is sent.
+pub type ToProcess = Result<NodeToProcess, Status>;
+
+pub fn process_queue() -> (mpsc::Sender<ToProcess>, mpsc::Receiver<ToProcess>) {
     mpsc::channel(QUEUE_MAX)
 }
 

@@ -18,42 +18,43 @@ use super::{Core, Effect, Timer, workers::State};
 
 /// All targets of a node take a set of breakpoints within this time.
 const CONFIG_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long paused tasks wait for a head that was lost.
-const HEAD_GRACE: Duration = Duration::from_secs(5);
 /// The node's own requests to a target count from here, so that a session's never have the same number.
 const FIRST_SEQ: i64 = 1 << 30;
-/// A debug agent that ends this often without having taken breakpoints is not started again.
-const AGENT_FAILURES_MAX: u32 = 3;
 
 #[derive(Default)]
 pub(super) struct DebugPlane {
-    config: Option<DebugConfig>,
+    pub config: Option<DebugConfig>,
     /// A session whose connection is lost, until its grace is over.
-    lost: Option<SessionId>,
-    rounds: BTreeMap<u64, Round>,
-    targets: HashMap<ProcessId, Target>,
+    pub lost: Option<SessionId>,
+    pub rounds: BTreeMap<u64, Round>,
+    pub targets: HashMap<ProcessId, Target>,
     requests_sent: i64,
 }
 
 /// One generation on its way to the targets.
-struct Round {
+pub(super) struct Round {
     waiting: BTreeSet<ProcessId>,
     acks: Vec<TargetAck>,
 }
 
 #[derive(Default)]
-struct Target {
+pub(super) struct Target {
     /// Its engine has been sent something.
-    loaded: bool,
-    requests: HashMap<i64, Request>,
-    paused: BTreeMap<TaskId, Option<LeaseId>>,
-    agent_runs: bool,
-    agent_failures: u32,
+    pub loaded: bool,
+    pub requests: HashMap<i64, Request>,
+    pub paused: BTreeMap<TaskId, Option<LeaseId>>,
+    pub agent_runs: bool,
+    pub agent_failures: u32,
 }
 
 #[derive(Clone, Copy)]
-enum Request {
-    Configure { generation: u64 },
+pub(super) enum Request {
+    Configure {
+        session: Option<SessionId>,
+        generation: u64,
+    },
+    /// Takes the breakpoints of a session away that is gone; nobody waits for it.
+    Disarm,
     Release,
 }
 
@@ -123,6 +124,11 @@ impl Core {
         }
     }
 
+    /// The session whose breakpoints are in force.
+    fn session(&self) -> Option<SessionId> {
+        SessionId::try_from(&self.debug.config.as_ref()?.session_id).ok()
+    }
+
     fn is_loaded(&self, target: ProcessId) -> bool {
         self.debug.targets.get(&target).is_some_and(|target| target.loaded)
     }
@@ -136,12 +142,13 @@ impl Core {
         true
     }
 
-    fn send_config(&mut self, target: ProcessId) {
+    pub(super) fn send_config(&mut self, target: ProcessId) {
         let Some(config) = self.debug.config.clone() else { return };
         let generation = config.generation;
+        let session = SessionId::try_from(&config.session_id).ok();
         match serde_json::from_slice::<&RawValue>(&config.arguments) {
             Ok(arguments) => {
-                self.request(target, "mantaConfigure", arguments, Request::Configure { generation })
+                self.request(target, "mantaConfigure", arguments, Request::Configure { session, generation });
             }
             Err(error) => {
                 let error = format!("the session's breakpoints are not valid JSON: {error}");
@@ -150,21 +157,27 @@ impl Core {
         }
     }
 
-    fn request(&mut self, target: ProcessId, command: &str, arguments: &RawValue, request: Request) {
+    pub(super) fn request(
+        &mut self,
+        target: ProcessId,
+        command: &str,
+        arguments: &RawValue,
+        request: Request,
+    ) {
         self.debug.requests_sent += 1;
         let seq = FIRST_SEQ + self.debug.requests_sent;
         let message = json!({"seq": seq, "type": "request", "command": command, "arguments": arguments});
         self.debug.targets.entry(target).or_default().requests.insert(seq, request);
-        self.to_target(target, Bytes::from(message.to_string()));
+        self.tell_target(target, Bytes::from(message.to_string()));
     }
 
-    fn to_target(&mut self, id: ProcessId, dap: Bytes) {
+    fn tell_target(&mut self, id: ProcessId, dap: Bytes) {
         let Some(worker) = self.workers.get(&id).filter(|worker| worker.is_attached()) else { return };
         let (python, pid) = (worker.key.is_python(), worker.pid().unwrap_or(0));
         let target = self.debug.targets.entry(id).or_default();
         target.loaded = true;
         if python {
-            self.to_process(id, node_to_process::Message::ToTarget(dap));
+            self.tell_process(id, node_to_process::Message::ToTarget(dap));
             return;
         }
         if !target.agent_runs {
@@ -180,10 +193,10 @@ impl Core {
         let reachable =
             self.workers.get(&id).is_some_and(|worker| worker.is_attached() && worker.state != State::Ending);
         if reachable {
-            self.to_target(id, message.dap);
+            self.tell_target(id, message.dap);
         } else {
             let cause = "this target is not there any more".to_owned();
-            self.to_head(node_to_head::Message::TargetDown(v1::TargetDown {
+            self.tell_head(node_to_head::Message::TargetDown(v1::TargetDown {
                 target_id: message.target_id,
                 cause,
             }));
@@ -204,7 +217,7 @@ impl Core {
         let session_id =
             self.debug.config.as_ref().map(|config| config.session_id.clone()).unwrap_or_default();
         let message = v1::FromTarget { session_id, target_id: from.to_bytes(), dap };
-        self.to_head(node_to_head::Message::FromTarget(message));
+        self.tell_head(node_to_head::Message::FromTarget(message));
     }
 
     /// True when it answers a request of this node.
@@ -212,7 +225,9 @@ impl Core {
         let request =
             peek.request_seq.and_then(|seq| self.debug.targets.get_mut(&from)?.requests.remove(&seq));
         match request {
-            Some(Request::Configure { generation }) => {
+            // The answer to an earlier session is none to this one, whose generations may have the same numbers.
+            Some(Request::Configure { session, .. }) if session != self.session() => {}
+            Some(Request::Configure { generation, .. }) => {
                 let body =
                     peek.body.map(|body| Bytes::copy_from_slice(body.get().as_bytes())).unwrap_or_default();
                 let failed = peek.success != Some(true);
@@ -223,13 +238,14 @@ impl Core {
                 };
                 self.on_configured(from, generation, body, error);
             }
+            Some(Request::Disarm) => {}
             Some(Request::Release) => self.on_released(from),
             None => return false,
         }
         true
     }
 
-    fn on_configured(&mut self, target: ProcessId, generation: u64, body: Bytes, error: String) {
+    pub(super) fn on_configured(&mut self, target: ProcessId, generation: u64, body: Bytes, error: String) {
         if error.is_empty()
             && let Some(target) = self.debug.targets.get_mut(&target)
         {
@@ -241,6 +257,9 @@ impl Core {
         {
             round.acks.push(ack);
             self.finish_rounds();
+        } else if let Some(round) = self.debug.rounds.get_mut(&generation) {
+            // A target that came later: the node as a whole has not answered yet, so this travels with its answer.
+            round.acks.push(ack);
         } else {
             self.ack(generation, vec![ack], String::new());
         }
@@ -259,7 +278,7 @@ impl Core {
             targets,
             error,
         };
-        self.to_head(node_to_head::Message::ConfigAck(ack));
+        self.tell_head(node_to_head::Message::ConfigAck(ack));
     }
 
     fn finish_rounds(&mut self) {
@@ -332,7 +351,7 @@ impl Core {
             self.on_lease_paused(lease, paused);
         }
         let message = v1::TaskPaused { task_id: task.to_bytes(), paused };
-        self.to_process(worker, node_to_process::Message::TaskPaused(message));
+        self.tell_process(worker, node_to_process::Message::TaskPaused(message));
     }
 
     /// The lease under which a paused task runs. Which of a native worker's it is, only the worker knows; they are alike but for
@@ -348,146 +367,6 @@ impl Core {
         }
     }
 
-    /// The session ended, or lost its connection.
-    pub(super) fn on_session_ended(&mut self, ended: &v1::SessionEnded) {
-        let Ok(session) = SessionId::try_from(&ended.session_id) else { return };
-        let generation = self.debug.config.take().map_or(0, |config| config.generation);
-        self.debug.rounds.clear();
-        self.unblock_configuring();
-        if ended.grace_ms == 0 {
-            self.release(session);
-            return;
-        }
-        self.disarm(session, generation);
-        self.lose_session(session, Duration::from_millis(ended.grace_ms.into()));
-    }
-
-    /// The head's connection ended: as far as debugging goes, so did the session.
-    pub fn on_head_lost(&mut self) {
-        let session =
-            self.debug.config.as_ref().and_then(|config| SessionId::try_from(&config.session_id).ok());
-        if let Some(session) = session {
-            self.unblock_configuring();
-            self.lose_session(session, HEAD_GRACE);
-        }
-    }
-
-    /// The head is back. Without a session of ours in it, the grace goes on.
-    pub(super) fn on_head_found(&mut self) {
-        if self.debug.lost.is_some() {
-            self.debug.config = None;
-            self.debug.rounds.clear();
-        }
-    }
-
-    fn lose_session(&mut self, session: SessionId, grace: Duration) {
-        self.debug.lost = Some(session);
-        self.effects.push(Effect::Timer(Timer::Grace(session), grace));
-    }
-
-    fn unblock_configuring(&mut self) {
-        let mut configuring: Vec<_> = self
-            .workers
-            .iter()
-            .filter(|(_, worker)| worker.state == State::Configuring)
-            .map(|(id, _)| *id)
-            .collect();
-        configuring.sort_unstable();
-        for id in configuring {
-            self.on_worker_ready(id);
-        }
-    }
-
-    pub(super) fn on_grace_over(&mut self, session: SessionId) {
-        if self.debug.lost == Some(session) {
-            self.debug.lost = None;
-            self.debug.config = None;
-            self.release(session);
-        }
-    }
-
-    fn loaded_targets(&self) -> Vec<ProcessId> {
-        let mut loaded: Vec<_> =
-            self.debug.targets.iter().filter(|(_, target)| target.loaded).map(|(id, _)| *id).collect();
-        loaded.sort_unstable();
-        loaded
-    }
-
-    /// Takes a lost session's breakpoints away at once; what is paused stays so until the grace is over.
-    fn disarm(&mut self, session: SessionId, generation: u64) {
-        let arguments = json!({
-            "generation": generation, "sessionId": session.to_string(), "sources": [],
-            "functionBreakpoints": [], "exceptionFilters": [], "exceptionOptions": [],
-        });
-        self.request_all("mantaConfigure", &arguments, Request::Configure { generation });
-    }
-
-    fn release(&mut self, session: SessionId) {
-        self.request_all("mantaRelease", &json!({"sessionId": session.to_string()}), Request::Release);
-    }
-
-    fn request_all(&mut self, command: &str, arguments: &serde_json::Value, request: Request) {
-        let arguments = RawValue::from_string(arguments.to_string()).expect("a JSON value prints as JSON");
-        for target in self.loaded_targets() {
-            self.request(target, command, &arguments, request);
-        }
-    }
-
-    fn on_released(&mut self, id: ProcessId) {
-        let Some(target) = self.debug.targets.get_mut(&id) else { return };
-        // A new session may have started in the meantime; it keeps the engine.
-        if self.debug.config.is_none() && target.agent_runs {
-            self.effects.push(Effect::StopAgent(id));
-        }
-    }
-
-    /// The agent of a native worker runs; the worker must let it trace.
-    pub fn on_agent_started(&mut self, worker: ProcessId, pid: u32) {
-        self.to_process(worker, node_to_process::Message::AllowTracer(v1::AllowTracer { pid }));
-    }
-
-    /// The agent of a native worker ended, as it was told to or not. Its worker runs on.
-    pub fn on_agent_ended(&mut self, id: ProcessId, cause: &str) {
-        let Some(target) = self.debug.targets.get_mut(&id) else { return };
-        target.agent_runs = false;
-        target.loaded = false;
-        target.agent_failures += 1;
-        let failures = target.agent_failures;
-        let requests: Vec<_> = std::mem::take(&mut target.requests).into_values().collect();
-        let paused: Vec<_> = target.paused.keys().copied().collect();
-        for task in paused {
-            self.on_task_paused(id, task, false);
-        }
-        let live = self.debug.config.as_ref().is_some_and(|config| !config.empty);
-        let again = live && failures < AGENT_FAILURES_MAX;
-        if again {
-            self.restart_agent(id, cause);
-            return;
-        }
-        for request in requests {
-            if let Request::Configure { generation } = request {
-                self.on_configured(id, generation, Bytes::new(), cause.to_owned());
-            }
-        }
-        if live {
-            let cause = format!("{cause}; it was started {failures} times and is not started again");
-            self.to_head(node_to_head::Message::TargetDown(v1::TargetDown {
-                target_id: id.to_bytes(),
-                cause,
-            }));
-        }
-    }
-
-    fn restart_agent(&mut self, id: ProcessId, cause: &str) {
-        let Some(up) = self.workers.get(&id).and_then(|worker| worker.target_up(id, &self.me)) else {
-            return;
-        };
-        let down = v1::TargetDown { target_id: id.to_bytes(), cause: cause.to_owned() };
-        self.to_head(node_to_head::Message::TargetDown(down));
-        self.to_head(node_to_head::Message::TargetUp(up));
-        self.send_config(id);
-    }
-
     /// A worker ended.
     pub(super) fn on_target_gone(&mut self, id: ProcessId, attached: bool, cause: &str) {
         if let Some(target) = self.debug.targets.remove(&id)
@@ -501,7 +380,7 @@ impl Core {
         self.finish_rounds();
         if attached {
             let down = v1::TargetDown { target_id: id.to_bytes(), cause: cause.to_owned() };
-            self.to_head(node_to_head::Message::TargetDown(down));
+            self.tell_head(node_to_head::Message::TargetDown(down));
         }
     }
 }

@@ -72,6 +72,7 @@ impl Core {
             Timer::TargetConfig(target, generation) => self.on_target_config_timeout(target, generation),
             Timer::Grace(session) => self.on_grace_over(session),
             Timer::Fate(worker) => self.on_fate_timeout(worker),
+            Timer::Spill => self.on_spill_timer(),
         }
     }
 
@@ -83,14 +84,14 @@ impl Core {
         output.node_id = self.me.id.to_bytes();
         output.node_name.clone_from(&self.me.name);
         self.output_to_driver(output.clone());
-        self.to_head(node_to_head::Message::Output(output));
+        self.tell_head(node_to_head::Message::Output(output));
     }
 
     fn output_to_driver(&mut self, output: v1::TaskOutput) {
         let driver = self.drivers.iter().find(|(_, driver)| driver.config.job_id == output.job_id);
         if let Some((process, _)) = driver {
             let process = *process;
-            self.to_process(process, node_to_process::Message::Output(output));
+            self.tell_process(process, node_to_process::Message::Output(output));
         }
     }
 
@@ -99,13 +100,13 @@ impl Core {
         let mut jobs: Vec<_> = self.drivers.values().map(super::jobs::Driver::started).collect();
         jobs.sort_by_key(|job| job.started_unix_ms);
         for job in jobs {
-            self.to_head(node_to_head::Message::JobStarted(job));
+            self.tell_head(node_to_head::Message::JobStarted(job));
         }
         let mut targets: Vec<_> =
             self.workers.iter().filter_map(|(id, worker)| worker.target_up(*id, &self.me)).collect();
         targets.sort_by(|a, b| a.target_id.cmp(&b.target_id));
         for target in targets {
-            self.to_head(node_to_head::Message::TargetUp(target));
+            self.tell_head(node_to_head::Message::TargetUp(target));
         }
     }
 

@@ -130,7 +130,7 @@ impl Core {
         match asker {
             Asker::Process(process, request_id) => {
                 fate.request_id = request_id;
-                self.to_process(process, node_to_process::Message::Fate(fate));
+                self.tell_process(process, node_to_process::Message::Fate(fate));
             }
             Asker::Peer(reply) => self.effects.push(Effect::AnswerFate(reply, fate)),
         }

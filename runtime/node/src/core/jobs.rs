@@ -86,7 +86,7 @@ impl Core {
             view: Some(self.view.clone()),
             head_address: self.me.head_address.clone(),
         };
-        self.to_process(process, node_to_process::Message::Welcome(welcome));
+        self.tell_process(process, node_to_process::Message::Welcome(welcome));
     }
 
     fn on_driver_attached(
@@ -111,7 +111,7 @@ impl Core {
         let started = driver.started();
         self.drivers.insert(id, driver);
         self.welcome(id);
-        self.to_head(node_to_head::Message::JobStarted(started));
+        self.tell_head(node_to_head::Message::JobStarted(started));
         self.prestart(job, &config);
         Ok(())
     }
@@ -134,7 +134,7 @@ impl Core {
         if let Some(driver) = self.drivers.remove(&process) {
             let job_id = driver.config.job_id.clone();
             let cause = format!("its driver (pid {}) on {} ended", driver.pid, self.me.name);
-            self.to_head(node_to_head::Message::JobEnded(v1::JobEnded { job_id: job_id.clone(), cause }));
+            self.tell_head(node_to_head::Message::JobEnded(v1::JobEnded { job_id: job_id.clone(), cause }));
             if let Ok(job) = JobId::try_from(&job_id) {
                 self.end_job(job);
             }

@@ -65,6 +65,9 @@ pub(super) struct Leases {
     pub granted: HashMap<LeaseId, Lease>,
     /// Leases of our processes on other nodes.
     pub elsewhere: HashMap<LeaseId, (NodeId, ProcessId)>,
+    /// Open questions to peers.
+    pub asks: usize,
+    pub spill_timer_runs: bool,
 }
 
 impl Leases {
@@ -189,6 +192,7 @@ impl Core {
                 self.leases.queues.remove(&class);
             }
         }
+        self.arm_spill();
     }
 
     fn reserve(&mut self, number: u64) {
@@ -235,14 +239,14 @@ impl Core {
             paused: false,
         };
         self.leases.granted.insert(lease_id, lease);
-        self.to_process(worker_id, node_to_process::Message::Slot(assigned));
+        self.tell_process(worker_id, node_to_process::Message::Slot(assigned));
         self.answer(&pending, lease_reply::Result::Granted(grant));
     }
 
     pub(super) fn answer(&mut self, pending: &Pending, result: lease_reply::Result) {
         let reply = LeaseReply { request_id: pending.request.request_id, result: Some(result) };
         match pending.asker {
-            Asker::Process { .. } => self.to_process(pending.owner, node_to_process::Message::Lease(reply)),
+            Asker::Process { .. } => self.tell_process(pending.owner, node_to_process::Message::Lease(reply)),
             Asker::Peer { reply: id, .. } => self.effects.push(Effect::AnswerLease(id, reply)),
         }
     }

@@ -44,18 +44,18 @@ impl Core {
         let refused = |error: String| Pulled { request_id, error, size: 0 };
         let Ok(object) = ObjectId::try_from(&pull.object_id) else {
             let answer = refused("an object id has 20 bytes; this one has not".to_owned());
-            return self.to_process(from, node_to_process::Message::Pulled(answer));
+            return self.tell_process(from, node_to_process::Message::Pulled(answer));
         };
         if let Some(stored) = self.objects.stored.get(&object) {
             let answer = Pulled { request_id, error: String::new(), size: stored.size };
-            return self.to_process(from, node_to_process::Message::Pulled(answer));
+            return self.tell_process(from, node_to_process::Message::Pulled(answer));
         }
         let node = NodeId::try_from(&pull.node_id).unwrap_or(self.me.id);
         let Some(peer) = self.peers.get(&node) else {
             let at = self.node_name(node);
             let answer =
                 refused(format!("object {object} is lost: it was on {at}, which does not have it any more"));
-            return self.to_process(from, node_to_process::Message::Pulled(answer));
+            return self.tell_process(from, node_to_process::Message::Pulled(answer));
         };
         let address = peer.address.clone();
         let waiting = self.objects.pulls.entry(object).or_default();
@@ -66,10 +66,10 @@ impl Core {
     }
 
     /// A fetched object is in the store, or could not be fetched.
-    pub fn on_pulled(&mut self, object: ObjectId, result: Result<u64, String>) {
+    pub fn on_pulled(&mut self, object: ObjectId, result: &Result<u64, String>) {
         let waiting = self.objects.pulls.remove(&object).unwrap_or_default();
         let job = waiting.iter().find_map(|(process, _)| self.job_of(*process));
-        match &result {
+        match result {
             Ok(size) if job.is_some_and(|job| !self.job_ended(job)) => {
                 self.objects.stored.insert(object, Stored { job, size: *size });
             }
@@ -77,11 +77,11 @@ impl Core {
             Err(_) => {}
         }
         for (process, request_id) in waiting {
-            let (error, size) = match &result {
+            let (error, size) = match result {
                 Ok(size) => (String::new(), *size),
                 Err(sentence) => (sentence.clone(), 0),
             };
-            self.to_process(process, node_to_process::Message::Pulled(Pulled { request_id, error, size }));
+            self.tell_process(process, node_to_process::Message::Pulled(Pulled { request_id, error, size }));
         }
     }
 

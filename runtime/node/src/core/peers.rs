@@ -11,7 +11,9 @@ pub(super) struct Peer {
     pub name: String,
     pub address: String,
     pub total: Resources,
-    /// What it had free, less what was asked of it since.
+    /// What it had free when the head last spoke of it.
+    pub free: Resources,
+    /// That, less what was asked of it since.
     pub available: Resources,
     /// It said `busy` since the last view.
     pub busy: bool,
@@ -29,11 +31,13 @@ impl Core {
             if id == self.me.id {
                 continue;
             }
+            let free = Resources::from_wire(node.available.as_ref());
             let peer = Peer {
                 name: info.name.clone(),
                 address: info.peer_address.clone(),
                 total: Resources::from_wire(info.total.as_ref()),
-                available: Resources::from_wire(node.available.as_ref()),
+                available: free.clone(),
+                free,
                 busy: false,
             };
             self.peers.insert(id, peer);
@@ -54,7 +58,7 @@ impl Core {
         processes.extend(self.workers.iter().filter(|(_, worker)| worker.is_attached()).map(|(id, _)| *id));
         processes.sort_unstable();
         for process in processes {
-            self.to_process(process, v1::node_to_process::Message::View(self.view.clone()));
+            self.tell_process(process, v1::node_to_process::Message::View(self.view.clone()));
         }
     }
 

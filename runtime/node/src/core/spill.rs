@@ -1,6 +1,6 @@
 //! Leases on other nodes, for what does not fit here.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, time::Duration};
 
 use manta_proto::{
     ids::{LeaseId, NodeId},
@@ -8,33 +8,44 @@ use manta_proto::{
 };
 
 use super::{
-    AskId, Core, Effect,
+    AskId, Core, Effect, Timer,
     leases::{Asker, Class, Stage},
 };
 
-/// Questions to peers that one class has open at one time.
-const ASKS_MAX: usize = 32;
+/// Questions to peers that are open at one time.
+const ASKS_MAX: usize = 64;
+/// What the view says of a peer may be out of date without ever changing again: who waits asks anew after this time.
+const RETRY: Duration = Duration::from_millis(100);
 
 impl Core {
     /// Asks peers with free resources for the requests of a class that do not fit here.
     pub(super) fn spill(&mut self, class: &Class) {
-        let asking = |core: &Self| {
-            core.leases
-                .pendings
-                .values()
-                .filter(|pending| matches!(pending.stage, Stage::AskingPeer(_)) && pending.key == class.0)
-                .count()
-        };
-        let mut room = if self.peers.is_empty() { 0 } else { ASKS_MAX.saturating_sub(asking(self)) };
-        while room > 0 {
+        while !self.peers.is_empty() && self.leases.asks < ASKS_MAX {
             let Some(&number) = self.leases.queues.get(class).and_then(|queue| queue.front()) else { return };
             let Some(node) = self.peer_with(class) else { return };
             if let Some(queue) = self.leases.queues.get_mut(class) {
                 queue.pop_front();
             }
             self.ask_peer(number, node);
-            room -= 1;
         }
+    }
+
+    /// Has peers asked again in a while, when somebody waits for one.
+    pub(super) fn arm_spill(&mut self) {
+        let waits = !self.leases.queues.is_empty() && !self.peers.is_empty();
+        if waits && !self.leases.spill_timer_runs {
+            self.leases.spill_timer_runs = true;
+            self.effects.push(Effect::Timer(Timer::Spill, RETRY));
+        }
+    }
+
+    pub(super) fn on_spill_timer(&mut self) {
+        self.leases.spill_timer_runs = false;
+        for peer in self.peers.values_mut() {
+            peer.busy = false;
+            peer.available = peer.free.clone();
+        }
+        self.dispatch();
     }
 
     /// The peer with the most left of what is asked for.
@@ -52,6 +63,7 @@ impl Core {
             return;
         };
         pending.stage = Stage::AskingPeer(node);
+        self.leases.asks += 1;
         peer.available.reduce(&pending.need);
         let mut request = Box::new(pending.request.clone());
         request.spillback_count += 1;
@@ -66,6 +78,7 @@ impl Core {
 
     /// A peer answered, or could not be asked (`Err` with the cause).
     pub fn on_lease_answer(&mut self, ask: AskId, node: NodeId, answer: Result<LeaseReply, String>) {
+        self.leases.asks = self.leases.asks.saturating_sub(1);
         let result = match answer {
             Ok(reply) => reply.result.unwrap_or(lease_reply::Result::Busy(manta_proto::v1::LeaseBusy {})),
             Err(cause) => {

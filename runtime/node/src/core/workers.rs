@@ -151,9 +151,9 @@ impl Core {
         let up = worker.target_up(id, &self.me);
         let config = worker.config.clone();
         self.welcome(id);
-        self.to_process(id, node_to_process::Message::Job(config));
+        self.tell_process(id, node_to_process::Message::Job(config));
         if let Some(up) = up {
-            self.to_head(node_to_head::Message::TargetUp(up));
+            self.tell_head(node_to_head::Message::TargetUp(up));
         }
         if !self.configure_new_target(id) {
             self.on_worker_ready(id);
@@ -219,7 +219,7 @@ impl Core {
             return;
         }
         let python = worker.key.is_python();
-        self.to_process(
+        self.tell_process(
             id,
             node_to_process::Message::SlotReleased(v1::SlotReleased { lease_id: lease.to_bytes() }),
         );

@@ -45,7 +45,6 @@ impl NodeLocal for Local {
 }
 
 impl Local {
-    #[expect(clippy::result_large_err, reason = "the error type is the service's")]
     fn welcome(
         &self,
         hello: ProcessHello,

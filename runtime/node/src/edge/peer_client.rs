@@ -116,7 +116,7 @@ pub fn ask_fate(shared: Arc<Shared>, process: ProcessId, address: String, reques
         });
         fate.request_id = request_id;
         let message = NodeToProcess { message: Some(node_to_process::Message::Fate(fate)) };
-        shared.lock().to_process(process, message);
+        shared.lock().tell_process(process, message);
     });
 }
 

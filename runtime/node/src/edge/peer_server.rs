@@ -91,7 +91,6 @@ impl NodePeer for PeerService {
     }
 }
 
-#[expect(clippy::result_large_err, reason = "the error type is the service's")]
 fn id_in<T>(
     metadata: &MetadataMap,
     name: &'static str,

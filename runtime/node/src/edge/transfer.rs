@@ -29,7 +29,7 @@ pub async fn send(mut bytes: Bytes, sender: mpsc::Sender<Result<ObjectChunk, Sta
 pub fn pull(shared: Arc<Shared>, object: ObjectId, address: String) {
     tokio::spawn(async move {
         let result = fetch(&shared, object, &address).await;
-        shared.with(|core| core.on_pulled(object, result));
+        shared.with(|core| core.on_pulled(object, &result));
     });
 }
 

@@ -98,6 +98,22 @@ fn a_busy_peer_is_asked_again_when_the_view_changes() {
 }
 
 #[test]
+fn a_busy_peer_is_asked_again_though_the_view_stays_as_it_is() {
+    let (mut stage, driver, _, _) = full_with_peer();
+    stage.ask(driver, 1.0);
+    let ask = expect_ask(&mut stage);
+    assert_eq!(stage.spill_timers, 0);
+    let busy = v1::LeaseReply { request_id: 2, result: Some(lease_reply::Result::Busy(v1::LeaseBusy {})) };
+    stage.core.on_lease_answer(ask, NodeId(id(7)), Ok(busy));
+    stage.settle();
+    assert_eq!(stage.spill_timers, 1);
+    stage.core.on_timer(Timer::Spill);
+    stage.settle();
+    expect_ask(&mut stage);
+    assert_eq!(stage.spill_timers, 1, "nobody waits in the queue now");
+}
+
+#[test]
 fn a_cancelled_request_gives_the_peers_lease_back() {
     let (mut stage, driver, _, _) = full_with_peer();
     let request_id = stage.ask(driver, 1.0);

@@ -1,0 +1,61 @@
+//! The debug agents of native workers: a worker outlives its agent, and gets another while a session wants one.
+
+use bytes::Bytes;
+use manta_proto::{
+    ids::ProcessId,
+    v1::{self, node_to_head, node_to_process},
+};
+
+use super::{Core, debug::Request};
+
+/// A debug agent that ends this often without having taken breakpoints is not started again.
+const AGENT_FAILURES_MAX: u32 = 3;
+
+impl Core {
+    /// The agent of a native worker runs; the worker must let it trace.
+    pub fn on_agent_started(&mut self, worker: ProcessId, pid: u32) {
+        self.tell_process(worker, node_to_process::Message::AllowTracer(v1::AllowTracer { pid }));
+    }
+
+    /// The agent of a native worker ended, as it was told to or not. Its worker runs on.
+    pub fn on_agent_ended(&mut self, id: ProcessId, cause: &str) {
+        let Some(target) = self.debug.targets.get_mut(&id) else { return };
+        target.agent_runs = false;
+        target.loaded = false;
+        target.agent_failures += 1;
+        let failures = target.agent_failures;
+        let requests: Vec<_> = std::mem::take(&mut target.requests).into_values().collect();
+        let paused: Vec<_> = target.paused.keys().copied().collect();
+        for task in paused {
+            self.on_task_paused(id, task, false);
+        }
+        let live = self.debug.config.as_ref().is_some_and(|config| !config.empty);
+        let again = live && failures < AGENT_FAILURES_MAX;
+        if again {
+            self.restart_agent(id, cause);
+            return;
+        }
+        for request in requests {
+            if let Request::Configure { generation, .. } = request {
+                self.on_configured(id, generation, Bytes::new(), cause.to_owned());
+            }
+        }
+        if live {
+            let cause = format!("{cause}; it was started {failures} times and is not started again");
+            self.tell_head(node_to_head::Message::TargetDown(v1::TargetDown {
+                target_id: id.to_bytes(),
+                cause,
+            }));
+        }
+    }
+
+    fn restart_agent(&mut self, id: ProcessId, cause: &str) {
+        let Some(up) = self.workers.get(&id).and_then(|worker| worker.target_up(id, &self.me)) else {
+            return;
+        };
+        let down = v1::TargetDown { target_id: id.to_bytes(), cause: cause.to_owned() };
+        self.tell_head(node_to_head::Message::TargetDown(down));
+        self.tell_head(node_to_head::Message::TargetUp(up));
+        self.send_config(id);
+    }
+}
