@@ -6,6 +6,7 @@ mod bad_input;
 mod clusters;
 mod deadlines;
 mod kills;
+mod launch;
 mod looking;
 mod stops;
 mod support;
