@@ -1,0 +1,316 @@
+//! The debug agent: one process that debugs one other process for one client.
+//!
+//! Everything happens on the calling thread, which waits in `poll` for three things: a child's change (SIGCHLD, read through a
+//! signalfd, is sent for every stop of a traced thread), bytes from the client, and room for bytes to the client. A signalfd
+//! keeps what has not been read, so nothing is ever missed between two waits, and no stop has to change threads before it is
+//! judged.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use dap::Codec;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use tokio_util::codec::Decoder;
+
+use crate::engine::{Engine, Mode};
+use crate::limits::MESSAGE_BYTES_MAX;
+use crate::ptrace::wait_any;
+use crate::requests::{Flow, Server};
+
+/// How long threads may take to let go when the agent ends.
+const RELEASE_TIME: Duration = Duration::from_secs(2);
+/// How long the last messages may take to be read.
+const FLUSH_TIME: Duration = Duration::from_secs(1);
+
+/// What to debug and for whom.
+#[derive(Clone, Debug)]
+pub struct AgentOptions {
+    /// The process.
+    pub pid: i32,
+    /// Speak the target profile on standard input and output.
+    pub stdio: bool,
+    /// Be an ordinary DAP adapter for the client that connects here.
+    pub listen: Option<SocketAddr>,
+}
+
+/// Why an agent could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The process cannot be traced.
+    #[error("the process {pid} cannot be debugged: {cause}; {}", advice(.cause))]
+    Attach {
+        /// Which.
+        pid: i32,
+        /// Why.
+        cause: io::Error,
+    },
+    /// No client, or more than one way to reach one.
+    #[error("a debug agent needs exactly one of --stdio and --listen ADDRESS")]
+    NoClient,
+    /// The address cannot be listened on.
+    #[error("{address} cannot be listened on: {cause}; choose another address")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The system refused something that it never refuses.
+    #[error("the debug agent failed: {0}")]
+    Io(#[from] io::Error),
+}
+
+fn advice(cause: &io::Error) -> &'static str {
+    match cause.raw_os_error() {
+        Some(libc::ESRCH | libc::ENOENT) => "there is no such process",
+        Some(libc::EPERM | libc::EACCES) => {
+            "it belongs to another user, is debugged already, or the system allows debugging of child processes only \
+             (see /proc/sys/kernel/yama/ptrace_scope)"
+        }
+        _ => "see the cause",
+    }
+}
+
+/// The two ends of a connection.
+struct Wire {
+    input: File,
+    output: File,
+}
+
+/// Debugs until the process ends, or the client has gone and every thread runs freely again.
+///
+/// To be called on the main thread, before any other thread is made: SIGCHLD has to be blocked in all of them.
+pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
+    let signals = block_signals()?;
+    let listener = match (options.stdio, options.listen) {
+        (true, None) => None,
+        (false, Some(address)) => {
+            Some(TcpListener::bind(address).map_err(|cause| AgentError::Listen { address, cause })?)
+        }
+        _ => return Err(AgentError::NoClient),
+    };
+    let mode = if options.stdio { Mode::Cluster } else { Mode::Standalone };
+    let attach = |cause| AgentError::Attach { pid: options.pid, cause };
+    let mut server = Server::new(Engine::attach(options.pid, mode).map_err(attach)?);
+    let wire = match &listener {
+        None => Wire::of(dup(io::stdin().as_fd())?, dup(io::stdout().as_fd())?)?,
+        Some(listener) => match accept(&mut server, listener, &signals)? {
+            Some(wire) => wire,
+            None => return Ok(()),
+        },
+    };
+    let ended = serve(&mut server, &wire, &signals);
+    server.release_for_good();
+    let released = finish(&mut server, &signals, RELEASE_TIME);
+    flush(&mut server, &wire);
+    ended?;
+    released
+}
+
+fn block_signals() -> io::Result<SignalFd> {
+    let mut set = SigSet::empty();
+    for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        set.add(signal);
+    }
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?;
+    // A client that goes away is an error of a write, not the end of the agent.
+    // SAFETY: ignoring a signal runs no code of ours.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    Ok(SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?)
+}
+
+fn dup(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    fd.try_clone_to_owned()
+}
+
+impl Wire {
+    fn of(input: OwnedFd, output: OwnedFd) -> io::Result<Self> {
+        for fd in [&input, &output] {
+            let flags = OFlag::from_bits_truncate(fcntl(fd, FcntlArg::F_GETFL)?);
+            fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+        }
+        Ok(Self { input: File::from(input), output: File::from(output) })
+    }
+}
+
+/// What [`take_signals`] found.
+#[derive(PartialEq, Eq)]
+enum Signalled {
+    Nothing,
+    End,
+}
+
+/// Lets the engine see everything that threads did.
+fn take_signals(server: &mut Server, signals: &SignalFd) -> io::Result<Signalled> {
+    let mut found = Signalled::Nothing;
+    while let Some(signal) = signals.read_signal()? {
+        if signal.ssi_signo != libc::SIGCHLD as u32 {
+            found = Signalled::End;
+        }
+    }
+    while let Some((tid, waited)) = wait_any()? {
+        server.engine.on_wait(tid, waited);
+    }
+    Ok(found)
+}
+
+/// Waits for a client; the process may end before one comes.
+fn accept(server: &mut Server, listener: &TcpListener, signals: &SignalFd) -> io::Result<Option<Wire>> {
+    loop {
+        let mut fds = [
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(listener.as_fd(), PollFlags::POLLIN),
+        ];
+        wait(&mut fds, None)?;
+        let (signalled, connected) = (fds[0].any() == Some(true), fds[1].any() == Some(true));
+        if signalled && (take_signals(server, signals)? == Signalled::End || server.engine.has_ended()) {
+            return Ok(None);
+        }
+        if connected {
+            let (stream, _) = listener.accept()?;
+            stream.set_nodelay(true)?;
+            let output = dup(stream.as_fd())?;
+            server.engine.outbox.clear();
+            return Wire::of(OwnedFd::from(stream), output).map(Some);
+        }
+    }
+}
+
+fn wait(fds: &mut [PollFd<'_>], until: Option<Instant>) -> io::Result<()> {
+    let timeout = match until {
+        None => PollTimeout::NONE,
+        Some(until) => {
+            let left = until.saturating_duration_since(Instant::now()).as_millis().min(60_000) as u16;
+            PollTimeout::from(left)
+        }
+    };
+    match poll(fds, timeout) {
+        Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Serves the client until it goes, the process ends, or a signal says to stop.
+fn serve(server: &mut Server, wire: &Wire, signals: &SignalFd) -> Result<(), AgentError> {
+    let mut codec = Codec::with_limit(MESSAGE_BYTES_MAX);
+    let mut received = BytesMut::new();
+    loop {
+        write_waiting(server, wire)?;
+        let is_full = server.engine.outbox.is_full();
+        let reads = if is_full { PollFlags::empty() } else { PollFlags::POLLIN };
+        let writes =
+            if server.engine.outbox.waiting.is_empty() { PollFlags::empty() } else { PollFlags::POLLOUT };
+        let mut fds = [
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(wire.input.as_fd(), reads),
+            PollFd::new(wire.output.as_fd(), writes),
+        ];
+        wait(&mut fds, None)?;
+        let (signalled, readable) = (fds[0].any() == Some(true), fds[1].any() == Some(true));
+        if signalled {
+            let found = take_signals(server, signals)?;
+            if server.after() == Flow::Close || found == Signalled::End || server.engine.has_ended() {
+                return Ok(());
+            }
+        }
+        if readable && !is_full {
+            let is_open = read_some(wire, &mut received)?;
+            if decode_all(server, &mut codec, &mut received) == Flow::Close || !is_open {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Reads what is there. False at the end.
+fn read_some(wire: &Wire, received: &mut BytesMut) -> io::Result<bool> {
+    let mut buffer = [0; 64 * 1024];
+    loop {
+        match (&wire.input).read(&mut buffer) {
+            Ok(0) => return Ok(false),
+            Ok(count) => {
+                received.extend_from_slice(&buffer[..count]);
+                if count < buffer.len() {
+                    return Ok(true);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // A client that is gone is gone in whatever way.
+            Err(_) => return Ok(false),
+        }
+    }
+}
+
+fn decode_all(server: &mut Server, codec: &mut Codec, received: &mut BytesMut) -> Flow {
+    loop {
+        match codec.decode(received) {
+            Ok(None) => return Flow::Open,
+            Ok(Some(incoming)) => match incoming.message {
+                Ok(message) => {
+                    if server.on_message(&message) == Flow::Close {
+                        return Flow::Close;
+                    }
+                }
+                Err(malformed) => {
+                    // Without its number and name a request cannot be answered.
+                    match malformed.refusal() {
+                        Some(refusal) => server.engine.outbox.respond(refusal),
+                        None => server.engine.outbox.console(&format!("{malformed}\n")),
+                    }
+                }
+            },
+            Err(error) => {
+                server.engine.outbox.console(&format!("{error}\n"));
+                return Flow::Close;
+            }
+        }
+    }
+}
+
+fn write_waiting(server: &mut Server, wire: &Wire) -> io::Result<()> {
+    let waiting = &mut server.engine.outbox.waiting;
+    while !waiting.is_empty() {
+        match (&wire.output).write(waiting) {
+            Ok(count) => {
+                let _ = waiting.split_to(count);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => {
+                // Nobody reads any more; the end of the input will say so too.
+                waiting.clear();
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Waits until every thread runs freely. When the agent ends after that, the kernel lets go of them.
+fn finish(server: &mut Server, signals: &SignalFd, most: Duration) -> Result<(), AgentError> {
+    let until = Instant::now() + most;
+    while !server.engine.is_released() && !server.engine.has_ended() && Instant::now() < until {
+        let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        wait(&mut fds, Some(until))?;
+        take_signals(server, signals)?;
+    }
+    Ok(())
+}
+
+fn flush(server: &mut Server, wire: &Wire) {
+    let until = Instant::now() + FLUSH_TIME;
+    while !server.engine.outbox.waiting.is_empty() && Instant::now() < until {
+        let mut fds = [PollFd::new(wire.output.as_fd(), PollFlags::POLLOUT)];
+        if wait(&mut fds, Some(until)).is_err() || write_waiting(server, wire).is_err() {
+            return;
+        }
+    }
+}

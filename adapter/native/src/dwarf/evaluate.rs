@@ -1,0 +1,262 @@
+//! Where a variable is: DWARF expressions and location lists.
+
+use std::rc::Rc;
+
+use gimli::constants as dw;
+use gimli::{EvaluationResult, Expression, Location, Piece, Register, Value};
+
+use super::image::UnitIndex;
+use super::modules::Module;
+use super::scopes::ScopeIndex;
+use super::types::TypeId;
+use super::{Attribute, Slice, UnitOffset};
+use crate::address::{Address, FileAddress};
+use crate::limits::DWARF_OPERATIONS_MAX;
+use crate::registers::Registers;
+use crate::target::Memory;
+
+/// Where a value is.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// In memory.
+    Memory(Address),
+    /// Not in memory; `register` when it is the lower part of one, which can be set.
+    Bytes {
+        /// The value, in memory order.
+        bytes: Rc<[u8]>,
+        /// The register it came from.
+        register: Option<Register>,
+    },
+    /// Nowhere, and why.
+    Unavailable(&'static str),
+}
+
+/// What the compiler left nothing of.
+pub const OPTIMIZED_OUT: Place = Place::Unavailable("optimized out");
+
+/// One physical frame, for expressions.
+#[derive(Clone, Copy)]
+pub struct FrameContext<'a> {
+    /// The thread's memory.
+    pub memory: &'a dyn Memory,
+    /// The module of the frame's code.
+    pub module: &'a Module,
+    /// The unit of the frame's code.
+    pub unit: UnitIndex,
+    /// The physical function around the frame, which has the frame base.
+    pub function: ScopeIndex,
+    /// The frame's registers.
+    pub registers: &'a Registers,
+    /// The frame's canonical address: the stack pointer before the call.
+    pub cfa: Option<Address>,
+    /// An address inside the frame's current instruction.
+    pub pc: FileAddress,
+}
+
+/// A variable or an argument of a scope.
+#[derive(Clone, Debug)]
+pub struct VariableEntry {
+    /// As in the source.
+    pub name: String,
+    /// Its type.
+    pub type_id: TypeId,
+    /// An argument of the function.
+    pub is_argument: bool,
+    /// Where it is.
+    pub place: Place,
+}
+
+impl FrameContext<'_> {
+    /// Reads a variable's entry; `None` when it has no name or no type.
+    #[must_use]
+    pub fn variable(&self, entry: UnitOffset) -> Option<VariableEntry> {
+        let die = self.module.image.unit(self.unit).entry(entry).ok()?;
+        let name = self.module.inherited_text(self.unit, entry, dw::DW_AT_name)?.to_owned();
+        let (type_unit, type_value) = self.module.inherited(self.unit, entry, dw::DW_AT_type)?;
+        let (unit, type_entry) = self.module.resolve(type_unit, type_value)?;
+        let type_id = TypeId { unit, entry: type_entry };
+        let bytes = self.module.type_of(type_id)?.bytes;
+        let place = match die.attr_value(dw::DW_AT_location) {
+            Some(value) => self.place(value, bytes),
+            None => match self.module.inherited(self.unit, entry, dw::DW_AT_const_value) {
+                Some((_, value)) => constant(value, bytes),
+                // A value without bytes needs no place.
+                None if bytes == 0 => Place::Bytes { bytes: Rc::new([]), register: None },
+                None => OPTIMIZED_OUT,
+            },
+        };
+        Some(VariableEntry { name, type_id, is_argument: die.tag() == dw::DW_TAG_formal_parameter, place })
+    }
+
+    fn place(&self, value: Attribute, bytes: u64) -> Place {
+        if let Attribute::Exprloc(expression) = value {
+            return self.evaluate(expression, bytes);
+        }
+        let unit = self.module.image.unit(self.unit);
+        let Ok(Some(mut locations)) = self.module.image.dwarf().attr_locations(unit, value) else {
+            return Place::Unavailable("damaged debug information");
+        };
+        while let Ok(Some(location)) = locations.next() {
+            if (location.range.begin..location.range.end).contains(&self.pc.0) {
+                return self.evaluate(location.data, bytes);
+            }
+        }
+        OPTIMIZED_OUT
+    }
+
+    /// Runs an expression for a value of so many bytes.
+    #[must_use]
+    pub fn evaluate(&self, expression: Expression<Slice>, bytes: u64) -> Place {
+        match self.run(expression, true) {
+            Ok(pieces) => self.place_of(&pieces, bytes),
+            Err(reason) => Place::Unavailable(reason),
+        }
+    }
+
+    fn run(
+        &self,
+        expression: Expression<Slice>,
+        may_use_frame_base: bool,
+    ) -> Result<Vec<Piece<Slice>>, &'static str> {
+        const DAMAGED: &str = "damaged debug information";
+        let unit = self.module.image.unit(self.unit);
+        let mut evaluation = expression.evaluation(unit.encoding());
+        evaluation.set_max_iterations(DWARF_OPERATIONS_MAX);
+        let mut step = evaluation.evaluate().map_err(|_| DAMAGED)?;
+        loop {
+            let next = match step {
+                EvaluationResult::Complete => return Ok(evaluation.result()),
+                EvaluationResult::RequiresMemory { address, size, .. } => {
+                    let mut buffer = [0; 8];
+                    let wanted = buffer.get_mut(..usize::from(size)).ok_or(DAMAGED)?;
+                    self.memory.read(Address(address), wanted).map_err(|_| "its address cannot be read")?;
+                    evaluation.resume_with_memory(Value::Generic(u64::from_le_bytes(buffer)))
+                }
+                EvaluationResult::RequiresRegister { register, .. } => {
+                    let value = self.registers.get(register).ok_or("optimized out")?;
+                    evaluation.resume_with_register(Value::Generic(value))
+                }
+                EvaluationResult::RequiresFrameBase if may_use_frame_base => {
+                    evaluation.resume_with_frame_base(self.frame_base().ok_or("optimized out")?)
+                }
+                EvaluationResult::RequiresCallFrameCfa => {
+                    evaluation.resume_with_call_frame_cfa(self.cfa.ok_or("optimized out")?.0)
+                }
+                EvaluationResult::RequiresRelocatedAddress(address) => {
+                    evaluation.resume_with_relocated_address(FileAddress(address).live(self.module.bias).0)
+                }
+                EvaluationResult::RequiresIndexedAddress { index, relocate } => {
+                    let address = self.module.image.dwarf().address(unit, index).map_err(|_| DAMAGED)?;
+                    let live = FileAddress(address).live(self.module.bias).0;
+                    evaluation.resume_with_indexed_address(if relocate { live } else { address })
+                }
+                EvaluationResult::RequiresBaseType(offset) => {
+                    evaluation.resume_with_base_type(self.base_type(offset).ok_or(DAMAGED)?)
+                }
+                // What an argument was when the function was called is known only to its caller.
+                EvaluationResult::RequiresEntryValue(_) => return Err("optimized out"),
+                _ => return Err("its place is described in a way that this engine does not know"),
+            };
+            step = next.map_err(|_| DAMAGED)?;
+        }
+    }
+
+    fn base_type(&self, offset: UnitOffset) -> Option<gimli::ValueType> {
+        if offset.0 == 0 {
+            return Some(gimli::ValueType::Generic);
+        }
+        gimli::ValueType::from_entry(&self.module.image.unit(self.unit).entry(offset).ok()?).ok()?
+    }
+
+    fn frame_base(&self) -> Option<u64> {
+        let scope = self.module.image.scopes(self.unit).get(self.function);
+        let entry = self.module.image.unit(self.unit).entry(scope.entry).ok()?;
+        let Some(Attribute::Exprloc(expression)) = entry.attr_value(dw::DW_AT_frame_base) else {
+            return None;
+        };
+        let pieces = self.run(expression, false).ok()?;
+        match pieces.first()?.location {
+            Location::Register { register } => self.registers.get(register),
+            Location::Address { address } => Some(address),
+            Location::Value { value } => value.to_u64(u64::MAX).ok(),
+            _ => None,
+        }
+    }
+
+    fn place_of(&self, pieces: &[Piece<Slice>], bytes: u64) -> Place {
+        if let [Piece { size_in_bits: None, location, .. }] = pieces {
+            return match location {
+                Location::Address { address } => Place::Memory(Address(*address)),
+                Location::Register { register } => match self.piece_bytes(location, bytes) {
+                    Some(bytes) => Place::Bytes { bytes: bytes.into(), register: Some(*register) },
+                    None => OPTIMIZED_OUT,
+                },
+                location => match self.piece_bytes(location, bytes) {
+                    Some(bytes) => Place::Bytes { bytes: bytes.into(), register: None },
+                    None => OPTIMIZED_OUT,
+                },
+            };
+        }
+        let mut whole = Vec::with_capacity(bytes as usize);
+        for piece in pieces {
+            let size = piece.size_in_bits.unwrap_or(0).div_ceil(8);
+            match self.piece_bytes(&piece.location, size) {
+                Some(bytes) if piece.bit_offset.unwrap_or(0) == 0 => whole.extend(bytes),
+                // Half a value would be taken for a whole one.
+                _ => return OPTIMIZED_OUT,
+            }
+        }
+        if (whole.len() as u64) < bytes {
+            OPTIMIZED_OUT
+        } else {
+            Place::Bytes { bytes: whole.into(), register: None }
+        }
+    }
+
+    fn piece_bytes(&self, location: &Location<Slice>, bytes: u64) -> Option<Vec<u8>> {
+        let bytes = usize::try_from(bytes.min(crate::limits::VALUE_BYTES_MAX)).ok()?;
+        let mut found = match location {
+            Location::Address { address } => self.memory.read_vec(Address(*address), bytes).ok()?,
+            Location::Register { register } => self.registers.bytes(*register)?,
+            Location::Value { value } => value_bytes(*value),
+            Location::Bytes { value } => value.slice().to_vec(),
+            Location::Empty | Location::ImplicitPointer { .. } => return None,
+        };
+        if found.len() < bytes {
+            return None;
+        }
+        found.truncate(bytes);
+        Some(found)
+    }
+}
+
+fn value_bytes(value: Value) -> Vec<u8> {
+    match value {
+        Value::Generic(value) | Value::U64(value) => value.to_le_bytes().to_vec(),
+        Value::I8(value) => i64::from(value).to_le_bytes().to_vec(),
+        Value::U8(value) => u64::from(value).to_le_bytes().to_vec(),
+        Value::I16(value) => i64::from(value).to_le_bytes().to_vec(),
+        Value::U16(value) => u64::from(value).to_le_bytes().to_vec(),
+        Value::I32(value) => i64::from(value).to_le_bytes().to_vec(),
+        Value::U32(value) => u64::from(value).to_le_bytes().to_vec(),
+        Value::I64(value) => value.to_le_bytes().to_vec(),
+        Value::F32(value) => value.to_le_bytes().to_vec(),
+        Value::F64(value) => value.to_le_bytes().to_vec(),
+    }
+}
+
+fn constant(value: Attribute, bytes: u64) -> Place {
+    let mut found = match value {
+        Attribute::Block(block) => block.slice().to_vec(),
+        Attribute::Data16(value) => value.to_le_bytes().to_vec(),
+        other => match other.sdata_value().or_else(|| other.udata_value().map(|value| value as i64)) {
+            Some(value) => i128::from(value).to_le_bytes().to_vec(),
+            None => return OPTIMIZED_OUT,
+        },
+    };
+    if (found.len() as u64) < bytes {
+        return OPTIMIZED_OUT;
+    }
+    found.truncate(bytes as usize);
+    Place::Bytes { bytes: found.into(), register: None }
+}

@@ -1,0 +1,292 @@
+//! The modules of a process: from a live address to names, files and lines.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use gimli::constants as dw;
+
+use super::image::{Image, UnitIndex};
+use super::scopes::{ScopeIndex, ScopeKind};
+use super::types::{Type, TypeId};
+use super::{Attribute, UnitOffset, text};
+use crate::address::{Address, Bias, FileAddress};
+use crate::target::{MappedModule, Target, bias_of};
+
+/// A mapped file with its debug information.
+pub struct Module {
+    /// Where it is mapped.
+    pub mapped: MappedModule,
+    /// How far it was moved.
+    pub bias: Bias,
+    /// What is in the file.
+    pub image: Image,
+    /// Types that were read.
+    pub(super) types: RefCell<HashMap<TypeId, Rc<Type>>>,
+}
+
+/// One frame as people see it: several of them may share a physical frame, when calls were inlined.
+#[derive(Clone, Debug)]
+pub struct CodeFrame {
+    /// A path without generic arguments.
+    pub name: String,
+    /// The source file, when known.
+    pub file: Option<String>,
+    /// 0 when unknown.
+    pub line: u32,
+    /// 0 when unknown.
+    pub column: u32,
+    /// The function's scope.
+    pub scope: Option<(UnitIndex, ScopeIndex)>,
+    /// A call that was inlined into the frame that follows.
+    pub is_inlined: bool,
+}
+
+/// All modules of a process.
+pub struct Modules {
+    modules: Vec<LazyModule>,
+}
+
+struct LazyModule {
+    mapped: MappedModule,
+    loaded: OnceCell<Result<Rc<Module>, String>>,
+}
+
+impl LazyModule {
+    fn get(&self) -> Result<&Rc<Module>, String> {
+        let load = || {
+            let name = self.mapped.path.display().to_string();
+            let image = Image::open(&self.mapped.open_path, &name).map_err(|error| error.to_string())?;
+            let bias = bias_of(self.mapped.base, image.first_segment());
+            Ok(Rc::new(Module { mapped: self.mapped.clone(), bias, image, types: RefCell::default() }))
+        };
+        self.loaded.get_or_init(load).as_ref().map_err(Clone::clone)
+    }
+}
+
+impl Modules {
+    /// Finds the modules; none is read yet.
+    pub fn of(target: &dyn Target) -> std::io::Result<Self> {
+        let mut modules: Vec<LazyModule> = target
+            .modules()?
+            .into_iter()
+            .map(|mapped| LazyModule { mapped, loaded: OnceCell::new() })
+            .collect();
+        modules.sort_by_key(|module| module.mapped.start);
+        Ok(Self { modules })
+    }
+
+    /// The module that has this address, if its file can be read.
+    #[must_use]
+    pub fn at(&self, address: Address) -> Option<&Rc<Module>> {
+        let after = self.modules.partition_point(|module| module.mapped.start <= address);
+        let module = self.modules[..after].last().filter(|module| address < module.mapped.end)?;
+        module.get().ok()
+    }
+
+    /// The program itself.
+    pub fn program(&self) -> Result<&Rc<Module>, String> {
+        let program = self.modules.iter().find(|module| module.mapped.is_program);
+        program.ok_or_else(|| "the process has no program file mapped".to_owned())?.get()
+    }
+}
+
+impl Module {
+    /// Where a live address lies in the file.
+    #[must_use]
+    pub fn file_address(&self, address: Address) -> FileAddress {
+        address.in_file(self.bias)
+    }
+
+    /// The frames of one physical frame, innermost first. `address` must lie inside the instruction that the frame is at:
+    /// for callers that is one before the return address.
+    #[must_use]
+    pub fn frames_at(&self, address: Address) -> Vec<CodeFrame> {
+        let at = self.file_address(address);
+        let Some(unit) = self.image.unit_at(at) else { return vec![self.symbol_frame(at)] };
+        let scopes = self.image.scopes(unit);
+        let row = self.image.lines(unit).row_at(at.0);
+        let mut line = row.map_or(0, |row| row.line);
+        let mut column = row.map_or(0, |row| row.column);
+        let mut file = row.and_then(|row| self.file(unit, row.file));
+        let functions = scopes.functions_at(at.0);
+        if functions.is_empty() {
+            return vec![CodeFrame { file, line, column, ..self.symbol_frame(at) }];
+        }
+        let mut frames = Vec::with_capacity(functions.len());
+        for index in functions.into_iter().rev() {
+            let scope = scopes.get(index);
+            frames.push(CodeFrame {
+                name: self.function_name(unit, scope.entry),
+                file: file.take(),
+                line,
+                column,
+                scope: Some((unit, index)),
+                is_inlined: scope.kind != ScopeKind::Function,
+            });
+            if let ScopeKind::Inlined { file: call_file, line: call_line, column: call_column } = scope.kind {
+                (file, line, column) = (self.file(unit, call_file), call_line, call_column);
+            }
+        }
+        frames
+    }
+
+    fn symbol_frame(&self, at: FileAddress) -> CodeFrame {
+        let name = self
+            .image
+            .symbol_at(at)
+            .map_or_else(|| format!("{:#x}", at.0), |symbol| short_symbol(symbol.name));
+        CodeFrame { name, file: None, line: 0, column: 0, scope: None, is_inlined: false }
+    }
+
+    /// The path of a unit's file.
+    #[must_use]
+    pub fn file(&self, unit: UnitIndex, file: u32) -> Option<String> {
+        self.image.files(unit).get(file as usize).filter(|path| !path.is_empty()).cloned()
+    }
+
+    /// Follows an attribute that refers to another entry.
+    #[must_use]
+    pub fn resolve(&self, unit: UnitIndex, value: Attribute) -> Option<(UnitIndex, UnitOffset)> {
+        match value {
+            Attribute::UnitRef(offset) => Some((unit, offset)),
+            Attribute::DebugInfoRef(offset) => self.image.unit_of_offset(offset),
+            _ => None,
+        }
+    }
+
+    /// An attribute of an entry, or of the entry that it is an instance or a definition of.
+    #[must_use]
+    pub fn inherited(
+        &self,
+        unit: UnitIndex,
+        entry: UnitOffset,
+        name: gimli::DwAt,
+    ) -> Option<(UnitIndex, Attribute)> {
+        let mut place = (unit, entry);
+        // An instance refers to its pattern, and that to its declaration: three steps at most.
+        for _ in 0..4 {
+            let entry = self.image.unit(place.0).entry(place.1).ok()?;
+            if let Some(value) = entry.attr_value(name) {
+                return Some((place.0, value));
+            }
+            let next = entry
+                .attr_value(dw::DW_AT_abstract_origin)
+                .or_else(|| entry.attr_value(dw::DW_AT_specification))?;
+            place = self.resolve(place.0, next)?;
+        }
+        None
+    }
+
+    /// An inherited attribute as text.
+    #[must_use]
+    pub fn inherited_text(
+        &self,
+        unit: UnitIndex,
+        entry: UnitOffset,
+        name: gimli::DwAt,
+    ) -> Option<&'static str> {
+        let (unit, value) = self.inherited(unit, entry, name)?;
+        self.image.dwarf().attr_string(self.image.unit(unit), value).ok().map(text)
+    }
+
+    /// A function's path, without generic arguments.
+    #[must_use]
+    pub fn function_name(&self, unit: UnitIndex, entry: UnitOffset) -> String {
+        let mut place = (unit, entry);
+        for _ in 0..4 {
+            let Ok(entry) = self.image.unit(place.0).entry(place.1) else { break };
+            let origin = entry
+                .attr_value(dw::DW_AT_abstract_origin)
+                .or_else(|| entry.attr_value(dw::DW_AT_specification));
+            let next = origin.and_then(|value| self.resolve(place.0, value));
+            match next {
+                Some(next) => place = next,
+                None => break,
+            }
+        }
+        let path = self.path_of(place.0, place.1);
+        if path.is_empty() || path.contains("{impl#") {
+            // The namespace of a trait's implementation has no name; the linker's name tells type and trait.
+            if let Some(linkage) = self.inherited_text(unit, entry, dw::DW_AT_linkage_name) {
+                return short_symbol(linkage);
+            }
+        }
+        if path.is_empty() { "{unknown}".to_owned() } else { without_generics(&path) }
+    }
+
+    /// The full path of an entry: its containers' names and its own.
+    #[must_use]
+    pub fn path_of(&self, unit: UnitIndex, entry: UnitOffset) -> String {
+        let scopes = self.image.scopes(unit);
+        let mut parts = Vec::new();
+        let mut next = Some(entry);
+        while let Some(named) = next.and_then(|entry| scopes.named(entry)) {
+            parts.extend(named.name);
+            next = named.parent;
+            if parts.len() > 64 {
+                break;
+            }
+        }
+        parts.reverse();
+        parts.join("::")
+    }
+}
+
+/// A linker's name as a path without hash and without generic arguments.
+#[must_use]
+pub fn short_symbol(name: &str) -> String {
+    without_generics(&format!("{:#}", rustc_demangle::demangle(name)))
+}
+
+/// Drops generic arguments from each part of a path: `a::b<c>::d` becomes `a::b::d`, and `<T as Trait>::f` stays.
+#[must_use]
+pub fn without_generics(path: &str) -> String {
+    let mut result = String::with_capacity(path.len());
+    let mut depth = 0usize;
+    let mut previous = ' ';
+    for (index, character) in path.char_indices() {
+        match character {
+            // An angle bracket at the start of a part is a qualified type, not a list of arguments.
+            '<' if depth == 0 && (index == 0 || previous == ':') && path[index..].contains(" as ") => {
+                result.push('<')
+            }
+            '<' => depth += 1,
+            '>' if previous == '-' && depth == 0 => result.push('>'),
+            '>' if previous == '-' => {}
+            '>' if depth > 0 => depth -= 1,
+            _ if depth == 0 => result.push(character),
+            _ => {}
+        }
+        previous = character;
+    }
+    while result.contains("::::") {
+        result = result.replace("::::", "::");
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generic_arguments_are_dropped() {
+        assert_eq!(without_generics("job::index<alloc::string::String>"), "job::index");
+        assert_eq!(without_generics("job::f<fn(u8) -> u8>::{closure#0}"), "job::f::{closure#0}");
+        assert_eq!(
+            without_generics("<job::Point as core::fmt::Display>::fmt"),
+            "<job::Point as core::fmt::Display>::fmt"
+        );
+        assert_eq!(without_generics("core::iter::Map<I, F>::next"), "core::iter::Map::next");
+    }
+
+    #[test]
+    fn linker_names_become_paths() {
+        assert_eq!(
+            short_symbol("_ZN3std9panicking20rust_panic_with_hook17h0123456789abcdefE"),
+            "std::panicking::rust_panic_with_hook"
+        );
+        assert_eq!(short_symbol("main"), "main");
+    }
+}

@@ -1,0 +1,229 @@
+//! From a frame to its caller: all registers, by the rules of `.eh_frame`.
+
+use std::cell::RefCell;
+
+use gimli::{CfaRule, Register, RegisterRule, UnwindContext, UnwindExpression, UnwindSection};
+
+use super::Slice;
+use super::modules::{Module, Modules};
+use crate::address::Address;
+use crate::limits::{DWARF_OPERATIONS_MAX, FRAMES_MAX};
+use crate::registers::{COUNT, RIP, RSP, Registers};
+use crate::target::Memory;
+
+/// A physical frame.
+#[derive(Clone, Debug)]
+pub struct PhysicalFrame {
+    /// The frame's registers.
+    pub registers: Registers,
+    /// The stack pointer before the call that made this frame; unknown when there are no unwind tables for its code.
+    pub cfa: Option<Address>,
+    /// An address inside the instruction that the frame is at.
+    pub lookup: Address,
+}
+
+/// Why a stack ends where it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StackEnd {
+    /// The thread begins here.
+    Complete,
+    /// There are no unwind tables for this code.
+    NoTables,
+    /// The memory or the tables are damaged.
+    Damaged,
+    /// The limit.
+    Cut,
+}
+
+/// Walks stacks. It keeps its working memory, because a step over a call needs it often.
+#[derive(Default)]
+pub struct Unwinder {
+    context: RefCell<Box<UnwindContext<usize>>>,
+}
+
+struct Step {
+    caller: Registers,
+    cfa: Address,
+    is_signal_frame: bool,
+}
+
+impl Unwinder {
+    /// The canonical frame address of a frame.
+    #[must_use]
+    pub fn cfa(
+        &self,
+        modules: &Modules,
+        memory: &dyn Memory,
+        registers: &Registers,
+        lookup: Address,
+    ) -> Option<Address> {
+        self.step(modules, memory, registers, lookup).ok().map(|step| step.cfa)
+    }
+
+    /// The return address of a frame, and the stack pointer that it will have in its caller.
+    #[must_use]
+    pub fn return_to(
+        &self,
+        modules: &Modules,
+        memory: &dyn Memory,
+        registers: &Registers,
+    ) -> Option<(Address, Address)> {
+        let step = self.step(modules, memory, registers, Address(registers.pc())).ok()?;
+        Some((Address(step.caller.pc()), step.cfa))
+    }
+
+    /// The physical frames of a stopped thread, innermost first.
+    #[must_use]
+    pub fn frames(
+        &self,
+        modules: &Modules,
+        memory: &dyn Memory,
+        innermost: &Registers,
+        most: usize,
+    ) -> (Vec<PhysicalFrame>, StackEnd) {
+        let most = most.min(FRAMES_MAX);
+        let mut frames: Vec<PhysicalFrame> = Vec::new();
+        let mut registers = innermost.clone();
+        let mut lookup = Address(registers.pc());
+        loop {
+            if frames.len() == most {
+                return (frames, StackEnd::Cut);
+            }
+            let step = self.step(modules, memory, &registers, lookup);
+            let cfa = step.as_ref().ok().map(|step| step.cfa);
+            // A stack grows to lower addresses; one that does not rise on the way out has gone wrong. Equal frames of a
+            // recursion are told apart by this, not by their return addresses.
+            let rises = match (frames.last().and_then(|inner| inner.cfa), cfa) {
+                (Some(inner), Some(outer)) => outer > inner,
+                _ => true,
+            };
+            frames.push(PhysicalFrame { registers: registers.clone(), cfa, lookup });
+            let step = match step {
+                Ok(step) if rises || step.is_signal_frame => step,
+                Ok(_) => return (frames, StackEnd::Damaged),
+                Err(end) => return (frames, end),
+            };
+            if step.caller.pc() == 0 {
+                return (frames, StackEnd::Complete);
+            }
+            registers = step.caller;
+            // A call's return address may belong to the next line, or to the next function. Where a signal interrupted, it does not.
+            lookup = Address(registers.pc() - u64::from(!step.is_signal_frame));
+        }
+    }
+
+    fn step(
+        &self,
+        modules: &Modules,
+        memory: &dyn Memory,
+        registers: &Registers,
+        lookup: Address,
+    ) -> Result<Step, StackEnd> {
+        let module = modules.at(lookup).ok_or(StackEnd::NoTables)?;
+        let at = module.file_address(lookup).0;
+        let tables = &module.image.unwind;
+        let description = match tables.index.as_ref().and_then(|index| index.table()) {
+            Some(table) => {
+                table.fde_for_address(&tables.frames, &tables.bases, at, EhFrameOf::cie_from_offset)
+            }
+            None => tables.frames.fde_for_address(&tables.bases, at, EhFrameOf::cie_from_offset),
+        };
+        let description = description.map_err(|_| StackEnd::NoTables)?;
+        let mut context = self.context.borrow_mut();
+        let row = description
+            .unwind_info_for_address(&tables.frames, &tables.bases, &mut context, at)
+            .map_err(|_| StackEnd::Damaged)?;
+        let view = View { module, memory, registers };
+        let cfa = match row.cfa() {
+            CfaRule::RegisterAndOffset { register, offset } => {
+                registers.get(*register).ok_or(StackEnd::Damaged)?.wrapping_add_signed(*offset)
+            }
+            CfaRule::Expression(expression) => view.expression(expression, None)?,
+        };
+        let mut caller = registers.of_caller();
+        for number in 0..COUNT as u16 {
+            let register = Register(number);
+            caller.set(register, view.restore(row.register(register), register, cfa)?);
+        }
+        if row.register(RSP).is_none() {
+            caller.set_sp(cfa);
+        }
+        if matches!(row.register(RIP), Some(RegisterRule::Undefined)) {
+            caller.set_pc(0);
+        }
+        Ok(Step { caller, cfa: Address(cfa), is_signal_frame: description.is_signal_trampoline() })
+    }
+}
+
+/// The section type, under a short name.
+type EhFrameOf = gimli::EhFrame<Slice>;
+
+struct View<'a> {
+    module: &'a Module,
+    memory: &'a dyn Memory,
+    registers: &'a Registers,
+}
+
+impl View<'_> {
+    fn restore(
+        &self,
+        rule: Option<RegisterRule<usize>>,
+        register: Register,
+        cfa: u64,
+    ) -> Result<Option<u64>, StackEnd> {
+        let read = |address| self.memory.read_u64(Address(address)).map_err(|_| StackEnd::Damaged);
+        Ok(match rule {
+            // No rule means what the calling convention means.
+            None if Registers::is_callee_saved(register) => self.registers.get(register),
+            None | Some(RegisterRule::Undefined) => None,
+            Some(RegisterRule::SameValue) => self.registers.get(register),
+            Some(RegisterRule::Offset(offset)) => Some(read(cfa.wrapping_add_signed(offset))?),
+            Some(RegisterRule::ValOffset(offset)) => Some(cfa.wrapping_add_signed(offset)),
+            Some(RegisterRule::Register(other)) => self.registers.get(other),
+            Some(RegisterRule::Expression(expression)) => {
+                Some(read(self.expression(&expression, Some(cfa))?)?)
+            }
+            Some(RegisterRule::ValExpression(expression)) => Some(self.expression(&expression, Some(cfa))?),
+            Some(RegisterRule::Constant(value)) => Some(value),
+            Some(_) => None,
+        })
+    }
+
+    fn expression(
+        &self,
+        expression: &UnwindExpression<usize>,
+        initial: Option<u64>,
+    ) -> Result<u64, StackEnd> {
+        const DAMAGED: StackEnd = StackEnd::Damaged;
+        let encoding = gimli::Encoding { address_size: 8, format: gimli::Format::Dwarf32, version: 4 };
+        let expression = expression.get(&self.module.image.unwind.frames).map_err(|_| DAMAGED)?;
+        let mut evaluation = expression.evaluation(encoding);
+        evaluation.set_max_iterations(DWARF_OPERATIONS_MAX);
+        if let Some(initial) = initial {
+            evaluation.set_initial_value(initial);
+        }
+        let mut step = evaluation.evaluate().map_err(|_| DAMAGED)?;
+        loop {
+            step = match step {
+                gimli::EvaluationResult::Complete => break,
+                gimli::EvaluationResult::RequiresRegister { register, .. } => {
+                    let value = self.registers.get(register).ok_or(DAMAGED)?;
+                    evaluation.resume_with_register(gimli::Value::Generic(value))
+                }
+                gimli::EvaluationResult::RequiresMemory { address, size, .. } => {
+                    let mut buffer = [0; 8];
+                    let wanted = buffer.get_mut(..usize::from(size)).ok_or(DAMAGED)?;
+                    self.memory.read(Address(address), wanted).map_err(|_| DAMAGED)?;
+                    evaluation.resume_with_memory(gimli::Value::Generic(u64::from_le_bytes(buffer)))
+                }
+                _ => return Err(DAMAGED),
+            }
+            .map_err(|_| DAMAGED)?;
+        }
+        match evaluation.result().first().map(|piece| &piece.location) {
+            Some(gimli::Location::Address { address }) => Ok(*address),
+            Some(gimli::Location::Value { value }) => value.to_u64(u64::MAX).map_err(|_| DAMAGED),
+            _ => Err(DAMAGED),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Putting a set of breakpoints into force.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::breakpoints::{Breakpoint, On, Specification};
+use super::resolve::{Resolution, resolve_function, resolve_line};
+use super::sites::instruction_bytes;
+use super::{Cause, Engine};
+use crate::address::Address;
+
+/// The function that every panic goes through, by a part of its linker's name.
+const PANIC_FUNCTION: &str = "rust_panic_with_hook";
+
+/// What is in force.
+#[derive(Default)]
+pub struct Configuration {
+    /// The generation of the session's set.
+    pub generation: u64,
+    /// Its breakpoints.
+    pub breakpoints: Vec<Breakpoint>,
+    /// Stop where a panic begins.
+    pub stop_at_panics: bool,
+    /// Steps go into libraries and the runtime too.
+    pub into_framework: bool,
+}
+
+impl Engine {
+    /// Reads specifications and finds their code.
+    pub(crate) fn breakpoints_of(&self, specifications: Vec<Specification>) -> Vec<Breakpoint> {
+        let program = self.program();
+        let resolve = |on: &On| match (&program, on) {
+            (Err(reason), _) => Resolution::Failed(format!("The program cannot be read: {reason}.")),
+            (Ok(program), _) if !program.image.has_units() => {
+                let why =
+                    program.image.warning().unwrap_or("build it with debug = \"full\" in its Cargo profile");
+                Resolution::Failed(format!(
+                    "The program {} has no debug information: {why}.",
+                    program.image.path()
+                ))
+            }
+            (Ok(program), On::Line { paths, line }) => resolve_line(program, paths, *line),
+            (Ok(program), On::Function(name)) => resolve_function(program, name),
+        };
+        specifications.into_iter().map(|specification| Breakpoint::new(specification, resolve)).collect()
+    }
+
+    /// Replaces what is in force. A breakpoint that stays keeps its count.
+    pub(crate) fn configure(&mut self, mut configuration: Configuration) {
+        for breakpoint in &mut configuration.breakpoints {
+            let before = self
+                .configuration
+                .breakpoints
+                .iter()
+                .find(|old| old.specification == breakpoint.specification);
+            breakpoint.hits = before.map_or(0, |old| old.hits);
+        }
+        let mut causes: BTreeMap<Address, Vec<Cause>> = BTreeMap::new();
+        for (index, breakpoint) in configuration.breakpoints.iter().enumerate() {
+            if let Resolution::Bound { addresses, .. } = &breakpoint.resolution {
+                for address in addresses {
+                    causes.entry(*address).or_default().push(Cause::Breakpoint(index));
+                }
+            }
+        }
+        if configuration.stop_at_panics {
+            for address in self.panic_addresses() {
+                causes.entry(address).or_default().push(Cause::Panic);
+            }
+        }
+        let wanted: BTreeSet<Address> = causes.keys().copied().collect();
+        let modules = &self.modules;
+        let code_at = |address: Address| {
+            let module = modules.at(address)?;
+            module.image.code(module.file_address(address), instruction_bytes()).map(<[u8]>::to_vec)
+        };
+        let failed =
+            self.sites.replace(&wanted, &self.process, self.guard.as_mut(), &code_at, self.hardware_works);
+        for (address, reason) in failed {
+            for cause in causes.remove(&address).unwrap_or_default() {
+                if let Cause::Breakpoint(index) = cause {
+                    configuration.breakpoints[index].resolution =
+                        Resolution::Failed(format!("It cannot be set: {reason}."));
+                }
+            }
+        }
+        self.causes = causes;
+        self.configuration = configuration;
+    }
+
+    fn panic_addresses(&self) -> Vec<Address> {
+        let Ok(program) = self.program() else { return Vec::new() };
+        let symbols = program.image.symbols().iter().filter(|symbol| symbol.name.contains(PANIC_FUNCTION));
+        symbols.map(|symbol| symbol.address.live(program.bias)).collect()
+    }
+
+    /// Where a breakpoint landed, for the client.
+    pub(crate) fn breakpoint_body(breakpoint: &Breakpoint, wants_ids: bool) -> dap::Breakpoint {
+        let id = wants_ids.then(|| dap::BreakpointId(breakpoint.specification.id));
+        match &breakpoint.resolution {
+            Resolution::Bound { line, note, .. } => dap::Breakpoint {
+                id,
+                verified: true,
+                line: Some(i64::from(*line)),
+                message: note.clone(),
+                ..Default::default()
+            },
+            Resolution::Pending(message) => dap::Breakpoint {
+                id,
+                message: Some(message.clone()),
+                reason: Some(dap::BreakpointReason::Pending),
+                ..Default::default()
+            },
+            Resolution::Failed(message) => dap::Breakpoint {
+                id,
+                message: Some(message.clone()),
+                reason: Some(dap::BreakpointReason::Failed),
+                ..Default::default()
+            },
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Reading the guard's tables in the debugged process, from outside.
+
+use std::mem::offset_of;
+
+use manta_guard::{
+    GUARD_MAGIC, GUARD_VERSION, SCRATCH_BYTES, TASK_SLOTS, TRAP_SLOTS, TaskRecord, TaskTable, TrapTable,
+};
+
+use super::relocate::COPY_BYTES;
+use crate::address::{Address, Tid};
+use crate::dwarf::modules::Module;
+use crate::target::{Memory, MemoryError, Target};
+
+const INT3: u8 = 0xcc;
+const TRAP_ENTRY_BYTES: u64 = 16;
+
+/// The tables of a process that links the guard.
+pub struct Guard {
+    tasks: Address,
+    traps: Address,
+    scratch: Address,
+    /// Entries of the trap table that are in use.
+    trap_count: u64,
+}
+
+/// What a thread runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// The task's id.
+    pub task_id: [u8; 16],
+    /// Which try.
+    pub attempt: u32,
+    /// Its job.
+    pub job_id: [u8; 16],
+    /// Its name.
+    pub name: String,
+}
+
+/// Why there is no guard.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoGuard {
+    /// The program does not link it.
+    #[error("the program does not link manta-guard")]
+    Absent,
+    /// It has another layout.
+    #[error(
+        "the program was built with another version of Manta ({found}, this one is {GUARD_VERSION}); build it again with this version"
+    )]
+    Version {
+        /// The version in the program.
+        found: u32,
+    },
+    /// Its memory is not what it should be.
+    #[error("manta-guard is in the program, but cannot be read: {0}")]
+    Memory(#[from] MemoryError),
+}
+
+impl Guard {
+    /// Finds the tables, and cleans up after a debugger that died here.
+    pub fn find(program: &Module, target: &dyn Target) -> Result<Self, NoGuard> {
+        let place = |name: &str| {
+            program.image.symbol(name).map(|symbol| symbol.address.live(program.bias)).ok_or(NoGuard::Absent)
+        };
+        let info = target.read_vec(place("MANTA_GUARD")?, 16)?;
+        let magic = u64::from_le_bytes(info[..8].try_into().expect("eight bytes"));
+        let version = u32::from_le_bytes(info[8..12].try_into().expect("four bytes"));
+        if magic != GUARD_MAGIC {
+            return Err(NoGuard::Absent);
+        }
+        if version != GUARD_VERSION {
+            return Err(NoGuard::Version { found: version });
+        }
+        let scratch = Address(target.read_u64(place("MANTA_SCRATCH")?)?);
+        let (tasks, traps) = (place("MANTA_TASK_TABLE")?, place("MANTA_TRAP_TABLE")?);
+        let mut count = [0; 4];
+        target.read(traps, &mut count)?;
+        let mut guard = Self {
+            tasks,
+            traps,
+            scratch,
+            trap_count: u64::from(u32::from_le_bytes(count)).min(TRAP_SLOTS as u64),
+        };
+        guard.undo_all(target)?;
+        Ok(guard)
+    }
+
+    fn trap_entry(&self, index: u64) -> Address {
+        self.traps.offset(offset_of!(TrapTable, entries) as u64 + index * TRAP_ENTRY_BYTES)
+    }
+
+    /// Takes back what a debugger that died has left patched.
+    fn undo_all(&mut self, target: &dyn Target) -> Result<(), MemoryError> {
+        for index in 0..self.trap_count {
+            let address = Address(target.read_u64(self.trap_entry(index))?);
+            let original = target.read_u64(self.trap_entry(index).offset(8))? as u8;
+            let mut now = [0];
+            target.read(address, &mut now)?;
+            if now[0] == INT3 && original != INT3 {
+                target.write(address, &[original])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Every address that was ever patched: a thread may still be on its way into a trap that is gone.
+    pub fn patched(&self, target: &dyn Target) -> Result<Vec<Address>, MemoryError> {
+        (0..self.trap_count).map(|index| Ok(Address(target.read_u64(self.trap_entry(index))?))).collect()
+    }
+
+    /// Can instructions be run elsewhere?
+    #[must_use]
+    pub fn has_scratch(&self) -> bool {
+        self.scratch.0 != 0
+    }
+
+    /// The scratch area.
+    #[must_use]
+    pub fn scratch(&self) -> std::ops::Range<u64> {
+        self.scratch.0..self.scratch.0 + SCRATCH_BYTES as u64
+    }
+
+    /// Writes an address and its original byte into the trap table, before the patch is made. Gives the room for its copy.
+    pub fn record_patch(
+        &mut self,
+        target: &dyn Target,
+        address: Address,
+        original: u8,
+    ) -> Result<Address, String> {
+        let known = self.patched(target).map_err(|error| error.to_string())?;
+        let index = match known.iter().position(|patched| *patched == address) {
+            Some(index) => index as u64,
+            None if self.trap_count < TRAP_SLOTS as u64 => self.trap_count,
+            None => {
+                return Err(format!(
+                    "{TRAP_SLOTS} addresses have been patched in this process, and there is no room for more"
+                ));
+            }
+        };
+        let entry = self.trap_entry(index);
+        let write = || {
+            target.write(entry.offset(8), &u64::from(original).to_le_bytes())?;
+            target.write(entry, &address.0.to_le_bytes())?;
+            target.write(self.traps, &(self.trap_count.max(index + 1) as u32).to_le_bytes())
+        };
+        write().map_err(|error| error.to_string())?;
+        self.trap_count = self.trap_count.max(index + 1);
+        Ok(self.scratch.offset(index * COPY_BYTES))
+    }
+
+    /// The task that a stopped thread runs.
+    #[must_use]
+    pub fn task_of(&self, memory: &dyn Memory, tid: Tid) -> Option<Task> {
+        let tids = memory.read_vec(self.tasks, TASK_SLOTS * 4).ok()?;
+        let wanted = tid.0.to_le_bytes();
+        let slot = tids.chunks_exact(4).position(|slot| slot == wanted)?;
+        let records = self.tasks.offset(offset_of!(TaskTable, records) as u64);
+        let bytes =
+            memory.read_vec(records.offset((slot * TaskRecord::BYTES) as u64), TaskRecord::BYTES).ok()?;
+        let record = TaskRecord::from_bytes(&bytes)?;
+        Some(Task {
+            task_id: record.task_id,
+            attempt: record.attempt,
+            job_id: record.job_id,
+            name: record.name().to_owned(),
+        })
+    }
+}

@@ -1,0 +1,48 @@
+//! Ids that the client holds for frames and values. They die with their thread's stop, and are never used again.
+
+use std::collections::HashMap;
+
+use crate::address::Tid;
+use crate::limits::HANDLES_MAX;
+use crate::values::Value;
+
+/// What an id stands for.
+#[derive(Clone)]
+pub enum Handle {
+    /// A frame, by its position in its thread's stack.
+    Frame(usize),
+    /// The variables of a frame.
+    Variables(usize),
+    /// The parts of a value.
+    Value(Box<Value>),
+}
+
+/// All ids of all held threads.
+#[derive(Default)]
+pub struct Handles {
+    handles: HashMap<i32, (Tid, Handle)>,
+    last: i32,
+}
+
+impl Handles {
+    /// A new id; `None` when there are too many.
+    pub fn add(&mut self, tid: Tid, handle: Handle) -> Option<i32> {
+        if self.handles.len() >= HANDLES_MAX {
+            return None;
+        }
+        self.last = self.last.checked_add(1)?;
+        self.handles.insert(self.last, (tid, handle));
+        Some(self.last)
+    }
+
+    /// What an id stands for.
+    #[must_use]
+    pub fn get(&self, id: i32) -> Option<&(Tid, Handle)> {
+        self.handles.get(&id)
+    }
+
+    /// Forgets all of a thread's.
+    pub fn forget(&mut self, tid: Tid) {
+        self.handles.retain(|_, (own, _)| *own != tid);
+    }
+}

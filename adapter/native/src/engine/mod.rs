@@ -1,0 +1,249 @@
+//! The engine: the threads of one process, what stops them, and what is known of those that are stopped.
+//!
+//! All of it runs on one OS thread, because ptrace belongs to the thread that attached; so there is no lock, and a stop is
+//! seen, judged and reported without a change of threads. Nothing in here waits: a stop of a thread and a request of the client
+//! each are one call, and an answer that needs other threads to have been reached is sent when they have.
+
+pub mod breakpoints;
+pub mod configuration;
+pub mod guard;
+pub mod handles;
+pub mod relocate;
+pub mod report;
+pub mod resolve;
+pub mod run;
+pub mod sites;
+pub mod step;
+pub mod stops;
+pub mod threads;
+pub mod traps;
+pub mod user_code;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use configuration::Configuration;
+use dap::ResponseMessage;
+use guard::{Guard, NoGuard};
+use handles::Handles;
+use sites::{HARDWARE_SITES, Sites};
+use threads::{State, Threads};
+
+use crate::address::{Address, Tid};
+use crate::dwarf::modules::{Module, Modules};
+use crate::dwarf::unwind::Unwinder;
+use crate::outbox::Outbox;
+use crate::ptrace::Process;
+use crate::target::Target;
+
+/// How threads that run no task are treated, and which words the client understands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Tasks of a cluster: the target profile's events; threads that run no task pass breakpoints.
+    Cluster,
+    /// An ordinary DAP adapter: every thread stops.
+    Standalone,
+}
+
+/// Why a thread traps at a site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A breakpoint, by its position in the configuration.
+    Breakpoint(usize),
+    /// A panic begins here.
+    Panic,
+}
+
+/// An answer that waits until every thread has the new debug registers.
+struct Waiting {
+    threads: BTreeSet<Tid>,
+    answer: ResponseMessage,
+}
+
+/// The engine of one process.
+pub struct Engine {
+    pub(crate) process: Process,
+    pub(crate) modules: Modules,
+    pub(crate) unwinder: Unwinder,
+    pub(crate) guard: Option<Guard>,
+    pub(crate) threads: Threads,
+    pub(crate) sites: Sites,
+    pub(crate) causes: BTreeMap<Address, Vec<Cause>>,
+    pub(crate) configuration: Configuration,
+    pub(crate) handles: Handles,
+    pub(crate) mode: Mode,
+    /// What goes to the client.
+    pub outbox: Outbox,
+    hardware_works: bool,
+    stops: u64,
+    waiting: Vec<Waiting>,
+    has_ended: bool,
+}
+
+impl Engine {
+    /// Begins to trace every thread of a process. None is stopped by that.
+    pub fn attach(pid: i32, mode: Mode) -> io::Result<Self> {
+        let process = Process::open(pid)?;
+        let modules = Modules::of(&process)?;
+        let mut engine = Self {
+            process,
+            modules,
+            unwinder: Unwinder::default(),
+            guard: None,
+            threads: Threads::default(),
+            sites: Sites::default(),
+            causes: BTreeMap::new(),
+            configuration: Configuration::default(),
+            handles: Handles::default(),
+            mode,
+            outbox: Outbox::default(),
+            hardware_works: true,
+            stops: 0,
+            waiting: Vec::new(),
+            has_ended: false,
+        };
+        engine.seize_all()?;
+        engine.find_guard();
+        Ok(engine)
+    }
+
+    /// Threads may be made while this looks for them; once it finds none that is not traced, the kernel adds the rest.
+    fn seize_all(&mut self) -> io::Result<()> {
+        loop {
+            let mut found_new = false;
+            for tid in self.process.threads()? {
+                if self.threads.get(tid).is_some() {
+                    continue;
+                }
+                match self.process.seize(tid) {
+                    Ok(()) => {
+                        self.threads.add(tid, State::Running, None);
+                        found_new = true;
+                    }
+                    // It ended in between.
+                    Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+                    // It was made by a thread that is traced already, and is traced itself.
+                    Err(error) if error.raw_os_error() == Some(libc::EPERM) && !self.threads.is_empty() => {
+                        self.threads.add(tid, State::Starting, None);
+                        found_new = true;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            if !found_new {
+                return Ok(());
+            }
+        }
+    }
+
+    fn find_guard(&mut self) {
+        let found = match self.modules.program() {
+            Ok(program) => Guard::find(program, &self.process),
+            Err(reason) => {
+                self.outbox
+                    .console(&format!("The program cannot be read: {reason}. Breakpoints cannot be set.\n"));
+                return;
+            }
+        };
+        match found {
+            Ok(guard) => {
+                self.sites.remember(guard.patched(&self.process).unwrap_or_default());
+                self.guard = Some(guard);
+            }
+            // An ordinary program: debug registers only.
+            Err(NoGuard::Absent) => {}
+            Err(error) => {
+                self.outbox.console(&format!("{error}. Only {HARDWARE_SITES} breakpoints can be set.\n"))
+            }
+        }
+    }
+
+    /// The program, for its code and its debug information.
+    pub(crate) fn program(&self) -> Result<std::rc::Rc<Module>, String> {
+        self.modules.program().cloned()
+    }
+
+    /// Has the process ended?
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    /// Takes every breakpoint out and lets every thread run on. [`Self::is_released`] says when that is done.
+    pub fn release(&mut self) {
+        self.configure(Configuration::default());
+        self.sync_all();
+        for tid in self.threads.those(|thread| thread.is_held()) {
+            self.resume(tid, false);
+        }
+        for thread in self.threads.iter_mut() {
+            thread.pause_wanted = false;
+        }
+    }
+
+    /// Holds no thread, and no thread has anything of ours in its debug registers.
+    #[must_use]
+    pub fn is_released(&self) -> bool {
+        let nothing = |thread: &threads::Thread| {
+            !thread.is_held()
+                && thread.step.is_none()
+                && thread.debug_registers.is_none_or(|held| held.iter().all(|at| at.0 == 0))
+        };
+        self.threads.iter().all(nothing)
+    }
+
+    /// Sends an answer as soon as every running thread has the debug registers that it should have.
+    pub(crate) fn answer_when_synced(&mut self, answer: ResponseMessage) {
+        let threads = self.sync_all();
+        if threads.is_empty() {
+            self.outbox.respond(answer);
+        } else {
+            self.waiting.push(Waiting { threads, answer });
+        }
+    }
+
+    /// Interrupts every running thread whose debug registers are not what they should be. Gives those that are not there yet.
+    fn sync_all(&mut self) -> BTreeSet<Tid> {
+        let wanted = self.sites.hardware();
+        let mut behind = BTreeSet::new();
+        for thread in self.threads.iter_mut() {
+            let is_current = match thread.debug_registers {
+                Some(held) => held == thread.wanted_registers(wanted),
+                // Nobody wants anything of it: what another debugger has left there traps in vain, and is cleared then.
+                None => wanted.iter().all(|address| address.0 == 0) && thread.step.is_none(),
+            };
+            if is_current {
+                continue;
+            }
+            match thread.state {
+                State::Running => {
+                    if !thread.interrupt_pending {
+                        // When it has ended in between, its end is reported soon.
+                        thread.interrupt_pending = self.process.interrupt(thread.tid).is_ok();
+                    }
+                    behind.insert(thread.tid);
+                }
+                State::Starting => {
+                    behind.insert(thread.tid);
+                }
+                // It gets them before it runs.
+                State::Held(_) | State::GroupStopped => {}
+            }
+        }
+        behind
+    }
+
+    /// A thread has its debug registers, or is gone.
+    pub(crate) fn synced(&mut self, tid: Tid) {
+        for waiting in &mut self.waiting {
+            waiting.threads.remove(&tid);
+        }
+        let (done, waiting) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|waiting| waiting.threads.is_empty());
+        self.waiting = waiting;
+        let done: Vec<Waiting> = done;
+        for waiting in done {
+            self.outbox.respond(waiting.answer);
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! What the client is told of threads and stops.
+
+use dap::{StackFrame, StackFramePresentationHint, StoppedEventReason};
+
+use super::guard::Task;
+use super::handles::Handle;
+use super::stops::{Frame, Reason, Stop, frames_of};
+use super::threads::State;
+use super::user_code::is_user_code;
+use super::{Engine, Mode};
+use crate::address::{Address, Tid};
+use crate::protocol::{ContinuedBody, MantaContinued, MantaStopped, StoppedBody, TaskBody};
+use crate::registers::Registers;
+
+impl Engine {
+    /// Holds a thread that is in a stop, and tells the client.
+    pub(crate) fn hold(&mut self, tid: Tid, reason: Reason) {
+        let Ok(kernel) = self.registers(tid) else { return };
+        let mut registers = Registers::from_kernel(&kernel);
+        if let Ok(vector) = self.process.vector_registers(tid) {
+            registers.set_vector(vector);
+        }
+        let task = self.guard.as_ref().and_then(|guard| guard.task_of(&self.process, tid));
+        self.stops += 1;
+        let stop = Stop::new(self.stops, reason, task, registers);
+        let Some(thread) = self.threads.get_mut(tid) else { return };
+        thread.step = None;
+        thread.pause_wanted = false;
+        thread.state = State::Held(Box::new(stop));
+        self.synced(tid);
+        self.report_stop(tid);
+    }
+
+    fn report_stop(&mut self, tid: Tid) {
+        let Some(top) = self.top_frame(tid) else { return };
+        let Some(thread) = self.threads.get(tid) else { return };
+        let Some(stop) = thread.stop() else { return };
+        let (thread_id, number) = (thread.id, stop.number);
+        let (reason, description) = description(&stop.reason);
+        let (ids, text) = match &stop.reason {
+            Reason::Breakpoint { ids, text } => (ids.clone(), text.clone()),
+            Reason::Panic => {
+                (Vec::new(), Some(format!("A panic begins in {}, line {}.", top.name, top.line)))
+            }
+            _ => (Vec::new(), None),
+        };
+        if self.mode == Mode::Standalone {
+            let body = dap::StoppedEventBody {
+                reason,
+                description: Some(description.to_owned()),
+                thread_id: Some(dap::ThreadId(thread_id)),
+                all_threads_stopped: Some(false),
+                text,
+                hit_breakpoint_ids: (!ids.is_empty())
+                    .then(|| ids.into_iter().map(dap::BreakpointId).collect()),
+                ..Default::default()
+            };
+            return self.outbox.event::<dap::events::Stopped>(&body);
+        }
+        let body = StoppedBody {
+            thread_id,
+            reason,
+            description: Some(description.to_owned()),
+            text,
+            hit_breakpoint_ids: ids,
+            all_threads_stopped: false,
+            generation: self.configuration.generation,
+            stop: number,
+            task: stop.task.as_ref().map(task_body),
+            top_frame: Some(top),
+        };
+        self.outbox.event::<MantaStopped>(&body);
+    }
+
+    /// The innermost frame; of a panic, the user's code that panicked.
+    fn top_frame(&mut self, tid: Tid) -> Option<StackFrame> {
+        let stop = self.threads.get(tid)?.stop()?;
+        let pc = Address(stop.registers.pc());
+        if stop.reason == Reason::Panic {
+            let stack = stop.stack(&self.modules, &self.process, &self.unwinder);
+            let index = stack.frames.iter().position(|frame| is_user_code(&frame.code)).unwrap_or(0);
+            let frame = stack.frames.get(index)?.clone();
+            return self.frame_body(
+                tid,
+                index,
+                &frame,
+                Address(stack.physical[frame.physical].registers.pc()),
+            );
+        }
+        let frame = frames_of(&self.modules, pc, 0).swap_remove(0);
+        self.frame_body(tid, 0, &frame, pc)
+    }
+
+    /// A frame for the client, with an id that stays the same while the thread is held.
+    pub(crate) fn frame_body(
+        &mut self,
+        tid: Tid,
+        index: usize,
+        frame: &Frame,
+        pc: Address,
+    ) -> Option<StackFrame> {
+        let known = self.threads.get(tid)?.stop()?.frame_ids.get(index).copied().filter(|id| *id != 0);
+        let id = match known {
+            Some(id) => id,
+            None => {
+                let id = self.handles.add(tid, Handle::Frame(index))?;
+                let ids = &mut self.threads.get_mut(tid)?.stop_mut()?.frame_ids;
+                if ids.len() <= index {
+                    ids.resize(index + 1, 0);
+                }
+                ids[index] = id;
+                id
+            }
+        };
+        let is_user = is_user_code(&frame.code);
+        Some(StackFrame {
+            id: dap::FrameId(id),
+            name: frame.code.name.clone(),
+            source: frame.code.file.as_deref().map(|path| source_body(path, is_user)),
+            line: i64::from(frame.code.line),
+            column: i64::from(frame.code.column),
+            instruction_pointer_reference: Some(format!("{:#x}", pc.0)),
+            presentation_hint: (!is_user).then_some(StackFramePresentationHint::Subtle),
+            ..Default::default()
+        })
+    }
+
+    /// Lets a held thread run on, without a step. `asked` says that the client did ask for it.
+    pub(crate) fn resume(&mut self, tid: Tid, asked: bool) {
+        self.forget_stop(tid, asked);
+        self.go(tid, 0);
+    }
+
+    /// A stop is over: its ids die, and the client is told. An ordinary client is not told what it asked for.
+    pub(crate) fn forget_stop(&mut self, tid: Tid, asked: bool) {
+        let Some(thread) = self.threads.get_mut(tid) else { return };
+        if !thread.is_held() {
+            return;
+        }
+        let State::Held(stop) = std::mem::replace(&mut thread.state, State::Running) else { return };
+        let thread_id = thread.id;
+        self.handles.forget(tid);
+        if self.mode == Mode::Standalone {
+            if !asked {
+                let body = dap::ContinuedEventBody {
+                    thread_id: dap::ThreadId(thread_id),
+                    all_threads_continued: Some(false),
+                };
+                self.outbox.event::<dap::events::Continued>(&body);
+            }
+        } else {
+            let body =
+                ContinuedBody { thread_id, stop: stop.number, task: stop.task.as_ref().map(task_body) };
+            self.outbox.event::<MantaContinued>(&body);
+        }
+    }
+
+    pub(super) fn on_new_thread(&mut self, tid: Tid) {
+        self.report_thread(tid, dap::ThreadEventReason::Started);
+    }
+
+    fn report_thread(&mut self, tid: Tid, reason: dap::ThreadEventReason) {
+        if self.mode == Mode::Standalone
+            && let Some(thread) = self.threads.get(tid)
+        {
+            let body = dap::ThreadEventBody { reason, thread_id: dap::ThreadId(thread.id) };
+            self.outbox.event::<dap::events::Thread>(&body);
+        }
+    }
+
+    pub(super) fn on_thread_ended(&mut self, thread_id: i32) {
+        if self.mode == Mode::Standalone {
+            let body = dap::ThreadEventBody {
+                reason: dap::ThreadEventReason::Exited,
+                thread_id: dap::ThreadId(thread_id),
+            };
+            self.outbox.event::<dap::events::Thread>(&body);
+        }
+    }
+
+    pub(super) fn on_process_ended(&mut self, code: i32) {
+        if std::mem::replace(&mut self.has_ended, true) {
+            return;
+        }
+        if self.mode == Mode::Standalone {
+            self.outbox.event::<dap::events::Exited>(&dap::ExitedEventBody { exit_code: code });
+            self.outbox.event::<dap::events::Terminated>(&dap::TerminatedEventBody::default());
+        }
+    }
+}
+
+/// A file for the client.
+#[must_use]
+pub fn source_body(path: &str, is_user: bool) -> dap::Source {
+    dap::Source {
+        name: Some(path.rsplit('/').next().unwrap_or(path).to_owned()),
+        path: Some(path.to_owned()),
+        presentation_hint: (!is_user).then_some(dap::SourcePresentationHint::Deemphasize),
+        ..Default::default()
+    }
+}
+
+/// A task for the client.
+#[must_use]
+pub fn task_body(task: &Task) -> TaskBody {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    TaskBody {
+        task_id: hex(&task.task_id),
+        attempt: task.attempt,
+        name: task.name.clone(),
+        job_id: hex(&task.job_id),
+    }
+}
+
+fn description(reason: &Reason) -> (StoppedEventReason, &'static str) {
+    match reason {
+        Reason::Breakpoint { .. } => (StoppedEventReason::Breakpoint, "Paused on breakpoint"),
+        Reason::Step => (StoppedEventReason::Step, "Paused after step"),
+        Reason::Pause => (StoppedEventReason::Pause, "Paused"),
+        Reason::Panic => (StoppedEventReason::Exception, "Paused on panic"),
+        Reason::Instruction => {
+            (StoppedEventReason::InstructionBreakpoint, "Paused on a breakpoint instruction of the program")
+        }
+    }
+}

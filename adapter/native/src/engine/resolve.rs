@@ -1,0 +1,130 @@
+//! From a line of a source file, or a function's name, to the addresses where threads must trap.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::address::{Address, FileAddress};
+use crate::dwarf::image::UnitIndex;
+use crate::dwarf::lines::Row;
+use crate::dwarf::modules::Module;
+use crate::dwarf::scopes::{ScopeIndex, ScopeKind};
+use crate::limits::LOCATIONS_MAX;
+
+/// Where a breakpoint landed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolution {
+    /// It is bound.
+    Bound {
+        /// Where, in every instance of the code.
+        addresses: Vec<Address>,
+        /// The line that has the code.
+        line: u32,
+        /// What the user should know, such as that instances were left out.
+        note: Option<String>,
+    },
+    /// The program has no such file or function; another program of the session may have it.
+    Pending(String),
+    /// The program has the file, but no code there.
+    Failed(String),
+}
+
+/// Finds the code of a line, or of the first line after it that has any.
+#[must_use]
+pub fn resolve_line(module: &Module, paths: &[String], line: u32) -> Resolution {
+    let files = files_named(module, paths);
+    let shown = paths.first().map_or("", String::as_str);
+    if files.is_empty() {
+        return Resolution::Pending(format!("The program {} has no code from {shown}.", module.image.path()));
+    }
+    let rows: Vec<(UnitIndex, Row)> = files
+        .iter()
+        .flat_map(|(unit, file)| {
+            let rows = module.image.lines(*unit).rows().iter();
+            rows.filter(move |row| row.file == *file && row.is_statement && !row.is_end && row.line >= line)
+                .map(move |row| (*unit, *row))
+        })
+        .collect();
+    let Some(found) = rows.iter().map(|(_, row)| row.line).min() else {
+        return Resolution::Failed(format!(
+            "No code of {shown} is at line {line} or after it; it may be unused or optimised away."
+        ));
+    };
+    // The first address of the line in each function, and in each place where that was inlined.
+    let mut instances: BTreeMap<(UnitIndex, Option<ScopeIndex>), u64> = BTreeMap::new();
+    for (unit, row) in rows.iter().filter(|(_, row)| row.line == found) {
+        let instance = module.image.scopes(*unit).functions_at(row.address).last().copied();
+        let lowest = instances.entry((*unit, instance)).or_insert(row.address);
+        *lowest = row.address.min(*lowest);
+    }
+    let addresses: BTreeSet<Address> = instances
+        .into_iter()
+        .map(|((unit, scope), address)| {
+            FileAddress(after_prologue(module, unit, scope, address)).live(module.bias)
+        })
+        .collect();
+    bound(addresses, found)
+}
+
+/// Finds functions by the last parts of their path: `index_file`, or `job::index_file`.
+#[must_use]
+pub fn resolve_function(module: &Module, name: &str) -> Resolution {
+    let mut addresses = BTreeSet::new();
+    let mut line = 0;
+    for unit in module.image.unit_indices() {
+        let scopes = module.image.scopes(unit);
+        for (index, scope) in scopes.all().iter().enumerate().filter(|(_, scope)| scope.is_function()) {
+            let path = module.function_name(unit, scope.entry);
+            if path == name || path.ends_with(&format!("::{name}")) {
+                let Some(start) = scope.ranges.iter().map(|range| range.start).min() else { continue };
+                let address = after_prologue(module, unit, Some(index), start);
+                line = module.image.lines(unit).row_at(address).map_or(line, |row| row.line);
+                addresses.insert(FileAddress(address).live(module.bias));
+            }
+        }
+    }
+    if addresses.is_empty() {
+        return Resolution::Pending(format!("The program {} has no function {name}.", module.image.path()));
+    }
+    bound(addresses, line)
+}
+
+fn bound(addresses: BTreeSet<Address>, line: u32) -> Resolution {
+    let count = addresses.len();
+    let note = (count > LOCATIONS_MAX)
+        .then(|| format!("The line has code at {count} addresses; only {LOCATIONS_MAX} of them stop."));
+    Resolution::Bound { addresses: addresses.into_iter().take(LOCATIONS_MAX).collect(), line, note }
+}
+
+/// Arguments can be read only after a function has put them where the debug information says.
+fn after_prologue(module: &Module, unit: UnitIndex, scope: Option<ScopeIndex>, address: u64) -> u64 {
+    let Some(scope) = scope.map(|scope| module.image.scopes(unit).get(scope)) else { return address };
+    if scope.kind != ScopeKind::Function {
+        return address;
+    }
+    let Some(range) = scope.ranges.iter().find(|range| range.contains(&address)) else { return address };
+    match module.image.lines(unit).prologue_end(range) {
+        Some(end) if address < end => end,
+        _ => address,
+    }
+}
+
+/// Units that have one of these files, with its index.
+fn files_named(module: &Module, paths: &[String]) -> Vec<(UnitIndex, u32)> {
+    let mut names: Vec<String> = paths.iter().map(|path| crate::dwarf::lines::clean(path)).collect();
+    // The compiler may have known the file by where a link leads.
+    names.extend(
+        paths.iter().filter_map(|path| std::fs::canonicalize(path).ok()?.to_str().map(str::to_owned)),
+    );
+    let mut found = BTreeSet::new();
+    for name in &names {
+        let last = name.rsplit('/').next().unwrap_or(name);
+        for (unit, file) in module.image.units_with_file_name(last) {
+            let own = &module.image.files(*unit)[*file as usize];
+            // A build may have cut the beginning of its paths; what is left of it must match as a whole.
+            let is_cut = !own.starts_with('/') && own.contains('/') && name.ends_with(&format!("/{own}"));
+            if own == name || is_cut {
+                found.insert((*unit, *file));
+            }
+        }
+    }
+    found.into_iter().collect()
+}

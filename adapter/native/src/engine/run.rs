@@ -1,0 +1,261 @@
+//! Threads that stop and go: what the kernel reports, and how a thread runs on past whatever is set where it is.
+
+use std::io;
+
+use iced_x86::{Instruction, OpKind, Register};
+
+use super::Engine;
+use super::relocate::PastPatch;
+use super::sites::Site;
+use super::stops::Reason;
+use super::threads::{DEBUG_REGISTERS, State};
+use crate::address::{Address, Tid};
+use crate::ptrace::{Go, Waited};
+use crate::target::{Memory, Target};
+
+/// Makes the processor pass a debug register at the present instruction, once.
+const RESUME_FLAG: u64 = 1 << 16;
+/// The register that turns debug registers on.
+const DEBUG_CONTROL: usize = 7;
+
+impl Engine {
+    /// A thread did something.
+    pub fn on_wait(&mut self, tid: Tid, waited: Waited) {
+        match waited {
+            Waited::Exited(code) => self.on_end(tid, code),
+            Waited::Killed(signal) => self.on_end(tid, 128 + signal),
+            _ => self.on_stop(tid, waited),
+        }
+    }
+
+    fn on_stop(&mut self, tid: Tid, waited: Waited) {
+        if self.threads.get(tid).is_none() {
+            // Made by a thread that is traced. The kernel gives it no debug registers.
+            self.threads.add(tid, State::Starting, Some([Address(0); DEBUG_REGISTERS]));
+            self.on_new_thread(tid);
+        }
+        let Some(thread) = self.threads.get_mut(tid) else { return };
+        thread.state = State::Running;
+        thread.registers = None;
+        thread.judged = None;
+        thread.registers_changed = false;
+        match waited {
+            Waited::Signal(libc::SIGTRAP) => self.on_trap(tid),
+            Waited::Signal(signal) => self.go(tid, signal),
+            Waited::Event { event: libc::PTRACE_EVENT_CLONE, .. } => {
+                if let Ok(new) = self.process.event_number(tid) {
+                    let new = Tid(new as i32);
+                    if self.threads.get(new).is_none() {
+                        self.threads.add(new, State::Starting, Some([Address(0); DEBUG_REGISTERS]));
+                        self.on_new_thread(new);
+                    }
+                }
+                self.go(tid, 0);
+            }
+            Waited::Event { event: libc::PTRACE_EVENT_EXEC, .. } => self.on_exec(tid),
+            Waited::Event { event: libc::PTRACE_EVENT_STOP, signal: libc::SIGTRAP } => {
+                self.on_interrupted(tid)
+            }
+            Waited::Event { event: libc::PTRACE_EVENT_STOP, .. } => {
+                if let Some(thread) = self.threads.get_mut(tid) {
+                    thread.state = State::GroupStopped;
+                }
+                // When this fails the thread is gone, and its end is reported.
+                let _ = self.process.listen(tid);
+            }
+            _ => self.go(tid, 0),
+        }
+    }
+
+    fn on_interrupted(&mut self, tid: Tid) {
+        let Some(thread) = self.threads.get_mut(tid) else { return };
+        thread.interrupt_pending = false;
+        if std::mem::take(&mut thread.pause_wanted) {
+            self.hold(tid, Reason::Pause);
+        } else {
+            self.go(tid, 0);
+        }
+    }
+
+    fn on_end(&mut self, tid: Tid, code: i32) {
+        self.forget_stop(tid, false);
+        if let Some(thread) = self.threads.remove(tid) {
+            self.on_thread_ended(thread.id);
+        }
+        self.synced(tid);
+        if tid.0 == self.process.pid || self.threads.is_empty() {
+            self.on_process_ended(code);
+        }
+    }
+
+    /// The process has become another program: nothing that is known of it holds any more.
+    fn on_exec(&mut self, tid: Tid) {
+        self.outbox
+            .console("The process has replaced its program (exec), and is not debugged any further.\n");
+        self.causes.clear();
+        self.sites = super::sites::Sites::default();
+        self.guard = None;
+        let _ = self.process.detach(tid, 0);
+        self.on_process_ended(0);
+    }
+
+    /// The registers of a thread that is in a stop; read once for each stop.
+    pub(crate) fn registers(&mut self, tid: Tid) -> io::Result<libc::user_regs_struct> {
+        if let Some(registers) = self.threads.get(tid).and_then(|thread| thread.registers) {
+            return Ok(registers);
+        }
+        let registers = self.process.kernel_registers(tid)?;
+        if let Some(thread) = self.threads.get_mut(tid) {
+            thread.registers = Some(registers);
+        }
+        Ok(registers)
+    }
+
+    /// Changes registers; they are written before the thread runs.
+    pub(crate) fn change_registers(
+        &mut self,
+        tid: Tid,
+        change: impl FnOnce(&mut libc::user_regs_struct),
+    ) -> io::Result<()> {
+        let mut registers = self.registers(tid)?;
+        change(&mut registers);
+        if let Some(thread) = self.threads.get_mut(tid) {
+            thread.registers = Some(registers);
+            thread.registers_changed = true;
+        }
+        Ok(())
+    }
+
+    /// Writes changed registers now.
+    pub(crate) fn write_registers(&mut self, tid: Tid) -> io::Result<()> {
+        let Some(thread) = self.threads.get_mut(tid) else { return Ok(()) };
+        if let (true, Some(registers)) = (thread.registers_changed, thread.registers) {
+            self.process.set_kernel_registers(tid, &registers)?;
+            thread.registers_changed = false;
+        }
+        Ok(())
+    }
+
+    /// Lets a stopped thread run on, with its step if it makes one, past what is set where it is.
+    pub(crate) fn go(&mut self, tid: Tid, signal: i32) {
+        // A thread that cannot be told to go has been killed; its end is reported by itself.
+        if let Err(error) = self.try_to_go(tid, signal) {
+            tracing::debug!(%tid, %error, "a thread could not be resumed");
+        }
+    }
+
+    fn try_to_go(&mut self, tid: Tid, signal: i32) -> io::Result<()> {
+        self.set_debug_registers(tid)?;
+        let Some(thread) = self.threads.get(tid) else { return Ok(()) };
+        let go = if thread.goes_by_instruction() { Go::OneInstruction } else { Go::On };
+        if let Some(judged) = thread.judged {
+            let registers = self.registers(tid)?;
+            if registers.rip == judged.0 && self.pass_site(tid, judged)? && go == Go::OneInstruction {
+                self.on_step_stop(tid);
+                return Ok(());
+            }
+        }
+        self.write_registers(tid)?;
+        let Some(thread) = self.threads.get_mut(tid) else { return Ok(()) };
+        thread.state = State::Running;
+        thread.registers = None;
+        thread.judged = None;
+        self.process.go(tid, go, signal)
+    }
+
+    /// Prepares a thread to get past what is set where it is. True when that was an instruction, done already.
+    fn pass_site(&mut self, tid: Tid, at: Address) -> io::Result<bool> {
+        match self.sites.at(at).cloned() {
+            Some(Site::Patched { past: PastPatch::Copy { at: copy, .. }, .. }) => {
+                self.change_registers(tid, |registers| registers.rip = copy.0)?;
+            }
+            Some(Site::Patched { past: PastPatch::Call { instruction }, .. }) => {
+                self.call(tid, &instruction)?;
+                return Ok(true);
+            }
+            // Harmless when no debug register is here.
+            Some(Site::Hardware { .. }) | None => {
+                self.change_registers(tid, |registers| registers.eflags |= RESUME_FLAG)?;
+            }
+        }
+        Ok(false)
+    }
+
+    /// Does what a call instruction does.
+    fn call(&mut self, tid: Tid, instruction: &Instruction) -> io::Result<()> {
+        let registers = self.registers(tid)?;
+        let target = match instruction.op0_kind() {
+            OpKind::NearBranch64 => Some(instruction.near_branch_target()),
+            OpKind::Register => Some(register_value(&registers, instruction.op0_register())),
+            OpKind::Memory => instruction
+                .virtual_address(0, 0, |register, _, _| Some(register_value(&registers, register)))
+                .and_then(|address| self.process.read_u64(Address(address)).ok()),
+            _ => None,
+        };
+        let stack = registers.rsp.wrapping_sub(8);
+        let pushed = self.process.write(Address(stack), &instruction.next_ip().to_le_bytes());
+        match (target, pushed) {
+            (Some(target), Ok(())) => self.change_registers(tid, |registers| {
+                registers.rsp = stack;
+                registers.rip = target;
+            }),
+            _ => Err(io::Error::other("a call could not be made in the place of its instruction")),
+        }
+    }
+
+    /// Gives a stopped thread the debug registers that it should have.
+    fn set_debug_registers(&mut self, tid: Tid) -> io::Result<()> {
+        let breakpoints = self.sites.hardware();
+        let Some(thread) = self.threads.get(tid) else { return Ok(()) };
+        let wanted = thread.wanted_registers(breakpoints);
+        if thread.debug_registers == Some(wanted) {
+            return Ok(());
+        }
+        let held = thread.debug_registers;
+        let known = held.unwrap_or([Address(u64::MAX); DEBUG_REGISTERS]);
+        for (number, address) in wanted.iter().enumerate() {
+            if address.0 != 0 && *address != known[number] {
+                self.process.set_debug_register(tid, number, address.0)?;
+            }
+        }
+        if held.is_none_or(|held| control_of(held) != control_of(wanted)) {
+            self.process.set_debug_register(tid, DEBUG_CONTROL, control_of(wanted))?;
+        }
+        if let Some(thread) = self.threads.get_mut(tid) {
+            thread.debug_registers = Some(wanted);
+        }
+        self.synced(tid);
+        Ok(())
+    }
+}
+
+/// Turns on those that hold an address, for execution.
+fn control_of(registers: [Address; DEBUG_REGISTERS]) -> u64 {
+    (0..).zip(registers).filter(|(_, address)| address.0 != 0).map(|(number, _)| 1u64 << (number * 2)).sum()
+}
+
+fn register_value(registers: &libc::user_regs_struct, register: Register) -> u64 {
+    let full = match register.full_register() {
+        Register::RAX => registers.rax,
+        Register::RCX => registers.rcx,
+        Register::RDX => registers.rdx,
+        Register::RBX => registers.rbx,
+        Register::RSP => registers.rsp,
+        Register::RBP => registers.rbp,
+        Register::RSI => registers.rsi,
+        Register::RDI => registers.rdi,
+        Register::R8 => registers.r8,
+        Register::R9 => registers.r9,
+        Register::R10 => registers.r10,
+        Register::R11 => registers.r11,
+        Register::R12 => registers.r12,
+        Register::R13 => registers.r13,
+        Register::R14 => registers.r14,
+        Register::R15 => registers.r15,
+        Register::FS => return registers.fs_base,
+        Register::GS => return registers.gs_base,
+        // Other segments begin at 0 in this mode.
+        _ => return 0,
+    };
+    if register.size() == 4 { full & 0xffff_ffff } else { full }
+}

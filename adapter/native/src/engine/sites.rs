@@ -1,0 +1,168 @@
+//! Addresses at which threads trap: in debug registers while there are enough of them, then as patched instructions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::guard::Guard;
+use super::relocate::{PastPatch, relocate};
+use crate::address::Address;
+use crate::target::Target;
+
+const INT3: u8 = 0xcc;
+/// Debug registers for breakpoints. The fourth is for stepping, so that a step never has to wait for one.
+pub const HARDWARE_SITES: usize = 3;
+/// The debug register for stepping.
+pub const STEP_REGISTER: usize = 3;
+/// Enough for the longest instruction.
+const INSTRUCTION_BYTES_MAX: usize = 16;
+
+/// How a site traps.
+#[derive(Clone, Debug)]
+pub enum Site {
+    /// A debug register in every thread.
+    Hardware {
+        /// Which one.
+        register: usize,
+    },
+    /// A patched instruction.
+    Patched {
+        /// The byte that was there.
+        original: u8,
+        /// How to get past it.
+        past: PastPatch,
+    },
+}
+
+/// All sites of a process.
+#[derive(Default)]
+pub struct Sites {
+    sites: BTreeMap<Address, Site>,
+    /// Also those that are gone: a thread may have hit them and not been seen yet.
+    ever_patched: BTreeSet<Address>,
+}
+
+impl Sites {
+    /// Takes over what an earlier debugger had patched.
+    pub fn remember(&mut self, patched: impl IntoIterator<Item = Address>) {
+        self.ever_patched.extend(patched);
+    }
+
+    /// The site at an address.
+    #[must_use]
+    pub fn at(&self, address: Address) -> Option<&Site> {
+        self.sites.get(&address)
+    }
+
+    /// Was there ever a patch here?
+    #[must_use]
+    pub fn was_patched(&self, address: Address) -> bool {
+        self.ever_patched.contains(&address)
+    }
+
+    /// What each debug register for breakpoints must hold.
+    #[must_use]
+    pub fn hardware(&self) -> [Address; HARDWARE_SITES] {
+        let mut registers = [Address(0); HARDWARE_SITES];
+        for (address, site) in &self.sites {
+            if let Site::Hardware { register } = site {
+                registers[*register] = *address;
+            }
+        }
+        registers
+    }
+
+    /// Where a thread really is that runs a copy: at the original instruction, or just past it. `None` when it is in no copy,
+    /// or in the middle of one.
+    #[must_use]
+    pub fn original_of(&self, pc: Address, next: impl Fn(Address) -> Address) -> Option<Address> {
+        self.sites.iter().find_map(|(address, site)| match site {
+            Site::Patched { past: PastPatch::Copy { at, .. }, .. } if *at == pc => Some(*address),
+            Site::Patched { past: PastPatch::Copy { jump, .. }, .. } if *jump == pc => Some(next(*address)),
+            _ => None,
+        })
+    }
+
+    /// Sets exactly these addresses. Those that stay are not touched. Gives those that could not be set, with the sentence.
+    pub fn replace(
+        &mut self,
+        wanted: &BTreeSet<Address>,
+        target: &dyn Target,
+        guard: Option<&mut Guard>,
+        code_at: &dyn Fn(Address) -> Option<Vec<u8>>,
+        hardware_works: bool,
+    ) -> BTreeMap<Address, String> {
+        let gone: Vec<Address> =
+            self.sites.keys().filter(|address| !wanted.contains(address)).copied().collect();
+        for address in gone {
+            self.remove(address, target);
+        }
+        let mut failed = BTreeMap::new();
+        let mut guard = guard;
+        for address in wanted {
+            if self.sites.contains_key(address) {
+                continue;
+            }
+            let free = (0..HARDWARE_SITES).find(|register| {
+                hardware_works
+                    && !self
+                        .sites
+                        .values()
+                        .any(|site| matches!(site, Site::Hardware { register: used } if used == register))
+            });
+            let site = match (free, guard.as_deref_mut()) {
+                (Some(register), _) => Ok(Site::Hardware { register }),
+                (None, Some(guard)) => self.patch(*address, target, guard, code_at),
+                (None, None) => Err(format!(
+                    "all {HARDWARE_SITES} hardware breakpoints are in use, and the program does not link manta-guard, \
+                     without which its code is never patched: remove a breakpoint, or build the program as a Manta worker"
+                )),
+            };
+            match site {
+                Ok(site) => {
+                    self.sites.insert(*address, site);
+                }
+                Err(reason) => {
+                    failed.insert(*address, reason);
+                }
+            }
+        }
+        failed
+    }
+
+    fn patch(
+        &mut self,
+        address: Address,
+        target: &dyn Target,
+        guard: &mut Guard,
+        code_at: &dyn Fn(Address) -> Option<Vec<u8>>,
+    ) -> Result<Site, String> {
+        if !guard.has_scratch() {
+            return Err(
+                "the program found no room near its code for copies of instructions; use fewer breakpoints"
+                    .to_owned(),
+            );
+        }
+        let code = code_at(address)
+            .or_else(|| target.read_vec(address, INSTRUCTION_BYTES_MAX).ok())
+            .ok_or_else(|| format!("the code at {address} cannot be read"))?;
+        let original = *code.first().ok_or_else(|| format!("there is no code at {address}"))?;
+        let copy = guard.record_patch(target, address, original)?;
+        let (past, bytes) = relocate(&code, address, copy)?;
+        let write = || target.write(copy, &bytes).and_then(|()| target.write(address, &[INT3]));
+        self.ever_patched.insert(address);
+        write().map_err(|error| format!("the code cannot be patched: {error}"))?;
+        Ok(Site::Patched { original, past })
+    }
+
+    fn remove(&mut self, address: Address, target: &dyn Target) {
+        if let Some(Site::Patched { original, .. }) = self.sites.remove(&address) {
+            // When this fails the process is gone, and the patch with it.
+            let _ = target.write(address, &[original]);
+        }
+    }
+}
+
+/// Reads original code for the engine's own eyes: as long as the longest instruction.
+#[must_use]
+pub fn instruction_bytes() -> usize {
+    INSTRUCTION_BYTES_MAX
+}

@@ -1,0 +1,308 @@
+//! Stepping one thread by lines, while all others run.
+//!
+//! A step runs at full speed from one branch to the next with a debug register of its own, and by a single instruction only
+//! over the branch itself: a line costs a handful of stops, not one for each instruction. Calls that are not stepped into
+//! are run through.
+
+use iced_x86::{Decoder, DecoderOptions, FlowControl};
+
+use super::stops::{Frame, Stack, frames_of};
+use super::user_code::is_user_code;
+use crate::address::{Address, FileAddress};
+use crate::dwarf::image::UnitIndex;
+use crate::dwarf::modules::{Module, Modules};
+use crate::dwarf::scopes::ScopeIndex;
+use crate::dwarf::unwind::Unwinder;
+use crate::limits::STEP_STOPS_MAX;
+use crate::registers::Registers;
+use crate::target::Memory;
+
+/// Which step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepKind {
+    /// To the next line of this function.
+    Over,
+    /// To the next line, also of a function that is called.
+    In,
+    /// To the caller.
+    Out,
+}
+
+/// What the thread runs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RunTo {
+    /// The next instruction.
+    OneInstruction,
+    /// An address, in a frame that is not deeper than these say: a recursion passes by.
+    Address { address: Address, stack_at_least: u64, cfa_at_least: Option<Address> },
+}
+
+/// A step that a thread is making.
+#[derive(Clone, Debug)]
+pub struct StepPlan {
+    kind: StepKind,
+    into_framework: bool,
+    /// The frame in which it began: its canonical address and its chain of inlined functions.
+    cfa: Option<Address>,
+    functions: Vec<(UnitIndex, ScopeIndex)>,
+    line: Option<(UnitIndex, u32, u32)>,
+    run_to: RunTo,
+    /// It has found the place where it ends, once it gets there.
+    ends_there: bool,
+    stops: u32,
+}
+
+/// What to do with a stepping thread that has arrived somewhere.
+#[derive(Clone, Debug)]
+pub enum StepDecision {
+    /// Hold it here.
+    Stop,
+    /// Let it go on with the step.
+    Continue(Box<StepPlan>),
+    /// It has left the task: there is nothing more to step in.
+    RunOn,
+}
+
+/// What a step looks at.
+pub struct StepView<'a> {
+    /// The process's modules.
+    pub modules: &'a Modules,
+    /// Its memory.
+    pub memory: &'a dyn Memory,
+    /// Walks its stacks.
+    pub unwinder: &'a Unwinder,
+    /// The thread's registers.
+    pub registers: &'a Registers,
+}
+
+/// Where a thread is.
+struct Here<'a> {
+    module: &'a Module,
+    at: FileAddress,
+    unit: Option<UnitIndex>,
+    functions: Vec<(UnitIndex, ScopeIndex)>,
+    line: Option<(UnitIndex, u32, u32)>,
+    is_statement: bool,
+    frames: Vec<Frame>,
+}
+
+impl StepPlan {
+    /// The address for the thread's own debug register.
+    #[must_use]
+    pub fn hardware_address(&self) -> Address {
+        match self.run_to {
+            RunTo::OneInstruction => Address(0),
+            RunTo::Address { address, .. } => address,
+        }
+    }
+
+    /// Has the thread arrived, or is it somewhere else on its way?
+    #[must_use]
+    pub fn has_arrived(&self, registers: &Registers) -> bool {
+        match self.run_to {
+            RunTo::OneInstruction => true,
+            RunTo::Address { address, stack_at_least, .. } => {
+                registers.pc() == address.0 && registers.sp() >= stack_at_least
+            }
+        }
+    }
+
+    /// Begins a step.
+    #[must_use]
+    pub fn begin(view: &StepView<'_>, kind: StepKind, into_framework: bool) -> StepDecision {
+        let here = view.here();
+        let plan = Self {
+            kind,
+            into_framework,
+            cfa: view.cfa(),
+            functions: here.as_ref().map(|here| here.functions.clone()).unwrap_or_default(),
+            line: here.as_ref().and_then(|here| here.line),
+            run_to: RunTo::OneInstruction,
+            ends_there: false,
+            stops: 0,
+        };
+        let is_physical = plan.functions.len() <= 1;
+        if here.is_none() || plan.line.is_none() || (kind == StepKind::Out && is_physical) {
+            return plan.out_of_this_frame(view);
+        }
+        plan.next_stretch(view)
+    }
+
+    /// Goes on after the thread has arrived at the place that it ran to.
+    #[must_use]
+    pub fn arrived(mut self, view: &StepView<'_>) -> StepDecision {
+        if let RunTo::Address { cfa_at_least: Some(least), .. } = self.run_to
+            && view.cfa().is_some_and(|cfa| cfa < least)
+        {
+            return StepDecision::Continue(Box::new(self));
+        }
+        self.stops += 1;
+        if self.ends_there || self.stops > STEP_STOPS_MAX {
+            return StepDecision::Stop;
+        }
+        let Some(here) = view.here() else { return self.out_of_this_frame(view) };
+        let (Some(start), Some(now)) = (self.cfa, view.cfa()) else { return self.out_of_this_frame(view) };
+        if now < start {
+            self.in_a_callee(view, &here)
+        } else if now > start {
+            self.in_a_caller(view, &here)
+        } else {
+            self.in_the_same_frame(view, &here)
+        }
+    }
+
+    fn in_a_callee(mut self, view: &StepView<'_>, here: &Here<'_>) -> StepDecision {
+        let is_wanted = self.kind == StepKind::In && here.is_stoppable(self.into_framework);
+        if !is_wanted {
+            return self.out_of_this_frame(view);
+        }
+        let prologue_end = here.unit.and_then(|unit| {
+            let scopes = here.module.image.scopes(unit);
+            let function = scopes.get(scopes.function_at(here.at.0)?);
+            let range = function.ranges.iter().find(|range| range.contains(&here.at.0))?;
+            here.module.image.lines(unit).prologue_end(range)
+        });
+        match prologue_end {
+            Some(end) if end > here.at.0 => {
+                self.run_to = RunTo::Address {
+                    address: FileAddress(end).live(here.module.bias),
+                    stack_at_least: 0,
+                    cfa_at_least: None,
+                };
+                self.ends_there = true;
+                StepDecision::Continue(Box::new(self))
+            }
+            _ => StepDecision::Stop,
+        }
+    }
+
+    /// Back in the code that called: it stops there when that is the user's, in the middle of the line with the call.
+    fn in_a_caller(self, view: &StepView<'_>, here: &Here<'_>) -> StepDecision {
+        if here.is_stoppable(self.into_framework) {
+            return StepDecision::Stop;
+        }
+        let stack =
+            Stack::walk(view.modules, view.memory, view.unwinder, view.registers, crate::limits::FRAMES_MAX);
+        if stack.frames.iter().any(|frame| is_user_code(&frame.code)) {
+            self.out_of_this_frame(view)
+        } else {
+            StepDecision::RunOn
+        }
+    }
+
+    fn in_the_same_frame(self, view: &StepView<'_>, here: &Here<'_>) -> StepDecision {
+        let begun_in = self.functions.len();
+        let is_deeper = here.functions.len() > begun_in && here.functions.starts_with(&self.functions);
+        let is_shallower = here.functions.len() < begun_in && self.functions.starts_with(&here.functions);
+        let is_other_line = here.line != self.line && here.is_statement;
+        let stops = match self.kind {
+            StepKind::Out => is_shallower && here.line.is_some(),
+            StepKind::In if is_deeper => is_other_line && here.is_stoppable(self.into_framework),
+            _ if is_deeper => false,
+            _ => {
+                is_other_line && (here.is_stoppable(self.into_framework) || here.functions == self.functions)
+            }
+        };
+        if stops { StepDecision::Stop } else { self.next_stretch(view) }
+    }
+
+    /// Runs until this physical frame has returned.
+    fn out_of_this_frame(mut self, view: &StepView<'_>) -> StepDecision {
+        let Some((address, sp)) = view.unwinder.return_to(view.modules, view.memory, view.registers) else {
+            return StepDecision::RunOn;
+        };
+        if address.0 == 0 {
+            return StepDecision::RunOn;
+        }
+        self.run_to = RunTo::Address { address, stack_at_least: sp.0, cfa_at_least: None };
+        StepDecision::Continue(Box::new(self))
+    }
+
+    /// Runs to the next place where the thread may leave the present line.
+    fn next_stretch(mut self, view: &StepView<'_>) -> StepDecision {
+        let pc = Address(view.registers.pc());
+        self.run_to = RunTo::OneInstruction;
+        let Some(here) = view.here() else { return self.out_of_this_frame(view) };
+        let Some(range) = here.unit.and_then(|unit| here.module.image.lines(unit).line_range(here.at.0))
+        else {
+            return self.out_of_this_frame(view);
+        };
+        let most = (range.end - here.at.0).min(1 << 16) as usize;
+        let Some(code) = here.module.image.code(here.at, most) else {
+            return StepDecision::Continue(Box::new(self));
+        };
+        let mut decoder = Decoder::with_ip(64, code, pc.0, DecoderOptions::NONE);
+        while decoder.can_decode() {
+            let instruction = decoder.decode();
+            let is_first = instruction.ip() == pc.0;
+            let leaves = match instruction.flow_control() {
+                FlowControl::Next => false,
+                FlowControl::Call | FlowControl::IndirectCall => self.kind == StepKind::In,
+                _ => true,
+            };
+            if instruction.is_invalid() {
+                return StepDecision::Continue(Box::new(self));
+            }
+            if leaves {
+                if !is_first {
+                    self.run_to = RunTo::Address {
+                        address: Address(instruction.ip()),
+                        stack_at_least: 0,
+                        cfa_at_least: None,
+                    };
+                    self.bind_to_frame(view);
+                }
+                return StepDecision::Continue(Box::new(self));
+            }
+        }
+        self.run_to = RunTo::Address {
+            address: FileAddress(range.end).live(here.module.bias),
+            stack_at_least: 0,
+            cfa_at_least: None,
+        };
+        self.bind_to_frame(view);
+        StepDecision::Continue(Box::new(self))
+    }
+
+    /// The same code reached by a recursion is not where the step goes: its frame lies below this one.
+    fn bind_to_frame(&mut self, view: &StepView<'_>) {
+        if let RunTo::Address { cfa_at_least, .. } = &mut self.run_to {
+            *cfa_at_least = view.cfa();
+        }
+    }
+}
+
+impl<'a> StepView<'a> {
+    fn cfa(&self) -> Option<Address> {
+        self.unwinder.cfa(self.modules, self.memory, self.registers, Address(self.registers.pc()))
+    }
+
+    fn here(&self) -> Option<Here<'a>> {
+        let pc = Address(self.registers.pc());
+        let module = self.modules.at(pc)?;
+        let at = module.file_address(pc);
+        let unit = module.image.unit_at(at);
+        let scopes = unit.map(|unit| (unit, module.image.scopes(unit)));
+        let functions = scopes.map_or_else(Vec::new, |(unit, scopes)| {
+            scopes.functions_at(at.0).into_iter().map(|index| (unit, index)).collect()
+        });
+        let row = unit.and_then(|unit| module.image.lines(unit).row_at(at.0).map(|row| (unit, row)));
+        Some(Here {
+            module,
+            at,
+            unit,
+            functions,
+            line: row.filter(|(_, row)| row.line != 0).map(|(unit, row)| (unit, row.file, row.line)),
+            is_statement: unit.is_some_and(|unit| module.image.lines(unit).is_statement_start(at.0)),
+            frames: frames_of(self.modules, pc, 0),
+        })
+    }
+}
+
+impl Here<'_> {
+    /// May a step end here: the code has lines, and is the user's or is wanted all the same?
+    fn is_stoppable(&self, into_framework: bool) -> bool {
+        let has_line = self.line.is_some();
+        has_line && (into_framework || self.frames.first().is_some_and(|frame| is_user_code(&frame.code)))
+    }
+}

@@ -1,0 +1,220 @@
+//! A held thread: why it is held, its stack, and what the client has opened of it.
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+
+use super::guard::Task;
+use crate::address::Address;
+use crate::dwarf::evaluate::{FrameContext, VariableEntry};
+use crate::dwarf::image::UnitIndex;
+use crate::dwarf::modules::{CodeFrame, Module, Modules};
+use crate::dwarf::scopes::ScopeIndex;
+use crate::dwarf::unwind::{PhysicalFrame, StackEnd, Unwinder};
+use crate::expression::Names;
+use crate::limits::FRAMES_MAX;
+use crate::registers::Registers;
+use crate::target::Memory;
+use crate::values::Value;
+
+/// Why a thread is held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// A breakpoint.
+    Breakpoint {
+        /// Its ids.
+        ids: Vec<i32>,
+        /// What the user should know, such as a condition that could not be evaluated.
+        text: Option<String>,
+    },
+    /// A step has ended.
+    Step,
+    /// The client asked for it.
+    Pause,
+    /// A panic begins.
+    Panic,
+    /// The program itself has a breakpoint instruction here.
+    Instruction,
+}
+
+/// One stop of one thread.
+pub struct Stop {
+    /// Rises with each stop of the process.
+    pub number: u64,
+    /// Why.
+    pub reason: Reason,
+    /// What the thread runs.
+    pub task: Option<Task>,
+    /// The thread's registers.
+    pub registers: Registers,
+    /// The innermost frames are known at once, the others when somebody asks.
+    stack: OnceCell<Rc<Stack>>,
+    /// Ids that the client has for frames, by position in the stack.
+    pub frame_ids: Vec<i32>,
+}
+
+/// A stack.
+pub struct Stack {
+    /// As people see it.
+    pub frames: Vec<Frame>,
+    /// As the processor sees it.
+    pub physical: Vec<PhysicalFrame>,
+    /// Why it ends.
+    pub end: StackEnd,
+}
+
+/// One frame as people see it.
+#[derive(Clone)]
+pub struct Frame {
+    /// Its function, file and line.
+    pub code: CodeFrame,
+    /// Which physical frame it is in.
+    pub physical: usize,
+    /// The module of its code.
+    pub module: Option<Rc<Module>>,
+}
+
+impl Stop {
+    /// A stop that nobody has looked at.
+    #[must_use]
+    pub fn new(number: u64, reason: Reason, task: Option<Task>, registers: Registers) -> Self {
+        Self { number, reason, task, registers, stack: OnceCell::new(), frame_ids: Vec::new() }
+    }
+
+    /// The whole stack.
+    pub fn stack(&self, modules: &Modules, memory: &dyn Memory, unwinder: &Unwinder) -> Rc<Stack> {
+        let walk = || Rc::new(Stack::walk(modules, memory, unwinder, &self.registers, FRAMES_MAX));
+        Rc::clone(self.stack.get_or_init(walk))
+    }
+
+    /// Forgets the stack, because a register or the memory under it was changed.
+    pub fn forget_stack(&mut self) {
+        self.stack = OnceCell::new();
+    }
+}
+
+impl Stack {
+    /// Walks a stack.
+    #[must_use]
+    pub fn walk(
+        modules: &Modules,
+        memory: &dyn Memory,
+        unwinder: &Unwinder,
+        registers: &Registers,
+        most: usize,
+    ) -> Self {
+        let (physical, end) = unwinder.frames(modules, memory, registers, most);
+        let mut frames = Vec::with_capacity(physical.len());
+        for (index, frame) in physical.iter().enumerate() {
+            frames.extend(frames_of(modules, frame.lookup, index));
+        }
+        Self { frames, physical, end }
+    }
+}
+
+/// The frames as people see them of one physical frame, innermost first.
+#[must_use]
+pub fn frames_of(modules: &Modules, lookup: Address, physical: usize) -> Vec<Frame> {
+    match modules.at(lookup) {
+        Some(module) => module
+            .frames_at(lookup)
+            .into_iter()
+            .map(|code| Frame { code, physical, module: Some(Rc::clone(module)) })
+            .collect(),
+        None => {
+            let code = CodeFrame {
+                name: lookup.to_string(),
+                file: None,
+                line: 0,
+                column: 0,
+                scope: None,
+                is_inlined: false,
+            };
+            vec![Frame { code, physical, module: None }]
+        }
+    }
+}
+
+/// The variables of one frame.
+pub struct FrameVariables<'a> {
+    memory: &'a dyn Memory,
+    module: Rc<Module>,
+    unit: UnitIndex,
+    /// The frame's own function, perhaps an inlined one.
+    scope: ScopeIndex,
+    /// The function around it that has the frame base.
+    function: ScopeIndex,
+    physical: &'a PhysicalFrame,
+}
+
+impl<'a> FrameVariables<'a> {
+    /// Of a frame of a stack; `None` when there is no debug information for it.
+    #[must_use]
+    pub fn of(frame: &Frame, physical: &'a PhysicalFrame, memory: &'a dyn Memory) -> Option<Self> {
+        let module = Rc::clone(frame.module.as_ref()?);
+        let (unit, scope) = frame.code.scope?;
+        let function = module.image.scopes(unit).function_at(module.file_address(physical.lookup).0)?;
+        Some(Self { memory, module, unit, scope, function, physical })
+    }
+
+    fn context(&self) -> FrameContext<'_> {
+        FrameContext {
+            memory: self.memory,
+            module: &self.module,
+            unit: self.unit,
+            function: self.function,
+            registers: &self.physical.registers,
+            cfa: self.physical.cfa,
+            pc: self.module.file_address(self.physical.lookup),
+        }
+    }
+
+    /// Entries of the variables in scope, outermost block first.
+    fn entries(&self) -> Vec<crate::dwarf::UnitOffset> {
+        let scopes = self.module.image.scopes(self.unit);
+        let at = self.module.file_address(self.physical.lookup).0;
+        let mut entries = Vec::new();
+        let mut next = Some(self.scope);
+        let mut chain = Vec::new();
+        while let Some(index) = next {
+            chain.push(index);
+            // Only blocks: a function inlined further in has variables of its own.
+            next = scopes.get(index).children.iter().copied().find(|child| {
+                let scope = scopes.get(*child);
+                !scope.is_function() && scope.contains(at)
+            });
+        }
+        for index in chain {
+            entries.extend(scopes.get(index).variables.iter().copied());
+        }
+        entries
+    }
+
+    /// All variables: each name once, the innermost one; arguments first, then in the order of the source.
+    #[must_use]
+    pub fn all(&self) -> Vec<VariableEntry> {
+        let context = self.context();
+        let mut variables: Vec<VariableEntry> = Vec::new();
+        for variable in self.entries().into_iter().filter_map(|entry| context.variable(entry)) {
+            variables.retain(|outer| outer.name != variable.name);
+            variables.push(variable);
+        }
+        variables.sort_by_key(|variable| !variable.is_argument);
+        variables
+    }
+
+    /// A variable as a value.
+    #[must_use]
+    pub fn value(&self, variable: &VariableEntry) -> Option<Value> {
+        Value::new(&self.module, variable.type_id, variable.place.clone())
+    }
+}
+
+impl Names for FrameVariables<'_> {
+    fn variable(&self, name: &str) -> Option<Value> {
+        let context = self.context();
+        let found = self.entries().into_iter().rev().find(|entry| {
+            self.module.inherited_text(self.unit, *entry, gimli::constants::DW_AT_name) == Some(name)
+        })?;
+        self.value(&context.variable(found)?)
+    }
+}

@@ -1,0 +1,170 @@
+//! The threads of the process, as the engine sees them.
+
+use std::collections::BTreeMap;
+
+use super::sites::{HARDWARE_SITES, STEP_REGISTER};
+use super::step::StepPlan;
+use super::stops::Stop;
+use crate::address::{Address, Tid};
+
+/// Debug registers of a thread: three for breakpoints and one for its own steps.
+pub const DEBUG_REGISTERS: usize = HARDWARE_SITES + 1;
+
+/// What a thread does.
+pub enum State {
+    /// It has been made and has not been seen yet.
+    Starting,
+    /// It runs.
+    Running,
+    /// It is in a group stop (Ctrl-Z), which is not the engine's.
+    GroupStopped,
+    /// It is held for the user.
+    Held(Box<Stop>),
+}
+
+/// One thread.
+pub struct Thread {
+    /// The kernel's id, which may be used again.
+    pub tid: Tid,
+    /// The client's id, which is never used again.
+    pub id: i32,
+    /// What it does.
+    pub state: State,
+    /// What its debug registers hold; unknown when another debugger may have set them.
+    pub debug_registers: Option<[Address; DEBUG_REGISTERS]>,
+    /// An interrupt is on its way to it.
+    pub interrupt_pending: bool,
+    /// The client asked it to stop.
+    pub pause_wanted: bool,
+    /// A step that it is making.
+    pub step: Option<StepPlan>,
+    /// Registers that were read at its present stop.
+    pub registers: Option<libc::user_regs_struct>,
+    /// Whatever is set at this address has been judged for this visit: on resuming, the thread gets past it.
+    pub judged: Option<Address>,
+    /// They were changed and must be written before it runs.
+    pub registers_changed: bool,
+}
+
+/// All threads.
+#[derive(Default)]
+pub struct Threads {
+    threads: BTreeMap<Tid, Thread>,
+    next_id: i32,
+}
+
+impl Thread {
+    /// The stop that it is held at.
+    #[must_use]
+    pub fn stop(&self) -> Option<&Stop> {
+        match &self.state {
+            State::Held(stop) => Some(stop),
+            _ => None,
+        }
+    }
+
+    /// The same, to change it.
+    pub fn stop_mut(&mut self) -> Option<&mut Stop> {
+        match &mut self.state {
+            State::Held(stop) => Some(stop),
+            _ => None,
+        }
+    }
+
+    /// Is it in a stop of ptrace, where it can be looked at?
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        matches!(self.state, State::Held(_))
+    }
+
+    /// Does its step go by a single instruction?
+    #[must_use]
+    pub fn goes_by_instruction(&self) -> bool {
+        self.step.is_some() && self.step_address() == Address(0)
+    }
+
+    /// Where its step wants to stop next; 0 when it makes none, or goes by single instructions.
+    #[must_use]
+    pub fn step_address(&self) -> Address {
+        self.step.as_ref().map_or(Address(0), StepPlan::hardware_address)
+    }
+
+    /// What its debug registers should hold.
+    #[must_use]
+    pub fn wanted_registers(&self, breakpoints: [Address; HARDWARE_SITES]) -> [Address; DEBUG_REGISTERS] {
+        let mut wanted = [Address(0); DEBUG_REGISTERS];
+        wanted[..HARDWARE_SITES].copy_from_slice(&breakpoints);
+        wanted[STEP_REGISTER] = self.step_address();
+        wanted
+    }
+}
+
+impl Threads {
+    /// Adds a thread.
+    pub fn add(
+        &mut self,
+        tid: Tid,
+        state: State,
+        debug_registers: Option<[Address; DEBUG_REGISTERS]>,
+    ) -> &mut Thread {
+        self.next_id += 1;
+        let thread = Thread {
+            tid,
+            id: self.next_id,
+            state,
+            debug_registers,
+            interrupt_pending: false,
+            pause_wanted: false,
+            step: None,
+            registers: None,
+            judged: None,
+            registers_changed: false,
+        };
+        self.threads.insert(tid, thread);
+        self.threads.get_mut(&tid).expect("it was inserted just now")
+    }
+
+    /// Forgets a thread that has ended.
+    pub fn remove(&mut self, tid: Tid) -> Option<Thread> {
+        self.threads.remove(&tid)
+    }
+
+    /// A thread.
+    #[must_use]
+    pub fn get(&self, tid: Tid) -> Option<&Thread> {
+        self.threads.get(&tid)
+    }
+
+    /// A thread, to change it.
+    pub fn get_mut(&mut self, tid: Tid) -> Option<&mut Thread> {
+        self.threads.get_mut(&tid)
+    }
+
+    /// The thread that the client knows by this id.
+    #[must_use]
+    pub fn by_id(&self, id: i32) -> Option<&Thread> {
+        self.threads.values().find(|thread| thread.id == id)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Thread> {
+        self.threads.values()
+    }
+
+    /// All of them, to change them.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Thread> {
+        self.threads.values_mut()
+    }
+
+    /// Ids of those for which something holds.
+    #[must_use]
+    pub fn those(&self, which: impl Fn(&Thread) -> bool) -> Vec<Tid> {
+        self.threads.values().filter(|thread| which(thread)).map(|thread| thread.tid).collect()
+    }
+
+    /// Are there none left?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.threads.is_empty()
+    }
+}

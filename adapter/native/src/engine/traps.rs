@@ -1,0 +1,236 @@
+//! A thread has trapped: whose trap is it, and does the thread stop there?
+
+use super::breakpoints::LogPart;
+use super::step::{StepDecision, StepKind, StepPlan, StepView};
+use super::stops::{FrameVariables, Reason, frames_of};
+use super::threads::State;
+use super::{Cause, Engine, Mode};
+use crate::address::{Address, Tid};
+use crate::dwarf::unwind::PhysicalFrame;
+use crate::expression::evaluate;
+use crate::ptrace::Go;
+use crate::registers::Registers;
+
+/// An `int3`.
+const SI_KERNEL: i32 = 0x80;
+/// A single step, or a debug register.
+const TRAP_TRACE: i32 = 2;
+/// A debug register.
+const TRAP_HWBKPT: i32 = 4;
+
+/// What a breakpoint says to a hit.
+enum Judgement {
+    Pass,
+    Stop(Option<String>),
+}
+
+impl Engine {
+    pub(super) fn on_trap(&mut self, tid: Tid) {
+        let (Ok(code), Ok(registers)) = (self.process.signal_code(tid), self.registers(tid)) else { return };
+        match code {
+            SI_KERNEL => {
+                let at = Address(registers.rip.wrapping_sub(1));
+                if !self.sites.was_patched(at) {
+                    return self.on_foreign_trap(tid);
+                }
+                // At once, so that an agent that dies now leaves a thread that hits the patch again.
+                let rewound = self.change_registers(tid, |registers| registers.rip = at.0);
+                if rewound.and_then(|()| self.write_registers(tid)).is_err() {
+                    return;
+                }
+                self.on_arrival(tid, at, true);
+            }
+            TRAP_TRACE | TRAP_HWBKPT => {
+                let Some(at) = self.leave_scratch(tid, Address(registers.rip)) else { return };
+                self.on_arrival(tid, at, code == TRAP_HWBKPT);
+            }
+            // Somebody has sent the signal: it is the program's.
+            _ => self.go(tid, libc::SIGTRAP),
+        }
+    }
+
+    /// A breakpoint instruction of the program's own. Without a debugger it would end the process; a cluster's agent without
+    /// breakpoints is none.
+    fn on_foreign_trap(&mut self, tid: Tid) {
+        if self.mode == Mode::Standalone || !self.causes.is_empty() {
+            self.hold(tid, Reason::Instruction);
+        } else {
+            self.go(tid, libc::SIGTRAP);
+        }
+    }
+
+    /// A thread that has run one instruction in the scratch area is where the original would have left it. `None` when it
+    /// is in the middle of a copy that takes several, and has been sent on.
+    fn leave_scratch(&mut self, tid: Tid, pc: Address) -> Option<Address> {
+        if !self.guard.as_ref().is_some_and(|guard| guard.scratch().contains(&pc.0)) {
+            return Some(pc);
+        }
+        let modules = &self.modules;
+        let next = |at: Address| {
+            let module = modules.at(at);
+            let code = module.and_then(|module| {
+                module.image.code(module.file_address(at), super::sites::instruction_bytes())
+            });
+            code.and_then(|code| super::relocate::decode(code, at))
+                .map_or(at, |instruction| Address(instruction.next_ip()))
+        };
+        match self.sites.original_of(pc, next) {
+            Some(original) => {
+                let moved = self.change_registers(tid, |registers| registers.rip = original.0);
+                moved.is_ok().then_some(original)
+            }
+            None => {
+                // When this fails the thread is gone.
+                let _ = self.process.go(tid, Go::OneInstruction, 0);
+                None
+            }
+        }
+    }
+
+    /// A thread has come to an address, by a trap that is set there or by its own step.
+    fn on_arrival(&mut self, tid: Tid, at: Address, by_trap: bool) {
+        let Some(thread) = self.threads.get_mut(tid) else { return };
+        thread.judged = Some(at);
+        let is_stepping = thread.step.is_some();
+        if (by_trap || is_stepping)
+            && self.causes.contains_key(&at)
+            && let Some(reason) = self.judge(tid, at)
+        {
+            self.hold(tid, reason);
+        } else {
+            self.on_step_stop(tid);
+        }
+    }
+
+    /// Goes on with a thread's step, if it makes one, or lets it run.
+    pub(super) fn on_step_stop(&mut self, tid: Tid) {
+        let Ok(kernel) = self.registers(tid) else { return };
+        let registers = Registers::from_kernel(&kernel);
+        let Some(thread) = self.threads.get_mut(tid) else { return };
+        // An instruction that was done in the thread's place has brought it here.
+        thread.judged = thread.judged.filter(|judged| judged.0 == registers.pc());
+        match thread.step.take() {
+            Some(plan) if plan.has_arrived(&registers) => {
+                let decision = plan.arrived(&self.step_view(&registers));
+                self.follow(tid, decision);
+            }
+            plan => {
+                thread.step = plan;
+                self.go(tid, 0);
+            }
+        }
+    }
+
+    fn step_view<'a>(&'a self, registers: &'a Registers) -> StepView<'a> {
+        StepView { modules: &self.modules, memory: &self.process, unwinder: &self.unwinder, registers }
+    }
+
+    /// Begins a step of a held thread.
+    pub(crate) fn step(&mut self, tid: Tid, kind: StepKind) {
+        let Ok(kernel) = self.registers(tid) else { return };
+        let registers = Registers::from_kernel(&kernel);
+        let decision = StepPlan::begin(&self.step_view(&registers), kind, self.configuration.into_framework);
+        self.forget_stop(tid, true);
+        self.follow(tid, decision);
+    }
+
+    fn follow(&mut self, tid: Tid, decision: StepDecision) {
+        let Some(thread) = self.threads.get_mut(tid) else { return };
+        match decision {
+            StepDecision::Stop => self.hold(tid, Reason::Step),
+            StepDecision::Continue(plan) => {
+                thread.step = Some(*plan);
+                self.go(tid, 0);
+            }
+            StepDecision::RunOn => {
+                thread.step = None;
+                self.go(tid, 0);
+            }
+        }
+    }
+
+    /// Does a thread that came to this address stop, and why?
+    fn judge(&mut self, tid: Tid, at: Address) -> Option<Reason> {
+        if self.mode == Mode::Cluster
+            && let Some(guard) = &self.guard
+            && guard.task_of(&self.process, tid).is_none()
+        {
+            return None;
+        }
+        let kernel = self.registers(tid).ok()?;
+        let registers = Registers::from_kernel(&kernel);
+        let cfa = self.unwinder.cfa(&self.modules, &self.process, &registers, at);
+        let physical = PhysicalFrame { registers, cfa, lookup: at };
+        let (mut ids, mut texts, mut is_panic) = (Vec::new(), Vec::new(), false);
+        for cause in self.causes.get(&at).cloned().unwrap_or_default() {
+            match cause {
+                Cause::Panic => is_panic = true,
+                Cause::Breakpoint(index) => {
+                    if let Judgement::Stop(text) = self.judge_breakpoint(index, &physical) {
+                        ids.push(self.configuration.breakpoints[index].specification.id);
+                        texts.extend(text);
+                    }
+                }
+            }
+        }
+        if is_panic {
+            return Some(Reason::Panic);
+        }
+        let text = (!texts.is_empty()).then(|| texts.join(" "));
+        (!ids.is_empty()).then_some(Reason::Breakpoint { ids, text })
+    }
+
+    fn judge_breakpoint(&mut self, index: usize, physical: &PhysicalFrame) -> Judgement {
+        let frame = frames_of(&self.modules, physical.lookup, 0).swap_remove(0);
+        let names = FrameVariables::of(&frame, physical, &self.process);
+        let breakpoint = &mut self.configuration.breakpoints[index];
+        if let Some(condition) = &breakpoint.condition {
+            let Some(names) = &names else {
+                return Judgement::Stop(Some(
+                    "The condition could not be evaluated: there is no debug information here.".to_owned(),
+                ));
+            };
+            match evaluate(condition, names, &self.process).and_then(|value| value.is_true(&self.process)) {
+                Ok(true) => {}
+                Ok(false) => return Judgement::Pass,
+                Err(reason) => {
+                    return Judgement::Stop(Some(format!("The condition could not be evaluated: {reason}.")));
+                }
+            }
+        }
+        breakpoint.hits += 1;
+        if breakpoint.hit_condition.is_some_and(|condition| !condition.holds(breakpoint.hits)) {
+            return Judgement::Pass;
+        }
+        let Some(parts) = &breakpoint.log_message else { return Judgement::Stop(None) };
+        let mut line = String::new();
+        for part in parts {
+            match (part, &names) {
+                (LogPart::Text(text), _) => line.push_str(text),
+                (LogPart::Value(expression), Some(names)) => match evaluate(expression, names, &self.process)
+                {
+                    Ok(value) => line.push_str(&value.text(&self.process)),
+                    Err(reason) => line.push_str(&format!("<{reason}>")),
+                },
+                (LogPart::Value(_), None) => line.push_str("<no debug information here>"),
+            }
+        }
+        line.push('\n');
+        self.outbox.console(&line);
+        Judgement::Pass
+    }
+
+    /// Asks a running thread to stop. A thread that is held already stays so.
+    pub(crate) fn pause(&mut self, tid: Tid) -> Result<(), String> {
+        let thread = self.threads.get_mut(tid).ok_or_else(|| "the thread has ended".to_owned())?;
+        if matches!(thread.state, State::Held(_)) {
+            return Ok(());
+        }
+        if !thread.interrupt_pending {
+            self.process.interrupt(tid).map_err(|error| format!("the thread cannot be stopped: {error}"))?;
+            thread.interrupt_pending = true;
+        }
+        thread.pause_wanted = true;
+        Ok(())
+    }
+}

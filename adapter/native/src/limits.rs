@@ -1,0 +1,40 @@
+//! Every limit of the native engine. What is cut says that it was cut.
+
+/// Frames of one stack.
+pub const FRAMES_MAX: usize = 1000;
+/// Children that one `variables` answer carries when the client names no count.
+pub const CHILDREN_MAX: usize = 500;
+/// Bytes of a string that are shown.
+pub const TEXT_BYTES_MAX: u64 = 4096;
+/// Bytes of a string inside another value's one-line summary.
+pub const TEXT_IN_SUMMARY_BYTES_MAX: u64 = 64;
+/// Levels of nesting in a one-line summary.
+pub const SUMMARY_DEPTH_MAX: usize = 3;
+/// Elements or fields in a one-line summary.
+pub const SUMMARY_ITEMS_MAX: usize = 6;
+/// Characters of a one-line summary.
+pub const SUMMARY_CHARS_MAX: usize = 400;
+/// The largest value that is read whole.
+pub const VALUE_BYTES_MAX: u64 = 1 << 20;
+/// A length above this is not believed: the memory is not (yet) what its type says.
+pub const LENGTH_BELIEVED_MAX: u64 = 1 << 40;
+/// Control bytes of a hash table that are read.
+pub const HASH_BUCKETS_MAX: u64 = 1 << 22;
+/// Addresses at which one line breakpoint is set.
+pub const LOCATIONS_MAX: usize = 256;
+/// Single steps and temporary stops of one step request before the thread is shown where it is.
+pub const STEP_STOPS_MAX: u32 = 200_000;
+/// Operations of one DWARF expression.
+pub const DWARF_OPERATIONS_MAX: u32 = 1000;
+/// Nesting of an expression that a user typed.
+pub const EXPRESSION_DEPTH_MAX: usize = 64;
+/// Characters of an expression that a user typed.
+pub const EXPRESSION_CHARS_MAX: usize = 4096;
+/// Handles (frames and variables) of one stop.
+pub const HANDLES_MAX: usize = 200_000;
+/// Bytes of a source file that `source` gives out.
+pub const SOURCE_BYTES_MAX: u64 = 2 << 20;
+/// Bytes that wait for a slow client before reading its requests pauses.
+pub const OUTPUT_BYTES_MAX: usize = 16 << 20;
+/// One message from the client.
+pub const MESSAGE_BYTES_MAX: usize = 4 << 20;

@@ -1,0 +1,178 @@
+//! The requests and events of the target profile that DAP itself does not have.
+
+use dap::{Breakpoint, Event, Request, StackFrame, StoppedEventReason};
+use serde::{Deserialize, Serialize};
+
+/// Replaces the whole set of breakpoints.
+pub enum MantaConfigure {}
+
+impl Request for MantaConfigure {
+    const COMMAND: &'static str = "mantaConfigure";
+    const NEEDS_ARGUMENTS: bool = true;
+    const NEEDS_BODY: bool = true;
+    type Arguments = ConfigureArguments;
+    type Response = ConfigureResponseBody;
+}
+
+/// The session is gone.
+pub enum MantaRelease {}
+
+impl Request for MantaRelease {
+    const COMMAND: &'static str = "mantaRelease";
+    type Arguments = ReleaseArguments;
+    type Response = dap::Empty;
+}
+
+/// A task stopped.
+pub enum MantaStopped {}
+
+impl Event for MantaStopped {
+    const EVENT: &'static str = "mantaStopped";
+    const NEEDS_BODY: bool = true;
+    type Body = StoppedBody;
+}
+
+/// A task runs on.
+pub enum MantaContinued {}
+
+impl Event for MantaContinued {
+    const EVENT: &'static str = "mantaContinued";
+    const NEEDS_BODY: bool = true;
+    type Body = ContinuedBody;
+}
+
+/// Arguments of `mantaConfigure`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ConfigureArguments {
+    /// Rises with each change.
+    pub generation: u64,
+    /// Whose breakpoints they are.
+    pub session_id: Option<String>,
+    /// Line breakpoints by file.
+    pub sources: Vec<ConfigureSource>,
+    /// Breakpoints on functions.
+    pub function_breakpoints: Vec<ConfigureBreakpoint>,
+    /// Names of filters that are on.
+    pub exception_filters: Vec<String>,
+    /// Filters that are on under a condition.
+    pub exception_options: Vec<ConfigureException>,
+    /// Steps go into libraries and the runtime too.
+    pub step_into_framework: bool,
+}
+
+/// One file's breakpoints.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ConfigureSource {
+    /// The file as the client has it.
+    pub source: dap::Source,
+    /// The names under which a target may know it, the best one first.
+    pub paths: Vec<String>,
+    /// Its breakpoints.
+    pub breakpoints: Vec<ConfigureBreakpoint>,
+}
+
+/// One breakpoint.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ConfigureBreakpoint {
+    /// The session's id.
+    pub id: i32,
+    /// The line; of a function breakpoint, nothing.
+    pub line: u32,
+    /// The function; of a line breakpoint, nothing.
+    pub name: String,
+    /// Stop only if this is true.
+    pub condition: Option<String>,
+    /// Stop only at some of the hits.
+    pub hit_condition: Option<String>,
+    /// Do not stop: print this.
+    pub log_message: Option<String>,
+}
+
+/// A filter under a condition.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ConfigureException {
+    /// The filter.
+    pub filter_id: String,
+    /// Its condition.
+    pub condition: Option<String>,
+}
+
+/// The answer to `mantaConfigure`: one breakpoint for each id.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigureResponseBody {
+    /// The generation that is in force now.
+    pub generation: u64,
+    /// Where each breakpoint landed.
+    pub breakpoints: Vec<Breakpoint>,
+}
+
+/// Arguments of `mantaRelease`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ReleaseArguments {
+    /// The session that is gone.
+    pub session_id: Option<String>,
+}
+
+/// Which task a thread runs.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskBody {
+    /// In hexadecimal.
+    pub task_id: String,
+    /// Which try.
+    pub attempt: u32,
+    /// Its name.
+    pub name: String,
+    /// In hexadecimal.
+    pub job_id: String,
+}
+
+/// What `mantaStopped` tells.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoppedBody {
+    /// The target's own id of the thread.
+    pub thread_id: i32,
+    /// Why.
+    pub reason: StoppedEventReason,
+    /// For people, as a row's state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// For people, in more words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// Breakpoints that were hit.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub hit_breakpoint_ids: Vec<i32>,
+    /// The other threads run on.
+    pub all_threads_stopped: bool,
+    /// The generation of breakpoints under which it stopped.
+    pub generation: u64,
+    /// Rises with each stop of the target.
+    pub stop: u64,
+    /// What the thread runs, if it runs a task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskBody>,
+    /// The innermost frame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_frame: Option<StackFrame>,
+}
+
+/// What `mantaContinued` tells.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContinuedBody {
+    /// The target's own id of the thread.
+    pub thread_id: i32,
+    /// The stop that is over.
+    pub stop: u64,
+    /// What the thread runs, if it runs a task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskBody>,
+}

@@ -1,0 +1,313 @@
+//! The live process: ptrace and its memory file.
+//!
+//! ptrace belongs to the thread that attached: one [`Process`] is used from one OS thread only, and is therefore not `Send`.
+//! Nothing here decides anything; every function is one action on one thread.
+
+use std::fs::File;
+use std::io;
+use std::marker::PhantomData;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::ptr;
+
+use crate::address::{Address, Tid};
+use crate::registers::Registers;
+use crate::target::{MappedModule, Memory, MemoryError, Target};
+
+/// A traced process.
+pub struct Process {
+    /// Its id.
+    pub pid: i32,
+    memory: File,
+    stays_on_its_thread: PhantomData<*const ()>,
+}
+
+/// What a thread did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// It ended by itself.
+    Exited(i32),
+    /// A signal ended it, with the whole process.
+    Killed(i32),
+    /// It is about to take a signal.
+    Signal(i32),
+    /// An event of ptrace, with the signal that the stop is reported as.
+    Event {
+        /// `PTRACE_EVENT_…`
+        event: i32,
+        /// The signal.
+        signal: i32,
+    },
+}
+
+/// How a thread goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Go {
+    /// Until something happens.
+    On,
+    /// For one instruction.
+    OneInstruction,
+}
+
+const OPTIONS: i32 = libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_TRACEEXEC;
+/// Where the debug registers are in the structure that POKEUSER writes into.
+const DEBUG_REGISTERS: usize = std::mem::offset_of!(libc::user, u_debugreg);
+
+fn request(request: libc::c_uint, tid: Tid, address: usize, data: usize) -> io::Result<i64> {
+    // SAFETY: the callers below give requests whose address and data are numbers, or pointers to memory of the right type
+    // that lives across the call.
+    let result = unsafe { libc::ptrace(request, tid.0, address, data) };
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+impl Process {
+    /// Opens a process's memory; no thread is traced yet.
+    pub fn open(pid: i32) -> io::Result<Self> {
+        let memory = File::options().read(true).write(true).open(format!("/proc/{pid}/mem"))?;
+        Ok(Self { pid, memory, stays_on_its_thread: PhantomData })
+    }
+
+    /// Begins to trace a thread, without stopping it. Threads that it makes are traced too. There is no EXITKILL: whoever
+    /// is debugged outlives the debugger.
+    pub fn seize(&self, tid: Tid) -> io::Result<()> {
+        request(libc::PTRACE_SEIZE, tid, 0, OPTIONS as usize).map(|_| ())
+    }
+
+    /// Asks a running thread to stop.
+    pub fn interrupt(&self, tid: Tid) -> io::Result<()> {
+        request(libc::PTRACE_INTERRUPT, tid, 0, 0).map(|_| ())
+    }
+
+    /// Lets a stopped thread run on, with a signal or with none (0).
+    pub fn go(&self, tid: Tid, go: Go, signal: i32) -> io::Result<()> {
+        let how = match go {
+            Go::On => libc::PTRACE_CONT,
+            Go::OneInstruction => libc::PTRACE_SINGLESTEP,
+        };
+        request(how, tid, 0, signal as usize).map(|_| ())
+    }
+
+    /// Leaves a thread in its group stop (Ctrl-Z), and learns when that ends.
+    pub fn listen(&self, tid: Tid) -> io::Result<()> {
+        request(libc::PTRACE_LISTEN, tid, 0, 0).map(|_| ())
+    }
+
+    /// Stops tracing a stopped thread, which runs on.
+    pub fn detach(&self, tid: Tid, signal: i32) -> io::Result<()> {
+        request(libc::PTRACE_DETACH, tid, 0, signal as usize).map(|_| ())
+    }
+
+    /// The number that belongs to an event: of a CLONE, the new thread.
+    pub fn event_number(&self, tid: Tid) -> io::Result<u64> {
+        let mut number: libc::c_ulong = 0;
+        request(libc::PTRACE_GETEVENTMSG, tid, 0, (&raw mut number) as usize)?;
+        Ok(number)
+    }
+
+    /// The `si_code` of the signal that a thread is about to take.
+    pub fn signal_code(&self, tid: Tid) -> io::Result<i32> {
+        // SAFETY: siginfo_t is plain data, for which all zeroes are a value.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        request(libc::PTRACE_GETSIGINFO, tid, 0, (&raw mut info) as usize)?;
+        Ok(info.si_code)
+    }
+
+    /// The registers as the kernel has them.
+    pub fn kernel_registers(&self, tid: Tid) -> io::Result<libc::user_regs_struct> {
+        // SAFETY: user_regs_struct is plain data, for which all zeroes are a value.
+        let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
+        request(libc::PTRACE_GETREGS, tid, 0, (&raw mut registers) as usize)?;
+        Ok(registers)
+    }
+
+    /// Sets the registers.
+    pub fn set_kernel_registers(&self, tid: Tid, registers: &libc::user_regs_struct) -> io::Result<()> {
+        request(libc::PTRACE_SETREGS, tid, 0, ptr::from_ref(registers) as usize).map(|_| ())
+    }
+
+    /// `xmm0` to `xmm15`.
+    pub fn vector_registers(&self, tid: Tid) -> io::Result<[u128; 16]> {
+        // SAFETY: user_fpregs_struct is plain data, for which all zeroes are a value.
+        let mut registers: libc::user_fpregs_struct = unsafe { std::mem::zeroed() };
+        request(libc::PTRACE_GETFPREGS, tid, 0, (&raw mut registers) as usize)?;
+        let mut vector = [0; 16];
+        for (value, words) in vector.iter_mut().zip(registers.xmm_space.chunks_exact(4)) {
+            *value = words.iter().rev().fold(0u128, |value, word| value << 32 | u128::from(*word));
+        }
+        Ok(vector)
+    }
+
+    /// Sets debug register `number` of a stopped thread.
+    pub fn set_debug_register(&self, tid: Tid, number: usize, value: u64) -> io::Result<()> {
+        request(libc::PTRACE_POKEUSER, tid, DEBUG_REGISTERS + number * 8, value as usize).map(|_| ())
+    }
+
+    /// A thread's name.
+    #[must_use]
+    pub fn thread_name(&self, tid: Tid) -> String {
+        let name = std::fs::read_to_string(format!("/proc/{}/task/{tid}/comm", self.pid)).unwrap_or_default();
+        name.trim_end().to_owned()
+    }
+}
+
+impl Memory for Process {
+    fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), MemoryError> {
+        let error = MemoryError { address, bytes: buffer.len(), action: "read" };
+        if i64::try_from(address.0).is_err() {
+            return Err(error);
+        }
+        self.memory.read_exact_at(buffer, address.0).map_err(|_| error)
+    }
+}
+
+impl Target for Process {
+    fn write(&self, address: Address, bytes: &[u8]) -> Result<(), MemoryError> {
+        let error = MemoryError { address, bytes: bytes.len(), action: "written" };
+        if i64::try_from(address.0).is_err() {
+            return Err(error);
+        }
+        self.memory.write_all_at(bytes, address.0).map_err(|_| error)
+    }
+
+    fn registers(&self, tid: Tid) -> io::Result<Registers> {
+        let mut registers = Registers::from_kernel(&self.kernel_registers(tid)?);
+        registers.set_vector(self.vector_registers(tid)?);
+        Ok(registers)
+    }
+
+    fn set_registers(&self, tid: Tid, registers: &Registers) -> io::Result<()> {
+        let mut kernel = self.kernel_registers(tid)?;
+        registers.to_kernel(&mut kernel);
+        self.set_kernel_registers(tid, &kernel)
+    }
+
+    fn threads(&self) -> io::Result<Vec<Tid>> {
+        let mut threads = Vec::new();
+        for entry in std::fs::read_dir(format!("/proc/{}/task", self.pid))? {
+            threads.extend(entry?.file_name().to_str().and_then(|name| name.parse().ok()).map(Tid));
+        }
+        Ok(threads)
+    }
+
+    fn modules(&self) -> io::Result<Vec<MappedModule>> {
+        let program = std::fs::read_link(format!("/proc/{}/exe", self.pid))?;
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.pid))?;
+        let mut modules = modules_of(&maps);
+        for module in &mut modules {
+            module.is_program = module.path == program;
+            // The link opens the very file that runs, also after it was replaced on the disk.
+            module.open_path = if module.is_program {
+                PathBuf::from(format!("/proc/{}/exe", self.pid))
+            } else {
+                PathBuf::from(format!("/proc/{}/root{}", self.pid, module.path.display()))
+            };
+        }
+        Ok(modules)
+    }
+}
+
+/// The mapped files of a `maps` file that have code.
+fn modules_of(maps: &str) -> Vec<MappedModule> {
+    let mut modules: Vec<(MappedModule, bool)> = Vec::new();
+    for line in maps.lines() {
+        let mut words = line.splitn(6, ' ');
+        let (Some(range), Some(rights), Some(offset), _, _, Some(path)) =
+            (words.next(), words.next(), words.next(), words.next(), words.next(), words.next())
+        else {
+            continue;
+        };
+        let path = path.trim_start().trim_end_matches(" (deleted)");
+        let number = |text: &str| u64::from_str_radix(text, 16).ok();
+        let Some((Some(start), Some(end))) =
+            range.split_once('-').map(|(start, end)| (number(start), number(end)))
+        else {
+            continue;
+        };
+        if !path.starts_with('/') {
+            continue;
+        }
+        let is_code = rights.contains('x');
+        if let Some((last, has_code)) = modules.last_mut().filter(|(last, _)| last.path.as_os_str() == path) {
+            last.end = Address(end);
+            *has_code |= is_code;
+        } else if number(offset) == Some(0) {
+            let path = PathBuf::from(path);
+            let module = MappedModule {
+                open_path: path.clone(),
+                path,
+                start: Address(start),
+                end: Address(end),
+                base: Address(start),
+                is_program: false,
+            };
+            modules.push((module, is_code));
+        }
+    }
+    modules.into_iter().filter(|(_, has_code)| *has_code).map(|(module, _)| module).collect()
+}
+
+/// What the next thread did, if any did something. Never blocks.
+pub fn wait_any() -> io::Result<Option<(Tid, Waited)>> {
+    let mut status = 0;
+    // SAFETY: status is a valid place for the result.
+    let tid = unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL | libc::WNOHANG) };
+    match tid {
+        0 => Ok(None),
+        -1 => {
+            let error = io::Error::last_os_error();
+            // No thread is traced any more.
+            if error.raw_os_error() == Some(libc::ECHILD) { Ok(None) } else { Err(error) }
+        }
+        tid => Ok(Some((Tid(tid), waited(status)))),
+    }
+}
+
+fn waited(status: i32) -> Waited {
+    if libc::WIFEXITED(status) {
+        Waited::Exited(libc::WEXITSTATUS(status))
+    } else if libc::WIFSIGNALED(status) {
+        Waited::Killed(libc::WTERMSIG(status))
+    } else {
+        let signal = libc::WSTOPSIG(status);
+        match status >> 16 {
+            0 => Waited::Signal(signal),
+            event => Waited::Event { event, signal },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_give_the_files_with_code() {
+        let maps = "\
+55d0-55d4 r--p 00000000 08:01 11 /home/me/my job
+55d4-55d8 r-xp 00004000 08:01 11 /home/me/my job
+55d8-55da rw-p 00008000 08:01 11 /home/me/my job
+55da-55dc rw-p 00000000 00:00 0 [heap]
+7f00-7f02 r--p 00000000 08:01 12 /usr/share/locale.db
+7f10-7f12 r--p 00000000 08:01 13 /lib/libc.so (deleted)
+7f12-7f18 r-xp 00002000 08:01 13 /lib/libc.so (deleted)
+7ffd-7fff rw-p 00000000 00:00 0 [stack]
+";
+        let modules = modules_of(maps);
+        let found: Vec<_> = modules
+            .iter()
+            .map(|module| (module.path.to_str().unwrap(), module.start.0, module.end.0))
+            .collect();
+        assert_eq!(found, [("/home/me/my job", 0x55d0, 0x55da), ("/lib/libc.so", 0x7f10, 0x7f18)]);
+    }
+
+    #[test]
+    fn statuses_are_told_apart() {
+        assert_eq!(waited(3 << 8), Waited::Exited(3));
+        assert_eq!(waited(9), Waited::Killed(9));
+        assert_eq!(waited(libc::SIGTRAP << 8 | 0x7f), Waited::Signal(libc::SIGTRAP));
+        assert_eq!(
+            waited(libc::PTRACE_EVENT_STOP << 16 | libc::SIGTRAP << 8 | 0x7f),
+            Waited::Event { event: libc::PTRACE_EVENT_STOP, signal: libc::SIGTRAP }
+        );
+    }
+}

@@ -1,0 +1,63 @@
+//! `mantaConfigure`: the whole set of a session's breakpoints.
+
+use super::{Answer, Answered, Server};
+use crate::engine::Engine;
+use crate::engine::breakpoints::{On, Specification};
+use crate::engine::configuration::Configuration;
+use crate::protocol::{ConfigureArguments, ConfigureBreakpoint, ConfigureResponseBody};
+
+/// Names of filters that mean panics. A session has one set of names for all its engines.
+const PANIC_FILTERS: [&str; 3] = ["panic", "uncaught", "raised"];
+
+impl Server {
+    pub(super) fn configure(&mut self, arguments: ConfigureArguments) -> Answered<ConfigureResponseBody> {
+        let generation = arguments.generation;
+        if generation < self.engine.configuration.generation {
+            return Err(format!(
+                "The breakpoints of generation {generation} are older than those in force ({}).",
+                self.engine.configuration.generation
+            ));
+        }
+        let options = arguments.exception_options.iter().map(|option| option.filter_id.as_str());
+        let stop_at_panics =
+            arguments.exception_filters.iter().map(String::as_str).chain(options).any(is_panic_filter);
+        let into_framework = arguments.step_into_framework;
+        let breakpoints = self.engine.breakpoints_of(specifications(arguments));
+        self.engine.configure(Configuration { generation, breakpoints, stop_at_panics, into_framework });
+        let breakpoints = &self.engine.configuration.breakpoints;
+        let breakpoints =
+            breakpoints.iter().map(|breakpoint| Engine::breakpoint_body(breakpoint, true)).collect();
+        Ok(Answer::WhenSynced(ConfigureResponseBody { generation, breakpoints }))
+    }
+}
+
+/// Does a filter of this name stop at panics?
+pub(super) fn is_panic_filter(name: &str) -> bool {
+    PANIC_FILTERS.contains(&name)
+}
+
+fn specifications(arguments: ConfigureArguments) -> Vec<Specification> {
+    let make = |breakpoint: ConfigureBreakpoint, on: On| Specification {
+        id: breakpoint.id,
+        on,
+        condition: breakpoint.condition,
+        hit_condition: breakpoint.hit_condition,
+        log_message: breakpoint.log_message,
+    };
+    let mut specifications = Vec::new();
+    for file in arguments.sources {
+        let mut paths = file.paths;
+        if paths.is_empty() {
+            paths.extend(file.source.path);
+        }
+        for breakpoint in file.breakpoints {
+            let on = On::Line { paths: paths.clone(), line: breakpoint.line };
+            specifications.push(make(breakpoint, on));
+        }
+    }
+    for breakpoint in arguments.function_breakpoints {
+        let on = On::Function(breakpoint.name.clone());
+        specifications.push(make(breakpoint, on));
+    }
+    specifications
+}

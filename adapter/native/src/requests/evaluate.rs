@@ -1,0 +1,42 @@
+//! `evaluate`
+
+use dap::{EvaluateArguments, EvaluateResponseBody, VariablesReference};
+
+use super::{Answer, Answered, Server};
+use crate::engine::handles::Handle;
+use crate::expression::{Evaluated, evaluate, parse};
+use crate::values::view::display_type;
+
+impl Server {
+    pub(super) fn evaluate(&mut self, arguments: EvaluateArguments) -> Answered<EvaluateResponseBody> {
+        let frame_id =
+            arguments.frame_id.ok_or("An expression needs a frame: select one of a paused task.")?;
+        let Some((tid, Handle::Frame(frame))) = self.engine.handles.get(frame_id.0).cloned() else {
+            return Err("There is no such frame; its thread runs on.".to_owned());
+        };
+        let expression =
+            parse(&arguments.expression).map_err(|reason| format!("This cannot be evaluated: {reason}."))?;
+        let memory = &self.engine.process;
+        let evaluated = self
+            .with_variables(tid, frame, |variables| evaluate(&expression, variables, memory))
+            .map_err(|reason| format!("This cannot be evaluated: {reason}."))?;
+        let Evaluated::Value(value) = &evaluated else {
+            let result = evaluated.text(&self.engine.process);
+            let reference = VariablesReference(0);
+            return Ok(Answer::Now(EvaluateResponseBody {
+                result,
+                variables_reference: reference,
+                ..Default::default()
+            }));
+        };
+        let (result, variables_reference, counts) = self.shown(tid, value)?;
+        Ok(Answer::Now(EvaluateResponseBody {
+            result,
+            type_: Some(display_type(&value.of.name)),
+            variables_reference,
+            named_variables: i32::try_from(counts.named).ok().filter(|count| *count > 0),
+            indexed_variables: i32::try_from(counts.indexed).ok().filter(|count| *count > 0),
+            ..Default::default()
+        }))
+    }
+}

@@ -1,0 +1,36 @@
+//! `initialize`: from here on the client is an ordinary one.
+
+use dap::requests::Initialize;
+use dap::{Capabilities, ExceptionBreakpointsFilter, RequestMessage};
+
+use super::Server;
+use crate::engine::Mode;
+
+impl Server {
+    pub(super) fn initialize(&mut self, request: &RequestMessage) {
+        self.engine.mode = Mode::Standalone;
+        let panic = ExceptionBreakpointsFilter {
+            filter: "panic".to_owned(),
+            label: "Panics".to_owned(),
+            description: Some("Stops where a panic begins".to_owned()),
+            default: Some(false),
+            ..Default::default()
+        };
+        let capabilities = Capabilities {
+            supports_configuration_done_request: Some(true),
+            supports_function_breakpoints: Some(true),
+            supports_conditional_breakpoints: Some(true),
+            supports_hit_conditional_breakpoints: Some(true),
+            supports_log_points: Some(true),
+            supports_evaluate_for_hovers: Some(true),
+            supports_set_variable: Some(true),
+            supports_exception_info_request: Some(true),
+            supports_delayed_stack_trace_loading: Some(true),
+            supports_single_thread_execution_requests: Some(true),
+            exception_breakpoint_filters: Some(vec![panic]),
+            ..Default::default()
+        };
+        self.engine.outbox.respond(request.ok::<Initialize>(&capabilities));
+        self.engine.outbox.event::<dap::events::Initialized>(&dap::Empty);
+    }
+}

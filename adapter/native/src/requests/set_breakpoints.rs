@@ -1,0 +1,107 @@
+//! `setBreakpoints`, `setFunctionBreakpoints`, `setExceptionBreakpoints`: an ordinary client sets its breakpoints in pieces.
+
+use std::collections::BTreeMap;
+
+use dap::{
+    SetBreakpointsArguments, SetBreakpointsResponseBody, SetExceptionBreakpointsArguments,
+    SetExceptionBreakpointsResponseBody, SetFunctionBreakpointsArguments, SetFunctionBreakpointsResponseBody,
+};
+
+use super::configure::is_panic_filter;
+use super::{Answer, Answered, Server};
+use crate::engine::Engine;
+use crate::engine::breakpoints::{On, Specification};
+use crate::engine::configuration::Configuration;
+
+/// What an ordinary client has set so far.
+#[derive(Default)]
+pub struct OrdinarySet {
+    by_file: BTreeMap<String, Vec<Specification>>,
+    functions: Vec<Specification>,
+    stop_at_panics: bool,
+    last_id: i32,
+}
+
+impl OrdinarySet {
+    fn next_id(&mut self) -> i32 {
+        self.last_id += 1;
+        self.last_id
+    }
+}
+
+impl Server {
+    pub(super) fn set_breakpoints(
+        &mut self,
+        arguments: SetBreakpointsArguments,
+    ) -> Answered<SetBreakpointsResponseBody> {
+        let path = arguments.source.path.ok_or("A breakpoint needs the path of its file.")?;
+        let mut specifications = Vec::new();
+        for breakpoint in arguments.breakpoints.unwrap_or_default() {
+            let line = u32::try_from(breakpoint.line)
+                .map_err(|_| format!("There is no line {}.", breakpoint.line))?;
+            specifications.push(Specification {
+                id: self.ordinary.next_id(),
+                on: On::Line { paths: vec![path.clone()], line },
+                condition: breakpoint.condition,
+                hit_condition: breakpoint.hit_condition,
+                log_message: breakpoint.log_message,
+            });
+        }
+        let ids: Vec<i32> = specifications.iter().map(|specification| specification.id).collect();
+        self.ordinary.by_file.insert(path.clone(), specifications);
+        let mut breakpoints = self.apply_ordinary(&ids);
+        for breakpoint in &mut breakpoints {
+            breakpoint.source = Some(crate::engine::report::source_body(&path, true));
+        }
+        Ok(Answer::WhenSynced(SetBreakpointsResponseBody { breakpoints }))
+    }
+
+    pub(super) fn set_function_breakpoints(
+        &mut self,
+        arguments: SetFunctionBreakpointsArguments,
+    ) -> Answered<SetFunctionBreakpointsResponseBody> {
+        let mut functions = Vec::new();
+        for breakpoint in arguments.breakpoints {
+            functions.push(Specification {
+                id: self.ordinary.next_id(),
+                on: On::Function(breakpoint.name),
+                condition: breakpoint.condition,
+                hit_condition: breakpoint.hit_condition,
+                log_message: None,
+            });
+        }
+        let ids: Vec<i32> = functions.iter().map(|specification| specification.id).collect();
+        self.ordinary.functions = functions;
+        Ok(Answer::WhenSynced(SetFunctionBreakpointsResponseBody { breakpoints: self.apply_ordinary(&ids) }))
+    }
+
+    pub(super) fn set_exception_breakpoints(
+        &mut self,
+        arguments: SetExceptionBreakpointsArguments,
+    ) -> Answered<SetExceptionBreakpointsResponseBody> {
+        let options = arguments.filter_options.unwrap_or_default();
+        let named = arguments.filters.iter().chain(options.iter().map(|option| &option.filter_id));
+        self.ordinary.stop_at_panics = named.into_iter().any(|name| is_panic_filter(name));
+        self.apply_ordinary(&[]);
+        Ok(Answer::WhenSynced(SetExceptionBreakpointsResponseBody::default()))
+    }
+
+    /// Puts the whole set into force, and tells where those with these ids landed.
+    fn apply_ordinary(&mut self, ids: &[i32]) -> Vec<dap::Breakpoint> {
+        let all = self.ordinary.by_file.values().flatten().chain(&self.ordinary.functions).cloned().collect();
+        let breakpoints = self.engine.breakpoints_of(all);
+        let generation = self.engine.configuration.generation + 1;
+        let stop_at_panics = self.ordinary.stop_at_panics;
+        self.engine.configure(Configuration {
+            generation,
+            breakpoints,
+            stop_at_panics,
+            into_framework: false,
+        });
+        let breakpoints = &self.engine.configuration.breakpoints;
+        ids.iter()
+            .filter_map(|id| breakpoints.iter().find(|breakpoint| breakpoint.specification.id == *id))
+            .map(|breakpoint| Engine::breakpoint_body(breakpoint, true))
+            .collect()
+    }
+}

@@ -1,0 +1,90 @@
+//! `setVariable`: numbers, truth values, characters and plain enums.
+
+use dap::{SetVariableArguments, SetVariableResponseBody};
+
+use super::{Answer, Answered, Server};
+use crate::dwarf::evaluate::Place;
+use crate::registers::Registers;
+use crate::target::Target;
+use crate::values::render::unwrapped;
+use crate::values::scalar::parse_scalar;
+use crate::values::view::display_type;
+
+impl Server {
+    pub(super) fn set_variable(
+        &mut self,
+        arguments: SetVariableArguments,
+    ) -> Answered<SetVariableResponseBody> {
+        let (tid, children) = self.children_of(arguments.variables_reference, 0, None)?;
+        let child = children
+            .into_iter()
+            .find(|child| child.name == arguments.name)
+            .ok_or_else(|| format!("There is no variable {:?} here.", arguments.name))?;
+        let value = unwrapped(&child.value, &self.engine.process);
+        let bytes = parse_scalar(&value.of, &arguments.value)
+            .map_err(|reason| format!("It cannot be set: {reason}."))?;
+        match &value.place {
+            Place::Memory(address) => {
+                self.engine
+                    .process
+                    .write(*address, &bytes)
+                    .map_err(|error| format!("It cannot be set: {error}."))?;
+            }
+            Place::Bytes { register: Some(register), .. } => {
+                let stack = self.stack_of(tid)?;
+                let innermost = stack.physical.first().ok_or("The thread has no stack.")?;
+                let mut word = innermost
+                    .registers
+                    .get(*register)
+                    .ok_or("It is in a register that cannot be set.")?
+                    .to_le_bytes();
+                word.get_mut(..bytes.len())
+                    .ok_or("It does not fit into its register.")?
+                    .copy_from_slice(&bytes);
+                let word = u64::from_le_bytes(word);
+                self.set_register(tid, *register, word)?;
+            }
+            Place::Bytes { register: None, .. } => {
+                return Err("It is a constant of the compiler and cannot be set.".to_owned());
+            }
+            Place::Unavailable(reason) => return Err(format!("It cannot be set: {reason}.")),
+        }
+        if let Some(stop) = self.engine.threads.get_mut(tid).and_then(|thread| thread.stop_mut()) {
+            stop.forget_stack();
+        }
+        let (again, variables_reference, _) = match self
+            .children_of(arguments.variables_reference, 0, None)?
+            .1
+            .into_iter()
+            .find(|child| child.name == arguments.name)
+        {
+            Some(child) => self.shown(tid, &child.value)?,
+            None => (arguments.value, dap::VariablesReference(0), Default::default()),
+        };
+        Ok(Answer::Now(SetVariableResponseBody {
+            value: again,
+            type_: Some(display_type(&child.value.of.name)),
+            variables_reference: Some(variables_reference),
+            ..Default::default()
+        }))
+    }
+
+    /// Sets a register of the innermost frame; those of callers live in memory by now.
+    fn set_register(
+        &mut self,
+        tid: crate::address::Tid,
+        register: gimli::Register,
+        word: u64,
+    ) -> Result<(), String> {
+        let change = |kernel: &mut libc::user_regs_struct| {
+            let mut registers = Registers::from_kernel(kernel);
+            registers.set(register, Some(word));
+            registers.to_kernel(kernel);
+        };
+        self.engine.change_registers(tid, change).map_err(|error| format!("It cannot be set: {error}."))?;
+        if let Some(stop) = self.engine.threads.get_mut(tid).and_then(|thread| thread.stop_mut()) {
+            stop.registers.set(register, Some(word));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,347 @@
+//! A debugged program and the agent that debugs it, driven step by step. Every wait has a deadline.
+#![allow(dead_code, reason = "each test uses its part")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use dap::Codec;
+use serde_json::{Value, json};
+use tokio_util::codec::Decoder;
+
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// How a fixture is built.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Build {
+    Plain,
+    Optimized,
+}
+
+/// The folder of the fixtures' sources.
+pub fn source(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/src/bin").join(format!("{name}.rs"))
+}
+
+/// The line with the mark `// @mark`.
+pub fn line_of(name: &str, mark: &str) -> u32 {
+    let text = std::fs::read_to_string(source(name)).unwrap();
+    let wanted = format!("// @{mark}");
+    let at = text.lines().position(|line| line.trim_end().ends_with(&wanted));
+    u32::try_from(at.unwrap_or_else(|| panic!("no mark {mark} in {name}")) + 1).unwrap()
+}
+
+fn built(build: Build) -> &'static Path {
+    static PLAIN: OnceLock<PathBuf> = OnceLock::new();
+    static OPTIMIZED: OnceLock<PathBuf> = OnceLock::new();
+    let (cell, folder) = match build {
+        Build::Plain => (&PLAIN, "debug"),
+        Build::Optimized => (&OPTIMIZED, "release"),
+    };
+    cell.get_or_init(|| {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("native-fixtures");
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.arg("build").arg("--offline").arg("--quiet").arg("--bins");
+        cargo
+            .arg("--manifest-path")
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/Cargo.toml"));
+        cargo.arg("--target-dir").arg(&target);
+        if build == Build::Optimized {
+            cargo.arg("--release");
+        }
+        assert!(cargo.status().unwrap().success(), "the fixtures are built");
+        target.join(folder)
+    })
+}
+
+/// A fixture that runs.
+pub struct Program {
+    child: Child,
+    input: ChildStdin,
+    lines: Receiver<String>,
+}
+
+impl Program {
+    /// Starts a fixture and waits until it is ready.
+    pub fn start(name: &str, build: Build) -> Self {
+        let mut child = Command::new(built(build).join(name))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, lines) = channel();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        thread::spawn(move || {
+            for line in output.lines() {
+                if sender.send(line.unwrap()).is_err() {
+                    return;
+                }
+            }
+        });
+        let input = child.stdin.take().unwrap();
+        let mut program = Self { child, input, lines };
+        assert_eq!(program.line(), "ready");
+        program.write("PID");
+        program
+    }
+
+    fn write(&mut self, line: &str) {
+        // The agent's id is not known before it is started; the test's own process is its parent.
+        let line = if line == "PID" { std::process::id().to_string() } else { line.to_owned() };
+        writeln!(self.input, "{line}").unwrap();
+        if line.parse::<u32>().is_ok() {
+            assert_eq!(self.line(), "allowed");
+        }
+    }
+
+    /// Lets the fixture run.
+    pub fn go(&mut self) {
+        self.write("go");
+    }
+
+    /// The next line that it prints.
+    pub fn line(&self) -> String {
+        self.lines.recv_timeout(DEADLINE).expect("the program prints a line in time")
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for its end, which must be a good one.
+    pub fn ends_well(&mut self) {
+        let until = Instant::now() + DEADLINE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < until, "the program ends in time");
+            thread::yield_now();
+        };
+        assert!(status.success(), "the program ended with {status}");
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // A test that failed leaves nothing behind.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An agent and the conversation with it.
+pub struct Agent {
+    child: Child,
+    input: ChildStdin,
+    messages: Receiver<Value>,
+    /// Events that nobody has asked for yet.
+    events: Vec<Value>,
+    seq: i64,
+}
+
+impl Agent {
+    /// Attaches to a program.
+    pub fn attach(program: &Program) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_manta-debug-agent"))
+            .args(["--pid", &program.pid().to_string(), "--stdio"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, messages) = channel();
+        let mut output = child.stdout.take().unwrap();
+        thread::spawn(move || {
+            let mut codec = Codec::default();
+            let mut received = BytesMut::new();
+            let mut buffer = [0; 65536];
+            loop {
+                match output.read(&mut buffer) {
+                    Ok(0) | Err(_) => return,
+                    Ok(count) => received.extend_from_slice(&buffer[..count]),
+                }
+                while let Some(incoming) = codec.decode(&mut received).unwrap() {
+                    if sender.send(serde_json::from_slice(&incoming.text).unwrap()).is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        let input = child.stdin.take().unwrap();
+        Self { child, input, messages, events: Vec::new(), seq: 0 }
+    }
+
+    fn send(&mut self, command: &str, arguments: &Value) -> i64 {
+        self.seq += 1;
+        let message = json!({"seq": self.seq, "type": "request", "command": command, "arguments": arguments})
+            .to_string();
+        write!(self.input, "Content-Length: {}\r\n\r\n{message}", message.len()).unwrap();
+        self.input.flush().unwrap();
+        self.seq
+    }
+
+    fn next(&mut self, what: &str) -> Value {
+        match self.messages.recv_timeout(DEADLINE) {
+            Ok(message) => message,
+            Err(RecvTimeoutError::Timeout) => {
+                panic!("nothing came in time; waited for {what}; had {:?}", self.events)
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                panic!("the agent ended; waited for {what}; had {:?}", self.events)
+            }
+        }
+    }
+
+    /// Sends a request and gives the whole response.
+    pub fn try_request(&mut self, command: &str, arguments: &Value) -> Value {
+        let seq = self.send(command, arguments);
+        loop {
+            let message = self.next(command);
+            if message["type"] == "response" {
+                assert_eq!(message["request_seq"], seq);
+                return message;
+            }
+            self.events.push(message);
+        }
+    }
+
+    /// Sends a request that must succeed, and gives its body.
+    pub fn request(&mut self, command: &str, arguments: &Value) -> Value {
+        let mut response = self.try_request(command, arguments);
+        assert_eq!(response["success"], true, "{command}: {}", response["message"]);
+        response["body"].take()
+    }
+
+    /// The next event of this name, with its body. Others stay for later.
+    pub fn event(&mut self, name: &str) -> Value {
+        if let Some(at) = self.events.iter().position(|event| event["event"] == name) {
+            return self.events.remove(at)["body"].take();
+        }
+        loop {
+            let mut message = self.next(name);
+            if message["event"] == name {
+                return message["body"].take();
+            }
+            self.events.push(message);
+        }
+    }
+
+    /// Events of this name that are there already.
+    pub fn events_so_far(&mut self, name: &str) -> usize {
+        self.events.extend(self.messages.try_iter());
+        self.events.iter().filter(|event| event["event"] == name).count()
+    }
+
+    /// Sets line breakpoints `(mark, extra keys)` of a fixture; they get the ids 1, 2, …
+    pub fn configure(&mut self, name: &str, marks: &[(&str, Value)]) -> Value {
+        let breakpoints: Vec<Value> = marks
+            .iter()
+            .zip(1..)
+            .map(|((mark, extra), id)| {
+                let mut breakpoint = json!({"id": id, "line": line_of(name, mark)});
+                for (key, value) in extra.as_object().into_iter().flatten() {
+                    breakpoint[key] = value.clone();
+                }
+                breakpoint
+            })
+            .collect();
+        let path = source(name);
+        let generation = self.seq + 1;
+        self.request(
+            "mantaConfigure",
+            &json!({"generation": generation, "sessionId": "00", "sources": [
+                {"source": {"path": path}, "paths": [path], "breakpoints": breakpoints}]}),
+        )
+    }
+
+    /// The next stop.
+    pub fn stopped(&mut self) -> Value {
+        self.event("mantaStopped")
+    }
+
+    pub fn go_on(&mut self, stop: &Value) {
+        self.request("continue", &json!({"threadId": stop["threadId"]}));
+    }
+
+    /// Makes a step and gives the stop that ends it.
+    pub fn step(&mut self, command: &str, stop: &Value) -> Value {
+        self.request(command, &json!({"threadId": stop["threadId"]}));
+        self.stopped()
+    }
+
+    /// The stack as `function:line`, user's frames only.
+    pub fn stack(&mut self, stop: &Value) -> Vec<String> {
+        let body = self.request("stackTrace", &json!({"threadId": stop["threadId"]}));
+        let frames = body["stackFrames"].as_array().unwrap();
+        let users = frames.iter().filter(|frame| frame["presentationHint"] != "subtle");
+        users.map(|frame| format!("{}:{}", frame["name"].as_str().unwrap(), frame["line"])).collect()
+    }
+
+    /// The variables of the top frame as `name: type = value`.
+    pub fn locals(&mut self, stop: &Value) -> Vec<String> {
+        let reference = self.locals_reference(stop);
+        self.variables(reference)
+    }
+
+    pub fn locals_reference(&mut self, stop: &Value) -> i64 {
+        let scopes = self.request("scopes", &json!({"frameId": stop["topFrame"]["id"]}));
+        scopes["scopes"][0]["variablesReference"].as_i64().unwrap()
+    }
+
+    pub fn variables(&mut self, reference: i64) -> Vec<String> {
+        let body = self.request("variables", &json!({"variablesReference": reference}));
+        let variables = body["variables"].as_array().unwrap();
+        let text = |value: &Value| value.as_str().unwrap_or("").to_owned();
+        variables
+            .iter()
+            .map(|v| format!("{}: {} = {}", text(&v["name"]), text(&v["type"]), text(&v["value"])))
+            .collect()
+    }
+
+    pub fn evaluate(&mut self, stop: &Value, expression: &str) -> String {
+        let response = self
+            .try_request("evaluate", &json!({"expression": expression, "frameId": stop["topFrame"]["id"]}));
+        let shown =
+            if response["success"] == true { &response["body"]["result"] } else { &response["message"] };
+        shown.as_str().unwrap().to_owned()
+    }
+
+    /// Ends the agent as a crash would.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Closes the connection and waits for the agent's end.
+    pub fn close(mut self) {
+        drop(std::mem::replace(&mut self.input, {
+            // A pipe of a process that ends at once: something has to be there.
+            let mut other = Command::new("true").stdin(Stdio::piped()).spawn().unwrap();
+            let input = other.stdin.take().unwrap();
+            other.wait().unwrap();
+            input
+        }));
+        let until = Instant::now() + DEADLINE;
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < until, "the agent ends in time");
+            thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The function and line of a stop.
+pub fn at(stop: &Value) -> String {
+    format!("{}:{}", stop["topFrame"]["name"].as_str().unwrap(), stop["topFrame"]["line"])
+}
