@@ -151,17 +151,18 @@ def two_nodes() -> Iterator[LocalCluster]:
     cluster.close()
 
 
-def processes_of(marker: str) -> list[str]:
-    """The command lines of processes whose environment or command line has the marker."""
-    found = []
+def descendants(pid: int) -> dict[int, int]:
+    """The processes that `pid` started, directly or not: their ids, each with a descriptor that tells of its end."""
+    parents = {}
     for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit() or int(folder.name) == os.getpid():
-            continue
-        try:
-            command = (folder / "cmdline").read_bytes()
-            everything = command + (folder / "environ").read_bytes()
-        except OSError:
-            continue  # It ended meanwhile, or is somebody else's.
-        if marker.encode() in everything:
-            found.append(f"{folder.name}: {command.replace(bytes(1), b' ').decode(errors='replace')}")
+        if folder.name.isdigit():
+            try:
+                parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue  # It ended meanwhile.
+    found: dict[int, int] = {}
+    generation = [pid]
+    while generation:
+        generation = [child for child, parent in parents.items() if parent in generation]
+        found.update((child, os.pidfd_open(child)) for child in generation)
     return found

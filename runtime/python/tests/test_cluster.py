@@ -5,19 +5,15 @@ from __future__ import annotations
 import os
 import select
 import signal
-import subprocess
 import threading
-import uuid
 from pathlib import Path
 
 import numpy
 import pytest
-from conftest import processes_of, start_script
+from conftest import descendants, start_script
 
 import manta
 from manta import exceptions
-
-TRACE_FOLDERS = ("/dev/shm", f"/tmp/manta-{os.getuid()}")
 
 DRIVER = """
     import sys
@@ -27,64 +23,45 @@ DRIVER = """
     ray.init(num_cpus=2)
     kept = ray.put(numpy.ones(1_000_000))
     assert ray.get(ray.remote(lambda x: int(x.sum())).remote(kept)) == 1_000_000
-    print("session", ray.get_runtime_context().gcs_address, flush=True)
+    context = ray.init(ignore_reinit_error=True)
+    print(context["session_dir"], context["node_id"], flush=True)
     sys.stdin.read()
 """
 
 
-def traces(before: set[str]) -> set[str]:
-    """What lies in the folders of clusters now and did not before."""
-    return here() - before
+class PrivateCluster:
+    """A program with a private cluster, and all that it consists of."""
 
+    def __init__(self, folder: Path) -> None:
+        self.driver = start_script(DRIVER, folder)
+        session_dir, node_id = self.driver.stdout.readline().split()
+        self.folders = [Path(session_dir).parent, Path(f"/dev/shm/manta-{os.getuid()}-{node_id[:8]}")]
+        assert all(folder.is_dir() for folder in self.folders), self.folders
+        self.processes = descendants(self.driver.pid)
+        assert len(self.processes) >= 2, "the cluster and a worker"
 
-def here() -> set[str]:
-    return {
-        str(path)
-        for folder in TRACE_FOLDERS
-        if Path(folder).is_dir()
-        for path in Path(folder).iterdir()
-        if "manta" in str(path)
-    }
-
-
-def start_driver(tmp_path, marker: str) -> subprocess.Popen[str]:
-    driver = start_script(DRIVER, tmp_path, TEST_MARKER=marker)
-    assert driver.stdout.readline().startswith("session")
-    return driver
-
-
-def wait_until_gone(marker: str) -> None:
-    """Waits, for each process that carries the marker, until the kernel says that it ended."""
-    for line in processes_of(marker):
-        try:
-            descriptor = os.pidfd_open(int(line.split(":")[0]))
-        except ProcessLookupError:
-            continue
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        assert poll.poll(20_000), f"this process outlived its driver: {line}"
-        os.close(descriptor)
+    def assert_gone(self) -> None:
+        """Waits, for each process, until the kernel says that it ended; then nothing may be left in the file system."""
+        for pid, descriptor in self.processes.items():
+            poll = select.poll()
+            poll.register(descriptor, select.POLLIN)
+            assert poll.poll(20_000), f"process {pid} outlived its driver"
+            os.close(descriptor)
+        assert [str(folder) for folder in self.folders if folder.exists()] == []
 
 
 def test_a_private_cluster_ends_with_its_program(tmp_path):
-    before, marker = here(), uuid.uuid4().hex
-    driver = start_driver(tmp_path, marker)
-    assert len(processes_of(marker)) >= 3, "driver, cluster and a worker"
-    assert traces(before)
-    driver.communicate(timeout=30)
-    assert driver.returncode == 0
-    assert processes_of(marker) == []
-    assert traces(before) == set()
+    cluster = PrivateCluster(tmp_path)
+    cluster.driver.communicate(timeout=30)
+    assert cluster.driver.returncode == 0
+    cluster.assert_gone()
 
 
 def test_a_private_cluster_ends_when_its_program_is_killed(tmp_path):
-    before, marker = here(), uuid.uuid4().hex
-    driver = start_driver(tmp_path, marker)
-    driver.send_signal(signal.SIGKILL)
-    driver.wait(timeout=30)
-    wait_until_gone(marker)
-    assert processes_of(marker) == []
-    assert traces(before) == set()
+    cluster = PrivateCluster(tmp_path)
+    cluster.driver.send_signal(signal.SIGKILL)
+    cluster.driver.wait(timeout=30)
+    cluster.assert_gone()
 
 
 def test_ctrl_c_interrupts_get(tmp_path):
