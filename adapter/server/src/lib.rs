@@ -16,6 +16,8 @@ mod listen;
 mod private_cluster;
 mod reader;
 mod stdio;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::path::PathBuf;

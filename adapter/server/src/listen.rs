@@ -29,6 +29,10 @@ pub(crate) async fn run(address: &str, log: Option<&Path>) -> Result<()> {
              password; prefer a loopback address and an SSH tunnel"
         );
     }
+    accept(&listener, log).await
+}
+
+pub(crate) async fn accept(listener: &TcpListener, log: Option<&Path>) -> Result<()> {
     let places = Arc::new(Semaphore::new(CLIENTS_MAX));
     for number in 1_u64.. {
         let (stream, _) = listener.accept().await.context("the port for DAP clients failed")?;

@@ -1,6 +1,6 @@
 //! Reading a client. A frame that is no message is told to the session and the conversation goes on; a broken header ends it.
 
-use dap::{Codec, Direction, Malformed};
+use dap::{Codec, Direction, Incoming, Malformed};
 use futures::StreamExt;
 use manta_session::Event;
 use tokio::io::AsyncRead;
@@ -17,12 +17,17 @@ where
     let mut frames = FramedRead::new(source, codec);
     while let Some(frame) = frames.next().await {
         let event = match frame {
-            Ok(incoming) => {
-                log.record(Direction::In, &incoming.text);
-                match incoming.message {
-                    Ok(message) => Event::Client(message),
-                    Err(malformed) => Event::ClientMalformed(malformed),
+            Ok(Incoming { text, message: Ok(message) }) => {
+                log.record(Direction::In, &text);
+                Event::Client(message)
+            }
+            Ok(Incoming { text, message: Err(malformed) }) => {
+                // What can be refused by its number belongs to the conversation; other rubbish does not.
+                if malformed.refusal().is_some() {
+                    log.record(Direction::In, &text);
                 }
+                tracing::warn!(%malformed, "the client sent something that is no message");
+                Event::ClientMalformed(malformed)
             }
             Err(error) => {
                 tracing::warn!(%error, "the client cannot be understood");
