@@ -48,6 +48,9 @@ pub enum Command {
     /// Run a node in this process
     #[command(hide = true)]
     Node(NodeArgs),
+    /// Debug one native process for one client
+    #[command(hide = true)]
+    DebugAgent(DebugAgentArgs),
     /// Clean up after a node
     #[command(hide = true)]
     Watch,
@@ -184,6 +187,21 @@ pub struct DapArgs {
     /// Write each message of the conversation to this file, one a line
     #[arg(long, value_name = "FILE")]
     pub log_dap: Option<std::path::PathBuf>,
+}
+
+/// Arguments of `manta debug-agent`.
+#[derive(Args)]
+#[group(skip)]
+pub struct DebugAgentArgs {
+    /// The process
+    #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]
+    pub pid: i32,
+    /// Speak with a node on stdin and stdout
+    #[arg(long, required_unless_present = "listen")]
+    pub stdio: bool,
+    /// Be an ordinary debug adapter for the client that connects here
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "stdio")]
+    pub listen: Option<SocketAddr>,
 }
 
 /// Arguments of `manta completions`.

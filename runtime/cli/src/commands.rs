@@ -2,6 +2,7 @@
 
 pub mod completions;
 pub mod dap;
+pub mod debug_agent;
 pub mod head;
 pub mod local;
 pub mod node;

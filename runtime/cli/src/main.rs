@@ -22,15 +22,7 @@ fn main() -> ExitCode {
         end_with_the_reader();
     }
     // One thread: a head and a node wait far more than they compute, and start in milliseconds.
-    let result = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => {
-            let result = runtime.block_on(run(cli.command));
-            // A thread may still read stdin, which ends when it likes.
-            runtime.shutdown_background();
-            result
-        }
-        Err(error) => Err(anyhow::anyhow!("the I/O of this process cannot be set up: {error}")),
-    };
+    let result = run(cli.command);
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -38,6 +30,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// One thread: a head and a node wait far more than they compute, and start in milliseconds.
+fn with_io(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|error| anyhow::anyhow!("the I/O of this process cannot be set up: {error}"))?;
+    let result = runtime.block_on(work);
+    // A thread may still read stdin, which ends when it likes.
+    runtime.shutdown_background();
+    result
 }
 
 /// A command whose output goes to `head` or a pager ends quietly when the reader has seen enough.
@@ -49,15 +52,17 @@ fn end_with_the_reader() {
     }
 }
 
-async fn run(command: Command) -> anyhow::Result<()> {
+fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Start(args) => commands::start::run(args).await,
-        Command::Stop(args) => commands::stop::run(&args).await,
-        Command::Status(args) => commands::status::run(&args).await,
-        Command::Local(args) => commands::local::run(args).await,
-        Command::Dap(args) => commands::dap::run(args).await,
-        Command::Head(args) => commands::head::run(args).await,
-        Command::Node(args) => commands::node::run(args).await,
+        Command::Start(args) => with_io(commands::start::run(args)),
+        Command::Stop(args) => with_io(commands::stop::run(&args)),
+        Command::Status(args) => with_io(commands::status::run(&args)),
+        Command::Local(args) => with_io(commands::local::run(args)),
+        Command::Dap(args) => with_io(commands::dap::run(args)),
+        Command::Head(args) => with_io(commands::head::run(args)),
+        Command::Node(args) => with_io(commands::node::run(args)),
+        // These wait in their own way, and the agent must have its process to itself.
+        Command::DebugAgent(args) => commands::debug_agent::run(&args),
         Command::Watch => commands::watch::run(),
         Command::Completions(args) => commands::completions::run(&args),
     }

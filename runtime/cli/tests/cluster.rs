@@ -90,10 +90,14 @@ async fn what_does_not_fit_on_one_node_runs_on_the_other_and_what_fits_nowhere_i
     assert!(fate.sentence.contains("on node-2 was killed by signal 9"), "{}", fate.sentence);
     driver.ask(3).await;
     let sentence = driver.answer().await.unwrap_err();
-    assert!(sentence.contains("'f' needs CPU 3") && sentence.contains("node-1 has CPU 1; node-2 has CPU 1"), "{sentence}");
+    assert!(
+        sentence.contains("'f' needs CPU 3") && sentence.contains("node-1 has CPU 1; node-2 has CPU 1"),
+        "{sentence}"
+    );
     let pids = [here.worker_pid, there.worker_pid];
     drop(driver);
-    eventually("the workers on both nodes end with the driver", || !pids.iter().any(|pid| is_alive(*pid))).await;
+    eventually("the workers on both nodes end with the driver", || !pids.iter().any(|pid| is_alive(*pid)))
+        .await;
 }
 
 #[tokio::test]
@@ -109,21 +113,34 @@ async fn an_object_crosses_from_node_to_node() {
     let size = bytes.len() as u64;
     from.say(process_to_node::Message::Sealed(v1::ObjectSealed { object_id: object.to_bytes(), size })).await;
     let mut head = support::head(&cluster.address, &cluster.token).await;
-    let status = head.get_status(v1::GetStatusRequest { protocol_version: PROTOCOL_VERSION }).await.unwrap().into_inner();
-    let node_1 = status.nodes.iter().filter_map(|node| node.info.clone()).find(|info| info.name == "node-1").unwrap();
+    let status = head
+        .get_status(v1::GetStatusRequest { protocol_version: PROTOCOL_VERSION })
+        .await
+        .unwrap()
+        .into_inner();
+    let node_1 =
+        status.nodes.iter().filter_map(|node| node.info.clone()).find(|info| info.name == "node-1").unwrap();
     for request_id in [1, 2] {
-        let pull = v1::PullObject { request_id, object_id: object.to_bytes(), node_id: node_1.node_id.clone() };
+        let pull =
+            v1::PullObject { request_id, object_id: object.to_bytes(), node_id: node_1.node_id.clone() };
         to.say(process_to_node::Message::Pull(pull)).await;
     }
     for request_id in [1, 2] {
         let message = to.next().await;
-        assert_eq!(message, node_to_process::Message::Pulled(v1::Pulled { request_id, error: String::new(), size }));
+        assert_eq!(
+            message,
+            node_to_process::Message::Pulled(v1::Pulled { request_id, error: String::new(), size })
+        );
     }
     let copy = to.object_dir.join(object.to_string());
     assert!(std::fs::read(&copy).unwrap() == bytes, "the bytes are others");
     // The owner frees it: both copies go.
-    from.say(process_to_node::Message::Free(v1::FreeObjectsRequest { object_ids: vec![object.to_bytes()] })).await;
-    eventually("both copies are removed", || !copy.exists() && !from.object_dir.join(object.to_string()).exists()).await;
+    from.say(process_to_node::Message::Free(v1::FreeObjectsRequest { object_ids: vec![object.to_bytes()] }))
+        .await;
+    eventually("both copies are removed", || {
+        !copy.exists() && !from.object_dir.join(object.to_string()).exists()
+    })
+    .await;
     let pull = v1::PullObject { request_id: 3, object_id: object.to_bytes(), node_id: node_1.node_id };
     to.say(process_to_node::Message::Pull(pull)).await;
     let node_to_process::Message::Pulled(answer) = to.next().await else { panic!("no answer") };
@@ -137,11 +154,16 @@ async fn a_relayed_connection_carries_bytes_both_ways() {
     let mut driver = cluster.driver(0, &worker_program(folder.path())).await;
     let grant = driver.lease(1).await;
     let mut head = support::head(&cluster.address, &cluster.token).await;
-    let status = head.get_status(v1::GetStatusRequest { protocol_version: PROTOCOL_VERSION }).await.unwrap().into_inner();
+    let status = head
+        .get_status(v1::GetStatusRequest { protocol_version: PROTOCOL_VERSION })
+        .await
+        .unwrap()
+        .into_inner();
     let address = status.nodes[0].info.clone().unwrap().peer_address;
     let channel = connect::tcp(&address, &cluster.token, support::DEADLINE).await.unwrap();
     let mut peer = v1::node_peer_client::NodePeerClient::new(channel);
-    let pieces = tokio_stream::iter([v1::RelayBytes { data: "there and back".into() }]).chain(tokio_stream::pending());
+    let pieces =
+        tokio_stream::iter([v1::RelayBytes { data: "there and back".into() }]).chain(tokio_stream::pending());
     let mut request = tonic::Request::new(pieces);
     let worker = ProcessId::try_from(&grant.worker_id).unwrap().to_string();
     request.metadata_mut().insert("process-id", worker.parse().unwrap());
@@ -195,7 +217,10 @@ async fn a_wrong_token_and_a_wrong_version_are_refused_with_a_sentence() {
     assert!(refused.message().contains("the token is not this cluster's"), "{}", refused.message());
     let refused = support::attach(&cluster.sockets[0], &cluster.token, hello).await.unwrap_err();
     assert!(refused.message().contains("expects no such worker"), "{}", refused.message());
-    let register = v1::NodeRegister { protocol_version: 99, info: Some(v1::NodeInfo { node_id: NodeId::random().to_bytes(), ..Default::default() }) };
+    let register = v1::NodeRegister {
+        protocol_version: 99,
+        info: Some(v1::NodeInfo { node_id: NodeId::random().to_bytes(), ..Default::default() }),
+    };
     let first = v1::NodeToHead { message: Some(v1::node_to_head::Message::Register(register)) };
     let refused = head_of(&cluster).await.node_link(tokio_stream::iter([first])).await.unwrap_err();
     assert!(refused.message().contains("install the same release"), "{}", refused.message());

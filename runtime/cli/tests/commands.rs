@@ -71,7 +71,8 @@ fn a_cluster_starts_is_shown_is_joined_and_stops() {
     assert!(again.contains("a cluster runs at") && again.contains("manta stop"), "{again}");
     home.ok(&["start", "--address", &address, "--num-cpus", "3"]);
     let status = home.status(&address);
-    let names: Vec<_> = status["nodes"].as_array().unwrap().iter().map(|node| node["name"].as_str().unwrap()).collect();
+    let names: Vec<_> =
+        status["nodes"].as_array().unwrap().iter().map(|node| node["name"].as_str().unwrap()).collect();
     let mut sorted = names.clone();
     sorted.sort_unstable();
     assert_eq!(sorted, ["node-1", "node-2", "node-3"]);
@@ -112,15 +113,20 @@ fn a_cluster_whose_head_was_killed_can_be_stopped() {
 fn what_is_wrong_is_said_in_a_sentence() {
     let home = Home::new();
     let no_token = home.fails(&["status"]);
-    assert!(no_token.contains("no cluster token was found") && no_token.contains("MANTA_TOKEN"), "{no_token}");
-    let output = home.command(&["start", "--address", "127.0.0.1:1"]).env("MANTA_TOKEN", "t").output().unwrap();
+    assert!(
+        no_token.contains("no cluster token was found") && no_token.contains("MANTA_TOKEN"),
+        "{no_token}"
+    );
+    let output =
+        home.command(&["start", "--address", "127.0.0.1:1"]).env("MANTA_TOKEN", "t").output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(text.contains("no cluster answers at 127.0.0.1:1") && text.contains("manta start"), "{text}");
     let output = home.command(&["status", "--address", "nowhere"]).env("MANTA_TOKEN", "t").output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(text.contains("'nowhere' is not an address of the form HOST:PORT"), "{text}");
     let address = home.start(&[]);
-    let output = home.command(&["status", "--address", &address]).env("MANTA_TOKEN", "wrong").output().unwrap();
+    let output =
+        home.command(&["status", "--address", &address]).env("MANTA_TOKEN", "wrong").output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(text.contains("the token is not this cluster's"), "{text}");
     let resources = home.run(&["start", "--resources", "[1]"]);

@@ -16,11 +16,19 @@ async fn one_session_at_a_time_and_the_second_learns_who_has_it() {
     let cluster = Local::start(1, 1.0);
     let first = cluster.session("VS Code on laptop").await.unwrap();
     let refused = cluster.session("nvim").await.err().expect("a second session was taken");
-    assert!(refused.message().starts_with("VS Code on laptop is debugging this cluster already"), "{}", refused.message());
+    assert!(
+        refused.message().starts_with("VS Code on laptop is debugging this cluster already"),
+        "{}",
+        refused.message()
+    );
     first.say(session_to_head::Message::Close(v1::SessionClose {})).await;
     let until = std::time::Instant::now() + support::DEADLINE;
     while let Err(refused) = cluster.session("nvim").await {
-        assert!(std::time::Instant::now() < until, "the closed session is still there: {}", refused.message());
+        assert!(
+            std::time::Instant::now() < until,
+            "the closed session is still there: {}",
+            refused.message()
+        );
     }
 }
 
@@ -42,7 +50,8 @@ async fn every_node_acknowledges_breakpoints_and_targets_come_and_go() {
         nodes.push(ack.node_id);
     }
     assert_ne!(nodes[0], nodes[1]);
-    let empty = v1::DebugConfig { generation: 2, empty: true, arguments: "{}".into(), ..v1::DebugConfig::default() };
+    let empty =
+        v1::DebugConfig { generation: 2, empty: true, arguments: "{}".into(), ..v1::DebugConfig::default() };
     session.say(session_to_head::Message::Config(empty)).await;
     let mut driver = cluster.driver(0, &worker_program(folder.path())).await;
     let grant = driver.lease(1).await;

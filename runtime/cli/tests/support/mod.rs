@@ -87,7 +87,12 @@ impl Local {
             address: text("address"),
             token: Token::new(&text("token"), "the test").unwrap(),
             session_dir: text("session_dir").into(),
-            sockets: ready["node_sockets"].as_array().unwrap().iter().map(|socket| socket.as_str().unwrap().into()).collect(),
+            sockets: ready["node_sockets"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|socket| socket.as_str().unwrap().into())
+                .collect(),
         }
     }
 
@@ -150,7 +155,8 @@ impl Driver {
             ..v1::ProcessHello::default()
         };
         let (sender, messages) = attach(socket, token, hello).await.unwrap();
-        let mut driver = Self { id, job, sender, messages, requests: 0, outputs: Vec::new(), object_dir: PathBuf::new() };
+        let mut driver =
+            Self { id, job, sender, messages, requests: 0, outputs: Vec::new(), object_dir: PathBuf::new() };
         let node_to_process::Message::Welcome(welcome) = driver.next().await else { panic!("no welcome") };
         driver.object_dir = welcome.object_dir.into();
         driver
@@ -162,7 +168,9 @@ impl Driver {
 
     pub async fn next(&mut self) -> node_to_process::Message {
         loop {
-            let message = tokio::time::timeout(DEADLINE, self.messages.message()).await.expect("no message came in time");
+            let message = tokio::time::timeout(DEADLINE, self.messages.message())
+                .await
+                .expect("no message came in time");
             match message.unwrap().expect("the node closed the connection").message.unwrap() {
                 node_to_process::Message::Output(output) => self.outputs.push(output),
                 node_to_process::Message::View(_) => {}
@@ -209,7 +217,9 @@ impl Driver {
             if let Some(found) = self.outputs.iter().position(|output| output.text.contains(text)) {
                 return self.outputs.remove(found);
             }
-            let message = tokio::time::timeout(DEADLINE, self.messages.message()).await.expect("no output came in time");
+            let message = tokio::time::timeout(DEADLINE, self.messages.message())
+                .await
+                .expect("no output came in time");
             if let Some(node_to_process::Message::Output(output)) = message.unwrap().unwrap().message {
                 self.outputs.push(output);
             }
@@ -232,7 +242,11 @@ impl Driver {
 
 type Attached = (mpsc::Sender<v1::ProcessToNode>, Streaming<v1::NodeToProcess>);
 
-pub async fn attach(socket: &Path, token: &Token, hello: v1::ProcessHello) -> Result<Attached, tonic::Status> {
+pub async fn attach(
+    socket: &Path,
+    token: &Token,
+    hello: v1::ProcessHello,
+) -> Result<Attached, tonic::Status> {
     let channel = connect::unix(socket.to_owned(), token).await.unwrap();
     let mut client = v1::node_local_client::NodeLocalClient::new(channel);
     let (sender, receiver) = mpsc::channel(100);
@@ -265,9 +279,12 @@ impl Session {
         };
         let first = v1::SessionToHead { message: Some(v1::session_to_head::Message::Open(open)) };
         sender.send(first).await.unwrap();
-        let messages = head(address, token).await.debug_session(ReceiverStream::new(receiver)).await?.into_inner();
+        let messages =
+            head(address, token).await.debug_session(ReceiverStream::new(receiver)).await?.into_inner();
         let mut session = Self { id, sender, messages };
-        session.wait_for(|message| matches!(message, v1::head_to_session::Message::Opened(_)).then_some(())).await;
+        session
+            .wait_for(|message| matches!(message, v1::head_to_session::Message::Opened(_)).then_some(()))
+            .await;
         Ok(session)
     }
 
@@ -285,7 +302,10 @@ impl Session {
     }
 
     /// The first message that `pick` takes.
-    pub async fn wait_for<T>(&mut self, mut pick: impl FnMut(v1::head_to_session::Message) -> Option<T>) -> T {
+    pub async fn wait_for<T>(
+        &mut self,
+        mut pick: impl FnMut(v1::head_to_session::Message) -> Option<T>,
+    ) -> T {
         let found = async {
             loop {
                 let message = self.messages.message().await.unwrap().expect("the head closed the session");
@@ -335,7 +355,8 @@ pub async fn be_a_worker() {
         peer_socket: peer_socket.display().to_string(),
         ..v1::ProcessHello::default()
     };
-    let (_sender, mut messages) = attach(Path::new(&variable("MANTA_NODE_SOCKET")), &token, hello).await.unwrap();
+    let (_sender, mut messages) =
+        attach(Path::new(&variable("MANTA_NODE_SOCKET")), &token, hello).await.unwrap();
     while let Ok(Some(message)) = messages.message().await {
         if let Some(node_to_process::Message::Slot(slot)) = message.message {
             println!("slot {}", slot.slot);
