@@ -34,10 +34,13 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// What a session says to its head; `None` at the end of its stream.
 type Said = mpsc::UnboundedReceiver<Option<session_to_head::Message>>;
 
+/// The head's way to its session, while there is one.
+type ToSession = Arc<Mutex<Option<mpsc::Sender<Result<HeadToSession, Status>>>>>;
+
 /// A head with one node and one target.
 struct FakeHead {
     said: mpsc::UnboundedSender<Option<session_to_head::Message>>,
-    to_session: Arc<Mutex<Option<mpsc::Sender<Result<HeadToSession, Status>>>>>,
+    to_session: ToSession,
     node: NodeId,
     target: ProcessId,
 }
@@ -109,7 +112,7 @@ impl Head for FakeHead {
 struct Cluster {
     address: String,
     said: Said,
-    to_session: Arc<Mutex<Option<mpsc::Sender<Result<HeadToSession, Status>>>>>,
+    to_session: ToSession,
     node: NodeId,
     target: ProcessId,
 }
@@ -125,7 +128,9 @@ impl Cluster {
         let check = RequireToken(Token::new("secret", "the test").unwrap());
         let service = HeadServer::with_interceptor(head, check);
         let server = tonic::transport::Server::builder();
-        tokio::spawn(async move { server.serve_with_incoming(service, TcpListenerStream::new(listener)).await });
+        tokio::spawn(
+            async move { server.serve_with_incoming(service, TcpListenerStream::new(listener)).await },
+        );
         Self { address, said, to_session, node, target }
     }
 
