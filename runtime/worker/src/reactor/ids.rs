@@ -32,7 +32,9 @@ pub(crate) struct IdHasher(u64);
 
 impl Hasher for IdHasher {
     fn finish(&self) -> u64 {
-        self.0
+        // The last bytes of an object's id count up from the end, so a product differs in its high bits alone; the map takes its
+        // place from the low ones.
+        self.0 ^ (self.0 >> 32)
     }
 
     fn write(&mut self, bytes: &[u8]) {
@@ -101,5 +103,20 @@ impl PutIds {
             ObjectId::FIRST_PUT
         });
         id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::BuildHasher;
+
+    use super::*;
+
+    #[test]
+    fn ids_that_count_up_spread_over_the_low_bits() {
+        let mut ids = PutIds::new();
+        let hasher = BuildHasherDefault::<IdHasher>::default();
+        let places: HashSet<u64> = (0..4096).map(|_| hasher.hash_one(ids.next()) & 0xfff).collect();
+        assert!(places.len() > 2000, "{} places for 4096 ids", places.len());
     }
 }
