@@ -79,8 +79,8 @@ def test_ctrl_c_interrupts_get(tmp_path):
         lock = open(sys.argv[1], "w")
         fcntl.flock(lock, fcntl.LOCK_EX)
         ref = blocked.remote(sys.argv[1])
-        print("waiting", flush=True)
         try:
+            print("waiting", flush=True)
             ray.get(ref)
         except KeyboardInterrupt:
             print("interrupted", flush=True)
