@@ -93,3 +93,250 @@ fn a_step_over_a_recursion_stays_in_its_own_frame() {
     agent.go_on(&stops[1]);
     assert!(program.line().starts_with(RESULT));
 }
+
+/// All six lines of `six`, one more than the debug registers hold twice over.
+const MANY: [&str; 6] = ["s0", "s1", "s2", "s3", "s4", "s5"];
+
+#[test]
+fn more_breakpoints_than_debug_registers_are_patched_and_run_out_of_line() {
+    let mut program = Program::start("tasks", Build::Plain);
+    let mut agent = Agent::attach(&program);
+    let marks: Vec<_> = MANY.iter().map(|mark| (*mark, json!({}))).collect();
+    let body = agent.configure("tasks", &marks);
+    assert!(body["breakpoints"].as_array().unwrap().iter().all(|breakpoint| breakpoint["verified"] == true));
+    program.go();
+    // Two tasks, each at each of the lines, in whatever order.
+    let mut lines = Vec::new();
+    for _ in 0..12 {
+        let stop = agent.stopped();
+        lines.push((
+            stop["task"]["name"].as_str().unwrap().to_owned(),
+            stop["topFrame"]["line"].as_u64().unwrap(),
+        ));
+        agent.go_on(&stop);
+    }
+    for name in ["task-1", "task-2"] {
+        let own: Vec<u64> = lines.iter().filter(|(task, _)| task == name).map(|(_, line)| *line).collect();
+        assert_eq!(own, MANY.map(|mark| u64::from(tasks(mark))), "{name}");
+    }
+    assert_eq!(program.line(), undisturbed());
+    program.ends_well();
+}
+
+fn undisturbed() -> String {
+    let mut alone = Program::start("tasks", Build::Plain);
+    alone.go();
+    alone.line()
+}
+
+#[test]
+fn steps_pass_patched_instructions() {
+    let mut program = Program::start("tasks", Build::Plain);
+    let mut agent = Agent::attach(&program);
+    let marks: Vec<_> =
+        MANY.iter().map(|mark| (*mark, json!({"condition": "seed == 406 && x == 0"}))).collect();
+    // It stops one task at the first line, where `x` is not there yet and the condition cannot be evaluated, and nowhere else.
+    agent.configure("tasks", &marks);
+    program.go();
+    let mut stop = agent.stopped();
+    assert_eq!(at(&stop), format!("tasks::six:{}", tasks("s0")));
+    assert!(stop["text"].as_str().unwrap().contains("no variable \"x\""), "{stop}");
+    for mark in &MANY[1..] {
+        stop = agent.step("next", &stop);
+        assert_eq!(at(&stop), format!("tasks::six:{}", tasks(mark)));
+    }
+    agent.configure("tasks", &[]);
+    agent.close();
+    assert_eq!(program.line(), undisturbed());
+    program.ends_well();
+}
+
+#[test]
+fn an_agent_that_is_killed_leaves_a_program_that_finishes_correctly() {
+    let expected = undisturbed();
+    for marks in [&MANY[..2], &MANY[..]] {
+        let mut program = Program::start("tasks", Build::Plain);
+        let mut agent = Agent::attach(&program);
+        let marks: Vec<_> = marks.iter().map(|mark| (*mark, json!({}))).collect();
+        agent.configure("tasks", &marks);
+        program.go();
+        let first = agent.stopped();
+        agent.stopped();
+        // One thread is let go to the next breakpoint, the other one is still held at the first.
+        agent.go_on(&first);
+        agent.stopped();
+        agent.kill();
+        assert_eq!(program.line(), expected);
+        program.ends_well();
+    }
+}
+
+#[test]
+fn an_agent_takes_over_after_one_that_was_killed() {
+    let mut program = Program::start("tasks", Build::Plain);
+    let mut first = Agent::attach(&program);
+    let marks: Vec<_> = MANY.iter().map(|mark| (*mark, json!({}))).collect();
+    first.configure("tasks", &marks);
+    first.kill();
+    let mut agent = Agent::attach(&program);
+    agent.configure("tasks", &[("last", json!({}))]);
+    program.go();
+    let stops = [agent.stopped(), agent.stopped()];
+    for stop in &stops {
+        assert_eq!(at(stop), format!("tasks::work:{}", tasks("last")));
+        agent.go_on(stop);
+    }
+    assert_eq!(program.line(), undisturbed());
+    program.ends_well();
+}
+
+#[test]
+fn a_closed_connection_lets_every_thread_run_on() {
+    let mut program = Program::start("tasks", Build::Plain);
+    let mut agent = Agent::attach(&program);
+    let marks: Vec<_> = MANY.iter().map(|mark| (*mark, json!({}))).collect();
+    agent.configure("tasks", &marks);
+    program.go();
+    agent.stopped();
+    agent.stopped();
+    agent.close();
+    assert_eq!(program.line(), undisturbed());
+    program.ends_well();
+}
+
+#[test]
+fn a_release_resumes_all_and_takes_all_breakpoints_out() {
+    let mut program = Program::start("tasks", Build::Plain);
+    let mut agent = Agent::attach(&program);
+    agent.configure("tasks", &[("first", json!({})), ("last", json!({}))]);
+    program.go();
+    let stops = [agent.stopped(), agent.stopped()];
+    agent.request("mantaRelease", &json!({"sessionId": "00"}));
+    for stop in &stops {
+        let continued = agent.event("mantaContinued");
+        assert!(stops.iter().any(|stop| stop["stop"] == continued["stop"]), "{stop}");
+    }
+    assert_eq!(program.line(), undisturbed());
+    assert_eq!(agent.events_so_far("mantaStopped"), 0);
+    program.ends_well();
+}
+
+#[test]
+fn only_tasks_stop() {
+    let mut program = Program::start("tasks", Build::Plain);
+    let mut agent = Agent::attach(&program);
+    // The heart calls `add` all the time.
+    agent.configure("tasks", &[("add", json!({"condition": "a == 1 && b == 2"}))]);
+    program.go();
+    assert_eq!(program.line(), undisturbed());
+    assert_eq!(agent.events_so_far("mantaStopped"), 0);
+    program.ends_well();
+}
+
+#[test]
+fn conditions_counts_and_messages() {
+    let mut program = Program::start("tasks", Build::Plain);
+    let mut agent = Agent::attach(&program);
+    agent.configure(
+        "tasks",
+        &[
+            ("loop", json!({"condition": "step == 1 && n == 2", "hitCondition": "1"})),
+            ("length", json!({"logMessage": "label={label} n={n}"})),
+            ("fib", json!({"hitCondition": ">= 14"})),
+        ],
+    );
+    program.go();
+    let stop = agent.stopped();
+    assert_eq!(
+        (at(&stop), stop["task"]["name"].as_str()),
+        (format!("tasks::work:{}", tasks("loop")), Some("task-2"))
+    );
+    agent.go_on(&stop);
+    let mut printed = [agent.event("output"), agent.event("output")]
+        .map(|output| output["output"].as_str().unwrap().to_owned());
+    printed.sort();
+    assert_eq!(printed, ["label=\"name-4\" n=1\n", "label=\"name-5\" n=2\n"]);
+    // Two tasks reach the line seven times each.
+    let stop = agent.stopped();
+    assert_eq!(stop["hitBreakpointIds"], json!([3]));
+    agent.go_on(&stop);
+    assert_eq!(program.line(), undisturbed());
+    assert_eq!(agent.events_so_far("mantaStopped"), 0);
+}
+
+#[test]
+fn a_breakpoint_is_set_in_every_instance_of_a_generic_function() {
+    let mut program = Program::start("tasks", Build::Plain);
+    let mut agent = Agent::attach(&program);
+    agent.configure("tasks", &[("generic", json!({}))]);
+    program.go();
+    let mut types = Vec::new();
+    for _ in 0..4 {
+        let stop = agent.stopped();
+        types.extend(agent.locals(&stop));
+        agent.go_on(&stop);
+    }
+    types.sort();
+    assert_eq!(types, ["value: u32 = 1", "value: u32 = 2", "value: u8 = 1", "value: u8 = 2"]);
+    assert_eq!(program.line(), undisturbed());
+}
+
+#[test]
+fn a_running_task_is_paused_and_the_others_run_on() {
+    let mut program = Program::start("tasks", Build::Plain);
+    let mut agent = Agent::attach(&program);
+    agent.configure("tasks", &[("last", json!({"condition": "n == 1"}))]);
+    program.go();
+    let held = agent.stopped();
+    // The heart: the only thread whose name is not a slot's, and which calls sleep.
+    let threads = agent.request("threads", &json!({}));
+    assert_eq!(threads["threads"].as_array().unwrap().len(), 1, "only the paused task is listed: {threads}");
+    let heart = held["threadId"].as_i64().unwrap() - 1;
+    agent.request("pause", &json!({"threadId": heart}));
+    let paused = agent.stopped();
+    assert_eq!((&paused["reason"], &paused["task"]), (&json!("pause"), &json!(null)));
+    let stack = agent.stack(&paused);
+    assert!(stack.iter().any(|frame| frame.starts_with("tasks::main")), "{stack:?}");
+    agent.go_on(&paused);
+    agent.go_on(&held);
+    assert_eq!(program.line(), undisturbed());
+}
+
+#[test]
+fn bad_requests_are_answered_with_a_sentence() {
+    let mut program = Program::start("tasks", Build::Plain);
+    let mut agent = Agent::attach(&program);
+    let body = agent.request(
+        "mantaConfigure",
+        &json!({"generation": 1, "sources": [
+            {"source": {}, "paths": ["/nowhere/else.rs"], "breakpoints": [{"id": 1, "line": 3}]},
+            {"source": {}, "paths": [support::source("tasks")], "breakpoints": [{"id": 2, "line": 9999}, {"id": 3, "line": 10, "condition": "a +"}]}]}),
+    );
+    let breakpoints = body["breakpoints"].as_array().unwrap();
+    let shown: Vec<_> = breakpoints
+        .iter()
+        .map(|b| (b["id"].as_i64(), b["verified"].as_bool(), b["reason"].as_str()))
+        .collect();
+    let no = Some(false);
+    assert_eq!(
+        shown,
+        [(Some(1), no, Some("pending")), (Some(2), no, Some("failed")), (Some(3), no, Some("failed"))]
+    );
+    let mut refused = |command: &str, arguments| {
+        let response = agent.try_request(command, &arguments);
+        assert_eq!(response["success"], false);
+        response["message"].as_str().unwrap().to_owned()
+    };
+    assert!(refused("fly", json!({})).contains("does not know the request"));
+    assert!(refused("continue", json!({"threadId": 99})).contains("no thread 99"));
+    assert!(refused("stackTrace", json!({})).contains("cannot be read"));
+    assert!(refused("variables", json!({"variablesReference": 5})).contains("runs on"));
+    assert!(
+        refused("source", json!({"source": {"path": "/etc/passwd"}, "sourceReference": 0}))
+            .contains("was not built from")
+    );
+    assert!(refused("mantaConfigure", json!({"generation": 0})).contains("older"));
+    program.go();
+    assert_eq!(program.line(), undisturbed());
+    program.ends_well();
+}

@@ -7,9 +7,11 @@ use super::resolve::{Resolution, resolve_function, resolve_line};
 use super::sites::instruction_bytes;
 use super::{Cause, Engine};
 use crate::address::Address;
+use crate::dwarf::modules::short_symbol;
 
-/// The function that every panic goes through, by a part of its linker's name.
-const PANIC_FUNCTION: &str = "rust_panic_with_hook";
+/// Functions that every panic goes through, by the last part of their names: the first that the program has. They differ by
+/// the version of the standard library; the last one runs after the panic's message was printed.
+const PANIC_FUNCTIONS: [&str; 3] = ["rust_panic_with_hook", "panic_with_hook", "rust_panic"];
 
 /// What is in force.
 #[derive(Default)]
@@ -89,8 +91,14 @@ impl Engine {
 
     fn panic_addresses(&self) -> Vec<Address> {
         let Ok(program) = self.program() else { return Vec::new() };
-        let symbols = program.image.symbols().iter().filter(|symbol| symbol.name.contains(PANIC_FUNCTION));
-        symbols.map(|symbol| symbol.address.live(program.bias)).collect()
+        let named = |wanted: &str| -> Vec<Address> {
+            let symbols = program.image.symbols().iter();
+            // Asking for the text first spares undoing the mangling of every name.
+            let symbols = symbols.filter(|symbol| symbol.name.contains(wanted));
+            let own = symbols.filter(|symbol| short_symbol(symbol.name).rsplit("::").next() == Some(wanted));
+            own.map(|symbol| symbol.address.live(program.bias)).collect()
+        };
+        PANIC_FUNCTIONS.iter().map(|name| named(name)).find(|found| !found.is_empty()).unwrap_or_default()
     }
 
     /// Where a breakpoint landed, for the client.

@@ -61,21 +61,21 @@ fn write(line: &mut String, value: &Value, memory: &dyn Memory, depth: usize) {
     if line.len() > SUMMARY_CHARS_MAX {
         return;
     }
-    if depth > SUMMARY_DEPTH_MAX + WRAPPERS_MAX {
-        line.push('…');
-        return;
+    // Wrappers are no level of their own, but a chain of them may lead in a circle.
+    let mut shown = view(value, memory);
+    for _ in 0..WRAPPERS_MAX {
+        let View::Wrapped { inner, sign } = shown else { break };
+        line.push_str(sign);
+        shown = view(&inner, memory);
     }
-    match view(value, memory) {
+    match shown {
         View::Scalar(text) => line.push_str(&text),
         View::Text(text) => match text.read(memory, TEXT_IN_SUMMARY_BYTES_MAX) {
             Ok((text, cut)) => push_text(line, &text, cut),
             Err(reason) => line.push_str(&format!("<{reason}>")),
         },
         View::Unavailable(reason) => line.push_str(&format!("<{reason}>")),
-        View::Wrapped { inner, sign } => {
-            line.push_str(sign);
-            write(line, &inner, memory, depth + 1);
-        }
+        View::Wrapped { .. } => line.push('…'),
         View::Pointer { address, .. } => line.push_str(&format!("{address:#x}")),
         View::Fields { name, fields, is_tuple } => {
             line.push_str(&name);

@@ -59,6 +59,14 @@ const WRAPPERS: [&str; 10] = [
     "core::num::niche_types::",
 ];
 
+/// Types that guard a value, and the field that it is in.
+const GUARDS: [(&str, &str); 4] = [
+    ("core::cell::RefCell<", "value"),
+    ("std::sync::poison::mutex::Mutex<", "data"),
+    ("std::sync::poison::rwlock::RwLock<", "data"),
+    ("std::sync::mutex::Mutex<", "data"),
+];
+
 /// Looks at one level of a value.
 #[must_use]
 pub fn view(value: &Value, memory: &dyn Memory) -> View {
@@ -152,6 +160,12 @@ fn structure(value: &Value, memory: &dyn Memory) -> View {
     if WRAPPERS.iter().any(|start| name.starts_with(start))
         && let Some(inner) = value.only_part()
     {
+        return View::Wrapped { inner, sign: "" };
+    }
+    // What a cell or lock guards is what people want to see of it.
+    let guarded =
+        GUARDS.iter().find(|(start, _)| name.starts_with(start)).and_then(|(_, field)| value.field(field));
+    if let Some(inner) = guarded {
         return View::Wrapped { inner, sign: "" };
     }
     if name == "core::time::Duration"

@@ -1,0 +1,225 @@
+//! Values of living programs.
+
+mod support;
+
+use serde_json::json;
+use support::{Agent, Build, Program, at};
+
+/// Stops a fresh program at a mark.
+fn stopped_at(mark: &str, build: Build) -> (Program, Agent, serde_json::Value) {
+    let mut program = Program::start("values", build);
+    let mut agent = Agent::attach(&program);
+    agent.configure("values", &[(mark, json!({}))]);
+    program.go();
+    let stop = agent.stopped();
+    (program, agent, stop)
+}
+
+#[test]
+fn numbers() {
+    let (_program, mut agent, stop) = stopped_at("numbers", Build::Plain);
+    assert_eq!(
+        agent.locals(&stop),
+        [
+            "small: i8 = -3",
+            "large: u128 = 340282366920938463463374607431768211455",
+            "truth: bool = true",
+            "letter: char = 'ß'",
+            "half: f32 = 0.5",
+            "negative: i64 = -5000000000",
+            "pointer: &i64 = &-5000000000",
+            "unit: () = ()",
+        ]
+    );
+    assert_eq!(
+        stop["task"],
+        json!({"taskId": "07".repeat(16), "attempt": 2, "name": "values", "jobId": "09".repeat(16)})
+    );
+}
+
+#[test]
+fn texts() {
+    let (_program, mut agent, stop) = stopped_at("texts", Build::Plain);
+    let locals = agent.locals(&stop);
+    let long = locals.iter().find(|line| line.starts_with("long")).unwrap();
+    assert!(long.ends_with("xxx\"…") && long.len() < 4200, "{long}");
+    let others: Vec<_> = locals.iter().filter(|line| !line.starts_with("long")).collect();
+    assert_eq!(
+        others,
+        [
+            "borrowed: &str = \"héllo\"",
+            "owned: String = \"owned\"",
+            "empty: String = \"\"",
+            "boxed: Box<str> = \"boxed\"",
+            "shared: Arc<str> = \"shared\"",
+        ]
+    );
+    assert_eq!(agent.evaluate(&stop, "long.len() == 10_000 && borrowed == \"héllo\""), "true");
+}
+
+#[test]
+fn lists() {
+    let (_program, mut agent, stop) = stopped_at("lists", Build::Plain);
+    assert_eq!(
+        agent.locals(&stop),
+        [
+            "vector: Vec<i32> = [0, 1, 2, 3, 4, 5, … 994 more]",
+            "array: [u8; 3] = [1, 2, 3]",
+            "slice: &[i32] = [10, 11, 12]",
+            "strings: Vec<String> = [\"a\", \"b\"]",
+            "nothing: Vec<Point> = []",
+            "ring: VecDeque<u16> = [3, 4, 5]",
+        ]
+    );
+    assert_eq!(agent.evaluate(&stop, "vector[999] + slice[1] * 2"), "1021");
+    assert!(agent.evaluate(&stop, "vector[1000]").contains("outside"));
+    let reference = agent.locals_reference(&stop);
+    let body = agent.request("variables", &json!({"variablesReference": reference}));
+    assert_eq!(body["variables"][0]["indexedVariables"], 1000);
+    let vector = body["variables"][0]["variablesReference"].clone();
+    let page = agent.request(
+        "variables",
+        &json!({"variablesReference": vector, "filter": "indexed", "start": 100, "count": 2}),
+    );
+    let names: Vec<_> = page["variables"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|v| (v["name"].clone(), v["value"].clone()))
+        .collect();
+    assert_eq!(names, [(json!("[100]"), json!("100")), (json!("[101]"), json!("101"))]);
+}
+
+#[test]
+fn enums() {
+    let (_program, mut agent, stop) = stopped_at("enums", Build::Plain);
+    assert_eq!(
+        agent.locals(&stop),
+        [
+            "some: Option<u32> = Some(7)",
+            "none: Option<u32> = None",
+            "niche_some: Option<Box<u32>> = Some(8)",
+            "niche_none: Option<Box<u32>> = None",
+            "nested: Option<Option<bool>> = Some(None)",
+            "text: Option<String> = Some(\"inside\")",
+            "no_text: Option<String> = None",
+            "good: Result<u8, String> = Ok(1)",
+            "bad: Result<u8, String> = Err(\"broken\")",
+            "circle: Shape = Circle(1.5)",
+            "rect: Shape = Rect { w: 3, h: 4 }",
+            "empty: Shape = Empty",
+            "color: Color = Red",
+        ]
+    );
+    assert_eq!(agent.evaluate(&stop, "some.is_some() && no_text.is_none() && color == Color::Red"), "true");
+    assert_eq!(agent.evaluate(&stop, "rect.h"), "4");
+}
+
+#[test]
+fn structs() {
+    let (_program, mut agent, stop) = stopped_at("structs", Build::Plain);
+    let locals = agent.locals(&stop);
+    let map = locals.iter().find(|line| line.starts_with("map")).unwrap();
+    assert!(
+        map == "map: HashMap<String, u32> = {\"one\": 1, \"two\": 2}"
+            || map == "map: HashMap<String, u32> = {\"two\": 2, \"one\": 1}",
+        "{map}"
+    );
+    let others: Vec<_> =
+        locals.iter().filter(|line| !line.starts_with("map") && !line.starts_with("closure")).collect();
+    assert_eq!(
+        others,
+        [
+            "point: Point = Point { x: 1, y: -2 }",
+            "tuple: (u8, &str, f64) = (1, \"two\", 3.0)",
+            "reference: &Point = &Point { x: 1, y: -2 }",
+            "boxed: Box<Point> = Point { x: 1, y: -2 }",
+            "counted: Rc<Point> = Point { x: 1, y: -2 }",
+            "shared: Arc<u32> = 5",
+            "cell: Cell<u8> = 9",
+            "guarded: RefCell<u8> = 10",
+            "list: Node = Node { value: 1, next: Some(Node { value: 2, next: None }) }",
+            "set: HashSet<u8> = {4}",
+        ]
+    );
+    assert_eq!(agent.evaluate(&stop, "map[\"two\"] + boxed.x"), "3");
+    assert_eq!(agent.evaluate(&stop, "reference.y == -2 && tuple.1 == \"two\""), "true");
+    assert!(agent.evaluate(&stop, "point.z").contains("no field \"z\""));
+}
+
+#[test]
+fn scalars_are_set() {
+    let (program, mut agent, stop) = stopped_at("numbers", Build::Plain);
+    let reference = agent.locals_reference(&stop);
+    let body = agent
+        .request("setVariable", &json!({"variablesReference": reference, "name": "small", "value": "-128"}));
+    assert_eq!(body["value"], "-128");
+    assert_eq!(agent.evaluate(&stop, "small"), "-128");
+    let refused = agent.try_request(
+        "setVariable",
+        &json!({"variablesReference": reference, "name": "small", "value": "128"}),
+    );
+    assert!(refused["message"].as_str().unwrap().contains("does not fit"), "{refused}");
+    agent.go_on(&stop);
+    assert_eq!(program.line(), "sum 5 origin 0 caught true");
+}
+
+#[test]
+fn a_panic_stops_before_it_unwinds() {
+    let mut program = Program::start("values", Build::Plain);
+    let mut agent = Agent::attach(&program);
+    agent.request(
+        "mantaConfigure",
+        &json!({"generation": 1, "sources": [], "exceptionFilters": ["uncaught"]}),
+    );
+    program.go();
+    let stop = agent.stopped();
+    let line = support::line_of("values", "panics");
+    assert_eq!((&stop["reason"], at(&stop)), (&json!("exception"), format!("values::risky:{line}")));
+    assert_eq!(agent.locals(&stop), ["count: usize = 5", "items: Vec<usize> = [1, 2, 3]"]);
+    let info = agent.request("exceptionInfo", &json!({"threadId": stop["threadId"]}));
+    assert!(info["description"].as_str().unwrap().contains("values::risky"), "{info}");
+    agent.go_on(&stop);
+    assert_eq!(program.line(), "sum 5 origin 0 caught true");
+}
+
+#[test]
+fn optimized_code_has_its_inlined_calls_as_frames() {
+    let (program, mut agent, stop) = stopped_at("twice", Build::Optimized);
+    let line = |mark| support::line_of("values", mark);
+    assert_eq!(at(&stop), format!("values::twice:{}", line("twice")));
+    let stack = agent.stack(&stop);
+    assert_eq!(stack[1], format!("values::optimized:{}", line("call")));
+    assert!(stack[2].starts_with("values::main:"), "{stack:?}");
+    let frames =
+        agent.request("stackTrace", &json!({"threadId": stop["threadId"], "startFrame": 1, "levels": 1}));
+    let outer = json!({"topFrame": frames["stackFrames"][0]});
+    let locals = agent.locals(&outer);
+    let input = locals.iter().find(|line| line.starts_with("input")).unwrap();
+    // What the optimiser left nothing of is a value too.
+    assert!(input == "input: &[u32] = [3, 4]" || input.ends_with("<optimized out>"), "{locals:?}");
+    agent.configure("values", &[]);
+    agent.go_on(&stop);
+    assert_eq!(program.line(), "sum 5 origin 0 caught true");
+}
+
+#[test]
+fn steps_in_optimized_code_stay_in_the_users_lines() {
+    let (program, mut agent, stop) = stopped_at("twice", Build::Optimized);
+    agent.configure("values", &[]);
+    let line = |mark| support::line_of("values", mark);
+    let out = agent.step("stepOut", &stop);
+    assert!(at(&out).starts_with("values::optimized:"), "{}", at(&out));
+    let mut stop = out;
+    for _ in 0..20 {
+        stop = agent.step("next", &stop);
+        let shown = at(&stop);
+        if shown == format!("values::optimized:{}", line("end")) || shown.starts_with("values::main:") {
+            agent.go_on(&stop);
+            assert_eq!(program.line(), "sum 5 origin 0 caught true");
+            return;
+        }
+        assert!(shown.starts_with("values::optimized:") || shown.starts_with("values::twice:"), "{shown}");
+    }
+    panic!("twenty steps did not leave a loop of two rounds; last at {}", at(&stop));
+}
