@@ -18,6 +18,8 @@ pub const PENDING_REQUESTS_MAX: usize = 4_096;
 pub const FRAMES_MAX: i32 = 1_000;
 /// Variables that one `variables` asks a target for.
 pub const VARIABLES_MAX: i32 = 10_000;
+/// One answer of a target. There are clients that read no longer message.
+pub const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024 - 4096;
 /// One text that is shown as output.
 pub const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 

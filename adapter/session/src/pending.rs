@@ -9,7 +9,7 @@ use crate::{
     effect::Effect,
     event::TimerId,
     ids::TargetId,
-    limits::{EVALUATE_SWEEPS_MAX, PENDING_REQUESTS_MAX, SWEEP_EVERY, SWEEPS_MAX},
+    limits::{ANSWER_BYTES_MAX, EVALUATE_SWEEPS_MAX, PENDING_REQUESTS_MAX, SWEEP_EVERY, SWEEPS_MAX},
     requests::{self, Refusal},
     session::Session,
     sources::Held,
@@ -90,6 +90,10 @@ impl Requests {
     }
 }
 
+fn answer_bytes(response: &ResponseMessage) -> usize {
+    response.body.as_ref().map_or(0, |body| body.get().len())
+}
+
 impl Session {
     /// Asks a target.
     pub(crate) fn ask<R: Request>(
@@ -142,6 +146,10 @@ impl Session {
                 requests::source::refused(self, origin.as_ref(), held, error)
             }
             (_, Some(error)) => Err(Refusal(error)),
+            (_, None) if answer_bytes(response) > ANSWER_BYTES_MAX => Err(Refusal::from(format!(
+                "the answer has {} bytes and the limit is {ANSWER_BYTES_MAX}; ask for less at a time",
+                answer_bytes(response)
+            ))),
             (purpose, None) => self.answer(target, arena, &purpose, origin.as_ref(), response),
         };
         let Some(origin) = origin else { return };

@@ -237,7 +237,13 @@ impl Session {
         self.targets.remove(target);
         self.breakpoints.on_target_down(target);
         self.sources.on_target_down(target);
-        let sentence = format!("{description} is gone: {}", cause.trim_end_matches('.'));
+        let cause = cause.trim_end_matches('.');
+        // A cause that names the process itself needs no second name.
+        let sentence = if cause.starts_with("worker ") {
+            cause.to_owned()
+        } else {
+            format!("{description} is gone: {cause}")
+        };
         for (_, pending) in self.requests.take_of_target(target) {
             if let Some(origin) = pending.origin {
                 self.refuse(&origin, &sentence);

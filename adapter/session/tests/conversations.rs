@@ -502,6 +502,16 @@ fn what_is_not_understood_is_refused_and_harms_nothing() {
 }
 
 #[test]
+fn an_answer_that_no_client_could_read_is_refused_and_says_so() {
+    let (mut sim, _) = paused(&[("t1", 1, "a-1")]);
+    let top = sim.request("stackTrace", json!({"threadId": 1, "levels": 1}));
+    sim.targets.get_mut("t1").unwrap().padding = 5 << 20;
+    let evaluate = json!({"expression": "big", "frameId": top["stackFrames"][0]["id"]});
+    assert!(sim.refused("evaluate", evaluate).contains("ask for less"));
+    sim.finish();
+}
+
+#[test]
 fn a_client_that_counts_from_zero_sees_zero() {
     let mut sim = Sim::new();
     sim.request(

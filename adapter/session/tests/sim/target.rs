@@ -25,6 +25,8 @@ pub struct FakeTarget {
     pub is_loaded: bool,
     /// Why it refuses all that resumes.
     pub refuses: Option<&'static str>,
+    /// So many bytes are added to what `evaluate` answers.
+    pub padding: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,6 +49,7 @@ impl FakeTarget {
             step: StepOutcome::Stops,
             is_loaded: false,
             refuses: None,
+            padding: 0,
         }
     }
 
@@ -113,7 +116,7 @@ impl FakeTarget {
             }
             "evaluate" => self.of_handle(
                 &arguments["frameId"],
-                |stopped, of| json!({"result": stopped.task, "type": "str", "variablesReference": of + 7}),
+                |stopped, of| json!({"result": format!("{}{}", stopped.task, " ".repeat(self.padding)), "type": "str", "variablesReference": of + 7}),
             ),
             "exceptionInfo" => match self.stopped.get(&thread) {
                 Some(stopped) => Ok(json!({"exceptionId": stopped.task, "breakMode": "unhandled"})),
