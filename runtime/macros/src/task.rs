@@ -157,7 +157,7 @@ fn glue(arguments: &Arguments, function: &ItemFn, parameters: &[Parameter]) -> T
                 /// Submits the task with these options.
                 pub fn remote(self, #(#names: impl ::manta::IntoArg<#kinds>),*) -> ::manta::ObjectRef<#value> {
                     let arguments = ::std::vec![#(::manta::IntoArg::<#kinds>::into_arg(#names)),*];
-                    ::manta::__private::submit(self.0, arguments)
+                    ::manta::__private::submit(&self.0, arguments)
                 }
             }
 

@@ -18,6 +18,7 @@
 //! `init` in `main` runs in every worker too, and what comes after it only in the driver.
 
 mod arguments;
+mod context;
 mod error;
 mod object_ref;
 mod options;
@@ -27,6 +28,7 @@ mod session;
 mod worker;
 
 pub use arguments::{Arg, IntoArg};
+pub use context::{Context, Node, context, nodes};
 pub use error::{Error, TaskError, TaskErrorKind};
 pub use manta_macros::task;
 pub use object_ref::{ObjectRef, get, get_all, get_timeout, put, wait};

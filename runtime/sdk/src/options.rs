@@ -106,8 +106,8 @@ macro_rules! option_methods {
 }
 
 /// Submits a task. If that fails, `get` of the ref says why.
-pub fn submit<T>(options: TaskOptions, arguments: Vec<Arg>) -> ObjectRef<T> {
-    ObjectRef::new(try_submit(&options, arguments))
+pub fn submit<T>(options: &TaskOptions, arguments: Vec<Arg>) -> ObjectRef<T> {
+    ObjectRef::new(try_submit(options, arguments))
 }
 
 fn try_submit(options: &TaskOptions, arguments: Vec<Arg>) -> Result<manta_worker::ObjectRef, Error> {

@@ -87,7 +87,6 @@ impl<T, E: Display> Fallible for Result<T, E> {
 ///
 /// # Errors
 /// When it cannot be serialized.
-#[expect(clippy::needless_pass_by_value, reason = "the task gives its result away")]
 pub fn finish<T: Serialize>(value: T) -> Outcome {
     object_ref::serialize(&value).map(Done).map_err(|error: Error| Failure::Returned(error.to_string()))
 }

@@ -97,8 +97,8 @@ pub(crate) fn adopt_contained(shared: &Arc<Shared>, state: &mut State, value: &V
 }
 
 /// Opens a value that is on this node.
-pub(crate) fn open(shared: &Shared, value: Value, contained: Vec<ObjectRef>) -> FetchedValue {
-    match try_open(shared, &value) {
+pub(crate) fn open(shared: &Shared, value: &Value, contained: Vec<ObjectRef>) -> FetchedValue {
+    match try_open(shared, value) {
         Ok(parts) => FetchedValue {
             format: Format::from_wire(value.format()),
             inband: parts.inband,
@@ -136,7 +136,7 @@ pub(crate) fn class_key(
     for &(name, amount) in resources {
         let units = (amount * UNITS).round();
         let exact =
-            amount.is_finite() && amount >= 0.0 && amount < 1e12 && (units - amount * UNITS).abs() < 1e-6;
+            amount.is_finite() && (0.0..1e12).contains(&amount) && (units - amount * UNITS).abs() < 1e-6;
         if !exact {
             return Err(SubmitError::Resource { name: name.to_owned(), amount });
         }

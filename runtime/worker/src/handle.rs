@@ -45,7 +45,7 @@ impl Core {
             self.0.wait_for_output(LAST_OUTPUT);
         }
         self.0.with(|state| {
-            state.on_gone("this process has left its cluster; call init() again to join one".to_owned())
+            state.on_gone("this process has left its cluster; call init() again to join one".to_owned());
         });
         thread.stop(CLUSTER_END);
     }

@@ -24,7 +24,7 @@ impl Core {
                 Popped::Task(spec) => {
                     self.0.wake_if_needed(&mut state);
                     drop(state);
-                    match self.runnable(slot, spec) {
+                    match self.runnable(slot, *spec) {
                         Some(task) => return NextTask::Run(Box::new(task)),
                         None => continue,
                     }
@@ -58,7 +58,7 @@ impl Core {
             } else {
                 self.0.with(|state| convert::adopt_contained(&self.0, state, &value))
             };
-            let value = convert::open(&self.0, value, contained);
+            let value = convert::open(&self.0, &value, contained);
             if let Some(error) = value.system_error() {
                 self.give_up(slot, id, format!("an argument of task '{}' is gone: {error}", spec.name));
                 return None;

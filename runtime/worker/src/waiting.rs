@@ -42,7 +42,7 @@ impl Core {
                 })
                 .collect::<Vec<_>>()
         });
-        Ok(values.into_iter().map(|(value, contained)| convert::open(shared, value, contained)).collect())
+        Ok(values.into_iter().map(|(value, contained)| convert::open(shared, &value, contained)).collect())
     }
 
     /// Waits until `num_returns` of the refs are ready; says for each whether it is. A timeout is no error here.

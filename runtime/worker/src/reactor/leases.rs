@@ -21,6 +21,9 @@ const DEPTH_FIRST: usize = 4;
 const DEPTH_MAX: usize = 128;
 /// Tasks that run at most this long let the depth grow.
 const SHORT_TASK_US: u64 = 1_000;
+/// Workers in a row that could not be reached before that counts as their death; until then another is asked for, since a node may
+/// grant a worker whose end it has not seen yet.
+const UNREACHABLE_MAX: usize = 10;
 /// Lease requests of one class under way at one time.
 const REQUESTS_MAX: usize = 256;
 /// Such requests for tasks that need nothing, and so could have any number.
@@ -40,6 +43,7 @@ pub(super) struct Class {
     requests: Vec<RequestId>,
     depth: usize,
     short_tasks: usize,
+    unreachable: usize,
     dirty: bool,
 }
 
@@ -67,6 +71,7 @@ impl State {
             requests: Vec::new(),
             depth: DEPTH_FIRST,
             short_tasks: 0,
+            unreachable: 0,
             dirty: false,
         });
         self.class_ids.insert(key, id);
@@ -134,7 +139,7 @@ impl State {
         while self.classes[id.0].requests.len() > wanted {
             let Some(request) = self.classes[id.0].requests.pop() else { break };
             self.lease_requests.remove(&request);
-            self.to_node(process_to_node::Message::CancelLease(LeaseCancel { request_id: request.0 }));
+            self.tell_node(process_to_node::Message::CancelLease(LeaseCancel { request_id: request.0 }));
         }
         self.note_idle_leases(id);
     }
@@ -172,7 +177,7 @@ impl State {
             spillback_count: 0,
             arguments: Vec::new(),
         };
-        self.to_node(process_to_node::Message::RequestLease(request));
+        self.tell_node(process_to_node::Message::RequestLease(request));
     }
 
     /// The node answers a lease request.
@@ -186,7 +191,7 @@ impl State {
             (Some(class), Some(lease_reply::Result::Granted(grant))) => self.on_granted(class, &grant),
             // The request was cancelled while the grant was on its way.
             (None, Some(lease_reply::Result::Granted(grant))) => {
-                self.give_back(grant.lease_id, grant.node_id, false)
+                self.give_back(grant.lease_id, grant.node_id, false);
             }
             (Some(class), Some(lease_reply::Result::Refused(sentence))) => self.on_refused(class, &sentence),
             // Busy is between nodes only; asking again is all that can be done with it.
@@ -227,6 +232,7 @@ impl State {
         lease.stalled = false;
         let class_id = lease.class;
         let class = &mut self.classes[class_id.0];
+        class.unreachable = 0;
         if run_us < SHORT_TASK_US {
             class.short_tasks += 1;
             if class.short_tasks >= class.depth {
@@ -278,7 +284,7 @@ impl State {
                 Some(since) if now >= since + IDLE_LEASE => over.push((*id, lease.class, lease.node)),
                 Some(since) => {
                     self.timer =
-                        Some(self.timer.map_or(since + IDLE_LEASE, |timer| timer.min(since + IDLE_LEASE)))
+                        Some(self.timer.map_or(since + IDLE_LEASE, |timer| timer.min(since + IDLE_LEASE)));
                 }
                 None => {}
             }
@@ -291,7 +297,7 @@ impl State {
     }
 
     fn give_back(&mut self, lease_id: bytes::Bytes, node_id: bytes::Bytes, worker_unusable: bool) {
-        self.to_node(process_to_node::Message::ReturnLease(LeaseReturn {
+        self.tell_node(process_to_node::Message::ReturnLease(LeaseReturn {
             lease_id,
             node_id,
             worker_unusable,
@@ -317,14 +323,18 @@ impl State {
         self.leases.iter().filter(|(_, lease)| lease.conn == conn).map(|(id, _)| *id).collect()
     }
 
-    /// Forgets a lease whose worker is lost, or could never be reached; what it had comes back with it.
-    pub(super) fn drop_lease(&mut self, id: LeaseId, never_reached: bool) -> Option<Lease> {
+    /// Forgets a lease whose worker is lost, or could never be reached; what it had comes back with it, and whether the first of it
+    /// has to be taken for started.
+    pub(super) fn drop_lease(&mut self, id: LeaseId, never_reached: bool) -> Option<(Lease, bool)> {
         let lease = self.leases.remove(&id)?;
-        self.classes[lease.class.0].leases.retain(|other| *other != id);
+        let class = &mut self.classes[lease.class.0];
+        class.leases.retain(|other| *other != id);
+        class.unreachable = if never_reached { class.unreachable + 1 } else { 0 };
+        let started = !never_reached || class.unreachable > UNREACHABLE_MAX;
         self.mark_dirty(lease.class);
         if never_reached {
             self.give_back(id.to_bytes(), lease.node.to_bytes(), true);
         }
-        Some(lease)
+        Some((lease, started))
     }
 }

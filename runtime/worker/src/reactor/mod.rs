@@ -14,6 +14,8 @@ mod peers;
 mod pulls;
 mod slots;
 mod tasks;
+#[cfg(test)]
+mod tests;
 mod waits;
 
 use std::{
@@ -138,7 +140,7 @@ impl State {
         RequestId(self.number())
     }
 
-    fn to_node(&mut self, message: process_to_node::Message) {
+    fn tell_node(&mut self, message: process_to_node::Message) {
         self.effects.push(Effect::ToNode(message));
     }
 
@@ -149,7 +151,8 @@ impl State {
 
     /// Whether the I/O thread has to be woken for new effects; `true` only once until it takes them.
     pub fn needs_wake(&mut self) -> bool {
-        let needed = !self.signalled && !(self.effects.is_empty() && self.dirty_classes.is_empty());
+        let pending = !self.effects.is_empty() || !self.dirty_classes.is_empty();
+        let needed = pending && !self.signalled;
         self.signalled |= needed;
         needed
     }
@@ -186,5 +189,36 @@ impl State {
         for waiter in self.waiters.values() {
             waiter.condvar.notify_all();
         }
+    }
+
+    /// What is still being kept, in words, so that a test sees that nothing stays behind.
+    #[cfg(test)]
+    pub fn leftovers(&self) -> Vec<String> {
+        let count = |count: usize, what: &str| (count > 0).then(|| format!("{count} {what}"));
+        let mut left: Vec<String> = [
+            count(self.objects.len(), "objects"),
+            count(self.waiters.len(), "waiters"),
+            count(self.fetches.len(), "fetches"),
+            count(self.pulls.len(), "pulls"),
+            count(self.tasks.len(), "tasks"),
+            count(self.leases.len(), "leases"),
+            count(self.lease_requests.len(), "lease requests"),
+            count(self.fates.len(), "fates"),
+            count(self.completions.len(), "completions"),
+            count(self.pause_changes.len(), "pause changes"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        left.extend(self.slots.leftovers());
+        if !left.is_empty() && !self.tasks.is_empty() {
+            left.extend(
+                self.classes
+                    .iter()
+                    .enumerate()
+                    .map(|(id, class)| format!("{} of class {id} queued", class.queue.len())),
+            );
+        }
+        left
     }
 }

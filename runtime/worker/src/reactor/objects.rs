@@ -149,7 +149,7 @@ impl State {
     pub(super) fn announce_sealed(&mut self, value: &Value) {
         if let Some(location) = &value.in_store {
             let sealed = v1::ObjectSealed { object_id: location.object_id.clone(), size: location.size };
-            self.to_node(process_to_node::Message::Sealed(sealed));
+            self.tell_node(process_to_node::Message::Sealed(sealed));
         }
     }
 
@@ -291,7 +291,7 @@ impl State {
         let Some(location) = &value.in_store else { return };
         let Ok(id) = ObjectId::try_from(&location.object_id) else { return };
         // This node may hold a pulled copy even if the value was made elsewhere.
-        self.to_node(process_to_node::Message::Free(FreeObjectsRequest {
+        self.tell_node(process_to_node::Message::Free(FreeObjectsRequest {
             object_ids: vec![location.object_id.clone()],
         }));
         for node in location.node_ids.iter().filter(|node| node[..] != self.me.node.0) {

@@ -33,7 +33,7 @@ impl State {
         self.outputs.sent += 1;
         output.worker_id = self.me.process.to_bytes();
         output.sequence = self.outputs.sent;
-        self.to_node(process_to_node::Message::Output(output));
+        self.tell_node(process_to_node::Message::Output(output));
         false
     }
 

@@ -198,7 +198,7 @@ impl State {
             (Some(worker), Some(node)) => {
                 let request_id = self.request_id();
                 self.fates.insert(request_id, question);
-                self.to_node(process_to_node::Message::Fate(WorkerFateRequest {
+                self.tell_node(process_to_node::Message::Fate(WorkerFateRequest {
                     request_id: request_id.0,
                     worker_id: worker.to_bytes(),
                     node_id: node.to_bytes(),
@@ -213,18 +213,14 @@ impl State {
     fn tasks_lost_with(&mut self, conn: ConnId, reached: bool) -> Vec<TaskId> {
         let mut failed = Vec::new();
         for id in self.leases_on(conn) {
-            let Some(lease) = self.drop_lease(id, !reached) else { continue };
-            let mut tasks = lease
-                .tasks
-                .into_iter()
-                .filter(|task| self.is_pushed_to(*task, id))
-                .collect::<Vec<_>>()
-                .into_iter();
-            let started = tasks.next();
-            for task in tasks.rev() {
+            let Some((lease, started)) = self.drop_lease(id, !reached) else { continue };
+            let mut tasks: Vec<_> =
+                lease.tasks.into_iter().filter(|task| self.is_pushed_to(*task, id)).collect();
+            let first = (started && !tasks.is_empty()).then(|| tasks.remove(0));
+            for task in tasks.into_iter().rev() {
                 self.requeue(task);
             }
-            failed.extend(started.filter(|task| self.on_worker_lost(*task)));
+            failed.extend(first.filter(|task| self.on_worker_lost(*task)));
         }
         failed
     }

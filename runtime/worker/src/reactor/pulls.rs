@@ -52,7 +52,7 @@ impl State {
         let Some(node_id) = pull.location.node_ids.get(pull.tried).cloned() else { return false };
         pull.tried += 1;
         let request_id = pull.request_id.0;
-        self.to_node(process_to_node::Message::Pull(PullObject {
+        self.tell_node(process_to_node::Message::Pull(PullObject {
             request_id,
             object_id: id.to_bytes(),
             node_id,

@@ -66,7 +66,7 @@ impl Running {
 /// What a slot's thread gets from [`State::pop_task`].
 pub(crate) enum Popped {
     /// Run this; its stored arguments are on this node.
-    Task(TaskSpec),
+    Task(Box<TaskSpec>),
     /// Nothing is there: wait on the condition.
     Wait(Arc<Condvar>),
     /// The worker's time is over.
@@ -79,6 +79,21 @@ impl Slots {
         for slot in &self.slots {
             slot.condvar.notify_all();
         }
+    }
+}
+
+#[cfg(test)]
+impl Slots {
+    pub fn leftovers(&self) -> Vec<String> {
+        let queued: usize = self.slots.iter().map(|slot| slot.queue.len()).sum();
+        let running = self.slots.iter().filter(|slot| slot.running.is_some()).count();
+        let counts = [
+            (queued, "queued"),
+            (running, "running"),
+            (self.early.len(), "early"),
+            (self.of_lease.len(), "leased slots"),
+        ];
+        counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect()
     }
 }
 
@@ -99,9 +114,9 @@ impl State {
         let early = std::mem::take(&mut self.slots.early);
         for (conn, of_lease, task) in early {
             if of_lease == lease {
-                self.queue_task(conn, slot, lease, task)
+                self.queue_task(conn, slot, lease, task);
             } else {
-                self.slots.early.push((conn, of_lease, task))
+                self.slots.early.push((conn, of_lease, task));
             }
         }
     }
@@ -211,7 +226,7 @@ impl State {
             if waiting {
                 self.arm(now + LONG_TASK);
             }
-            return Popped::Task(spec);
+            return Popped::Task(Box::new(spec));
         }
     }
 
@@ -256,7 +271,7 @@ impl State {
         let after = running.blocked > 0;
         if before != after {
             let lease_id = running.lease.to_bytes();
-            self.to_node(process_to_node::Message::Blocked(LeaseBlocked { lease_id, blocked: after }));
+            self.tell_node(process_to_node::Message::Blocked(LeaseBlocked { lease_id, blocked: after }));
             if after {
                 self.return_queued(slot);
             }

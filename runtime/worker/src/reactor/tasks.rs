@@ -148,9 +148,9 @@ impl State {
         let class = task.class;
         let queue = &mut self.classes[class.0].queue;
         if first {
-            queue.push_front(id)
+            queue.push_front(id);
         } else {
-            queue.push_back(id)
+            queue.push_back(id);
         }
         self.mark_dirty(class);
     }
@@ -310,11 +310,5 @@ impl State {
         for object in task.pinned {
             self.unpin(object);
         }
-    }
-
-    /// Tasks that are not finished yet; the tests see that nothing stays behind.
-    #[cfg(test)]
-    pub fn unfinished_tasks(&self) -> usize {
-        self.tasks.len()
     }
 }
