@@ -103,7 +103,9 @@ fn a_worker_is_killed_at_a_stop_and_its_task_is_tried_again() -> Result<()> {
 fn the_driver_is_killed_and_the_cluster_goes_on() -> Result<()> {
     let Paused { cluster, mut client, mut drivers, plain } = paused(&BOTH)?;
     let tasks = client.threads()?;
-    let workers: Vec<Process> = descendants(cluster.pid());
+    // The watcher belongs to the node, not to the job.
+    let is_of_the_job = |process: &Process| !process.command.iter().any(|word| word == "watch");
+    let workers: Vec<Process> = descendants(cluster.pid()).into_iter().filter(is_of_the_job).collect();
     for driver in drivers.drain(..) {
         driver.kill()?;
     }
