@@ -10,9 +10,11 @@ import itertools
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
+
+_ARRIVAL_TURNS = 10_000
 
 
 class Interrupted(BaseException):
@@ -22,13 +24,14 @@ class Interrupted(BaseException):
 class Guarded:
     """One guarded call, which any thread may interrupt."""
 
-    __slots__ = ("_ident", "_lock", "_running", "_fired")
+    __slots__ = ("_ident", "_lock", "_running", "_fired", "arrived")
 
     def __init__(self) -> None:
         self._ident = threading.get_ident()
         self._lock = threading.Lock()
         self._running = True
         self._fired = False
+        self.arrived = False
 
     def interrupt(self) -> None:
         """Ends the call, if it still runs."""
@@ -38,11 +41,15 @@ class Guarded:
                 _raise_in(self._ident, Interrupted)
 
     def finish(self) -> None:
-        """The call is over: a late interrupt must not reach the thread's own code."""
+        """The call is over: an interrupt that is on its way must arrive here, not in the thread's own code.
+
+        It cannot be taken back: in 3.11, clearing what is not there any more leaves a flag set that makes traced code spin.
+        """
         with self._lock:
             self._running = False
-            if self._fired:
-                _raise_in(self._ident, None)
+        if self._fired and not self.arrived:
+            for _ in range(_ARRIVAL_TURNS):
+                pass
 
 
 def run(call: Callable[[], T], seconds: float | None, started: Callable[[Guarded], None] | None = None) -> T:
@@ -55,6 +62,9 @@ def run(call: Callable[[], T], seconds: float | None, started: Callable[[Guarded
             if seconds is not None:
                 _WATCHDOG.watch(guarded, seconds)
             return call()
+        except Interrupted:
+            guarded.arrived = True
+            raise
         finally:
             guarded.finish()
     except Interrupted:
@@ -100,11 +110,10 @@ class _Watchdog:
 _WATCHDOG = _Watchdog()
 
 
-def _raise_in(ident: int, kind: type[BaseException] | None) -> None:
+def _raise_in(ident: int, kind: type[BaseException]) -> None:
     import ctypes
 
-    argument: Any = ctypes.py_object(kind) if kind is not None else None
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), argument)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(kind))
 
 
 def is_watchdog(ident: int) -> bool:

@@ -138,6 +138,7 @@ class Program(Client):
 
     def __init__(self, script: str, *arguments: str) -> None:
         self.path = PROGRAMS / script
+        self.started = False
         command = [sys.executable, "-m", "manta_debug", "--listen", "127.0.0.1:0", str(self.path), *arguments]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
         self.process = subprocess.Popen(
@@ -160,6 +161,7 @@ class Program(Client):
     def go(self) -> None:
         """The breakpoints are set: the program starts."""
         self.request("configurationDone")
+        self.started = True
 
     def resume(self, thread_id: int) -> None:
         """Continues one thread."""
@@ -177,6 +179,8 @@ class Program(Client):
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
         self.socket.close()
+        if not self.started:
+            self.process.kill()  # It would wait for another client.
         try:
             self.process.wait(SECONDS_MAX)
         except subprocess.TimeoutExpired:

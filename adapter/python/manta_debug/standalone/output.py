@@ -3,40 +3,73 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any, TextIO
 
 from .. import limits
 
+Tell = Callable[[str, str], None]
+
+_PIECES_MAX = 1_000
+
 
 class Tee:
-    """A text stream that also tells a client what is written to it."""
+    """A text stream that also tells a client what is written to it, while there is one."""
 
-    def __init__(self, stream: TextIO, category: str, tell: Callable[[str, str], None]) -> None:
+    def __init__(self, stream: TextIO, category: str) -> None:
         self._stream = stream
         self._category = category
-        self._tell = tell
+        self._lock = threading.RLock()
+        self._unsent: list[str] = []
+        self.tell_client: Tell | None = None
 
     def write(self, text: str) -> int:
-        """Writes to the stream, then tells the client, in pieces below the limit."""
+        """Writes to the stream, and tells the client at the end of a line."""
         written = self._stream.write(text)
-        for at in range(0, len(text), limits.OUTPUT_CHARS_MAX):
-            self._tell(self._category, text[at : at + limits.OUTPUT_CHARS_MAX])
+        if self.tell_client is not None:
+            with self._lock:
+                self._unsent.append(text)
+                if "\n" in text or len(self._unsent) >= _PIECES_MAX:
+                    self._send()
         return written
+
+    def flush(self) -> None:
+        """Flushes the stream, and tells the client what has no line end yet."""
+        self._stream.flush()
+        with self._lock:
+            self._send()
+
+    def _send(self) -> None:
+        text = "".join(self._unsent)
+        self._unsent.clear()
+        tell = self.tell_client
+        if tell is not None:
+            for at in range(0, len(text), limits.OUTPUT_CHARS_MAX):
+                tell(self._category, text[at : at + limits.OUTPUT_CHARS_MAX])
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
 
-def redirect(tell: Callable[[str, str], None]) -> None:
-    """Puts a `Tee` around the program's two output streams."""
-    sys.stdout = Tee(sys.stdout, "stdout", tell)  # type: ignore[assignment]
-    sys.stderr = Tee(sys.stderr, "stderr", tell)  # type: ignore[assignment]
+# A tee stays for good once it is in place: `print` uses `sys.stdout` without owning it, so that taking the object away from
+# under another thread's print would crash the interpreter.
+_tees: list[Tee] = []
+
+
+def redirect(tell: Tell) -> None:
+    """Tells the client what the program writes to its two output streams from now on."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if not isinstance(stream, Tee):
+            stream = Tee(stream, name)
+            _tees.append(stream)
+            setattr(sys, name, stream)
+        stream.tell_client = tell
 
 
 def restore() -> None:
-    """Takes the streams back, if they are still ours."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if isinstance(stream, Tee):
-            setattr(sys, name, stream._stream)
+    """The client is gone."""
+    for tee in _tees:
+        tee.flush()
+        tee.tell_client = None

@@ -25,6 +25,7 @@ class StandaloneHost(Host):
         self._target = target
         self._redirects_output = redirects_output
         self._launched = False
+        self.client_left = False
 
     def initialized(self, engine: Engine) -> None:
         """Asks the client for its breakpoints."""
@@ -54,6 +55,7 @@ class StandaloneHost(Host):
     def disconnect(self, engine: Engine, *, terminate: bool | None) -> None:
         """Ends the program if the client launched it or asks for it; otherwise it runs on."""
         output.restore()
+        self.client_left = True
         self.ready.set()
         if terminate is None:
             terminate = self._launched
@@ -102,9 +104,10 @@ class Server:
         engine = Engine(send, cluster=False, host=self._adapter)
         self._engine, self._connection = engine, connection
         self._done.clear()
+        self._adapter.client_left = False
         try:
             with connection, connection.makefile("rb") as stream:
-                while (message := read_message(stream)) is not None:
+                while not self._adapter.client_left and (message := read_message(stream)) is not None:
                     engine.handle(message)
         except (FramingError, OSError) as error:
             print(f"manta_debug: the client's connection was closed: {error}", file=sys.__stderr__)

@@ -15,6 +15,7 @@ from .. import limits
 from ..codes import leaves_by_exception, yields
 from ..steps import Outcome
 from ..threads import ThreadState
+from .main_thread import run_soon
 
 if TYPE_CHECKING:
     from ..core import Core
@@ -31,10 +32,9 @@ class SettraceTracer:
         self._stepping = False
         self._exceptions = False
         self._traced: set[int] = set()
-        self._interest: dict[int, tuple[CodeType, bool]] = {}
+        self._interest: dict[int, tuple[CodeType, Any]] = {}
         self._call = self._on_call
         self._event = self._on_event
-        self._pending: list[Any] = []
 
     @property
     def note(self) -> str:
@@ -112,17 +112,23 @@ class SettraceTracer:
         for top in sys._current_frames().values():
             frame: FrameType | None = top
             while frame is not None:
-                if self._wanted and self._interested(frame.f_code):
-                    self._trace_frame(frame, lines=self._has_lines(frame.f_code))
-                elif not self._wanted and frame.f_trace is self._event:
+                local = self._local_trace(frame.f_code) if self._wanted else None
+                if local is not None:
+                    frame.f_trace = local
+                    frame.f_trace_lines = self._has_lines(frame.f_code)
+                elif not self._wanted and frame.f_trace is not None and self._is_ours(frame.f_trace):
                     frame.f_trace = None
                 frame = frame.f_back
+
+    def _is_ours(self, trace: Any) -> bool:
+        return trace is self._event or getattr(trace, "tracer", None) is self
 
     def _has_lines(self, code: CodeType) -> bool:
         binding = self._core.binder.find(code)
         return binding is not None and bool(binding.lines)
 
-    def _interested(self, code: CodeType) -> bool:
+    def _local_trace(self, code: CodeType) -> Any:
+        """The local trace function for frames of this code; nothing when it does not concern anyone."""
         known = self._interest.get(id(code))
         if known is not None and known[0] is code:
             return known[1]
@@ -130,31 +136,33 @@ class SettraceTracer:
         interest = self._interest
         if core.binder.table.concerns(code):
             core.discover(code)
-        answer = self._has_lines(code) or (self._exceptions and core.origins.is_user_code(code))
+        binding = core.binder.find(code)
+        local = None
+        if binding is not None and binding.lines:
+            local = self._line_trace(binding.lines)
+        elif self._exceptions and core.origins.is_user_code(code):
+            local = self._event
         if len(interest) >= limits.CODE_CACHE_MAX:
             interest.clear()
-        interest[id(code)] = (code, answer)
-        return answer
+        interest[id(code)] = (code, local)
+        return local
+
+    def _line_trace(self, lines: dict[int, Any]) -> Any:
+        """A trace function that lets other lines than these go by as fast as Python can."""
+
+        def local(frame: FrameType, event: str, arg: Any) -> None:
+            if event != "line" or frame.f_lineno in lines or self._stepping:
+                self._on_event(frame, event, arg)
+
+        local.tracer = self  # type: ignore[attr-defined]
+        return local
 
     def _reach_main_thread(self) -> None:
         """Has the main thread install or drop the tracer at its next chance, and waits a moment for it."""
         if threading.current_thread() is threading.main_thread():
             self.on_task_start()
             return
-        import ctypes
-
-        reached = threading.Event()
-        signature = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
-
-        def install(_: object) -> int:
-            self.on_task_start()
-            reached.set()
-            return 0
-
-        callback = signature(install)
-        self._pending = [*self._pending[-31:], callback]
-        if ctypes.pythonapi.Py_AddPendingCall(callback, None) == 0:
-            reached.wait(_REACH_SECONDS_MAX)
+        run_soon(self.on_task_start, _REACH_SECONDS_MAX)
 
     # What follows runs on the program's threads.
 
@@ -169,24 +177,24 @@ class SettraceTracer:
                 if thread.step.on_start(frame) is Outcome.REARM or _among(frame, thread.step.frames):
                     frame.f_trace_lines = True
                     return self._event
-        if not self._interested(code):
-            return None
-        frame.f_trace_lines = self._has_lines(code)
-        return self._event
+        local = self._local_trace(code)
+        if local is self._event:
+            frame.f_trace_lines = False
+        return local
 
-    def _on_event(self, frame: FrameType, event: str, arg: Any) -> Any:
+    def _on_event(self, frame: FrameType, event: str, arg: Any) -> None:
+        # Answering nothing keeps the frame's trace function, which another thread may have replaced meanwhile.
         if not self._wanted:
             sys.settrace(None)
-            return None
-        if event == "line":
+        elif event == "line":
             self._on_line(frame)
         elif event == "exception":
-            self._core.threads.current().raised = arg[1]
+            # Here the traceback is still apart from its exception; they are joined when it is caught.
+            self._core.threads.current().raised = arg[1].with_traceback(arg[2])
             if self._exceptions:
                 self._core.on_raise(frame, arg[1])
-        elif event == "return":
+        elif event == "return" and (self._stepping or self._exceptions):
             self._on_return(frame, arg)
-        return self._event
 
     def _on_line(self, frame: FrameType) -> None:
         core = self._core

@@ -1,0 +1,216 @@
+"""The engine as a worker has it: messages as bytes, `mantaConfigure` instead of a handshake, tasks instead of threads."""
+
+from __future__ import annotations
+
+import json
+import queue
+import sys
+import threading
+import types
+import unittest
+from collections.abc import Callable
+from typing import Any
+
+from .client import SECONDS_MAX, Client, Refused
+
+from manta_debug import cluster, on_task_start  # isort: skip
+
+TASK_FILE = "/nowhere/on/this/machine/job.py"
+TASK_TEXT = '''\
+def task(number):
+    doubled = number * 2
+    return doubled + 1
+
+
+def fails():
+    raise OSError("lost")
+
+
+def later():
+    return [n for n in range(3)]
+'''
+TASK = {"taskId": "ab", "attempt": 0, "name": "task", "jobId": "cd"}
+
+
+class Worker(Client):
+    """A worker in this process: the engine on a thread of its own, tasks on others."""
+
+    def __init__(self) -> None:
+        self.inbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self.tasks: dict[int, dict[str, Any]] = {}
+        super().__init__(lambda message: self.inbox.put(json.dumps(message).encode()))
+        self.engine = threading.Thread(target=self._serve, daemon=True)
+        self.engine.start()
+
+    def _serve(self) -> None:
+        cluster.serve(self.inbox.get, lambda data: self.receive(json.loads(data)), self.tasks.get)
+
+    def run(self, function: Callable[..., Any], *arguments: Any) -> queue.SimpleQueue[Any]:
+        """Runs a task; answers where its result will be."""
+        results: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+        def body() -> None:
+            on_task_start()
+            self.tasks[threading.get_ident()] = TASK
+            try:
+                results.put(function(*arguments))
+            except Exception as error:
+                results.put(error)
+            finally:
+                self.tasks.pop(threading.get_ident())
+
+        threading.Thread(target=body, daemon=True).start()
+        return results
+
+    def configure(self, *lines: int, session: str = "s1", **more: Any) -> list[dict[str, Any]]:
+        """Sets breakpoints in the task's file, whose path the client knows under another name."""
+        wanted = [{"id": 100 + line, "line": line} for line in lines]
+        sources = [{"source": {"path": "/editor/job.py"}, "paths": ["/editor/job.py", TASK_FILE], "breakpoints": wanted}]
+        answer = self.request("mantaConfigure", generation=5, sessionId=session, sources=sources if lines else [], **more)
+        assert answer["generation"] == 5
+        breakpoints: list[dict[str, Any]] = answer["breakpoints"]
+        return breakpoints
+
+    def end(self) -> None:
+        """The connection ends; waits until the engine has let go."""
+        self.inbox.put(None)
+        self.engine.join(SECONDS_MAX)
+        assert not self.engine.is_alive()
+
+
+def functions() -> types.SimpleNamespace:
+    """The task's functions as an unpickled worker has them: code without a module or a file."""
+    namespace: dict[str, Any] = {"__name__": "job"}
+    exec(compile(TASK_TEXT, TASK_FILE, "exec"), namespace)
+    return types.SimpleNamespace(**namespace)
+
+
+def result(results: queue.SimpleQueue[Any]) -> Any:
+    return results.get(timeout=SECONDS_MAX)
+
+
+class ClusterTest(unittest.TestCase):
+    def setUp(self) -> None:
+        self.worker = Worker()
+        self.addCleanup(self.worker.end)
+
+    def test_a_task_whose_code_comes_later_stops_on_its_first_line_and_goes_on(self) -> None:
+        [state] = self.worker.configure(2)
+        self.assertEqual((state["id"], state["verified"], state["reason"]), (102, False, "pending"))
+        results = self.worker.run(functions().task, 20)
+        stop = self.worker.event("mantaStopped")
+        self.assertEqual((stop["task"], stop["generation"], stop["hitBreakpointIds"]), (TASK, 5, [102]))
+        self.assertEqual((stop["topFrame"]["name"], stop["topFrame"]["line"]), ("task", 2))
+        self.assertEqual(stop["topFrame"]["source"]["path"], TASK_FILE)
+        self.assertEqual(self.worker.event("breakpoint")["breakpoint"], {"id": 102, "verified": True, "line": 2})
+        thread = stop["threadId"]
+        self.assertEqual(self.worker.stack(thread)[0]["id"], stop["topFrame"]["id"])
+        self.worker.request("next", threadId=thread)
+        gone = self.worker.event("mantaContinued")
+        self.assertEqual((gone["threadId"], gone["stop"], gone["task"]), (thread, stop["stop"], TASK))
+        after = self.worker.event("mantaStopped")
+        self.assertEqual((after["reason"], after["topFrame"]["line"], after["stop"]), ("step", 3, stop["stop"] + 1))
+        [listed] = [t for t in self.worker.request("threads")["threads"] if t["id"] == thread]
+        self.assertEqual(listed["task"], TASK)
+        self.worker.request("continue", threadId=thread)
+        self.worker.event("mantaContinued")
+        self.assertEqual(result(results), 41)
+
+    def test_equal_code_that_arrives_again_stops_again(self) -> None:
+        self.worker.configure(2)
+        for _ in range(3):
+            results = self.worker.run(functions().task, 1)
+            stop = self.worker.event("mantaStopped")
+            self.worker.request("continue", threadId=stop["threadId"])
+            self.assertEqual(result(results), 3)
+
+    def test_release_resumes_only_the_sessions_own_stops_and_breakpoints(self) -> None:
+        self.worker.configure(2)
+        first = self.worker.run(functions().task, 1)
+        held = self.worker.event("mantaStopped")
+        self.worker.configure(3, session="s2")
+        second = self.worker.run(functions().task, 2)
+        other = self.worker.event("mantaStopped")
+        self.assertEqual(other["hitBreakpointIds"], [103])
+        self.worker.request("mantaRelease", sessionId="s1")
+        self.assertEqual(self.worker.event("mantaContinued")["threadId"], held["threadId"])
+        stop = self.worker.event("mantaStopped", lambda body: body["threadId"] == held["threadId"])
+        self.assertEqual(stop["hitBreakpointIds"], [103])
+        self.worker.request("mantaRelease", sessionId="s2")
+        self.assertEqual((result(first), result(second)), (3, 5))
+
+    def test_an_error_of_a_task_stops_before_the_worker_sees_it(self) -> None:
+        self.worker.configure(exceptionFilters=["userUncaught", "uncaught"])
+        results = self.worker.run(_as_library(functions().fails))
+        stop = self.worker.event("mantaStopped")
+        self.assertEqual((stop["reason"], stop["topFrame"]["line"]), ("exception", 7))
+        self.worker.request("continue", threadId=stop["threadId"])
+        self.assertIsInstance(result(results), OSError)
+
+    def test_nothing_of_the_engine_is_left_after_release(self) -> None:
+        hook = sys.breakpointhook
+        self.worker.configure(2, exceptionFilters=["raised"])
+        self.assertNotEqual(sys.breakpointhook, hook)
+        task = functions().task
+        results = self.worker.run(task, 1)
+        stop = self.worker.event("mantaStopped")
+        self.worker.request("next", threadId=stop["threadId"])
+        self.worker.event("mantaStopped")
+        self.worker.request("mantaRelease", sessionId="s1")
+        self.assertEqual(result(results), 3)
+        self.assertIs(sys.breakpointhook, hook)
+        if sys.version_info >= (3, 12):
+            tools = [sys.monitoring.get_tool(i) for i in range(6)]
+            self.assertFalse([t for t in tools if t is not None and t.startswith("manta")])
+            for tool in range(6):
+                if sys.monitoring.get_tool(tool) is None:
+                    sys.monitoring.use_tool_id(tool, "test")
+                    events = sys.monitoring.get_events(tool) | sys.monitoring.get_local_events(tool, task.__code__)
+                    sys.monitoring.free_tool_id(tool)
+                    self.assertEqual(events, 0)
+        else:
+            traced: queue.SimpleQueue[Any] = self.worker.run(sys.gettrace)
+            self.assertIsNone(result(traced))
+
+    def test_breakpoints_of_a_new_generation_reach_code_that_ran_before(self) -> None:
+        task = functions().task
+        self.worker.configure(3)
+        results = self.worker.run(task, 1)
+        stop = self.worker.event("mantaStopped")
+        self.worker.configure(2, 3)
+        self.worker.request("continue", threadId=stop["threadId"])
+        self.assertEqual(result(results), 3)
+        results = self.worker.run(task, 1)
+        for line in (2, 3):
+            stop = self.worker.event("mantaStopped")
+            self.assertEqual(stop["topFrame"]["line"], line)
+            self.worker.request("continue", threadId=stop["threadId"])
+        self.assertEqual(result(results), 3)
+        self.worker.configure()
+        self.assertEqual(result(self.worker.run(task, 1)), 3)
+
+    def test_a_request_that_is_unknown_or_malformed_is_refused_and_the_engine_lives(self) -> None:
+        for command, arguments, cause in (
+            ("fly", {}, "does not know"),
+            ("stackTrace", {}, "could not be understood"),
+            ("stackTrace", {"threadId": 99}, "not stopped"),
+            ("variables", {"variablesReference": 12345}, "gone on"),
+            ("evaluate", {"expression": "1"}, "frame"),
+        ):
+            with self.subTest(command), self.assertRaisesRegex(Refused, cause):
+                self.worker.finish(self.worker.start(command, arguments))
+        self.worker.inbox.put(b"no json")
+        self.assertIn("JSON", self.worker.event("output")["output"])
+        self.assertEqual(self.worker.configure(), [])
+
+
+def _as_library(function: Callable[[], Any]) -> Callable[[], Any]:
+    """Calls a function from code that counts as a library's."""
+    namespace: dict[str, Any] = {"function": function}
+    exec(compile("def call():\n    return function()\n", "/x/site-packages/library.py", "exec"), namespace)
+    call: Callable[[], Any] = namespace["call"]
+    return call
+
+
+if __name__ == "__main__":
+    unittest.main()
