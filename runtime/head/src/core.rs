@@ -7,7 +7,7 @@ use std::{
 };
 
 use manta_proto::{
-    ids::{JobId, NodeId, ProcessId, SessionId},
+    ids::{JobId, NodeId, ProcessId},
     v1::{
         self, ClusterView, DebugConfig, HeadToNode, HeadToSession, JobStatus, NodeInfo, NodeLoad, NodeStatus,
         NodeToHead, NodeView, Resources, head_to_node, head_to_session, node_to_head,
@@ -34,7 +34,7 @@ pub enum Effect {
     /// Call `on_view_timer` in a moment (views are sent at most that often).
     ViewTimer,
     /// Call `on_grace_over` after `grace_ms`.
-    GraceTimer { session: SessionId, grace_ms: u32 },
+    GraceTimer { loss: u64, grace_ms: u32 },
     /// End the process once the nodes are gone.
     Exit,
 }
@@ -61,6 +61,8 @@ pub struct Core {
     pub(crate) session: Option<Session>,
     pub(crate) config: Option<DebugConfig>,
     view_timer_runs: bool,
+    /// How often a session was lost.
+    pub(crate) losses: u64,
     pub(crate) effects: Vec<Effect>,
 }
 
@@ -76,6 +78,7 @@ impl Core {
             session: None,
             config: None,
             view_timer_runs: false,
+            losses: 0,
             effects: Vec::new(),
         }
     }

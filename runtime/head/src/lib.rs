@@ -8,5 +8,7 @@ mod core;
 mod outbox;
 mod service;
 mod sessions;
+#[cfg(test)]
+mod tests;
 
 pub use service::{Head, HeadError, HeadOptions};

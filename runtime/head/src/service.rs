@@ -204,8 +204,8 @@ impl Shared {
                 }
             }
             Effect::ViewTimer => self.after(VIEW_INTERVAL, Core::on_view_timer),
-            Effect::GraceTimer { session, grace_ms } => {
-                self.after(Duration::from_millis(grace_ms.into()), move |core| core.on_grace_over(session));
+            Effect::GraceTimer { loss, grace_ms } => {
+                self.after(Duration::from_millis(grace_ms.into()), move |core| core.on_grace_over(loss));
             }
             Effect::Exit => self.exit.notify_one(),
         }

@@ -94,12 +94,14 @@ impl Core {
         session.link = None;
         let (id, grace_ms) = (session.id, session.grace_ms);
         self.end_session(id, grace_ms);
-        self.effects.push(Effect::GraceTimer { session: id, grace_ms });
+        self.losses += 1;
+        self.effects.push(Effect::GraceTimer { loss: self.losses, grace_ms });
     }
 
     /// The grace of a lost session is over; its nodes resume its tasks by their own clocks.
-    pub fn on_grace_over(&mut self, id: SessionId) {
-        if self.session.as_ref().is_some_and(|session| session.id == id && session.link.is_none()) {
+    pub fn on_grace_over(&mut self, loss: u64) {
+        // A session that came back and was lost again has a grace of its own.
+        if loss == self.losses && self.session.as_ref().is_some_and(|session| session.link.is_none()) {
             self.session = None;
         }
     }

@@ -26,7 +26,7 @@ use std::{
 
 use bytes::Bytes;
 use manta_proto::{
-    ids::{JobId, LeaseId, NodeId, ObjectId, ProcessId, SessionId},
+    ids::{JobId, LeaseId, NodeId, ObjectId, ProcessId},
     v1::{self, JobConfig, NodeToHead, NodeToProcess, node_to_head, node_to_process},
 };
 
@@ -69,7 +69,7 @@ pub enum Timer {
     /// One new target had its time to take breakpoints.
     TargetConfig(ProcessId, u64),
     /// A lost session had its grace.
-    Grace(SessionId),
+    Grace { loss: u64 },
     /// A worker whose end somebody asks for had its time to end.
     Fate(ProcessId),
     /// Peers may be asked again.

@@ -69,7 +69,7 @@ pub fn host() -> anyhow::Result<Arc<Host>> {
 }
 
 /// The address of this machine that a peer near the head can reach: loopback for a head on loopback.
-fn own_address_towards(head: &str) -> String {
+pub fn own_address_towards(head: &str) -> String {
     // Connecting a datagram socket sends nothing; it only asks for the route.
     let route = || {
         let remote = head.to_socket_addrs().ok()?.next()?;

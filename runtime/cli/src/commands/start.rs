@@ -1,5 +1,7 @@
 //! `manta start`: a cluster in the background, or this machine as a part of one.
 
+use std::net::SocketAddr;
+
 use anyhow::Context;
 use manta_proto::{DEFAULT_ADDRESS, token::Token};
 
@@ -51,8 +53,9 @@ pub async fn run(args: StartArgs) -> anyhow::Result<()> {
 
 async fn start_head(args: &StartArgs, token: &Token) -> anyhow::Result<Started> {
     let wanted = args.listen.to_string();
+    let known_as = reachable(&wanted);
     if args.listen.port() != 0
-        && let Ok(mut head) = client::head(&wanted, token).await
+        && let Ok(mut head) = client::head(&known_as, token).await
     {
         return match client::status(&mut head).await {
             Ok(_) => Err(anyhow::anyhow!(
@@ -64,13 +67,25 @@ async fn start_head(args: &StartArgs, token: &Token) -> anyhow::Result<Started> 
             }
         };
     }
-    for stale in state::load(Some(&wanted))?.iter().filter(|started| !started.is_alive()) {
+    for stale in state::load(Some(&known_as))?.iter().filter(|started| !started.is_alive()) {
         stale.forget()?;
     }
     let args = ["head", "--listen", &wanted, "--daemon"].map(str::to_owned);
     let ready: HeadReady = daemon::start(&args, token)?;
     let head = ProcessRef::of(ready.pid).context("the head ended as soon as it was ready")?;
-    Ok(Started { address: ready.address, head: Some(head), nodes: Vec::new() })
+    Ok(Started { address: reachable(&ready.address), head: Some(head), nodes: Vec::new() })
+}
+
+/// A head that listens on all addresses of the machine is reached at the one that other machines know.
+fn reachable(address: &str) -> String {
+    match address.parse::<SocketAddr>() {
+        Ok(all) if all.ip().is_unspecified() => {
+            // An address that is reserved for documentation stands for any other machine; nothing is sent there.
+            let own = super::node::own_address_towards("192.0.2.1:9");
+            format!("{own}:{}", all.port())
+        }
+        _ => address.to_owned(),
+    }
 }
 
 fn start_node(args: &StartArgs, address: &str, token: &Token) -> anyhow::Result<NodeReady> {
@@ -116,6 +131,11 @@ fn explain(args: &StartArgs, address: &str, names: &[String]) {
     if args.listen.ip().is_loopback() {
         println!(
             "                  (only with a head on an address that they can reach: manta start --listen 0.0.0.0:6480)"
+        );
+    }
+    if !args.listen.ip().is_loopback() {
+        println!(
+            "\nWhat the cluster says to other machines is not encrypted: use it on a network that you trust."
         );
     }
     println!("\nThe cluster's token is in {}.", Token::default_path().display());

@@ -26,6 +26,8 @@ pub(super) struct DebugPlane {
     pub config: Option<DebugConfig>,
     /// A session whose connection is lost, until its grace is over.
     pub lost: Option<SessionId>,
+    /// How often a session was lost.
+    pub losses: u64,
     pub rounds: BTreeMap<u64, Round>,
     pub targets: HashMap<ProcessId, Target>,
     requests_sent: i64,

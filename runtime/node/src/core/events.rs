@@ -70,7 +70,7 @@ impl Core {
             Timer::WorkerStart(worker) => self.on_worker_start_timeout(worker),
             Timer::Config(generation) => self.on_config_timeout(generation),
             Timer::TargetConfig(target, generation) => self.on_target_config_timeout(target, generation),
-            Timer::Grace(session) => self.on_grace_over(session),
+            Timer::Grace { loss } => self.on_grace_over(loss),
             Timer::Fate(worker) => self.on_fate_timeout(worker),
             Timer::Spill => self.on_spill_timer(),
         }

@@ -48,7 +48,8 @@ impl Core {
 
     fn lose_session(&mut self, session: SessionId, grace: Duration) {
         self.debug.lost = Some(session);
-        self.effects.push(Effect::Timer(Timer::Grace(session), grace));
+        self.debug.losses += 1;
+        self.effects.push(Effect::Timer(Timer::Grace { loss: self.debug.losses }, grace));
     }
 
     fn unblock_configuring(&mut self) {
@@ -64,9 +65,11 @@ impl Core {
         }
     }
 
-    pub(super) fn on_grace_over(&mut self, session: SessionId) {
-        if self.debug.lost == Some(session) {
-            self.debug.lost = None;
+    pub(super) fn on_grace_over(&mut self, loss: u64) {
+        // A session that came back and was lost again has a grace of its own.
+        if loss == self.debug.losses
+            && let Some(session) = self.debug.lost.take()
+        {
             self.debug.config = None;
             self.release(session);
         }

@@ -138,11 +138,12 @@ fn a_lost_session_is_disarmed_at_once_and_released_after_its_grace() {
     let ended = v1::SessionEnded { session_id: session.to_bytes(), grace_ms: 700 };
     stage.head(head_to_node::Message::SessionEnded(ended));
     let disarm = expect_request(&mut stage, workers[0], "mantaConfigure");
-    stage
-        .expect(|effect| matches!(effect, Effect::Timer(Timer::Grace(_), after) if after.as_millis() == 700));
+    stage.expect(
+        |effect| matches!(effect, Effect::Timer(Timer::Grace { .. }, after) if after.as_millis() == 700),
+    );
     answer(&mut stage, workers[0], disarm);
     stage.expect_nothing();
-    stage.core.on_timer(Timer::Grace(session));
+    stage.core.on_timer(Timer::Grace { loss: 1 });
     stage.settle();
     let release = expect_request(&mut stage, workers[0], "mantaRelease");
     answer(&mut stage, workers[0], release);
@@ -158,11 +159,11 @@ fn a_session_that_comes_back_in_time_keeps_what_it_paused() {
     stage.expect(|effect| matches!(effect, Effect::Timer(Timer::Config(1), _)));
     stage.core.on_head_lost();
     stage.settle();
-    stage.expect(|effect| matches!(effect, Effect::Timer(Timer::Grace(_), _)));
+    stage.expect(|effect| matches!(effect, Effect::Timer(Timer::Grace { .. }, _)));
     stage.head(config(2, false));
     expect_request(&mut stage, workers[0], "mantaConfigure");
     stage.expect(|effect| matches!(effect, Effect::Timer(Timer::Config(2), _)));
-    stage.core.on_timer(Timer::Grace(SessionId(id(5))));
+    stage.core.on_timer(Timer::Grace { loss: 1 });
     stage.settle();
 }
 
