@@ -162,15 +162,22 @@ test('launch: the client\'s own sequence hits a breakpoint in a driver that the 
   const client = await stdioClient(cleaner(t));
   const fixture = pythonFixture('printer');
   const stopped = client.waitForEvent('stopped');
-  const launch = { program: fixture.program, python: PYTHON, env: { PYTHONPATH: process.env.PYTHONPATH ?? null } };
-  await client.hitBreakpoint(launch, { path: fixture.source, line: fixture.line });
-  const { body: { threadId } } = await stopped;
-
+  let output = '';
+  client.on('output', ({ body }) => {
+    output += body.output;
+  });
   const terminated = client.waitForEvent('terminated');
   const ended = client.waitForEvent('exited');
+  ended.catch(() => {});
+  const launch = { program: fixture.program, python: PYTHON, env: { PYTHONPATH: process.env.PYTHONPATH ?? null } };
+  const hit = client.hitBreakpoint(launch, { path: fixture.source, line: fixture.line });
+  const { body: { threadId } } = await before(terminated.then(() => output), stopped);
+  await hit;
+
   await client.continueRequest({ threadId });
   assert.equal((await ended).body.exitCode, 0);
   await terminated;
+  assert.match(output, /hello world 10 2/);
 });
 
 test('a refusal says why, and the session goes on', { timeout: PATIENCE_MS }, async (t) => {
