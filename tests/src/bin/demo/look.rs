@@ -10,8 +10,10 @@ use crate::terminal::Terminal;
 
 /// Frames that are asked for; those of the runtime below the task are left out.
 const FRAMES: i32 = 12;
-const VALUE_CHARS_MAX: usize = 28;
-const VARIABLES_SHOWN: usize = 4;
+/// The user's frames that a row shows.
+const STACK_SHOWN: usize = 3;
+const VALUE_CHARS_MAX: usize = 36;
+const VARIABLES_SHOWN: usize = 3;
 
 /// What one paused task looks like.
 pub struct Row {
@@ -55,19 +57,25 @@ fn location(frame: &Frame) -> String {
     format!("{}:{}", name.unwrap_or_else(|| "?".to_owned()), frame.line)
 }
 
-/// The user's frames, innermost first.
+/// The user's frames, innermost first, without the paths of their modules.
 fn stack(frames: &[Frame]) -> String {
     let own =
         frames.iter().filter(|frame| frame.presentation_hint != Some(StackFramePresentationHint::Subtle));
-    let names: Vec<&str> = own.map(|frame| frame.name.as_str()).collect();
-    shorten(&names.join(" < "), 40)
+    let mut names: Vec<&str> =
+        own.map(|frame| frame.name.rsplit("::").next().unwrap_or(&frame.name)).collect();
+    let more = names.len().saturating_sub(STACK_SHOWN);
+    names.truncate(STACK_SHOWN);
+    let text = names.join(" < ");
+    if more > 0 { format!("{text} < {more} more") } else { text }
 }
 
+/// Plain values say more in a table than containers do, so they come first.
 fn variables(locals: &[Variable]) -> String {
-    let shown = locals
-        .iter()
-        .take(VARIABLES_SHOWN)
-        .map(|variable| format!("{}={}", variable.name, shorten(&variable.value, VALUE_CHARS_MAX)));
+    let (plain, containers): (Vec<_>, Vec<_>) =
+        locals.iter().partition(|variable| !variable.variables_reference.has_children());
+    let shown = plain.into_iter().chain(containers).take(VARIABLES_SHOWN);
+    let shown =
+        shown.map(|variable| format!("{}={}", variable.name, shorten(&variable.value, VALUE_CHARS_MAX)));
     let mut text = shown.collect::<Vec<_>>().join("  ");
     if locals.len() > VARIABLES_SHOWN {
         text.push_str(&format!("  and {} more", locals.len() - VARIABLES_SHOWN));
@@ -75,11 +83,14 @@ fn variables(locals: &[Variable]) -> String {
     text
 }
 
+/// Cuts out the middle: the ends of paths and of summaries say most.
 fn shorten(text: &str, chars: usize) -> String {
     if text.chars().count() <= chars {
         return text.to_owned();
     }
-    text.chars().take(chars - 1).chain(['…']).collect()
+    let (head, tail) = (chars / 2, chars - chars / 2 - 1);
+    let skipped = text.chars().count() - tail;
+    text.chars().take(head).chain(['…']).chain(text.chars().skip(skipped)).collect()
 }
 
 /// Prints the table.

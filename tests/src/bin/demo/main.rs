@@ -174,15 +174,16 @@ fn set_breakpoint(client: &mut DapClient, job: &Job, terminal: &Terminal) -> Res
 
 fn wait_for_stops(client: &mut DapClient, terminal: &Terminal) -> Result<Vec<Thread>> {
     let all = 2 * STOPS_EACH;
-    for count in 1..=all {
-        let paused = client.paused(count)?;
-        terminal.progress(&format!("{} of {all} tasks are paused", paused.len()));
+    let mut wanted = 1;
+    loop {
+        let paused = client.paused(wanted)?;
         if paused.len() >= all {
             terminal.progress("");
             return Ok(paused);
         }
+        terminal.progress(&format!("{} of {all} tasks are paused", paused.len()));
+        wanted = paused.len() + 1;
     }
-    bail!("fewer than {all} tasks stopped")
 }
 
 /// A job that failed is the likely cause of stops that do not come.
