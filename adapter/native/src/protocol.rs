@@ -172,6 +172,9 @@ pub struct ContinuedBody {
     pub thread_id: i32,
     /// The stop that is over.
     pub stop: u64,
+    /// Whether the task has ended, so that no stop of it will follow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<bool>,
     /// What the thread runs, if it runs a task.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskBody>,

@@ -149,8 +149,23 @@ impl Engine {
                 self.outbox.event::<dap::events::Continued>(&body);
             }
         } else {
+            let task = stop.task.as_ref().map(task_body);
+            let body = ContinuedBody { thread_id, stop: stop.number, ended: None, task };
+            self.outbox.event::<MantaContinued>(&body);
+        }
+        if let Some(thread) = self.threads.get_mut(tid) {
+            thread.left_stop = stop.number;
+        }
+    }
+
+    /// A step has left its task: who waits for its stop waits in vain.
+    pub(crate) fn tell_task_ended(&mut self, tid: Tid) {
+        if self.mode == Mode::Standalone {
+            return;
+        }
+        if let Some(thread) = self.threads.get(tid) {
             let body =
-                ContinuedBody { thread_id, stop: stop.number, task: stop.task.as_ref().map(task_body) };
+                ContinuedBody { thread_id: thread.id, stop: thread.left_stop, ended: Some(true), task: None };
             self.outbox.event::<MantaContinued>(&body);
         }
     }

@@ -38,6 +38,8 @@ pub struct Thread {
     pub pause_wanted: bool,
     /// A step that it is making.
     pub step: Option<StepPlan>,
+    /// The number of the stop that it has left last; 0 before the first.
+    pub left_stop: u64,
     /// Registers that were read at its present stop.
     pub registers: Option<libc::user_regs_struct>,
     /// Whatever is set at this address has been judged for this visit: on resuming, the thread gets past it.
@@ -116,6 +118,7 @@ impl Threads {
             interrupt_pending: false,
             pause_wanted: false,
             step: None,
+            left_stop: 0,
             registers: None,
             judged: None,
             registers_changed: false,

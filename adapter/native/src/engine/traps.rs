@@ -144,6 +144,7 @@ impl Engine {
             }
             StepDecision::RunOn => {
                 thread.step = None;
+                self.tell_task_ended(tid);
                 self.go(tid, 0);
             }
         }
