@@ -18,7 +18,7 @@ impl StoredBuffer {
     ///
     /// # Safety
     /// Called by the interpreter only, with a valid `view`.
-    unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+    unsafe fn __getbuffer__(slf: &Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         if flags & ffi::PyBUF_WRITABLE == ffi::PyBUF_WRITABLE {
             return Err(PyBufferError::new_err(
                 "values from the object store are read-only, because other tasks read the same memory; copy the value to change it",
