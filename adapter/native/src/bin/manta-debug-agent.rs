@@ -13,7 +13,7 @@ fn options() -> Result<AgentOptions, String> {
         let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value; {USAGE}"));
         match argument.as_str() {
             "--pid" => {
-                options.pid = value()?.parse().map_err(|_| format!("--pid needs a number; {USAGE}"))?
+                options.pid = value()?.parse().map_err(|_| format!("--pid needs a number; {USAGE}"))?;
             }
             "--stdio" => options.stdio = true,
             "--listen" => {

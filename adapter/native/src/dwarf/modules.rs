@@ -249,7 +249,7 @@ pub fn without_generics(path: &str) -> String {
         match character {
             // An angle bracket at the start of a part is a qualified type, not a list of arguments.
             '<' if depth == 0 && (index == 0 || previous == ':') && path[index..].contains(" as ") => {
-                result.push('<')
+                result.push('<');
             }
             '<' => depth += 1,
             '>' if previous == '-' && depth == 0 => result.push('>'),

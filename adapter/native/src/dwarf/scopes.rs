@@ -225,7 +225,7 @@ impl Reader<'_> {
                 level.scope = self.scope(entry, kind, outer.scope).or(outer.scope);
             }
             dw::DW_TAG_lexical_block => {
-                level.scope = self.scope(entry, ScopeKind::Block, outer.scope).or(outer.scope)
+                level.scope = self.scope(entry, ScopeKind::Block, outer.scope).or(outer.scope);
             }
             dw::DW_TAG_formal_parameter | dw::DW_TAG_variable => match outer.scope {
                 Some(scope) => self.result.scopes[scope].variables.push(entry.offset()),

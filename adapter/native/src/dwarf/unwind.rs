@@ -143,7 +143,7 @@ impl Unwinder {
         let mut caller = registers.of_caller();
         for number in 0..COUNT as u16 {
             let register = Register(number);
-            caller.set(register, view.restore(row.register(register), register, cfa)?);
+            caller.set(register, view.restore(row.register(register).as_ref(), register, cfa)?);
         }
         if row.register(RSP).is_none() {
             caller.set_sp(cfa);
@@ -167,7 +167,7 @@ struct View<'a> {
 impl View<'_> {
     fn restore(
         &self,
-        rule: Option<RegisterRule<usize>>,
+        rule: Option<&RegisterRule<usize>>,
         register: Register,
         cfa: u64,
     ) -> Result<Option<u64>, StackEnd> {
@@ -177,14 +177,14 @@ impl View<'_> {
             None if Registers::is_callee_saved(register) => self.registers.get(register),
             None | Some(RegisterRule::Undefined) => None,
             Some(RegisterRule::SameValue) => self.registers.get(register),
-            Some(RegisterRule::Offset(offset)) => Some(read(cfa.wrapping_add_signed(offset))?),
-            Some(RegisterRule::ValOffset(offset)) => Some(cfa.wrapping_add_signed(offset)),
-            Some(RegisterRule::Register(other)) => self.registers.get(other),
+            Some(RegisterRule::Offset(offset)) => Some(read(cfa.wrapping_add_signed(*offset))?),
+            Some(RegisterRule::ValOffset(offset)) => Some(cfa.wrapping_add_signed(*offset)),
+            Some(RegisterRule::Register(other)) => self.registers.get(*other),
             Some(RegisterRule::Expression(expression)) => {
-                Some(read(self.expression(&expression, Some(cfa))?)?)
+                Some(read(self.expression(expression, Some(cfa))?)?)
             }
-            Some(RegisterRule::ValExpression(expression)) => Some(self.expression(&expression, Some(cfa))?),
-            Some(RegisterRule::Constant(value)) => Some(value),
+            Some(RegisterRule::ValExpression(expression)) => Some(self.expression(expression, Some(cfa))?),
+            Some(RegisterRule::Constant(value)) => Some(*value),
             Some(_) => None,
         })
     }

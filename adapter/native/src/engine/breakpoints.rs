@@ -79,7 +79,8 @@ impl HitCondition {
     /// Reads one, or says what is wrong.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
-        let signs: [(&str, fn(u64) -> Self); 6] = [
+        type Make = fn(u64) -> HitCondition;
+        let signs: [(&str, Make); 6] = [
             (">=", Self::AtLeast),
             ("<=", Self::AtMost),
             ("==", Self::Exactly),

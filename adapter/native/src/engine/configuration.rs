@@ -102,8 +102,8 @@ impl Engine {
     }
 
     /// Where a breakpoint landed, for the client.
-    pub(crate) fn breakpoint_body(breakpoint: &Breakpoint, wants_ids: bool) -> dap::Breakpoint {
-        let id = wants_ids.then(|| dap::BreakpointId(breakpoint.specification.id));
+    pub(crate) fn breakpoint_body(breakpoint: &Breakpoint) -> dap::Breakpoint {
+        let id = Some(dap::BreakpointId(breakpoint.specification.id));
         match &breakpoint.resolution {
             Resolution::Bound { line, note, .. } => dap::Breakpoint {
                 id,

@@ -153,7 +153,7 @@ impl Engine {
             // An ordinary program: debug registers only.
             Err(NoGuard::Absent) => {}
             Err(error) => {
-                self.outbox.console(&format!("{error}. Only {HARDWARE_SITES} breakpoints can be set.\n"))
+                self.outbox.console(&format!("{error}. Only {HARDWARE_SITES} breakpoints can be set.\n"));
             }
         }
     }

@@ -54,7 +54,7 @@ impl Engine {
             }
             Waited::Event { event: libc::PTRACE_EVENT_EXEC, .. } => self.on_exec(tid),
             Waited::Event { event: libc::PTRACE_EVENT_STOP, signal: libc::SIGTRAP } => {
-                self.on_interrupted(tid)
+                self.on_interrupted(tid);
             }
             Waited::Event { event: libc::PTRACE_EVENT_STOP, .. } => {
                 if let Some(thread) = self.threads.get_mut(tid) {

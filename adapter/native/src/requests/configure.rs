@@ -25,8 +25,7 @@ impl Server {
         let breakpoints = self.engine.breakpoints_of(specifications(arguments));
         self.engine.configure(Configuration { generation, breakpoints, stop_at_panics, into_framework });
         let breakpoints = &self.engine.configuration.breakpoints;
-        let breakpoints =
-            breakpoints.iter().map(|breakpoint| Engine::breakpoint_body(breakpoint, true)).collect();
+        let breakpoints = breakpoints.iter().map(Engine::breakpoint_body).collect();
         Ok(Answer::WhenSynced(ConfigureResponseBody { generation, breakpoints }))
     }
 }

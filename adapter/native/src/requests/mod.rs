@@ -1,5 +1,10 @@
 //! The client's requests, one a file. Each takes the server's state and gives an answer, or a sentence that says why not.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "arguments were decoded for their handler, and nobody else wants them"
+)]
+
 mod configure;
 mod evaluate;
 mod exception_info;
@@ -96,14 +101,14 @@ impl Server {
                     .to_owned())
             }),
             "configurationDone" => {
-                self.answer::<r::ConfigurationDone>(request, |_, _| Ok(Answer::Now(dap::Empty)))
+                self.answer::<r::ConfigurationDone>(request, |_, _| Ok(Answer::Now(dap::Empty)));
             }
             "setBreakpoints" => self.answer::<r::SetBreakpoints>(request, Self::set_breakpoints),
             "setFunctionBreakpoints" => {
-                self.answer::<r::SetFunctionBreakpoints>(request, Self::set_function_breakpoints)
+                self.answer::<r::SetFunctionBreakpoints>(request, Self::set_function_breakpoints);
             }
             "setExceptionBreakpoints" => {
-                self.answer::<r::SetExceptionBreakpoints>(request, Self::set_exception_breakpoints)
+                self.answer::<r::SetExceptionBreakpoints>(request, Self::set_exception_breakpoints);
             }
             "threads" => self.answer::<r::Threads>(request, Self::threads),
             "stackTrace" => self.answer::<r::StackTrace>(request, Self::stack_trace),

@@ -101,7 +101,7 @@ impl Server {
         let breakpoints = &self.engine.configuration.breakpoints;
         ids.iter()
             .filter_map(|id| breakpoints.iter().find(|breakpoint| breakpoint.specification.id == *id))
-            .map(|breakpoint| Engine::breakpoint_body(breakpoint, true))
+            .map(Engine::breakpoint_body)
             .collect()
     }
 }
