@@ -6,7 +6,7 @@ import weakref
 from types import CodeType
 from typing import Any
 
-from .codes import CodeTree, first_traceable_offset, is_reentry, traceable_lines
+from .codes import CodeTree, first_line, first_traceable_offset, is_reentry
 from .table import Breakpoint, Table
 
 
@@ -91,13 +91,11 @@ class Binder:
 
     def _bind_functions(self, code: CodeType) -> None:
         wanted = self.table.on_function(code)
-        lines = traceable_lines(code) if wanted else ()
-        if not lines:
+        line = first_line(code) if wanted else None
+        if line is None:
             return
-        offset = first_traceable_offset(code)
-        line = next(ln for _, end, ln in code.co_lines() if ln and end > offset)
         binding = self.bindings[id(code)]
-        binding.entry = (offset, wanted)
+        binding.entry = (first_traceable_offset(code), wanted)
         for breakpoint in wanted:
             binding.add(line, breakpoint)
             self._bound(breakpoint, line)

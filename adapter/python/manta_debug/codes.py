@@ -9,7 +9,7 @@ from types import CodeType
 _RESUME = opcode.opmap["RESUME"]
 _COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"})
 
-CO_GENERATOR = 0x20
+CO_OPTIMIZED = 0x1
 CO_COROUTINE = 0x80
 CO_ASYNC_GENERATOR = 0x200
 
@@ -19,6 +19,12 @@ def first_traceable_offset(code: CodeType) -> int:
     opcodes = code.co_code[::2]
     at = opcodes.find(_RESUME)
     return 2 * (at + 1) if at >= 0 else 0
+
+
+def first_line(code: CodeType) -> int | None:
+    """The line of the first instruction that makes a line event."""
+    first = first_traceable_offset(code)
+    return next((line for _, end, line in code.co_lines() if line and end > first), None)
 
 
 def traceable_lines(code: CodeType) -> frozenset[int]:
@@ -41,10 +47,12 @@ class CodeTree:
 
     __slots__ = ("code", "lines", "children", "last_line")
 
-    def __init__(self, code: CodeType) -> None:
+    def __init__(self, code: CodeType, parent: CodeType | None = None) -> None:
         self.code = code
         self.lines = traceable_lines(code)
-        self.children = [CodeTree(child) for child in nested(code)]
+        if parent is not None and not code.co_flags & CO_OPTIMIZED:
+            self.lines -= {first_line(code)}  # The `class` statement itself runs in the code around it.
+        self.children = [CodeTree(child, code) for child in nested(code)]
         self.last_line: int = max(
             [code.co_firstlineno, *self.lines, *(child.last_line for child in self.children)]
         )

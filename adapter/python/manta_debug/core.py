@@ -157,7 +157,8 @@ class Core:
         try:
             self.send_event("output", {"category": "important", "output": f"The Python debug engine failed: {text}"})
         except Exception:
-            sys.__stderr__ and sys.__stderr__.write(f"manta_debug: {text}")
+            if sys.__stderr__ is not None:
+                sys.__stderr__.write(f"manta_debug: {text}")
 
     # ---------------------------------------------------------------- what the program's threads call
 

@@ -6,6 +6,7 @@ Requests about a stopped thread's frames run on that thread; all others on the t
 from __future__ import annotations
 
 import itertools
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -36,6 +37,7 @@ class Engine:
         self._send = send
         self._send_lock = threading.Lock()
         self._sequence = itertools.count(1)
+        self._is_lost = False
         self.host = host if host is not None else requests.Host()
         self.core = Core(self.send_event, current_task, cluster=cluster)
         self.client_sets = requests.ClientSets()
@@ -124,4 +126,13 @@ class Engine:
 
     def _write(self, message: Message) -> None:
         with self._send_lock:
-            self._send({"seq": next(self._sequence), **message})
+            try:
+                self._send({"seq": next(self._sequence), **message})
+            except Exception as error:
+                # This may be a thread of the program, which must not suffer. The reader of the transport ends the session.
+                self._report_lost(error)
+
+    def _report_lost(self, error: Exception) -> None:
+        if not self._is_lost and sys.__stderr__ is not None:
+            self._is_lost = True
+            sys.__stderr__.write(f"manta_debug: the debug session cannot be reached: {text_of(error)}\n")

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from types import CodeType, FrameType
 from typing import Any
 
+from .codes import CO_OPTIMIZED
 from .errors import RequestError
 
 _WRITES_THROUGH = sys.version_info >= (3, 13)
-_CO_OPTIMIZED = 0x1
 
 
 def evaluate_code(frame: FrameType, code: CodeType, extra: Mapping[str, Any] | None = None) -> Any:
@@ -67,7 +67,7 @@ def assign_local(frame: FrameType, name: str, value: Any) -> None:
 
 def write_back(frame: FrameType) -> None:
     """Before 3.13, `f_locals` of a function is a copy, which must be written back before it is looked at again."""
-    if _WRITES_THROUGH or not frame.f_code.co_flags & _CO_OPTIMIZED:
+    if _WRITES_THROUGH or not frame.f_code.co_flags & CO_OPTIMIZED:
         return
     try:
         import ctypes

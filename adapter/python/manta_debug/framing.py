@@ -40,11 +40,11 @@ def _read_header(stream: BinaryIO) -> int | None:
     left = limits.HEADER_BYTES_MAX
     while True:
         line = stream.readline(left + 1)
-        if not line:
-            return None
         left -= len(line)
         if left < 0:
             raise FramingError(f"A header is longer than {limits.HEADER_BYTES_MAX} bytes.")
+        if not line.endswith(b"\n"):
+            return None
         text = line.strip()
         if not text:
             break

@@ -189,6 +189,32 @@ class ClusterTest(unittest.TestCase):
         self.worker.configure()
         self.assertEqual(result(self.worker.run(task, 1)), 3)
 
+    def test_no_breakpoint_is_missed_while_others_run_the_same_file_and_the_set_changes(self) -> None:
+        old = functions()
+        over = threading.Event()
+
+        def spin() -> int:
+            turns = 0
+            while not over.is_set():
+                old.later()
+                turns += 1
+            return turns
+
+        spinning = [self.worker.run(spin) for _ in range(2)]
+        for turn in range(30):
+            line = 2 + turn % 2
+            self.worker.configure()
+            self.worker.configure(line)
+            task = functions().task if turn % 3 else old.task
+            results = [self.worker.run(task, number) for number in (1, 2, 3)]
+            stops = [self.worker.event("mantaStopped") for _ in results]
+            self.assertEqual([s["topFrame"]["line"] for s in stops], [line] * 3)
+            for stop in stops:
+                self.worker.request("continue", threadId=stop["threadId"])
+            self.assertEqual([result(r) for r in results], [3, 5, 7])
+        over.set()
+        self.assertTrue(all(result(r) > 0 for r in spinning))
+
     def test_a_request_that_is_unknown_or_malformed_is_refused_and_the_engine_lives(self) -> None:
         for command, arguments, cause in (
             ("fly", {}, "does not know"),

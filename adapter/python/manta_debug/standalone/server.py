@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -96,10 +97,8 @@ class Server:
 
     def _serve(self, connection: socket.socket) -> None:
         def send(message: dict[str, Any]) -> None:
-            try:
+            with contextlib.suppress(OSError):  # The client is gone: the reader below notices, and resumes everything.
                 connection.sendall(write_message(message))
-            except OSError:
-                return  # The client is gone; the reader notices and resumes everything.
 
         engine = Engine(send, cluster=False, host=self._adapter)
         self._engine, self._connection = engine, connection

@@ -20,7 +20,7 @@ from .main_thread import run_soon
 if TYPE_CHECKING:
     from ..core import Core
 
-_REACH_SECONDS_MAX = 0.05
+_REACH_SECONDS_MAX = 0.02
 
 
 class SettraceTracer:

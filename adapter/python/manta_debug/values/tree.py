@@ -10,6 +10,7 @@ from types import FrameType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .. import limits
+from ..codes import CO_OPTIMIZED
 from . import arrays, static
 from .render import render, render_key, type_name
 
@@ -113,7 +114,7 @@ def scope_children(node: ScopeNode) -> list[Child]:
     """The variables of a scope."""
     names = node.frame.f_globals if node.is_globals else node.frame.f_locals
     children = [Child(n, v, n, _visibility(n)) for n, v in list(names.items()) if type(n) is str and _is_variable(n)]
-    if node.is_globals or not node.frame.f_code.co_flags & 0x1:
+    if node.is_globals or not node.frame.f_code.co_flags & CO_OPTIMIZED:
         children.sort(key=lambda c: isinstance(c.value, (ModuleType, type, FunctionType)))
     pseudo = [Child(n, v, None, {"attributes": ["readOnly"], "kind": "virtual"}) for n, v in node.pseudo]
     return pseudo + children

@@ -1,0 +1,74 @@
+"""What must not hang, crash or grow without bound."""
+
+from __future__ import annotations
+
+import unittest
+
+from .client import PROGRAMS, debugged, line_of
+
+AWKWARD = PROGRAMS / "awkward.py"
+
+
+def at(marker: str) -> int:
+    return line_of("awkward.py", marker)
+
+
+class AwkwardTest(unittest.TestCase):
+    def test_values_are_bounded_and_call_nothing(self) -> None:
+        with debugged("awkward.py") as program:
+            program.set_lines(AWKWARD, at("values are there"))
+            program.go()
+            thread = program.stopped()["threadId"]
+            found = program.locals(thread)
+            self.assertTrue(all(len(v["value"]) <= 1_100 for v in found.values()))
+            expected = {
+                "pair": "Pair(left=1, right=Pair(left=2, right=None))",
+                "colour": "Colour.RED",
+                "mine": "MyList([1, 2])",
+                "named": "Named(first=1, second='b')",
+                "when": "datetime.date(2020, 1, 2)",
+                "where": "PosixPath('/tmp')",
+                "error": "ValueError('bad', 3)",
+                "queue": "deque([1, 2, 3])",
+                "huge": "<int of 100001 bits>",
+                "captured": "5",
+            }
+            self.assertEqual({name: found[name]["value"] for name in expected}, expected)
+            self.assertIn("1000000 in all", found["big"]["value"])
+            self.assertIn("1000000 characters", found["text"]["value"])
+            self.assertTrue(found["hangs"]["value"].startswith("Hangs("))
+            page = program.children(found["entries"]["variablesReference"], filter="indexed", start=4_990, count=100)
+            self.assertEqual(len(page), 10)
+            self.assertEqual(page["[4999]"]["value"], "'4999'")
+            past = program.children(found["big"]["variablesReference"], filter="indexed", start=2_000_000, count=5)
+            self.assertEqual(past, {})
+            whole = program.children(found["big"]["variablesReference"])
+            self.assertIn("2000", whole["…"]["value"])
+            self.assertEqual(program.evaluate(thread, "captured + 1", "watch")["result"], "6")
+
+    def test_closures_generators_and_a_forked_child(self) -> None:
+        with debugged("awkward.py") as program:
+            program.set_lines(AWKWARD, at("in inner"), at("resumed"))
+            program.go()
+            stop = program.stopped()
+            self.assertEqual(stop["top"]["name"], "work.<locals>.inner")
+            program.evaluate(stop["threadId"], "captured = 10")
+            program.resume(stop["threadId"])
+            self.assertIn("11", program.event("output")["output"])
+            stop = program.stopped()
+            self.assertEqual((stop["top"]["name"], stop["top"]["line"]), ("generator", at("resumed")))
+            program.resume(stop["threadId"])
+            self.assertEqual(program.ended(), 3)
+
+    def test_a_breakpoint_reaches_a_generator_that_was_suspended_before(self) -> None:
+        with debugged("awkward.py") as program:
+            program.set_lines(AWKWARD, at("before the child"))
+            program.go()
+            stop = program.stopped()
+            program.set_lines(AWKWARD, at("resumed"))
+            program.resume(stop["threadId"])
+            self.assertEqual(program.stopped()["top"]["line"], at("resumed"))
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,131 @@
+"""The pure parts: hit conditions, log messages, framing, the lines of code."""
+
+from __future__ import annotations
+
+import io
+import unittest
+
+from .client import Message
+
+from manta_debug import limits  # isort: skip
+from manta_debug.codes import CodeTree  # isort: skip
+from manta_debug.framing import FramingError, read_message, write_message  # isort: skip
+from manta_debug.hit import parse_hit_condition  # isort: skip
+from manta_debug.logpoint import LogTemplate  # isort: skip
+
+
+class HitConditionTest(unittest.TestCase):
+    def test_each_sign(self) -> None:
+        for text, holds in (
+            ("3", [3]), ("== 3", [3]), ("=3", [3]), ("> 3", [4, 5]), (">=3", [3, 4, 5]), ("<3", [1, 2]),
+            ("<= 3", [1, 2, 3]), ("% 2", [2, 4]),
+        ):
+            with self.subTest(text):
+                test = parse_hit_condition(text)
+                self.assertEqual([n for n in range(1, 6) if test(n)], holds)
+
+    def test_what_is_no_hit_condition(self) -> None:
+        for text in ("", "x", "3 3", ">", "% 0", "-1", "1.5"):
+            with self.subTest(text), self.assertRaises(ValueError):
+                parse_hit_condition(text)
+
+
+class LogTemplateTest(unittest.TestCase):
+    def render(self, text: str) -> str:
+        return LogTemplate(text).render(lambda code: repr(eval(code, {"x": 3})))
+
+    def test_expressions_and_plain_braces(self) -> None:
+        self.assertEqual(self.render("a {x} b {x + 1}"), "a 3 b 4")
+        self.assertEqual(self.render("{{x}} }} {{"), "{x} } {")
+        self.assertEqual(self.render("{ {'k}': x}['k}'] }"), "3")
+
+    def test_what_is_no_template(self) -> None:
+        for text in ("{x", "{x +}", "{}"):
+            with self.subTest(text), self.assertRaises(ValueError):
+                LogTemplate(text)
+
+
+class FramingTest(unittest.TestCase):
+    def read(self, data: bytes) -> Message | None:
+        return read_message(io.BytesIO(data))
+
+    def test_a_message_survives(self) -> None:
+        message = {"seq": 1, "text": "é…\n"}
+        self.assertEqual(self.read(write_message(message)), message)
+
+    def test_header_names_have_no_case_and_others_are_passed_over(self) -> None:
+        self.assertEqual(self.read(b"content-length:2\r\nContent-Type: x\r\n\r\n{}"), {})
+
+    def test_a_stream_that_ends_anywhere_is_an_end(self) -> None:
+        whole = write_message({"seq": 1})
+        for length in range(len(whole)):
+            self.assertIsNone(self.read(whole[:length]))
+
+    def test_what_is_no_dap_is_refused_with_its_cause(self) -> None:
+        for data, cause in (
+            (b"GET / HTTP/1.1\r\n\r\n", "not the Debug Adapter Protocol"),
+            (b"Origin: http://evil\r\nContent-Length: 2\r\n\r\n{}", "Origin"),
+            (b"Content-Length: many\r\n\r\n{}", "not a number"),
+            (b"Content-Length: %d\r\n\r\n" % (limits.MESSAGE_BYTES_MAX + 1), "limit"),
+            (b"X: " + b"y" * limits.HEADER_BYTES_MAX, "longer"),
+            (b"\r\n", "no Content-Length"),
+            (b"Content-Length: 2\r\n\r\nxx", "not valid JSON"),
+            (b"Content-Length: 2\r\n\r\n[]", "not an object"),
+        ):
+            with self.subTest(cause), self.assertRaisesRegex(FramingError, cause):
+                self.read(data)
+
+
+class CodeTreeTest(unittest.TestCase):
+    TEXT = """\
+import os
+
+@staticmethod
+def outer(
+    first,
+    second=1,
+):
+    # a comment
+    value = [
+        n
+        for n in range(3)
+    ]
+
+    def inner():
+        return value
+    return inner
+# the end
+class C:
+    field = 1
+"""
+
+    def lands(self, line: int) -> tuple[int, list[str]]:
+        tree = CodeTree(compile(self.TEXT, "t.py", "exec"))
+        at, owners = tree.owners(line)
+        return at, [o.code.co_name for o in owners]
+
+    def test_where_lines_land(self) -> None:
+        for line, expected in (
+            (1, (1, ["<module>"])),
+            (2, (3, ["<module>"])),
+            (8, (9, ["outer"])),
+            (13, (14, ["outer"])),
+            (15, (15, ["inner"])),
+            (16, (16, ["outer"])),
+            (17, (18, ["<module>"])),
+            (19, (19, ["C"])),
+            (20, (20, [])),
+        ):
+            with self.subTest(line):
+                at, names = self.lands(line)
+                self.assertEqual((at, names), expected)
+
+    def test_a_function_alone_owns_only_its_own_text(self) -> None:
+        outer = next(t for t in CodeTree(compile(self.TEXT, "t.py", "exec")).walk() if t.code.co_name == "outer")
+        self.assertEqual(outer.owners(1)[1], [])
+        self.assertEqual(outer.owners(19)[1], [])
+        self.assertEqual(outer.owners(4)[0], 9)
+
+
+if __name__ == "__main__":
+    unittest.main()
