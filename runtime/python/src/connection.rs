@@ -71,6 +71,30 @@ pub fn running_task() -> Option<CurrentTask> {
     CURRENT.read().clone()
 }
 
+/// While it lives, the calling thread counts as the running task's: a task whose threads wait gives its CPU back as one that waits
+/// itself does.
+pub struct ActForTask(bool);
+
+impl ActForTask {
+    /// Does nothing on the task's own thread, and in a driver.
+    pub fn begin(core: &Core) -> Self {
+        let task = running_task().filter(|_| core.current_task().is_none());
+        let stands_in = task.is_some();
+        if stands_in {
+            Core::set_current_task(task);
+        }
+        Self(stands_in)
+    }
+}
+
+impl Drop for ActForTask {
+    fn drop(&mut self) {
+        if self.0 {
+            Core::set_current_task(None);
+        }
+    }
+}
+
 /// Sets the task that this worker runs.
 pub fn set_running_task(task: Option<CurrentTask>) {
     *CURRENT.write() = task;

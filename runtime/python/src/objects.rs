@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
-use manta_worker::{GetError, ObjectRef, SubmitError};
+use manta_worker::{Core, GetError, ObjectRef, SubmitError};
 use parking_lot::{Condvar, Mutex};
 use pyo3::{
     exceptions::{PyTypeError, PyValueError},
@@ -12,7 +12,7 @@ use pyo3::{
 };
 
 use crate::{
-    connection,
+    connection::{self, ActForTask},
     decode::decode,
     encode::{encode, recording},
     object_ref::PyObjectRef,
@@ -43,10 +43,12 @@ fn duration(timeout_seconds: Option<f64>) -> PyResult<Option<Duration>> {
 /// Runs `wait` without the GIL; Python's signal handlers run meanwhile, and what they raise ends the wait.
 fn waiting<T: Send>(
     py: Python<'_>,
+    core: &Core,
     wait: impl FnOnce(&mut dyn FnMut() -> bool) -> Result<T, GetError> + Send,
 ) -> PyResult<T> {
     let mut raised = None;
     let result = py.detach(|| {
+        let _acting = ActForTask::begin(core);
         wait(&mut || {
             raised = Python::attach(|py| py.check_signals()).err();
             raised.is_some()
@@ -91,7 +93,7 @@ pub fn get<'py>(
     timeout: Option<f64>,
 ) -> PyResult<Bound<'py, PyList>> {
     let (core, refs, timeout) = (connection::core()?, refs_of(refs)?, duration(timeout)?);
-    let values = waiting(py, |interrupted| core.get(&refs, timeout, interrupted))?;
+    let values = waiting(py, &core, |interrupted| core.get(&refs, timeout, interrupted))?;
     let decoded: Vec<_> = values.iter().map(|value| decode(py, value)).collect::<PyResult<_>>()?;
     PyList::new(py, decoded)
 }
@@ -107,7 +109,7 @@ pub fn wait(
     fetch_local: bool,
 ) -> PyResult<Vec<bool>> {
     let (core, refs, timeout) = (connection::core()?, refs_of(refs)?, duration(timeout)?);
-    waiting(py, |interrupted| core.wait(&refs, num_returns, timeout, fetch_local, interrupted))
+    waiting(py, &core, |interrupted| core.wait(&refs, num_returns, timeout, fetch_local, interrupted))
 }
 
 /// Stores a value.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import threading
 
@@ -88,6 +89,19 @@ def test_nested_tasks_deeper_than_the_cpus(ray):
         return 0 if levels == 0 else 1 + ray.get(deeper.remote(levels - 1))
 
     assert ray.get(deeper.remote(8)) == 8
+
+
+def test_a_task_whose_threads_wait_gives_its_cpus_back(ray):
+    @ray.remote
+    def square(x):
+        return x * x
+
+    @ray.remote(num_cpus=2)
+    def takes_all():
+        with concurrent.futures.ThreadPoolExecutor(4) as threads:
+            return list(threads.map(lambda i: ray.get(square.remote(i)), range(8)))
+
+    assert ray.get(takes_all.remote(), timeout=30) == [i * i for i in range(8)]
 
 
 def test_num_returns(ray):
