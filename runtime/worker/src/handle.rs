@@ -41,7 +41,7 @@ impl Core {
     /// Leaves the cluster: a driver's job and its private cluster end. Waits until all of that is gone. The second call does nothing.
     pub fn shutdown(&self) {
         let Some(thread) = self.0.io.lock().take() else { return };
-        if self.0.on_output.is_some() {
+        if self.0.on_output.is_some() && !thread.is_inherited() {
             self.0.wait_for_output(LAST_OUTPUT);
         }
         self.0.with(|state| {

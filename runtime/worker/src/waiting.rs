@@ -7,11 +7,16 @@ use parking_lot::MutexGuard;
 
 use crate::{
     Core, FetchedValue, GetError, ObjectRef, convert, current,
+    io::IoThread,
     reactor::{State, Wait, WaiterId},
 };
 
 /// Polled about every 100 ms on the waiting thread; `true` ends the wait.
 pub type Interrupted<'a> = &'a mut dyn FnMut() -> bool;
+
+/// What a fork of a driver or worker is told.
+const FORKED: &str = "this process was forked from one that had joined a cluster, and is no part of it; shut down and join anew, or start \
+                      new processes instead of forking";
 
 const POLL: Duration = Duration::from_millis(100);
 
@@ -84,6 +89,9 @@ impl Core {
         interrupted: Interrupted<'_>,
     ) -> Result<bool, GetError> {
         let shared = &self.0;
+        if shared.io.lock().as_ref().is_some_and(IoThread::is_inherited) {
+            return Err(GetError::Disconnected(FORKED.to_owned()));
+        }
         let task = current::get().map(|task| (task.slot, task.id));
         let mut state = shared.lock();
         let deadline = timeout.and_then(|timeout| state.now.checked_add(timeout));

@@ -206,7 +206,10 @@ async fn find_local_node(address: &str, token: &Token) -> Result<PathBuf, JoinEr
     let answer = tokio::time::timeout(HEAD_LIMIT, head.get_status(request));
     let late = |_| said(&format!("it did not answer within {} s", HEAD_LIMIT.as_secs()));
     let status = answer.await.map_err(late)?.map_err(|status| said(status.message()))?.into_inner();
-    let infos = status.nodes.into_iter().filter(|node| node.alive).filter_map(|node| node.info);
+    let mut infos: Vec<_> =
+        status.nodes.into_iter().filter(|node| node.alive).filter_map(|node| node.info).collect();
+    // The oldest first, which is the head's own machine's where there is a choice.
+    infos.sort_by(|a, b| (a.name.len(), &a.name).cmp(&(b.name.len(), &b.name)));
     for info in infos {
         // A socket of that name that answers is the node: its folder's name is random.
         let socket = PathBuf::from(info.local_socket);

@@ -25,11 +25,22 @@ pub(crate) struct IoThread {
     thread: thread::JoinHandle<()>,
     stop: oneshot::Sender<()>,
     cluster: Option<PrivateCluster>,
+    /// The process that has the thread: a fork of it has only this record.
+    pid: u32,
 }
 
 impl IoThread {
+    /// Whether this process is a fork of the one that has the thread.
+    pub fn is_inherited(&self) -> bool {
+        self.pid != std::process::id()
+    }
+
     /// Ends the thread, then the private cluster; each is waited for.
     pub fn stop(self, cluster_end: Duration) {
+        if self.is_inherited() {
+            // The thread and the cluster are the parent's, which goes on with them.
+            return std::mem::forget(self);
+        }
         // The thread has ended by itself when nobody receives this.
         let _ = self.stop.send(());
         if self.thread.join().is_err() {
@@ -98,7 +109,7 @@ fn start(joining: Joining, cluster: Option<PrivateCluster>) -> Result<Arc<Shared
         let source = std::io::Error::other("the thread ended without a word");
         Err(JoinError::Local { what: "starting its I/O thread", source })
     })?;
-    *shared.io.lock() = Some(IoThread { thread, stop, cluster });
+    *shared.io.lock() = Some(IoThread { thread, stop, cluster, pid: std::process::id() });
     Ok(shared)
 }
 

@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use manta_proto::v1::{NodeToProcess, ProcessToNode, TaskOutput, process_to_node};
+use manta_proto::v1::{NodeToProcess, ProcessToNode, TaskOutput, node_to_process, process_to_node};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::mpsc;
 use tokio_stream::{Stream, StreamExt, wrappers::UnboundedReceiverStream};
@@ -54,9 +54,13 @@ pub(super) fn outgoing(
 
 /// Reads what the node says until it is gone.
 pub(super) async fn read(edge: Rc<Edge>, mut inbound: tonic::Streaming<NodeToProcess>, is_worker: bool) {
+    let mut told = None;
     let cause = loop {
         match inbound.message().await {
             Ok(Some(message)) => {
+                if let Some(node_to_process::Message::Exit(exit)) = &message.message {
+                    told = Some(exit.cause.clone());
+                }
                 let output = edge.shared.lock().on_node_message(message);
                 edge.flush();
                 if let Some(output) = output {
@@ -70,14 +74,15 @@ pub(super) async fn read(edge: Rc<Edge>, mut inbound: tonic::Streaming<NodeToPro
     if is_worker {
         end_process_group(&cause);
     }
-    let sentence = {
-        let state = edge.shared.lock();
-        format!(
-            "node {} of the cluster, which this process was attached to, is gone: {cause}",
-            state.me.node_name
-        )
-    };
-    edge.shared.lock().on_gone(sentence);
+    tracing::info!("the connection to the node ended: {cause}");
+    let reason = told.unwrap_or_else(|| "its process ended without a word, or was killed".to_owned());
+    let mut state = edge.shared.lock();
+    let sentence = format!(
+        "node {}, which this process was attached to, is gone: {reason}; what it ran for this job is lost",
+        state.me.node_name
+    );
+    state.on_gone(sentence);
+    drop(state);
     edge.flush();
 }
 

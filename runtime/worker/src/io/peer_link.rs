@@ -27,8 +27,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::edge::Edge;
 use crate::reactor::ConnId;
 
-/// Room that a reader keeps ready.
+/// Memory that a reader takes at a time.
 const READ_BYTES: usize = 64 * 1024;
+/// Room that a reader wants before it reads. Messages share the memory that they were read into, so it is used up before more is
+/// taken.
+const ROOM_BYTES: usize = 4 * 1024;
 /// Pieces that may wait for a relay.
 const RELAY_PIECES: usize = 16;
 /// How long the accept loop rests when the process has no file descriptors left.
@@ -140,7 +143,9 @@ async fn serve(edge: Rc<Edge>, conn: ConnId, stream: UnixStream, outbox: Rc<Outb
 async fn read(edge: &Rc<Edge>, conn: ConnId, mut reader: OwnedReadHalf) -> Result<(), String> {
     let mut buffer = BytesMut::new();
     loop {
-        buffer.reserve(READ_BYTES);
+        if buffer.capacity() - buffer.len() < ROOM_BYTES {
+            buffer.reserve(READ_BYTES);
+        }
         match reader.read_buf(&mut buffer).await {
             Ok(0) => return Ok(()),
             Ok(_) => edge.deliver(conn, &mut buffer).map_err(|error| error.to_string())?,

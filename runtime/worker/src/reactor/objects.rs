@@ -1,5 +1,6 @@
 //! The objects that this process owns or has refs to.
 
+use bytes::Bytes;
 use manta_proto::{
     ids::{NodeId, ObjectId, ProcessId},
     v1::{self, FreeObjectsRequest, GetObject, ObjectReply, Value, peer_message, process_to_node, value},
@@ -8,6 +9,9 @@ use manta_proto::{
 use super::{ConnId, Effect, RequestId, State, WaiterId};
 use crate::{SystemError, SystemErrorKind, object_ref::RefAddress};
 use manta_proto::ids::TaskId;
+
+/// Values up to this size are copied out of the memory that their message was read into.
+const DETACHED_BYTES_MAX: usize = 4 * 1024;
 
 /// Who waits for an object.
 pub(crate) enum Watcher {
@@ -51,6 +55,24 @@ impl Object {
             watchers: Vec::new(),
         }
     }
+}
+
+/// The value in memory of its own, when it is small: else it would keep the whole piece of memory that its message was read into.
+fn detached(mut value: Value) -> Value {
+    let detach = |bytes: &mut Bytes| *bytes = Bytes::copy_from_slice(bytes);
+    if value.data.len() <= DETACHED_BYTES_MAX {
+        detach(&mut value.data);
+    }
+    if let Some(location) = &mut value.in_store {
+        detach(&mut location.object_id);
+        location.node_ids.iter_mut().for_each(detach);
+    }
+    for contained in &mut value.contained {
+        [&mut contained.object_id, &mut contained.owner_id, &mut contained.owner_node_id]
+            .into_iter()
+            .for_each(detach);
+    }
+    value
 }
 
 /// A value that says what the runtime has to say.
@@ -163,6 +185,7 @@ impl State {
     /// The object has its value.
     pub(super) fn set_value(&mut self, id: ObjectId, value: Value) {
         self.set_object_paused(id, false);
+        let value = detached(value);
         let here = self.is_here(&value);
         let Some(object) = self.objects.get_mut(&id) else {
             self.free_stored(&value);
