@@ -72,6 +72,10 @@ pub enum Timer {
     Grace { loss: u64 },
     /// A worker whose end somebody asks for had its time to end.
     Fate(ProcessId),
+    /// A worker above the number of CPUs had no work for a while.
+    Idle(ProcessId),
+    /// A worker whose connection ended had its time to end.
+    Detached(ProcessId),
     /// Peers may be asked again.
     Spill,
 }

@@ -71,7 +71,9 @@ impl Core {
             Timer::Config(generation) => self.on_config_timeout(generation),
             Timer::TargetConfig(target, generation) => self.on_target_config_timeout(target, generation),
             Timer::Grace { loss } => self.on_grace_over(loss),
+            Timer::Idle(worker) => self.on_idle_timeout(worker),
             Timer::Fate(worker) => self.on_fate_timeout(worker),
+            Timer::Detached(worker) => self.on_detached_timeout(worker),
             Timer::Spill => self.on_spill_timer(),
         }
     }

@@ -11,10 +11,16 @@ use super::{Core, Effect, Identity, Timer};
 
 /// A worker says hello within this time, or is ended.
 pub(super) const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// Workers above the number of CPUs are kept this long without work.
+const SPARE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Workers of a node.
 pub(super) const WORKERS_MAX: usize = 1024;
 /// Python workers of one pool that start at one time.
 const STARTING_MAX: usize = 16;
+/// After so many workers in a row that were killed while they started, nobody waits for another.
+const KILLED_AT_START_MAX: u32 = 3;
+/// A worker whose connection ended has this time to end by itself, so that its exit is its own.
+const DETACHED_TIME: Duration = Duration::from_secs(1);
 /// Leases of one native worker.
 const NATIVE_SLOTS_MAX: usize = 256;
 
@@ -56,6 +62,8 @@ pub(super) struct Pool {
     /// Ready native workers.
     pub native: Vec<ProcessId>,
     pub starting: usize,
+    /// Workers that were killed while they started, since the last that was ready.
+    pub killed_at_start: u32,
     /// Requests that have their resources and wait for a worker, oldest first.
     pub waiting: std::collections::VecDeque<u64>,
 }
@@ -66,6 +74,8 @@ pub(super) enum State {
     /// It said hello, and takes breakpoints before its first lease.
     Configuring,
     Ready,
+    /// Its connection ended, and its process is about to.
+    Detached,
     /// This node ends it.
     Ending,
 }
@@ -76,6 +86,8 @@ pub(super) struct Worker {
     config: JobConfig,
     pid: Option<u32>,
     attached: bool,
+    /// The session knows of it.
+    announced: bool,
     language_version: String,
     pub peer_socket: String,
     pub slots: Vec<Option<LeaseId>>,
@@ -122,6 +134,7 @@ impl Core {
             config: config.clone(),
             pid: None,
             attached: false,
+            announced: false,
             language_version: String::new(),
             peer_socket: String::new(),
             slots: Vec::new(),
@@ -144,6 +157,7 @@ impl Core {
             return Err("this node expects no such worker; workers are started by their node".to_owned());
         };
         worker.attached = true;
+        worker.announced = true;
         worker.state = State::Configuring;
         worker.pid = Some(hello.pid);
         worker.language_version.clone_from(&hello.language_version);
@@ -170,6 +184,7 @@ impl Core {
         worker.state = State::Ready;
         let pool = self.pools.entry(worker.key.clone()).or_default();
         pool.starting = pool.starting.saturating_sub(1);
+        pool.killed_at_start = 0;
         if worker.key.is_python() {
             pool.idle.push(id);
         } else {
@@ -226,14 +241,27 @@ impl Core {
         if unusable {
             self.end_worker(id);
         } else if python {
-            let idle_max = usize::try_from(self.cpus().max(1)).unwrap_or(usize::MAX);
+            let idle_max = self.idle_max();
             let Some(key) = self.workers.get(&id).map(|worker| worker.key.clone()) else { return };
             let pool = self.pools.entry(key).or_default();
-            if pool.idle.len() >= idle_max && pool.waiting.is_empty() {
-                self.end_worker(id);
-            } else {
-                pool.idle.push(id);
+            pool.idle.push(id);
+            if pool.idle.len() > idle_max {
+                // Nested tasks need more workers than CPUs, again and again; a new one costs much more than to wait a little.
+                self.effects.push(Effect::Timer(Timer::Idle(id), SPARE_TIMEOUT));
             }
+        }
+    }
+
+    /// Ready Python workers of a job that are kept however long they have no work.
+    fn idle_max(&self) -> usize {
+        usize::try_from(self.cpus().max(1)).unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn on_idle_timeout(&mut self, id: ProcessId) {
+        let idle_max = self.idle_max();
+        let pool = self.workers.get(&id).and_then(|worker| self.pools.get(&worker.key));
+        if pool.is_some_and(|pool| pool.idle.len() > idle_max && pool.idle.contains(&id)) {
+            self.end_worker(id);
         }
     }
 
@@ -247,6 +275,25 @@ impl Core {
         let key = worker.key.clone();
         self.leave_pool(id, &key, was_starting);
         self.effects.push(Effect::EndWorker(id));
+    }
+
+    /// A worker's connection ended. It ends itself then; if it does not, it is of no use to anybody and is ended.
+    pub(super) fn on_worker_detached(&mut self, id: ProcessId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.attached = false;
+        if worker.state == State::Ending {
+            return;
+        }
+        let was_starting = worker.state == State::Configuring;
+        worker.state = State::Detached;
+        let key = worker.key.clone();
+        self.leave_pool(id, &key, was_starting);
+        self.effects.push(Effect::Timer(Timer::Detached(id), DETACHED_TIME));
+        self.serve_pool(&key);
+    }
+
+    pub(super) fn on_detached_timeout(&mut self, id: ProcessId) {
+        self.end_worker(id);
     }
 
     fn leave_pool(&mut self, id: ProcessId, key: &PoolKey, was_starting: bool) {
@@ -274,7 +321,8 @@ impl Core {
     /// The process ended, or never was.
     pub fn on_worker_exited(&mut self, id: ProcessId, exit: &Exit) {
         let Some(worker) = self.workers.get(&id) else { return };
-        let (state, attached, key) = (worker.state, worker.attached, worker.key.clone());
+        let (state, key) = (worker.state, worker.key.clone());
+        let announced = worker.announced;
         let fate = self.fate_of(worker, exit);
         if matches!(state, State::Starting | State::Configuring) {
             let reason = if exit.spawn_error.is_empty() {
@@ -282,10 +330,15 @@ impl Core {
             } else {
                 format!("{} cannot be started: {}", key.executable, exit.spawn_error)
             };
-            self.refuse_waiting(id, &reason, &exit.last_stderr);
+            // What exits by itself does so again; what was killed may do better the next time.
+            let pool = self.pools.entry(key.clone()).or_default();
+            pool.killed_at_start += 1;
+            if exit.signal == 0 || pool.killed_at_start >= KILLED_AT_START_MAX {
+                self.refuse_waiting(id, &reason, &exit.last_stderr);
+            }
         }
         self.leave_pool(id, &key, matches!(state, State::Starting | State::Configuring));
-        self.on_target_gone(id, attached, &fate.sentence);
+        self.on_target_gone(id, announced, &fate.sentence);
         self.workers.remove(&id);
         self.drop_leases_of_worker(id);
         self.on_owner_gone(id);

@@ -160,8 +160,14 @@ fn a_blocked_lease_gives_its_cpu_back() {
     assert_eq!(stage.core.budget.available().amount("CPU"), 0, "the first still has its CPU");
     stage.give_back(driver, lease);
     stage.expect_slot_released(worker);
-    stage.expect(|effect| *effect == Effect::EndWorker(worker));
     assert_eq!(stage.core.budget.available().amount("CPU"), 10_000);
+    stage.expect(|effect| matches!(effect, Effect::Timer(Timer::Idle(spare), _) if *spare == worker));
+    stage.core.on_timer(Timer::Idle(worker));
+    stage.settle();
+    stage.expect(|effect| *effect == Effect::EndWorker(worker));
+    stage.core.on_timer(Timer::Idle(started[0]));
+    stage.settle();
+    assert!(stage.effects.is_empty(), "as many as there are CPUs stay");
 }
 
 #[test]
@@ -181,6 +187,50 @@ fn a_worker_that_cannot_start_refuses_those_who_wait_with_its_words() {
     );
     stage.expect(|effect| *effect == Effect::Close(workers[0]));
     assert_eq!(stage.core.budget.available().amount("CPU"), 10_000);
+}
+
+#[test]
+fn a_worker_that_is_killed_while_it_starts_is_replaced_some_times() {
+    let mut stage = Stage::new(1.0);
+    let (driver, mut workers) = stage.driver(2, "python");
+    let request = stage.ask(driver, 1.0);
+    let killed = Exit { signal: 9, ..Exit::default() };
+    for _ in 0..2 {
+        stage.core.on_worker_exited(workers[0], &killed);
+        stage.settle();
+        stage.expect(|effect| *effect == Effect::Close(workers[0]));
+        workers = stage.started();
+        assert_eq!(workers.len(), 1, "another one is tried");
+    }
+    stage.core.on_worker_exited(workers[0], &killed);
+    stage.settle();
+    assert!(stage.expect_refusal(driver, request).contains("killed by signal 9 (SIGKILL)"));
+    stage.expect(|effect| *effect == Effect::Close(workers[0]));
+}
+
+#[test]
+fn a_worker_whose_connection_ends_gets_no_lease_and_has_time_to_end_by_itself() {
+    let mut stage = Stage::new(1.0);
+    let (driver, workers) = stage.driver(2, "python");
+    stage.hello(workers[0], "python");
+    stage.core.on_detached(workers[0]);
+    stage.settle();
+    stage.expect(|effect| matches!(effect, Effect::Timer(Timer::Detached(_), _)));
+    let request = stage.ask(driver, 1.0);
+    let started = stage.started();
+    stage.core.on_worker_exited(workers[0], &Exit { code: 3, ..Exit::default() });
+    stage.settle();
+    match stage.expect_head(|message| matches!(message, node_to_head::Message::TargetDown(_))) {
+        node_to_head::Message::TargetDown(down) => {
+            assert!(down.cause.ends_with("exited with code 3"), "{}", down.cause)
+        }
+        _ => unreachable!("looked at above"),
+    }
+    stage.expect(|effect| *effect == Effect::Close(workers[0]));
+    stage.core.on_timer(Timer::Detached(workers[0]));
+    stage.settle();
+    stage.hello(started[0], "python");
+    stage.expect_grant(driver, request);
 }
 
 #[test]
