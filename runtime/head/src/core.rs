@@ -21,6 +21,8 @@ use crate::sessions::Session;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
 pub struct LinkId(pub u64);
 
+/// Nodes of a cluster.
+const NODES_MAX: usize = 10_000;
 /// Jobs that ended and are still shown by `manta status`.
 const ENDED_JOBS_MAX: usize = 100;
 
@@ -102,6 +104,9 @@ impl Core {
         if self.nodes.contains_key(&id) {
             // Its old connection is half open: the node itself knows best.
             self.forget_node(id, "its node connected again");
+        }
+        if self.nodes.len() >= NODES_MAX {
+            return Err(format!("the cluster has {NODES_MAX} nodes already, which is the most it takes"));
         }
         if info.name.is_empty() || self.nodes.values().any(|node| node.info.name == info.name) {
             self.names_given += 1;

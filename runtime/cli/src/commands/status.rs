@@ -37,7 +37,10 @@ fn as_text(address: &str, status: &GetStatusResponse) -> String {
         duration(status.uptime_seconds)
     );
     let mut rows = vec![["NODE", "FREE", "OF", "WORKERS", "TASKS", "WAITING", "PID"].map(str::to_owned)];
-    rows.extend(status.nodes.iter().map(node_row));
+    let mut nodes: Vec<_> = status.nodes.iter().map(node_row).collect();
+    // node-2 comes before node-10.
+    nodes.sort_by(|[a, ..], [b, ..]| (a.len(), a).cmp(&(b.len(), b)));
+    rows.extend(nodes);
     text.push_str(&table(&rows));
     if !status.jobs.is_empty() {
         let mut rows = vec![["JOB", "NAME", "STATE", "DRIVER PID"].map(str::to_owned)];

@@ -1,6 +1,7 @@
 //! A cluster of real processes, a driver and a session that are played by the test, and a worker that is this test's own binary.
 
 #![allow(dead_code, reason = "each test binary uses its part of it")]
+#![allow(clippy::print_stdout, reason = "a worker prints")]
 
 use std::{
     fs,

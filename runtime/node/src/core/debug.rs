@@ -370,7 +370,7 @@ impl Core {
     }
 
     /// A worker ended.
-    pub(super) fn on_target_gone(&mut self, id: ProcessId, attached: bool, cause: &str) {
+    pub(super) fn on_target_gone(&mut self, id: ProcessId, announced: bool, cause: &str) {
         if let Some(target) = self.debug.targets.remove(&id)
             && target.agent_runs
         {
@@ -380,7 +380,7 @@ impl Core {
             round.waiting.remove(&id);
         }
         self.finish_rounds();
-        if attached {
+        if announced {
             let down = v1::TargetDown { target_id: id.to_bytes(), cause: cause.to_owned() };
             self.tell_head(node_to_head::Message::TargetDown(down));
         }

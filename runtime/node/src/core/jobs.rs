@@ -11,6 +11,8 @@ use super::{Core, Effect, workers::PoolKey};
 
 /// Ended jobs that a node remembers, so that a late request for one is refused.
 const ENDED_JOBS_MAX: usize = 10_000;
+/// Drivers on one node.
+const DRIVERS_MAX: usize = 1000;
 /// Python workers that start in the background when a driver attaches.
 const PRESTARTED_MAX: u64 = 4;
 
@@ -97,6 +99,12 @@ impl Core {
     ) -> Result<(), String> {
         let config = hello.job.ok_or("a driver says what its job is when it attaches; this one did not")?;
         let job = JobId::try_from(&config.job_id).map_err(|error| error.to_string())?;
+        if self.drivers.len() >= DRIVERS_MAX {
+            return Err(format!(
+                "{DRIVERS_MAX} drivers are attached to {} already, which is the most it takes",
+                self.me.name
+            ));
+        }
         if self.drivers.contains_key(&id) || self.job_ended(job) {
             return Err(
                 "this job has a driver already, or has ended; a driver attaches with a new job".to_owned()
@@ -139,9 +147,8 @@ impl Core {
                 self.end_job(job);
             }
             self.on_owner_gone(process);
-        } else if self.workers.contains_key(&process) {
-            // A worker without its node is of no use to anybody, whatever it does now.
-            self.effects.push(Effect::EndWorker(process));
+        } else {
+            self.on_worker_detached(process);
         }
     }
 
