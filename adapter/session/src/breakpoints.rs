@@ -77,8 +77,22 @@ struct Breakpoint {
     bound_line: Option<i64>,
     /// What a target that has bound it wants known.
     note: Option<String>,
-    refusals: BTreeMap<TargetId, String>,
+    /// The first stays first, so that the client is not told of each further one.
+    refusals: Vec<(TargetId, String)>,
     told: Option<Verdict>,
+}
+
+impl Breakpoint {
+    fn refuse(&mut self, target: &TargetId, why: String) {
+        match self.refusals.iter_mut().find(|(refuser, _)| refuser == target) {
+            Some((_, before)) => *before = why,
+            None => self.refusals.push((target.clone(), why)),
+        }
+    }
+
+    fn withdraw(&mut self, target: &TargetId) {
+        self.refusals.retain(|(refuser, _)| refuser != target);
+    }
 }
 
 #[derive(Debug)]
@@ -157,7 +171,7 @@ impl Breakpoints {
                     spec,
                     bound_line: None,
                     note: None,
-                    refusals: BTreeMap::new(),
+                    refusals: Vec::new(),
                     told: None,
                 },
             });
@@ -249,7 +263,7 @@ impl Breakpoints {
         let Some(BreakpointId(id)) = said.id else { return };
         let Some(breakpoint) = self.find_mut(id) else { return };
         if said.verified {
-            breakpoint.refusals.remove(target);
+            breakpoint.withdraw(target);
             breakpoint.note.clone_from(&said.message);
             if let Spec::Line(spec) = &breakpoint.spec {
                 breakpoint.bound_line.get_or_insert(said.line.unwrap_or(spec.line));
@@ -258,23 +272,23 @@ impl Breakpoints {
             }
         } else if said.reason == Some(BreakpointReason::Failed) {
             let why = said.message.as_deref().unwrap_or("it could not be set");
-            breakpoint.refusals.insert(target.clone(), format!("{} ({named})", why.trim_end_matches('.')));
+            breakpoint.refuse(target, format!("{} ({named})", why.trim_end_matches('.')));
         } else {
-            breakpoint.refusals.remove(target);
+            breakpoint.withdraw(target);
         }
     }
 
     /// Notes that a target could not take the set at all.
     pub fn on_target_failed(&mut self, target: &TargetId, named: &str, why: &str) {
         for breakpoint in self.groups.values_mut().flat_map(|group| &mut group.breakpoints) {
-            breakpoint.refusals.insert(target.clone(), format!("{} ({named})", why.trim_end_matches('.')));
+            breakpoint.refuse(target, format!("{} ({named})", why.trim_end_matches('.')));
         }
     }
 
     /// Forgets what a target said that is gone.
     pub fn on_target_down(&mut self, target: &TargetId) {
         for breakpoint in self.groups.values_mut().flat_map(|group| &mut group.breakpoints) {
-            breakpoint.refusals.remove(target);
+            breakpoint.withdraw(target);
         }
     }
 
@@ -326,7 +340,7 @@ fn verdict(breakpoint: &Breakpoint, client_has_file: bool, armed: &Armed) -> Ver
     if let Some(failure) = &armed.failure {
         return Verdict::refused(BreakpointReason::Pending, failure.clone());
     }
-    if let Some(refusal) = breakpoint.refusals.values().next() {
+    if let Some((_, refusal)) = breakpoint.refusals.first() {
         return Verdict::refused(BreakpointReason::Failed, refusal.clone());
     }
     let nodes = match armed.nodes {
