@@ -7,7 +7,7 @@ use manta_proto::{
     v1::{self, JobConfig, ProcessHello, node_to_head, node_to_process},
 };
 
-use super::{Core, Effect, workers::PoolKey};
+use super::{Core, workers::PoolKey};
 
 /// Ended jobs that a node remembers, so that a late request for one is refused.
 const ENDED_JOBS_MAX: usize = 10_000;

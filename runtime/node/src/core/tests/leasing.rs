@@ -222,7 +222,7 @@ fn a_worker_whose_connection_ends_gets_no_lease_and_has_time_to_end_by_itself() 
     stage.settle();
     match stage.expect_head(|message| matches!(message, node_to_head::Message::TargetDown(_))) {
         node_to_head::Message::TargetDown(down) => {
-            assert!(down.cause.ends_with("exited with code 3"), "{}", down.cause)
+            assert!(down.cause.ends_with("exited with code 3"), "{}", down.cause);
         }
         _ => unreachable!("looked at above"),
     }
