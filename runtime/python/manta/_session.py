@@ -137,7 +137,7 @@ def _connect(address: str | None, num_cpus: float | None, namespace: str, log_to
         language_version=LANGUAGE_VERSION,
         sys_path=_sys_path(working_dir),
         env=_worker_env(),
-        job_name=os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else "python",
+        job_name=_job_name(),
         namespace=namespace,
         manta_bin=_packaged_binary(),
         with_output=log_to_driver,
@@ -145,6 +145,12 @@ def _connect(address: str | None, num_cpus: float | None, namespace: str, log_to
     if log_to_driver:
         _printer = _output.Printer()
         _printer.start()
+
+
+def _job_name() -> str:
+    """The program's file name; "python" for a prompt and for `-c`."""
+    program = os.path.basename(sys.argv[0]) if sys.argv else ""
+    return "python" if program in ("", "-c") else program
 
 
 def _sys_path(working_dir: str) -> list[str]:
