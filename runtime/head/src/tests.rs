@@ -45,7 +45,7 @@ impl Stage {
         let register = v1::NodeRegister { protocol_version: PROTOCOL_VERSION, info: Some(info) };
         self.core.on_node_register(LinkId(link), register).unwrap();
         self.settle();
-        match self.to_node(link) {
+        match self.expect_to_node(link) {
             head_to_node::Message::Registered(registered) => registered,
             other => panic!("a node was answered with {other:?}"),
         }
@@ -74,14 +74,14 @@ impl Stage {
         open
     }
 
-    fn to_node(&mut self, link: u64) -> head_to_node::Message {
+    fn expect_to_node(&mut self, link: u64) -> head_to_node::Message {
         match self.effects.pop_front() {
             Some(Effect::ToNode(to, message)) if to == LinkId(link) => message.message.unwrap(),
             other => panic!("a message to the node behind link {link} was expected, not {other:?}"),
         }
     }
 
-    fn to_session(&mut self, link: u64) -> head_to_session::Message {
+    fn expect_to_session(&mut self, link: u64) -> head_to_session::Message {
         match self.effects.pop_front() {
             Some(Effect::ToSession(to, message)) if to == LinkId(link) => message.message.unwrap(),
             other => panic!("a message to the session behind link {link} was expected, not {other:?}"),
@@ -89,21 +89,21 @@ impl Stage {
     }
 
     fn expect_view(&mut self, link: u64, nodes: usize) {
-        match self.to_node(link) {
+        match self.expect_to_node(link) {
             head_to_node::Message::View(view) => assert_eq!(view.nodes.len(), nodes),
             other => panic!("a view was expected, not {other:?}"),
         }
     }
 
     fn expect_opened(&mut self, link: u64) -> v1::SessionOpened {
-        match self.to_session(link) {
+        match self.expect_to_session(link) {
             head_to_session::Message::Opened(opened) => opened,
             other => panic!("a session was answered with {other:?}"),
         }
     }
 
     fn expect_session_ended(&mut self, link: u64, grace_ms: u32) {
-        match self.to_node(link) {
+        match self.expect_to_node(link) {
             head_to_node::Message::SessionEnded(ended) => assert_eq!(ended.grace_ms, grace_ms),
             other => panic!("the session's end was expected, not {other:?}"),
         }
@@ -165,22 +165,22 @@ fn a_lost_node_ends_the_jobs_of_its_drivers_and_its_targets() {
     let started =
         v1::JobStarted { job_id: job_id.clone(), name: "job".into(), driver_pid: 5, started_unix_ms: 1 };
     stage.say(2, node_to_head::Message::JobStarted(started.clone()));
-    assert_eq!(stage.to_session(9), head_to_session::Message::JobStarted(started));
+    assert_eq!(stage.expect_to_session(9), head_to_session::Message::JobStarted(started));
     stage.say(2, target(4));
-    assert!(matches!(stage.to_session(9), head_to_session::Message::TargetUp(_)));
+    assert!(matches!(stage.expect_to_session(9), head_to_session::Message::TargetUp(_)));
     stage.core.on_node_lost(LinkId(2));
     stage.settle();
-    match stage.to_session(9) {
+    match stage.expect_to_session(9) {
         head_to_session::Message::TargetDown(down) => assert_eq!(down.cause, "its node was lost (node-2)"),
         other => panic!("{other:?}"),
     }
-    match stage.to_node(1) {
+    match stage.expect_to_node(1) {
         head_to_node::Message::JobEnded(ended) => assert_eq!(ended.job_id, job_id),
         other => panic!("{other:?}"),
     }
-    assert!(matches!(stage.to_session(9), head_to_session::Message::JobEnded(_)));
+    assert!(matches!(stage.expect_to_session(9), head_to_session::Message::JobEnded(_)));
     stage.expect_view(1, 1);
-    assert!(matches!(stage.to_session(9), head_to_session::Message::View(_)));
+    assert!(matches!(stage.expect_to_session(9), head_to_session::Message::View(_)));
     assert!(!stage.core.status().jobs[0].running);
 }
 
@@ -199,7 +199,7 @@ fn printed_lines_reach_the_drivers_node_and_the_session() {
     // From the driver's own node, which has given it to the driver already.
     stage.say(1, node_to_head::Message::Output(output.clone()));
     stage.say(2, node_to_head::Message::Output(output.clone()));
-    assert_eq!(stage.to_node(1), head_to_node::Message::Output(output));
+    assert_eq!(stage.expect_to_node(1), head_to_node::Message::Output(output));
 }
 
 fn config(generation: u64) -> session_to_head::Message {
@@ -213,14 +213,14 @@ fn a_sessions_breakpoints_reach_present_and_future_nodes_and_go_with_it() {
     stage.open(9, session(1), 700).unwrap();
     stage.expect_opened(9);
     assert!(stage.session_says(9, config(1)));
-    match stage.to_node(1) {
+    match stage.expect_to_node(1) {
         head_to_node::Message::Config(config) => assert_eq!(config.session_id, session(1).to_bytes()),
         other => panic!("{other:?}"),
     }
     let registered = stage.register(2, 2);
     assert_eq!(registered.config.unwrap().generation, 1);
     stage.expect_view(1, 2);
-    assert!(matches!(stage.to_session(9), head_to_session::Message::View(_)));
+    assert!(matches!(stage.expect_to_session(9), head_to_session::Message::View(_)));
     stage.core.on_session_lost(LinkId(9));
     stage.settle();
     stage.expect_session_ended(1, 700);
@@ -287,12 +287,12 @@ fn messages_find_their_target_and_their_session() {
         })
     };
     stage.session_says(9, message(4));
-    assert!(matches!(stage.to_node(1), head_to_node::Message::ToTarget(_)));
+    assert!(matches!(stage.expect_to_node(1), head_to_node::Message::ToTarget(_)));
     stage.session_says(9, message(5));
-    assert!(matches!(stage.to_session(9), head_to_session::Message::TargetDown(_)));
+    assert!(matches!(stage.expect_to_session(9), head_to_session::Message::TargetDown(_)));
     let ack = |byte: u8| v1::ConfigAck { session_id: session(byte).to_bytes(), ..v1::ConfigAck::default() };
     stage.say(1, node_to_head::Message::ConfigAck(ack(1)));
-    assert!(matches!(stage.to_session(9), head_to_session::Message::ConfigAck(_)));
+    assert!(matches!(stage.expect_to_session(9), head_to_session::Message::ConfigAck(_)));
     // Of a session that is over.
     stage.say(1, node_to_head::Message::ConfigAck(ack(2)));
 }
@@ -304,7 +304,7 @@ fn a_cluster_that_is_told_to_end_tells_its_nodes() {
     assert_eq!(stage.core.on_shutdown("by the test"), 1);
     stage.settle();
     assert_eq!(
-        stage.to_node(1),
+        stage.expect_to_node(1),
         head_to_node::Message::Shutdown(v1::Shutdown { cause: "by the test".into() })
     );
     assert_eq!(stage.effects.pop_front(), Some(Effect::Exit));
