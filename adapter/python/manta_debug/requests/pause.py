@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 def _pause(engine: Engine, arguments: Arguments) -> Reply:
     engine.core.attach()
-    thread_id = int(arguments["threadId"])
-    return Reply(then=lambda: engine.core.pause(thread_id))
+    # Before the answer, as a thread that cannot be paused is a refusal. Its stop may overtake the answer, which the protocol allows.
+    engine.core.pause(int(arguments["threadId"]))
+    return Reply()
 
 
 REQUESTS = {"pause": OnClient(_pause)}
