@@ -28,8 +28,13 @@ def main() -> int:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m manta_debug", description=__doc__)
-    parser.add_argument("--listen", type=_address, default=("127.0.0.1", 5678), metavar="[HOST:]PORT",
-                        help="where to listen for the client; port 0 takes a free one (default 127.0.0.1:5678)")
+    parser.add_argument(
+        "--listen",
+        type=_address,
+        default=("127.0.0.1", 5678),
+        metavar="[HOST:]PORT",
+        help="where to listen for the client; port 0 takes a free one (default 127.0.0.1:5678)",
+    )
     parser.add_argument("--no-wait", action="store_true", help="start the program without waiting for a client")
     parser.add_argument("-m", dest="module", metavar="MODULE", help="run a module instead of a script")
     parser.add_argument("program", nargs=argparse.REMAINDER, metavar="script.py ARGS")

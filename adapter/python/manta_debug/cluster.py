@@ -28,7 +28,9 @@ def serve(
             try:
                 message = json.loads(data)
             except ValueError as error:
-                engine.send_event("output", {"category": "important", "output": f"A debug message was no JSON: {error}\n"})
+                engine.send_event(
+                    "output", {"category": "important", "output": f"A debug message was no JSON: {error}\n"}
+                )
                 continue
             engine.handle(message)
     finally:

@@ -45,6 +45,7 @@ class Core:
         self.sources = Sources(self.origins)
         self.binder = Binder(Table())
         self.stops: dict[int, Stop] = {}
+        self.is_abandoned = False
         self._current_task = current_task
         self._stop_numbers = itertools.count(1)
         self._attached = False
@@ -118,7 +119,9 @@ class Core:
         late = [s for s in mine if not s.gone.wait(max(0.0, deadline - time.monotonic()))]
         if late:
             names = ", ".join(s.thread.name for s in late)
-            raise RequestError(f"Still busy with an evaluation that cannot be interrupted, and resumes after it: {names}.")
+            raise RequestError(
+                f"Still busy with an evaluation that cannot be interrupted, and resumes after it: {names}."
+            )
 
     def stop_of_thread(self, thread_id: int) -> Stop:
         """The stop of a thread."""
@@ -254,20 +257,33 @@ class Core:
     def _may_stop(self, thread: ThreadState) -> bool:
         return self._attached and not thread.is_engine and not thread.busy
 
-    def _stop_on_exception(
-        self, thread: ThreadState, stack: list[StackEntry], error: BaseException, mode: str
-    ) -> None:
+    def _stop_on_exception(self, thread: ThreadState, stack: list[StackEntry], error: BaseException, mode: str) -> None:
         self._stop(thread, stack, "exception", "Paused on exception", text_of(error), exception=error, mode=mode)
 
     def _stop(
-        self, thread: ThreadState, stack: list[StackEntry], reason: str, description: str, text: str | None = None,
-        hit_ids: Iterable[int] = (), *, exception: BaseException | None = None, mode: str = "always",
+        self,
+        thread: ThreadState,
+        stack: list[StackEntry],
+        reason: str,
+        description: str,
+        text: str | None = None,
+        hit_ids: Iterable[int] = (),
+        *,
+        exception: BaseException | None = None,
+        mode: str = "always",
         return_value: tuple[str, Any] | None = None,
     ) -> None:
         stop = Stop(
-            number=next(self._stop_numbers), thread=thread, stack=stack, reason=reason, task=self.task_of(thread),
-            session_id=self.binder.table.session_id, generation=self.binder.table.generation,
-            exception=exception, exception_mode=mode, return_value=return_value,
+            number=next(self._stop_numbers),
+            thread=thread,
+            stack=stack,
+            reason=reason,
+            task=self.task_of(thread),
+            session_id=self.binder.table.session_id,
+            generation=self.binder.table.generation,
+            exception=exception,
+            exception_mode=mode,
+            return_value=return_value,
         )
         with self.lock:
             if not self._attached:
@@ -358,7 +374,8 @@ class Core:
         return None
 
     def abandon(self) -> None:
-        """In a forked child nobody serves a stop: disarms everything."""
+        """In a forked child nobody serves a stop: disarms everything, and says nothing more."""
+        self.is_abandoned = True
         self.lock = threading.RLock()
         self._detach()
         self.binder = Binder(Table())

@@ -85,9 +85,7 @@ class Engine:
             stop = request.stop(self, arguments)
             stop.inbox.put(lambda: self._serve_on_stop(message, request, stop, arguments))
 
-    def _serve_on_stop(
-        self, message: Message, request: requests.OnStop, stop: Stop, arguments: dict[str, Any]
-    ) -> None:
+    def _serve_on_stop(self, message: Message, request: requests.OnStop, stop: Stop, arguments: dict[str, Any]) -> None:
         try:
             body = request.run(self, stop, arguments)
         except Exception as error:
@@ -125,6 +123,8 @@ class Engine:
         )
 
     def _write(self, message: Message) -> None:
+        if self.core.is_abandoned:
+            return  # This is a forked child: the connection is its parent's.
         with self._send_lock:
             try:
                 self._send({"seq": next(self._sequence), **message})

@@ -25,8 +25,7 @@ def parse_hit_condition(text: str) -> Callable[[int], bool]:
     match = _PATTERN.fullmatch(text)
     if match is None:
         raise ValueError(
-            f"The hit condition '{text}' is not understood: write a number, "
-            "or one of == > >= < <= % before a number."
+            f"The hit condition '{text}' is not understood: write a number, or one of == > >= < <= % before a number."
         )
     sign, number = match.group(1) or "", int(match.group(2))
     if sign == "%" and number == 0:

@@ -19,8 +19,18 @@ class Breakpoint:
     """One logical breakpoint, on a line or on a function."""
 
     __slots__ = (
-        "id", "requested_line", "function", "paths", "condition", "hit_test", "log", "error",
-        "key", "hits", "bound_line", "path",
+        "id",
+        "requested_line",
+        "function",
+        "paths",
+        "condition",
+        "hit_test",
+        "log",
+        "error",
+        "key",
+        "hits",
+        "bound_line",
+        "path",
     )
 
     def __init__(self, id: int, key: tuple[Any, ...]) -> None:
@@ -137,7 +147,11 @@ def build(arguments: dict[str, Any], previous: Table) -> Table:
 
 
 def _enter(
-    table: Table, wanted: dict[str, Any], kept: dict[tuple[Any, ...], Breakpoint], paths: tuple[str, ...], path: str | None
+    table: Table,
+    wanted: dict[str, Any],
+    kept: dict[tuple[Any, ...], Breakpoint],
+    paths: tuple[str, ...],
+    path: str | None,
 ) -> None:
     texts = tuple(wanted.get(name) or None for name in ("condition", "hitCondition", "logMessage"))
     key = (wanted["id"], paths, wanted.get("line"), wanted.get("name"), texts)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class ThreadState:
     """What the engine knows of one thread."""
 
-    __slots__ = ("thread_id", "ident", "step", "stop", "is_engine", "busy", "owner", "raised")
+    __slots__ = ("thread_id", "ident", "step", "stop", "is_engine", "busy", "owner", "raised", "is_claimed")
 
     def __init__(self, thread_id: int, ident: int, owner: threading.Thread | None) -> None:
         self.thread_id = thread_id
@@ -26,6 +26,13 @@ class ThreadState:
         self.is_engine = False
         self.busy = False
         self.raised: BaseException | None = None
+        self.is_claimed = False
+
+    def belongs_to(self, owner: threading.Thread | None) -> bool:
+        """Whether this may still be the thread that has its number now; the system gives numbers out again."""
+        if self.owner is None:
+            self.owner = owner
+        return owner is None or owner is self.owner
 
     @property
     def name(self) -> str:
@@ -38,7 +45,7 @@ class Threads:
 
     def __init__(self) -> None:
         self._ids = itertools.count(1)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._by_ident: dict[int, ThreadState] = {}
         self._local = threading.local()
 
@@ -49,8 +56,9 @@ class Threads:
             ident = threading.get_ident()
             with self._lock:
                 state = self._by_ident.get(ident)
-                if state is None or state.owner is not _owner(ident):
+                if state is None or state.is_claimed or not state.belongs_to(_owner(ident)):
                     state = self._by_ident[ident] = ThreadState(next(self._ids), ident, _owner(ident))
+                state.is_claimed = True
             self._local.state = state
         elif state.owner is None:
             state.owner = _owner(state.ident)
@@ -68,7 +76,7 @@ class Threads:
                 del self._by_ident[ident]
             for ident in idents:
                 state = self._by_ident.get(ident)
-                if state is None or state.owner is not _owner(ident):
+                if state is None or not state.belongs_to(_owner(ident)):
                     self._by_ident[ident] = ThreadState(next(self._ids), ident, _owner(ident))
             states = sorted(self._by_ident.values(), key=lambda s: s.thread_id)
         return [s for s in states if not s.is_engine]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import json
 import os
 import queue
 import re
@@ -24,6 +26,8 @@ from manta_debug.framing import read_message, write_message  # noqa: E402
 
 Message = dict[str, Any]
 
+_numbers = itertools.count(1)
+
 
 def line_of(program: str, marker: str) -> int:
     """The line of a program that ends with `# marker`."""
@@ -43,6 +47,7 @@ class Client:
     def __init__(self, send: Callable[[Message], None]) -> None:
         self._send = send
         self._sequence = 0
+        self._number = next(_numbers)
         self._responses: dict[int, queue.SimpleQueue[Message]] = {}
         self._events: list[Message] = []
         self._arrived = threading.Condition()
@@ -51,6 +56,7 @@ class Client:
     def receive(self, message: Message) -> None:
         """To be called with each message of the engine."""
         self.all.append(message)
+        self._log("out", message)
         if message["type"] == "response":
             self._responses[message["request_seq"]].put(message)
             return
@@ -65,8 +71,16 @@ class Client:
         message: Message = {"seq": self._sequence, "type": "request", "command": command}
         if arguments is not None:
             message["arguments"] = arguments
+        self._log("in", message)
         self._send(message)
         return self._sequence
+
+    def _log(self, direction: str, message: Message) -> None:
+        """Writes the conversation where `MANTA_DAP_LOG_DIR` says, one message a line."""
+        directory = os.environ.get("MANTA_DAP_LOG_DIR")
+        if directory:
+            with open(Path(directory) / f"{os.getpid()}-{self._number}.jsonl", "a", encoding="utf-8") as file:
+                file.write(json.dumps({"dir": direction, "msg": message}) + "\n")
 
     def finish(self, sequence: int) -> Message:
         """The body of the response to a request that was started."""
@@ -82,6 +96,7 @@ class Client:
 
     def event(self, name: str, matches: Callable[[Message], bool] = lambda body: True) -> Message:
         """The body of the next such event, which is taken out of the list."""
+
         def found() -> bool:
             return any(e["event"] == name and matches(e.get("body", {})) for e in self._events)
 
@@ -142,7 +157,12 @@ class Program(Client):
         command = [sys.executable, "-m", "manta_debug", "--listen", "127.0.0.1:0", str(self.path), *arguments]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
         self.process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         assert self.process.stderr is not None and self.process.stdout is not None
         match = re.search(r"listening on (\S+):(\d+)", self.process.stderr.readline())

@@ -46,8 +46,11 @@ class BreakpointTest(unittest.TestCase):
             self.assertEqual(program.evaluate(stop["threadId"], "number")["result"], "3")
             program.resume(stop["threadId"])
             program.ended()
-            logged = [m["body"]["output"] for m in program.all
-                      if m.get("event") == "output" and m["body"].get("category") == "console"]
+            logged = [
+                m["body"]["output"]
+                for m in program.all
+                if m.get("event") == "output" and m["body"].get("category") == "console"
+            ]
             self.assertEqual(logged, ["0+1 is {1}\n", "3+3 is {6}\n", "10+1 is {11}\n"])
 
     def test_a_condition_that_fails_stops_and_says_so(self) -> None:

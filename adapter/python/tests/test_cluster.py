@@ -16,7 +16,7 @@ from .client import SECONDS_MAX, Client, Refused
 from manta_debug import cluster, on_task_start  # isort: skip
 
 TASK_FILE = "/nowhere/on/this/machine/job.py"
-TASK_TEXT = '''\
+TASK_TEXT = """\
 def task(number):
     doubled = number * 2
     return doubled + 1
@@ -28,7 +28,7 @@ def fails():
 
 def later():
     return [n for n in range(3)]
-'''
+"""
 TASK = {"taskId": "ab", "attempt": 0, "name": "task", "jobId": "cd"}
 
 
@@ -65,8 +65,12 @@ class Worker(Client):
     def configure(self, *lines: int, session: str = "s1", **more: Any) -> list[dict[str, Any]]:
         """Sets breakpoints in the task's file, whose path the client knows under another name."""
         wanted = [{"id": 100 + line, "line": line} for line in lines]
-        sources = [{"source": {"path": "/editor/job.py"}, "paths": ["/editor/job.py", TASK_FILE], "breakpoints": wanted}]
-        answer = self.request("mantaConfigure", generation=5, sessionId=session, sources=sources if lines else [], **more)
+        sources = [
+            {"source": {"path": "/editor/job.py"}, "paths": ["/editor/job.py", TASK_FILE], "breakpoints": wanted}
+        ]
+        answer = self.request(
+            "mantaConfigure", generation=5, sessionId=session, sources=sources if lines else [], **more
+        )
         assert answer["generation"] == 5
         breakpoints: list[dict[str, Any]] = answer["breakpoints"]
         return breakpoints
@@ -171,6 +175,11 @@ class ClusterTest(unittest.TestCase):
         else:
             traced: queue.SimpleQueue[Any] = self.worker.run(sys.gettrace)
             self.assertIsNone(result(traced))
+        self.worker.configure(2)
+        results = self.worker.run(task, 1)
+        stop = self.worker.event("mantaStopped")
+        self.worker.request("continue", threadId=stop["threadId"])
+        self.assertEqual(result(results), 3)
 
     def test_breakpoints_of_a_new_generation_reach_code_that_ran_before(self) -> None:
         task = functions().task
@@ -200,8 +209,8 @@ class ClusterTest(unittest.TestCase):
                 turns += 1
             return turns
 
-        spinning = [self.worker.run(spin) for _ in range(2)]
-        for turn in range(30):
+        spinning = [self.worker.run(spin)]
+        for turn in range(18):
             line = 2 + turn % 2
             self.worker.configure()
             self.worker.configure(line)

@@ -37,9 +37,10 @@ class ExceptionTest(unittest.TestCase):
             thread = stop["threadId"]
             self.assertIn("at the bottom", stop["text"])
             frames = program.stack(thread)
-            self.assertEqual([(f["name"], f["line"]) for f in frames],
-                             [("deep", at("bottom")), ("deep", at("deeper")), ("deep", at("deeper")),
-                              ("<module>", at("call deep"))])
+            self.assertEqual(
+                [(f["name"], f["line"]) for f in frames],
+                [("deep", at("bottom")), ("deep", at("deeper")), ("deep", at("deeper")), ("<module>", at("call deep"))],
+            )
             self.assertEqual(program.evaluate(thread, "level", depth=1)["result"], "1")
             info = program.request("exceptionInfo", threadId=thread)
             self.assertEqual((info["exceptionId"], info["breakMode"]), ("RuntimeError", "unhandled"))
@@ -51,8 +52,11 @@ class ExceptionTest(unittest.TestCase):
     def test_a_filter_condition_chooses_by_class_or_by_truth(self) -> None:
         for condition in ("(KeyError, OSError)", "'inner' in str(exception)"):
             with self.subTest(condition), debugged("raises.py") as program:
-                program.request("setExceptionBreakpoints", filters=[],
-                                filterOptions=[{"filterId": "raised", "condition": condition}])
+                program.request(
+                    "setExceptionBreakpoints",
+                    filters=[],
+                    filterOptions=[{"filterId": "raised", "condition": condition}],
+                )
                 program.go()
                 stop = program.stopped()
                 self.assertEqual(stop["top"]["line"], at("raised and caught"))

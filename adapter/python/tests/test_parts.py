@@ -17,8 +17,14 @@ from manta_debug.logpoint import LogTemplate  # isort: skip
 class HitConditionTest(unittest.TestCase):
     def test_each_sign(self) -> None:
         for text, holds in (
-            ("3", [3]), ("== 3", [3]), ("=3", [3]), ("> 3", [4, 5]), (">=3", [3, 4, 5]), ("<3", [1, 2]),
-            ("<= 3", [1, 2, 3]), ("% 2", [2, 4]),
+            ("3", [3]),
+            ("== 3", [3]),
+            ("=3", [3]),
+            ("> 3", [4, 5]),
+            (">=3", [3, 4, 5]),
+            ("<3", [1, 2]),
+            ("<= 3", [1, 2, 3]),
+            ("% 2", [2, 4]),
         ):
             with self.subTest(text):
                 test = parse_hit_condition(text)

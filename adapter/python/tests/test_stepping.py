@@ -38,7 +38,10 @@ class SteppingTest(unittest.TestCase):
     def test_next_goes_over_a_call_and_returns_to_the_caller(self) -> None:
         self.walk(
             "outer call",
-            ("next", "outer after"), ("next", "outer return"), ("next", "call outer"), ("next", "call consume"),
+            ("next", "outer after"),
+            ("next", "outer return"),
+            ("next", "call outer"),
+            ("next", "call consume"),
         )
 
     def test_step_in_enters_a_call_and_step_out_leaves_it(self) -> None:

@@ -27,8 +27,10 @@ class ValuesTest(unittest.TestCase):
             self.assertEqual(found["text"]["value"], "'ééé'")
             self.assertEqual(found["count"]["variablesReference"], 0)
             page = program.children(found["numbers"]["variablesReference"], filter="indexed", start=3, count=10)
-            self.assertEqual([(n, v["value"], v["evaluateName"]) for n, v in page.items()],
-                             [("[3]", "3", "numbers[3]"), ("[4]", "4", "numbers[4]")])
+            self.assertEqual(
+                [(n, v["value"], v["evaluateName"]) for n, v in page.items()],
+                [("[3]", "3", "numbers[3]"), ("[4]", "4", "numbers[4]")],
+            )
             names = program.children(found["names"]["variablesReference"])
             self.assertEqual(names["['b']"]["evaluateName"], "names['b']")
 
@@ -56,10 +58,12 @@ class ValuesTest(unittest.TestCase):
             self.assertEqual(put(found["numbers"]["variablesReference"], "[0]", "100"), "100")
             self.assertEqual(put(found["names"]["variablesReference"], "['a']", "count"), "5")
             self.assertEqual(put(found["point"]["variablesReference"], "x", "7"), "7")
-            self.assertEqual(program.evaluate(thread, "(text, numbers[0], names['a'], point.x)")["result"],
-                             "('newééé', 100, 5, 7)")
-            answer = program.request("setExpression", expression="point.y", value="[1]",
-                                     frameId=program.stack(thread)[0]["id"])
+            self.assertEqual(
+                program.evaluate(thread, "(text, numbers[0], names['a'], point.x)")["result"], "('newééé', 100, 5, 7)"
+            )
+            answer = program.request(
+                "setExpression", expression="point.y", value="[1]", frameId=program.stack(thread)[0]["id"]
+            )
             self.assertEqual(answer["value"], "[1]")
             self.assertEqual(put(reference, "numbers", "[1000]"), "[1000]")
             program.set_lines(BASICS, line_of("basics.py", "end of work"))
@@ -83,7 +87,9 @@ class ValuesTest(unittest.TestCase):
     def test_evaluate_sees_locals_in_nested_scopes_and_runs_statements_in_the_console(self) -> None:
         with debugged("basics.py") as program:
             thread = self.stop(program)
-            self.assertEqual(program.evaluate(thread, "[n + count for n in numbers if n < count][:2]")["result"], "[5, 6]")
+            self.assertEqual(
+                program.evaluate(thread, "[n + count for n in numbers if n < count][:2]")["result"], "[5, 6]"
+            )
             self.assertEqual(program.evaluate(thread, "(lambda: count)()", "watch")["result"], "5")
             self.assertEqual(program.evaluate(thread, "text = 'changed'")["result"], "")
             self.assertEqual(program.evaluate(thread, "text")["result"], "'changed'")
@@ -108,8 +114,10 @@ class ValuesTest(unittest.TestCase):
             with self.assertRaisesRegex(Refused, "did not end in time"):
                 program.evaluate(thread, "[0 for _ in iter(int, 1)]", "watch")
             frame = program.stack(thread)[0]["id"]
-            running = program.start("evaluate", {"expression": "print('busy', flush=True)\nwhile True: pass",
-                                                 "frameId": frame, "context": "repl"})
+            running = program.start(
+                "evaluate",
+                {"expression": "print('busy', flush=True)\nwhile True: pass", "frameId": frame, "context": "repl"},
+            )
             program.event("output", lambda body: "busy" in body["output"])
             program.set_lines(BASICS)
             program.resume(thread)

@@ -24,13 +24,37 @@ def find(command: Any) -> OnClient | OnStop:
 
 def _fill() -> None:
     from . import (
-        breakpoints, configure, evaluate, exception_info, lifecycle, pause, resume, scopes, set_expression,
-        set_variable, source, stack_trace, threads, variables,
+        breakpoints,
+        configure,
+        evaluate,
+        exception_info,
+        lifecycle,
+        pause,
+        resume,
+        scopes,
+        set_expression,
+        set_variable,
+        source,
+        stack_trace,
+        threads,
+        variables,
     )
 
     modules = (
-        breakpoints, configure, evaluate, exception_info, lifecycle, pause, resume, scopes, set_expression,
-        set_variable, source, stack_trace, threads, variables,
+        breakpoints,
+        configure,
+        evaluate,
+        exception_info,
+        lifecycle,
+        pause,
+        resume,
+        scopes,
+        set_expression,
+        set_variable,
+        source,
+        stack_trace,
+        threads,
+        variables,
     )
     for module in modules:
         _TABLE.update(module.REQUESTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -40,6 +41,12 @@ class Tee:
         with self._lock:
             self._send()
 
+    def forget_client(self) -> None:
+        """In a forked child: the client is the parent's, and the lock may be held by a thread that is not here."""
+        self._lock = threading.RLock()
+        self._unsent.clear()
+        self.tell_client = None
+
     def _send(self) -> None:
         text = "".join(self._unsent)
         self._unsent.clear()
@@ -64,6 +71,8 @@ def redirect(tell: Tell) -> None:
         if not isinstance(stream, Tee):
             stream = Tee(stream, name)
             _tees.append(stream)
+            if hasattr(os, "register_at_fork"):
+                os.register_at_fork(after_in_child=stream.forget_client)
             setattr(sys, name, stream)
         stream.tell_client = tell
 

@@ -57,7 +57,7 @@ class SettraceTracer:
             self._mark_running_frames()
             self._reach_main_thread()
         elif threading.gettrace() is self._call:
-            threading.settrace(None)  # type: ignore[arg-type]
+            threading.settrace(None)
 
     def watch_codes(self, codes: list[CodeType]) -> None:
         """Frames that run this code already must be told."""
@@ -96,7 +96,7 @@ class SettraceTracer:
         self._wanted = self._stepping = self._exceptions = False
         self._interest = {}
         if threading.gettrace() is self._call:
-            threading.settrace(None)  # type: ignore[arg-type]
+            threading.settrace(None)
         self._mark_running_frames()
         self._reach_main_thread()
 

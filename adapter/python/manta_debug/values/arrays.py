@@ -44,7 +44,9 @@ def facts_of(value: Any) -> dict[str, Any]:
     if is_numpy(value):
         return {"shape": value.shape, "dtype": str(value.dtype), "nbytes": value.nbytes}
     return {
-        "shape": tuple(value.shape), "dtype": str(value.dtype), "device": str(value.device),
+        "shape": tuple(value.shape),
+        "dtype": str(value.dtype),
+        "device": str(value.device),
         "requires_grad": value.requires_grad,
     }
 

@@ -16,7 +16,9 @@ from . import static
 from .arrays import is_array, summary_of
 
 _ELLIPSIS = "…"
-_OPAQUE_STDLIB = frozenset({"partial", "ChainMap", "UserDict", "UserList", "SimpleNamespace", "mappingproxy", "Future", "Task"})
+_OPAQUE_STDLIB = frozenset(
+    {"partial", "ChainMap", "UserDict", "UserList", "SimpleNamespace", "mappingproxy", "Future", "Task"}
+)
 
 
 def render(value: object) -> str:
@@ -196,15 +198,48 @@ def _plain(value: object, depth: int, limit: int) -> str:
 _Renderer = Callable[[Any, int, int], str]
 
 _EXACT: dict[type, _Renderer] = {
-    str: _string, bytes: _bytes, bytearray: _bytes, int: _integer, list: _list, tuple: _tuple, dict: _dict, set: _set,
-    frozenset: _set, deque: _deque, FunctionType: _function, MethodType: _method, ModuleType: _module, type: _class,
-    float: _plain, complex: _plain, bool: _plain, type(None): _plain, type(Ellipsis): _plain, range: _plain, slice: _plain,
-    BuiltinFunctionType: _plain, CodeType: _plain, FrameType: _plain, type(sys.version_info): _plain,
+    str: _string,
+    bytes: _bytes,
+    bytearray: _bytes,
+    int: _integer,
+    list: _list,
+    tuple: _tuple,
+    dict: _dict,
+    set: _set,
+    frozenset: _set,
+    deque: _deque,
+    FunctionType: _function,
+    MethodType: _method,
+    ModuleType: _module,
+    type: _class,
+    float: _plain,
+    complex: _plain,
+    bool: _plain,
+    type(None): _plain,
+    type(Ellipsis): _plain,
+    range: _plain,
+    slice: _plain,
+    BuiltinFunctionType: _plain,
+    CodeType: _plain,
+    FrameType: _plain,
+    type(sys.version_info): _plain,
 }
 
 _BASES: tuple[tuple[type, _Renderer], ...] = (
-    (Enum, _enum), (BaseException, _exception), (type, _class), (ModuleType, _module), (str, _string), (int, _integer),
-    (OrderedDict, _dict), (dict, _dict), (list, _list), (tuple, _tuple), (set, _set), (frozenset, _set), (deque, _deque),
-    (bytes, _bytes), (bytearray, _bytes),
+    (Enum, _enum),
+    (BaseException, _exception),
+    (type, _class),
+    (ModuleType, _module),
+    (str, _string),
+    (int, _integer),
+    (OrderedDict, _dict),
+    (dict, _dict),
+    (list, _list),
+    (tuple, _tuple),
+    (set, _set),
+    (frozenset, _set),
+    (deque, _deque),
+    (bytes, _bytes),
+    (bytearray, _bytes),
 )
 _NAMED_BY_THEMSELVES = frozenset({Enum, BaseException, type, ModuleType, tuple})

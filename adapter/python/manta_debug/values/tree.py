@@ -60,12 +60,14 @@ class Child:
     is_property: bool = False
 
 
+_SEQUENCES: tuple[Any, ...] = (list, tuple)
+_CONTAINERS: tuple[Any, ...] = (*_SEQUENCES, dict, set, frozenset, deque)
 _LEAVES = (str, bytes, bytearray, int, float, complex, bool, type(None), range, slice, FunctionType, MethodType)
 
 
 def indexed_count(value: Any) -> int:
     """How many elements or entries a value has."""
-    for base in (list, tuple, dict, set, frozenset, deque):
+    for base in _CONTAINERS:
         if isinstance(value, base):
             return int(base.__len__(value))
     if arrays.is_numpy(value) or arrays.is_torch(value):
@@ -79,7 +81,7 @@ def indexed(value: Any, start: int, stop: int) -> Iterator[Child]:
         for key, item in _steady(lambda: list(islice(dict.items(value), start, stop))):
             yield Child(f"[{render_key(key)}]", item, _key_suffix(key))
     elif isinstance(value, (set, frozenset)):
-        base = set if isinstance(value, set) else frozenset
+        base: Any = set if isinstance(value, set) else frozenset
         for at, item in enumerate(_steady(lambda: list(islice(base.__iter__(value), start, stop))), start):
             yield Child(f"[{at}]", item, None)
     else:
@@ -105,7 +107,8 @@ def named(value: Any) -> list[Child]:
         seen = {c.name for c in children}
         children += [
             Child(n, None, f".{n}", {"lazy": True, "attributes": ["hasSideEffects"]}, is_property=True)
-            for n in static.properties(value) if n not in seen
+            for n in static.properties(value)
+            if n not in seen
         ]
     return children
 
@@ -150,7 +153,7 @@ def describe_value(stop: Stop, frame: FrameType, value: Any, expression: str | N
 
 
 def _slice(value: Any, start: int, stop: int) -> list[Any]:
-    for base in (list, tuple):
+    for base in _SEQUENCES:
         if isinstance(value, base):
             return list(base.__getitem__(value, slice(start, stop)))
     if isinstance(value, deque):
