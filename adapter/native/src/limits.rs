@@ -20,6 +20,10 @@ pub const VALUE_BYTES_MAX: u64 = 1 << 20;
 pub const LENGTH_BELIEVED_MAX: u64 = 1 << 40;
 /// Control bytes of a hash table that are read.
 pub const HASH_BUCKETS_MAX: u64 = 1 << 22;
+/// Entries of an ordered map that are read.
+pub const TREE_ENTRIES_MAX: usize = 10_000;
+/// Levels of an ordered map; six keys a node make 2^30 entries in twelve.
+pub const TREE_HEIGHT_MAX: u64 = 24;
 /// Addresses at which one line breakpoint is set.
 pub const LOCATIONS_MAX: usize = 256;
 /// Single steps and temporary stops of one step request before the thread is shown where it is.

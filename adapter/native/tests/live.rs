@@ -35,7 +35,7 @@ fn a_breakpoint_stops_each_task_alone_and_the_result_is_right() {
         assert!(["task-1", "task-2"].contains(&name), "{name}");
         assert_eq!(
             agent.stack(stop)[..2],
-            [format!("tasks::work:{}", tasks("format")), "tasks::run_task:56".to_owned()]
+            [format!("tasks::work:{}", tasks("format")), format!("tasks::run_task:{}", tasks("task") + 1)]
         );
         let n = if name == "task-1" { 1 } else { 2 };
         assert_eq!(
@@ -339,4 +339,56 @@ fn bad_requests_are_answered_with_a_sentence() {
     program.go();
     assert_eq!(program.line(), undisturbed());
     program.ends_well();
+}
+
+#[test]
+fn an_ordinary_client_debugs_a_program_over_tcp() {
+    let mut program = Program::start("tasks", Build::Plain);
+    let (mut agent, capabilities) = Agent::attach_over_tcp(&program);
+    assert_eq!(capabilities["supportsConditionalBreakpoints"], true);
+    agent.event("initialized");
+    agent.request("attach", &json!({}));
+    let breakpoint = |mark: &str| json!({"line": tasks(mark)});
+    let source = json!({"path": support::source("tasks")});
+    let set =
+        agent.request("setBreakpoints", &json!({"source": source, "breakpoints": [breakpoint("last")]}));
+    assert_eq!(set["breakpoints"][0]["verified"], true);
+    agent.request(
+        "setFunctionBreakpoints",
+        &json!({"breakpoints": [{"name": "run_task", "condition": "index == 2"}]}),
+    );
+    agent.request("setExceptionBreakpoints", &json!({"filters": ["panic"]}));
+    agent.request("configurationDone", &json!({}));
+    program.go();
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let stop = agent.event("stopped");
+        assert_eq!(stop["allThreadsStopped"], false);
+        let threads = agent.request("threads", &json!({}));
+        assert!(threads["threads"].as_array().unwrap().len() >= 3, "every thread is listed: {threads}");
+        seen.extend(agent.stack(&stop).into_iter().next());
+        let answer = agent.request("continue", &json!({"threadId": stop["threadId"]}));
+        assert_eq!(answer["allThreadsContinued"], false);
+    }
+    seen.sort();
+    let line = |name: &str, mark: &str| format!("tasks::{name}:{}", tasks(mark));
+    assert_eq!(seen, [line("run_task", "task"), line("work", "last"), line("work", "last")]);
+    assert_eq!(program.line(), undisturbed());
+    program.ends_well();
+    agent.event("exited");
+    agent.event("terminated");
+}
+
+#[test]
+fn a_launch_is_refused_with_what_to_do_instead() {
+    let program = Program::start("tasks", Build::Plain);
+    let mut agent = Agent::attach(&program);
+    let refused = agent.try_request("launch", &json!({}));
+    assert!(refused["message"].as_str().unwrap().contains("attach to it"), "{refused}");
+    // The end of a conversation leaves the program as it was.
+    agent.request("disconnect", &json!({}));
+    agent.close();
+    let mut program = program;
+    program.go();
+    assert_eq!(program.line(), undisturbed());
 }

@@ -140,9 +140,12 @@ fn structs() {
             "guarded: RefCell<u8> = 10",
             "list: Node = Node { value: 1, next: Some(Node { value: 2, next: None }) }",
             "set: HashSet<u8> = {4}",
+            "ordered: BTreeMap<u32, String> = {0: \"v0\", 1: \"v1\", 2: \"v2\", 3: \"v3\", 4: \"v4\", 5: \"v5\", … 94 more}",
+            "ordered_set: BTreeSet<u8> = {1, 2, 3}",
         ]
     );
     assert_eq!(agent.evaluate(&stop, "map[\"two\"] + boxed.x"), "3");
+    assert_eq!(agent.evaluate(&stop, "ordered[77]"), "\"v77\"");
     assert_eq!(agent.evaluate(&stop, "reference.y == -2 && tuple.1 == \"two\""), "true");
     assert!(agent.evaluate(&stop, "point.z").contains("no field \"z\""));
 }

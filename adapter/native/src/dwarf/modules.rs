@@ -76,6 +76,27 @@ impl Modules {
         Ok(Self { modules })
     }
 
+    /// Looks again: the program may have loaded a library. What was read stays.
+    pub fn refresh(&mut self, target: &dyn Target) -> std::io::Result<()> {
+        let mut fresh = Self::of(target)?;
+        for module in &mut fresh.modules {
+            let same = |old: &&mut LazyModule| {
+                (&old.mapped.path, old.mapped.base) == (&module.mapped.path, module.mapped.base)
+            };
+            if let Some(old) = self.modules.iter_mut().find(same) {
+                module.loaded = std::mem::take(&mut old.loaded);
+            }
+        }
+        *self = fresh;
+        Ok(())
+    }
+
+    /// Is there a module at this address?
+    #[must_use]
+    pub fn covers(&self, address: Address) -> bool {
+        self.modules.iter().any(|module| module.mapped.start <= address && address < module.mapped.end)
+    }
+
     /// The module that has this address, if its file can be read.
     #[must_use]
     pub fn at(&self, address: Address) -> Option<&Rc<Module>> {
@@ -239,22 +260,24 @@ pub fn short_symbol(name: &str) -> String {
     without_generics(&format!("{:#}", rustc_demangle::demangle(name)))
 }
 
-/// Drops generic arguments from each part of a path: `a::b<c>::d` becomes `a::b::d`, and `<T as Trait>::f` stays.
+/// Drops generic arguments from each part of a path: `a::b<c>::d` and `a::b::<c>::d` become `a::b::d`, `<a::T>::f` becomes
+/// `a::T::f`, and `<T as Trait>::f` stays.
 #[must_use]
 pub fn without_generics(path: &str) -> String {
+    if let Some((qualified, rest)) = split_qualified(path) {
+        let inner = without_generics(qualified);
+        let shown = if has_trait(qualified) { format!("<{inner}>") } else { inner };
+        return format!("{shown}{}", without_generics(rest));
+    }
     let mut result = String::with_capacity(path.len());
     let mut depth = 0usize;
     let mut previous = ' ';
-    for (index, character) in path.char_indices() {
+    for character in path.chars() {
         match character {
-            // An angle bracket at the start of a part is a qualified type, not a list of arguments.
-            '<' if depth == 0 && (index == 0 || previous == ':') && path[index..].contains(" as ") => {
-                result.push('<');
-            }
             '<' => depth += 1,
-            '>' if previous == '-' && depth == 0 => result.push('>'),
+            // The arrow of a function's type.
             '>' if previous == '-' => {}
-            '>' if depth > 0 => depth -= 1,
+            '>' => depth = depth.saturating_sub(1),
             _ if depth == 0 => result.push(character),
             _ => {}
         }
@@ -263,7 +286,30 @@ pub fn without_generics(path: &str) -> String {
     while result.contains("::::") {
         result = result.replace("::::", "::");
     }
-    result
+    result.trim_end_matches("::").replace(":: as ", " as ")
+}
+
+/// Splits `<T as Trait>::f` behind its first bracket, without the brackets.
+fn split_qualified(path: &str) -> Option<(&str, &str)> {
+    let inside = path.strip_prefix('<')?;
+    let mut depth = 0usize;
+    let mut previous = ' ';
+    for (index, character) in inside.char_indices() {
+        match character {
+            '<' => depth += 1,
+            '>' if previous == '-' => {}
+            '>' if depth == 0 => return Some((&inside[..index], &inside[index + 1..])),
+            '>' => depth -= 1,
+            _ => {}
+        }
+        previous = character;
+    }
+    None
+}
+
+/// Is this a type seen as a trait?
+fn has_trait(qualified: &str) -> bool {
+    without_generics(qualified).contains(" as ")
 }
 
 #[cfg(test)]
@@ -279,6 +325,10 @@ mod tests {
             "<job::Point as core::fmt::Display>::fmt"
         );
         assert_eq!(without_generics("core::iter::Map<I, F>::next"), "core::iter::Map::next");
+        assert_eq!(without_generics("<std::thread::Thread>::new::start"), "std::thread::Thread::new::start");
+        assert_eq!(without_generics("<job::Pair<u8> as From<A>>::from"), "<job::Pair as From>::from");
+        assert_eq!(without_generics("job::run::<F, T>"), "job::run");
+        assert_eq!(without_generics("job::run::<F>::{closure#0}"), "job::run::{closure#0}");
     }
 
     #[test]

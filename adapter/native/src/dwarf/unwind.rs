@@ -227,3 +227,88 @@ impl View<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::arch::asm;
+
+    use super::*;
+    use crate::address::Tid;
+    use crate::dwarf::modules::without_generics;
+    use crate::ptrace::Process;
+    use crate::target::{MappedModule, MemoryError, Target};
+
+    /// This very process, whose memory anybody may read.
+    struct Own(Process);
+
+    impl Memory for Own {
+        fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), MemoryError> {
+            self.0.read(address, buffer)
+        }
+    }
+
+    impl Target for Own {
+        fn write(&self, address: Address, bytes: &[u8]) -> Result<(), MemoryError> {
+            self.0.write(address, bytes)
+        }
+        fn registers(&self, _: Tid) -> std::io::Result<Registers> {
+            Ok(own_registers())
+        }
+        fn set_registers(&self, _: Tid, _: &Registers) -> std::io::Result<()> {
+            Err(std::io::ErrorKind::Unsupported.into())
+        }
+        fn threads(&self) -> std::io::Result<Vec<Tid>> {
+            self.0.threads()
+        }
+        fn modules(&self) -> std::io::Result<Vec<MappedModule>> {
+            self.0.modules()
+        }
+    }
+
+    /// The registers of the caller, as they are inside it: of what a caller may rely on, and the program counter.
+    #[inline(always)]
+    fn own_registers() -> Registers {
+        let mut saved = [0u64; 8];
+        // SAFETY: it stores registers into an array that is large enough, and changes nothing else.
+        unsafe {
+            asm!(
+                "mov [{to}], rbx", "mov [{to} + 8], rbp", "mov [{to} + 16], rsp", "mov [{to} + 24], r12",
+                "mov [{to} + 32], r13", "mov [{to} + 40], r14", "mov [{to} + 48], r15",
+                "lea {pc}, [rip]", "mov [{to} + 56], {pc}",
+                to = in(reg) saved.as_mut_ptr(), pc = out(reg) _, options(nostack),
+            );
+        }
+        let mut registers = Registers::default();
+        for (number, value) in [3, 6, 7, 12, 13, 14, 15, 16].into_iter().zip(saved) {
+            registers.set(Register(number), Some(value));
+        }
+        registers
+    }
+
+    #[inline(never)]
+    fn recurse(depth: u32, own: &Own, modules: &Modules) -> (Vec<String>, StackEnd) {
+        if depth > 0 {
+            let result = recurse(depth - 1, own, modules);
+            return std::hint::black_box(result);
+        }
+        let (frames, end) = Unwinder::default().frames(modules, own, &own_registers(), FRAMES_MAX);
+        let name = |frame: &PhysicalFrame| {
+            let module = modules.at(frame.lookup)?;
+            module.image.symbol_at(module.file_address(frame.lookup)).map(|symbol| symbol.name)
+        };
+        let names =
+            frames.iter().map(|frame| format!("{:#}", rustc_demangle::demangle(name(frame).unwrap_or("?"))));
+        (names.map(|name| without_generics(&name)).collect(), end)
+    }
+
+    #[test]
+    fn the_unwinder_walks_this_very_stack_to_its_end() {
+        let own = Own(Process::open(std::process::id() as i32).unwrap());
+        let modules = Modules::of(&own).unwrap();
+        let (names, end) = recurse(5, &own, &modules);
+        let recursions = names.iter().take_while(|name| name.ends_with("::recurse")).count();
+        assert_eq!(recursions, 6, "{names:?}");
+        assert!(names[6].ends_with("the_unwinder_walks_this_very_stack_to_its_end"), "{names:?}");
+        assert_eq!(end, StackEnd::Complete, "{names:?}");
+    }
+}

@@ -144,7 +144,8 @@ pub fn parse_log_message(message: &str) -> Result<Vec<LogPart>, String> {
 }
 
 impl Breakpoint {
-    /// Reads a specification. One that cannot be read is in force nowhere, and says why.
+    /// Finds the code of a specification and reads the rest. One that cannot be read is in force nowhere, and says why; but
+    /// where there is no code for it, it may be written in another engine's language, and is not this engine's to judge.
     #[must_use]
     pub fn new(specification: Specification, resolve: impl FnOnce(&On) -> Resolution) -> Self {
         let non_empty = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
@@ -165,9 +166,9 @@ impl Breakpoint {
         if let Some(text) = non_empty(&specification.log_message) {
             keep(parse_log_message(&text).map(|parsed| log_message = Some(parsed)), "log message");
         }
-        let resolution = match error {
-            Some(error) => Resolution::Failed(error),
-            None => resolve(&specification.on),
+        let resolution = match (resolve(&specification.on), error) {
+            (Resolution::Bound { .. }, Some(error)) => Resolution::Failed(error),
+            (resolution, _) => resolution,
         };
         Self { specification, condition, hit_condition, log_message, hits: 0, resolution }
     }
@@ -209,10 +210,12 @@ mod tests {
             hit_condition: None,
             log_message: None,
         };
-        let breakpoint =
-            Breakpoint::new(specification, |_| unreachable!("a bad breakpoint is not looked for"));
+        let bound = Resolution::Bound { addresses: Vec::new(), line: 1, note: None };
+        let breakpoint = Breakpoint::new(specification.clone(), |_| bound);
         assert!(
             matches!(breakpoint.resolution, Resolution::Failed(text) if text.contains("condition cannot be used"))
         );
+        let pending = Resolution::Pending("not here".to_owned());
+        assert_eq!(Breakpoint::new(specification, |_| pending.clone()).resolution, pending);
     }
 }

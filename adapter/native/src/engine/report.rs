@@ -20,6 +20,10 @@ impl Engine {
         if let Ok(vector) = self.process.vector_registers(tid) {
             registers.set_vector(vector);
         }
+        if !self.modules.covers(Address(registers.pc())) {
+            // A library that was loaded since; when this fails the thread has a shorter stack.
+            let _ = self.modules.refresh(&self.process);
+        }
         let task = self.guard.as_ref().and_then(|guard| guard.task_of(&self.process, tid));
         self.stops += 1;
         let stop = Stop::new(self.stops, reason, task, registers);

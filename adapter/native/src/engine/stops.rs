@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::guard::Task;
 use crate::address::Address;
+use crate::dwarf::UnitOffset;
 use crate::dwarf::evaluate::{FrameContext, VariableEntry};
 use crate::dwarf::image::UnitIndex;
 use crate::dwarf::modules::{CodeFrame, Module, Modules};
@@ -169,7 +170,7 @@ impl<'a> FrameVariables<'a> {
     }
 
     /// Entries of the variables in scope, outermost block first.
-    fn entries(&self) -> Vec<crate::dwarf::UnitOffset> {
+    fn entries(&self) -> Vec<UnitOffset> {
         let scopes = self.module.image.scopes(self.unit);
         let at = self.module.file_address(self.physical.lookup).0;
         let mut entries = Vec::new();
@@ -210,11 +211,16 @@ impl<'a> FrameVariables<'a> {
 }
 
 impl Names for FrameVariables<'_> {
+    /// A variable of the frame, or a static of the frame's own unit.
     fn variable(&self, name: &str) -> Option<Value> {
         let context = self.context();
-        let found = self.entries().into_iter().rev().find(|entry| {
-            self.module.inherited_text(self.unit, *entry, gimli::constants::DW_AT_name) == Some(name)
-        })?;
+        let last = name.rsplit("::").next().unwrap_or(name);
+        let has_name = |entry: &UnitOffset, wanted: &str| {
+            self.module.inherited_text(self.unit, *entry, gimli::constants::DW_AT_name) == Some(wanted)
+        };
+        let own = self.entries().into_iter().rev().find(|entry| has_name(entry, name));
+        let globals = self.module.image.scopes(self.unit).globals();
+        let found = own.or_else(|| globals.iter().copied().find(|entry| has_name(entry, last)))?;
         self.value(&context.variable(found)?)
     }
 }

@@ -3,6 +3,7 @@
 //! Dispatch is on the full type name and on the fields that are there, never on the compiler's version. What does not look as
 //! expected is shown as the struct that it is.
 
+use super::tree::Tree;
 use super::{Child, Value};
 use crate::address::Address;
 use crate::dwarf::evaluate::Place;
@@ -26,17 +27,21 @@ pub struct List {
     capacity: u64,
 }
 
-/// A hash table.
+/// Keys and values.
 #[derive(Clone)]
 pub struct Table {
     owner: Value,
-    entry: TypeId,
-    stride: u64,
-    control: Address,
-    /// Buckets in use.
-    full: Vec<u64>,
+    entries: Entries,
     /// A set has keys only.
     pub is_set: bool,
+}
+
+#[derive(Clone)]
+enum Entries {
+    /// Buckets of a hash table, of which those with these numbers are in use.
+    Hashed { entry: TypeId, stride: u64, control: Address, full: Vec<u64> },
+    /// A tree, in the order of the keys. There may be more than were read.
+    Ordered { tree: Tree, len: u64 },
 }
 
 impl List {
@@ -114,14 +119,22 @@ impl List {
 }
 
 impl Table {
-    /// The hash table that a `HashMap` or `HashSet` is.
+    /// The table that a map or a set is.
     #[must_use]
     pub fn of(value: &Value, memory: &dyn Memory) -> Option<Self> {
-        let is_map = value.of.name.starts_with("std::collections::hash::map::HashMap<");
-        let is_set = value.of.name.starts_with("std::collections::hash::set::HashSet<");
-        if !is_map && !is_set {
-            return None;
-        }
+        const KINDS: [(&str, bool, bool); 4] = [
+            ("std::collections::hash::map::HashMap<", true, false),
+            ("std::collections::hash::set::HashSet<", true, true),
+            ("alloc::collections::btree::map::BTreeMap<", false, false),
+            ("alloc::collections::btree::set::BTreeSet<", false, true),
+        ];
+        let kind = KINDS.iter().find(|(start, ..)| value.of.name.starts_with(start))?;
+        let (_, is_hashed, is_set) = *kind;
+        let entries = if is_hashed { Self::hashed(value, memory)? } else { Self::ordered(value, memory)? };
+        Some(Self { owner: value.clone(), entries, is_set })
+    }
+
+    fn hashed(value: &Value, memory: &dyn Memory) -> Option<Entries> {
         let table = value.find(5, &|part| part.of.name.starts_with("hashbrown::raw::RawTable<"))?;
         let entry = table.of.parameter("T")?;
         let inner = table.field("table")?;
@@ -136,27 +149,43 @@ impl Table {
         let full =
             (0u64..).zip(&bytes).filter(|(_, byte)| **byte & 0x80 == 0).map(|(index, _)| index).collect();
         let stride = value.module.type_of(entry)?.bytes;
-        Some(Self { owner: value.clone(), entry, stride, control, full, is_set })
+        Some(Entries::Hashed { entry, stride, control, full })
+    }
+
+    fn ordered(value: &Value, memory: &dyn Memory) -> Option<Entries> {
+        let map =
+            value.find(2, &|part| part.of.name.starts_with("alloc::collections::btree::map::BTreeMap<"))?;
+        let len = map.field("length")?.word(memory)?;
+        Some(Entries::Ordered { tree: Tree::read(&map, memory)?, len })
     }
 
     /// How many entries there are.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.full.len() as u64
+        match &self.entries {
+            Entries::Hashed { full, .. } => full.len() as u64,
+            Entries::Ordered { len, .. } => *len,
+        }
     }
 
     /// Are there none?
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.full.is_empty()
+        self.len() == 0
     }
 
-    /// An entry's key and value; a set's value is `()`. Entries lie before the control bytes, the first one last.
+    /// An entry's key and value; a set's value is `()`. `None` for an entry beyond those that were read.
     #[must_use]
     pub fn get(&self, index: u64) -> Option<(Value, Value)> {
-        let bucket = self.full.get(usize::try_from(index).ok()?)?;
-        let address = Address(self.control.0.wrapping_sub((bucket + 1).wrapping_mul(self.stride)));
-        let entry = self.owner.at(address, self.entry)?;
-        Some((entry.field("__0")?, entry.field("__1")?))
+        match &self.entries {
+            Entries::Hashed { entry, stride, control, full } => {
+                let bucket = full.get(usize::try_from(index).ok()?)?;
+                // Entries lie before the control bytes, the first one last.
+                let address = Address(control.0.wrapping_sub((bucket + 1).wrapping_mul(*stride)));
+                let entry = self.owner.at(address, *entry)?;
+                Some((entry.field("__0")?, entry.field("__1")?))
+            }
+            Entries::Ordered { tree, .. } => tree.get(index),
+        }
     }
 }

@@ -6,6 +6,7 @@ pub mod collections;
 pub mod render;
 pub mod scalar;
 pub mod text;
+pub mod tree;
 pub mod view;
 
 use std::rc::Rc;

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
@@ -138,7 +139,7 @@ impl Drop for Program {
 /// An agent and the conversation with it.
 pub struct Agent {
     child: Child,
-    input: ChildStdin,
+    input: Option<Box<dyn Write>>,
     messages: Receiver<Value>,
     /// Events that nobody has asked for yet.
     events: Vec<Value>,
@@ -154,34 +155,46 @@ impl Agent {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let (sender, messages) = channel();
-        let mut output = child.stdout.take().unwrap();
-        thread::spawn(move || {
-            let mut codec = Codec::default();
-            let mut received = BytesMut::new();
-            let mut buffer = [0; 65536];
-            loop {
-                match output.read(&mut buffer) {
-                    Ok(0) | Err(_) => return,
-                    Ok(count) => received.extend_from_slice(&buffer[..count]),
-                }
-                while let Some(incoming) = codec.decode(&mut received).unwrap() {
-                    if sender.send(serde_json::from_slice(&incoming.text).unwrap()).is_err() {
-                        return;
-                    }
-                }
-            }
-        });
+        let output = child.stdout.take().unwrap();
         let input = child.stdin.take().unwrap();
-        Self { child, input, messages, events: Vec::new(), seq: 0 }
+        Self { input: Some(Box::new(input)), messages: reader(output), child, events: Vec::new(), seq: 0 }
+    }
+
+    /// The same as an ordinary client, with what the adapter can do.
+    pub fn attach_over_tcp(program: &Program) -> (Self, Value) {
+        // A port that was free just now; nobody else binds it in between but by rare bad luck, which fails loudly.
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_manta-debug-agent"))
+            .args(["--pid", &program.pid().to_string(), "--listen", &address.to_string()])
+            .spawn()
+            .unwrap();
+        let until = Instant::now() + DEADLINE;
+        let stream = loop {
+            match TcpStream::connect(address) {
+                Ok(stream) => break stream,
+                Err(error) => assert!(Instant::now() < until, "the agent listens in time: {error}"),
+            }
+            thread::yield_now();
+        };
+        let output = stream.try_clone().unwrap();
+        let mut agent = Self {
+            input: Some(Box::new(stream)),
+            messages: reader(output),
+            child,
+            events: Vec::new(),
+            seq: 0,
+        };
+        let capabilities = agent.request("initialize", &json!({"adapterID": "manta"}));
+        (agent, capabilities)
     }
 
     fn send(&mut self, command: &str, arguments: &Value) -> i64 {
         self.seq += 1;
         let message = json!({"seq": self.seq, "type": "request", "command": command, "arguments": arguments})
             .to_string();
-        write!(self.input, "Content-Length: {}\r\n\r\n{message}", message.len()).unwrap();
-        self.input.flush().unwrap();
+        let input = self.input.as_mut().expect("the connection is open");
+        write!(input, "Content-Length: {}\r\n\r\n{message}", message.len()).unwrap();
+        input.flush().unwrap();
         self.seq
     }
 
@@ -319,13 +332,7 @@ impl Agent {
 
     /// Closes the connection and waits for the agent's end.
     pub fn close(mut self) {
-        drop(std::mem::replace(&mut self.input, {
-            // A pipe of a process that ends at once: something has to be there.
-            let mut other = Command::new("true").stdin(Stdio::piped()).spawn().unwrap();
-            let input = other.stdin.take().unwrap();
-            other.wait().unwrap();
-            input
-        }));
+        drop(self.input.take());
         let until = Instant::now() + DEADLINE;
         while self.child.try_wait().unwrap().is_none() {
             assert!(Instant::now() < until, "the agent ends in time");
@@ -339,6 +346,28 @@ impl Drop for Agent {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Takes messages from an agent as they come.
+fn reader(mut output: impl Read + Send + 'static) -> Receiver<Value> {
+    let (sender, messages) = channel();
+    thread::spawn(move || {
+        let mut codec = Codec::default();
+        let mut received = BytesMut::new();
+        let mut buffer = [0; 65536];
+        loop {
+            match output.read(&mut buffer) {
+                Ok(0) | Err(_) => return,
+                Ok(count) => received.extend_from_slice(&buffer[..count]),
+            }
+            while let Some(incoming) = codec.decode(&mut received).unwrap() {
+                if sender.send(serde_json::from_slice(&incoming.text).unwrap()).is_err() {
+                    return;
+                }
+            }
+        }
+    });
+    messages
 }
 
 /// The function and line of a stop.
