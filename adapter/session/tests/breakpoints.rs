@@ -1,0 +1,103 @@
+//! Breakpoints on their way into force, and what clients are told of it.
+
+mod sim;
+
+use std::time::Duration;
+
+use manta_session::{Event, TargetId};
+use serde_json::json;
+
+use sim::{Sim, lines_in, target::event};
+
+#[test]
+fn breakpoints_are_verified_when_every_node_has_answered() {
+    let mut sim = Sim::attached(json!({}));
+    sim.mute_nodes.insert("node-2".to_owned());
+    let seq = sim.send("setBreakpoints", lines_in("/job/job.py", &[10]));
+    sim.check_empty();
+    sim.ack("node-2", 1, None);
+    assert_eq!(sim.response(seq)["breakpoints"][0]["verified"], true);
+
+    let seq = sim.send("setBreakpoints", lines_in("/job/job.py", &[10, 20]));
+    sim.advance(Duration::from_secs(7));
+    let body = sim.response(seq);
+    let late = &body["breakpoints"][1];
+    assert_eq!(late["verified"], false);
+    assert!(late["message"].as_str().unwrap().starts_with("node-2 did not confirm it within 6 s"), "{late}");
+    sim.ack("node-2", 2, None);
+    for id in [1, 2] {
+        let changed = sim.event("breakpoint");
+        assert_eq!(
+            (&changed["breakpoint"]["id"], &changed["breakpoint"]["verified"]),
+            (&json!(id), &json!(true))
+        );
+    }
+    sim.on(Event::ClusterView(vec![sim::node("node-1")]));
+    sim.check_empty();
+    sim.finish();
+}
+
+#[test]
+fn many_files_travel_in_few_sets() {
+    let mut sim = Sim::attached(json!({}));
+    sim.mute_nodes.insert("node-1".to_owned());
+    let seqs: Vec<i64> =
+        (0..50).map(|n| sim.send("setBreakpoints", lines_in(&format!("/job/{n}.py"), &[1]))).collect();
+    assert_eq!(sim.published.len(), 1);
+    sim.ack("node-1", 1, None);
+    assert_eq!(sim.published.len(), 2);
+    sim.ack("node-1", 2, None);
+    for seq in seqs {
+        let body = sim.response(seq);
+        // The client's machine lacks these files, and so does every task.
+        assert!(body["breakpoints"][0]["message"].as_str().unwrap().contains("pathMappings"));
+    }
+    assert_eq!(sim.published[1].1["sources"].as_array().unwrap().len(), 50);
+    sim.check_empty();
+    sim.finish();
+}
+
+#[test]
+fn breakpoints_bind_later_and_clients_are_told_once() {
+    let mut sim = Sim::attached(json!({}));
+    let id = sim.set_lines(&[10])[0];
+    let bound = json!({"reason": "changed", "breakpoint": {"id": id, "verified": true, "line": 12}});
+    for target in ["t1", "t2"] {
+        sim.on(Event::FromTarget {
+            target: TargetId::new(target),
+            message: event("breakpoint", bound.clone()),
+        });
+    }
+    assert_eq!(sim.event("breakpoint"), bound);
+    sim.check_empty();
+    let failed = json!({"id": id, "verified": false, "reason": "failed", "message": "no code at this line"});
+    let changed = json!({"reason": "changed", "breakpoint": failed});
+    sim.on(Event::FromTarget { target: TargetId::new("t1"), message: event("breakpoint", changed) });
+    let told = sim.event("breakpoint");
+    assert_eq!(told["breakpoint"]["message"], "no code at this line (python worker t1 on node-1)");
+    sim.target_down("t1", "it was killed by signal 9 (SIGKILL)");
+    assert_eq!(sim.event("breakpoint")["breakpoint"]["verified"], true);
+    sim.finish();
+}
+
+#[test]
+fn functions_and_exceptions_have_their_breakpoints_too() {
+    let mut sim = Sim::attached(json!({}));
+    let body = sim.request("setFunctionBreakpoints", json!({"breakpoints": [{"name": "index_file"}]}));
+    assert_eq!(body["breakpoints"][0]["reason"], "pending");
+    let body = sim.request("setExceptionBreakpoints", json!({"filters": ["uncaught", "panic"]}));
+    assert_eq!(body["breakpoints"], json!([{"verified": true}, {"verified": true}]));
+    assert_eq!(sim.published[1].1["exceptionFilters"], json!(["uncaught", "panic"]));
+    assert_eq!(sim.published[1].1["functionBreakpoints"], json!([{"id": 1, "name": "index_file"}]));
+    let sets = sim.published.len();
+    sim.request("setExceptionBreakpoints", json!({"filters": ["uncaught", "panic"]}));
+    assert_eq!(sim.published.len(), sets, "what changes nothing travels nowhere");
+    assert!(sim.refused("setExceptionBreakpoints", json!({"filters": ["nonsense"]})).contains("'nonsense'"));
+    sim.stop_for("t1", 1, "a-1", "exception", &[]);
+    sim.event("stopped");
+    assert_eq!(sim.request("exceptionInfo", json!({"threadId": 1}))["exceptionId"], "a-1");
+    sim.request("setFunctionBreakpoints", json!({"breakpoints": []}));
+    sim.request("setExceptionBreakpoints", json!({"filters": []}));
+    assert!(sim.published.last().unwrap().2, "an empty set says so");
+    sim.finish();
+}
