@@ -11,7 +11,7 @@ use std::{
 
 use manta_object_store::ObjectStore;
 use manta_proto::{
-    connect::{ConnectError, RequireToken},
+    connect::{CONNECTION_WINDOW_BYTES, ConnectError, RequireToken, STREAM_WINDOW_BYTES},
     ids::NodeId,
     limits::MESSAGE_BYTES_MAX,
     token::Token,
@@ -177,6 +177,8 @@ impl Node {
         let incoming = TcpListenerStream::new(self.tcp)
             .map(|stream| stream.and_then(|stream| stream.set_nodelay(true).map(|()| stream)));
         let peer = Server::builder()
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .http2_keepalive_interval(Some(Duration::from_secs(5)))
             .http2_keepalive_timeout(Some(Duration::from_secs(10)))
             .serve_with_incoming(InterceptedService::new(peer, token), incoming);

@@ -6,9 +6,15 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use nix::fcntl::{Flock, FlockArg};
+
+/// What the name of a folder starts with before it is locked.
+const UNNAMED: &str = ".new-";
+/// A folder that has no name after this time never gets one.
+const UNNAMED_TIME: Duration = Duration::from_secs(60);
 
 /// A folder below `/tmp/manta-UID/`, locked as long as this value lives, and removed when it is dropped.
 pub struct SessionDir {
@@ -34,10 +40,13 @@ impl SessionDir {
     pub fn create_below(base: &Path, name: &str) -> io::Result<Self> {
         sweep(base);
         let path = base.join(name);
-        private_dir(&path)?;
-        let lock = File::create(path.join("lock"))?;
+        // It gets its name with its lock held, so that no sweep takes it for a stale one in between.
+        let unnamed = base.join(format!("{UNNAMED}{name}"));
+        private_dir(&unnamed)?;
+        let lock = File::create(unnamed.join("lock"))?;
         let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock)
             .map_err(|(_, errno)| io::Error::from(errno))?;
+        fs::rename(&unnamed, &path)?;
         Ok(Self { path, also: Mutex::new(Vec::new()), _lock: lock })
     }
 
@@ -107,8 +116,14 @@ fn remove(folder: &Path) {
 /// Removes the folders of processes that are gone: those whose lock nobody holds.
 fn sweep(base: &Path) {
     let Ok(entries) = fs::read_dir(base) else { return };
-    for folder in entries.flatten().map(|entry| entry.path()) {
-        // A folder without a lock is just being made, or is none of ours.
+    for entry in entries.flatten() {
+        let folder = entry.path();
+        let unnamed = entry.file_name().to_string_lossy().starts_with(UNNAMED);
+        let age = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
+        if unnamed && age().is_none_or(|age| age < UNNAMED_TIME) {
+            continue;
+        }
+        // A folder without a lock is none of ours.
         let Ok(lock) = File::open(folder.join("lock")) else { continue };
         if let Ok(_held) = Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
             for also in fs::read_to_string(folder.join("also")).unwrap_or_default().lines() {
@@ -137,6 +152,24 @@ mod tests {
         assert_eq!(fs::metadata(other.path()).unwrap().permissions().mode() & 0o777, 0o700);
         drop((live, other));
         assert_eq!(fs::read_dir(&base).unwrap().count(), 0);
+        fs::remove_dir(base).unwrap();
+    }
+
+    #[test]
+    fn folders_made_at_the_same_time_do_not_sweep_each_other() {
+        let base = std::env::temp_dir().join(format!("manta-session-dirs-test-{}", std::process::id()));
+        fs::create_dir_all(&base).unwrap();
+        let make = |thread: usize| {
+            let base = base.clone();
+            std::thread::spawn(move || {
+                for round in 0..50 {
+                    let made = SessionDir::create_below(&base, &format!("{thread}-{round}")).unwrap();
+                    assert!(made.path().join("lock").exists(), "{thread}-{round} was swept");
+                }
+            })
+        };
+        let threads: Vec<_> = (0..4).map(make).collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
         fs::remove_dir(base).unwrap();
     }
 }

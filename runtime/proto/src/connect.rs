@@ -56,6 +56,11 @@ impl Interceptor for RequireToken {
     }
 }
 
+/// Bytes that one stream may have on the way: a few pieces of an object, so that its transfer need not wait for the other side.
+pub const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// Bytes that all streams of a connection may have on the way.
+pub const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+
 /// Says why a connection could not be made, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -63,7 +68,9 @@ pub enum ConnectError {
     #[error("'{0}' is not an address of the form HOST:PORT, for instance 127.0.0.1:6480")]
     Address(String),
     /// Nobody listens there.
-    #[error("no cluster answers at {address}: {cause}. Start one with 'manta start', or check the address and that the port is open")]
+    #[error(
+        "no cluster answers at {address}: {cause}. Start one with 'manta start', or check the address and that the port is open"
+    )]
     Unreachable {
         /// What was dialled.
         address: String,
@@ -86,12 +93,14 @@ pub async fn tcp(address: &str, token: &Token, timeout: Duration) -> Result<Auth
         .map_err(|_| malformed())?
         .connect_timeout(timeout)
         .tcp_nodelay(true)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .http2_keep_alive_interval(Duration::from_secs(5))
         .keep_alive_while_idle(true);
-    let channel = endpoint
-        .connect()
-        .await
-        .map_err(|error| ConnectError::Unreachable { address: address.to_owned(), cause: innermost(&error) })?;
+    let channel = endpoint.connect().await.map_err(|error| ConnectError::Unreachable {
+        address: address.to_owned(),
+        cause: innermost(&error),
+    })?;
     Ok(InterceptedService::new(channel, Authorize::new(token)))
 }
 

@@ -4,7 +4,9 @@ use std::fmt;
 
 /// Says that bytes from the wire are no id of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a {kind} id has {expected} bytes, but {found} came; the peer does not speak this version of the protocol")]
+#[error(
+    "a {kind} id has {expected} bytes, but {found} came; the peer does not speak this version of the protocol"
+)]
 pub struct InvalidId {
     kind: &'static str,
     expected: usize,

@@ -35,7 +35,9 @@ pub enum TokenError {
         source: io::Error,
     },
     /// The file's text is no token.
-    #[error("the token in {0} is not 1 to 256 printable ASCII characters; delete the file and start the cluster again to get a new one")]
+    #[error(
+        "the token in {0} is not 1 to 256 printable ASCII characters; delete the file and start the cluster again to get a new one"
+    )]
     Malformed(String),
 }
 
@@ -54,7 +56,8 @@ impl Token {
     /// When it could not be sent as a header.
     pub fn new(text: &str, origin: &str) -> Result<Self, TokenError> {
         let text = text.trim();
-        let printable = !text.is_empty() && text.len() <= 256 && text.bytes().all(|byte| byte.is_ascii_graphic());
+        let printable =
+            !text.is_empty() && text.len() <= 256 && text.bytes().all(|byte| byte.is_ascii_graphic());
         if printable { Ok(Self(text.to_owned())) } else { Err(TokenError::Malformed(origin.to_owned())) }
     }
 
