@@ -282,24 +282,30 @@ fn a_breakpoint_is_set_in_every_instance_of_a_generic_function() {
 }
 
 #[test]
-fn a_running_task_is_paused_and_the_others_run_on() {
+fn a_running_thread_is_paused_while_others_are_held_or_run() {
     let mut program = Program::start("tasks", Build::Plain);
-    let mut agent = Agent::attach(&program);
-    agent.configure("tasks", &[("last", json!({"condition": "n == 1"}))]);
+    let (mut agent, _) = Agent::attach_over_tcp(&program);
+    let last = json!({"line": tasks("last"), "condition": "n == 1"});
+    agent.request(
+        "setBreakpoints",
+        &json!({"source": {"path": support::source("tasks")}, "breakpoints": [last]}),
+    );
     program.go();
-    let held = agent.stopped();
-    // The heart: the only thread whose name is not a slot's, and which calls sleep.
+    let held = agent.event("stopped");
     let threads = agent.request("threads", &json!({}));
-    assert_eq!(threads["threads"].as_array().unwrap().len(), 1, "only the paused task is listed: {threads}");
-    let heart = held["threadId"].as_i64().unwrap() - 1;
+    let named = |thread: &&serde_json::Value| thread["name"].as_str().unwrap().starts_with("heart");
+    let heart = threads["threads"].as_array().unwrap().iter().find(named).unwrap()["id"].clone();
     agent.request("pause", &json!({"threadId": heart}));
-    let paused = agent.stopped();
-    assert_eq!((&paused["reason"], &paused["task"]), (&json!("pause"), &json!(null)));
+    let paused = agent.event("stopped");
+    assert_eq!((&paused["reason"], &paused["threadId"]), (&json!("pause"), &heart));
     let stack = agent.stack(&paused);
-    assert!(stack.iter().any(|frame| frame.starts_with("tasks::main")), "{stack:?}");
+    assert!(stack.iter().any(|frame| frame.starts_with("tasks::main::{closure#0}:")), "{stack:?}");
+    // Pausing it again changes nothing.
+    agent.request("pause", &json!({"threadId": heart}));
     agent.go_on(&paused);
     agent.go_on(&held);
     assert_eq!(program.line(), undisturbed());
+    assert_eq!(agent.events_so_far("stopped"), 0);
 }
 
 #[test]
