@@ -17,7 +17,16 @@ fn stopped_at(mark: &str, build: Build) -> (Program, Agent, serde_json::Value) {
 
 #[test]
 fn numbers() {
-    let (_program, mut agent, stop) = stopped_at("numbers", Build::Plain);
+    numbers_of(Build::Plain);
+}
+
+#[test]
+fn numbers_with_version_5_of_the_debug_information() {
+    numbers_of(Build::Dwarf5);
+}
+
+fn numbers_of(build: Build) {
+    let (_program, mut agent, stop) = stopped_at("numbers", build);
     assert_eq!(
         agent.locals(&stop),
         [
@@ -92,7 +101,17 @@ fn lists() {
 
 #[test]
 fn enums() {
-    let (_program, mut agent, stop) = stopped_at("enums", Build::Plain);
+    enums_of(Build::Plain);
+}
+
+#[test]
+fn enums_with_version_5_of_the_debug_information() {
+    enums_of(Build::Dwarf5);
+}
+
+fn enums_of(build: Build) {
+    let (_program, mut agent, stop) = stopped_at("enums", build);
+    assert_eq!(agent.stack(&stop)[0], format!("values::enums:{}", support::line_of("values", "enums")));
     assert_eq!(
         agent.locals(&stop),
         [

@@ -22,6 +22,8 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 pub enum Build {
     Plain,
     Optimized,
+    /// Debug information of version 5 (with the standard library's still of version 4), and the newer mangling.
+    Dwarf5,
 }
 
 /// The folder of the fixtures' sources.
@@ -40,12 +42,14 @@ pub fn line_of(name: &str, mark: &str) -> u32 {
 fn built(build: Build) -> &'static Path {
     static PLAIN: OnceLock<PathBuf> = OnceLock::new();
     static OPTIMIZED: OnceLock<PathBuf> = OnceLock::new();
-    let (cell, folder) = match build {
-        Build::Plain => (&PLAIN, "debug"),
-        Build::Optimized => (&OPTIMIZED, "release"),
+    static DWARF5: OnceLock<PathBuf> = OnceLock::new();
+    let (cell, folder, subfolder) = match build {
+        Build::Plain => (&PLAIN, "native-fixtures", "debug"),
+        Build::Optimized => (&OPTIMIZED, "native-fixtures", "release"),
+        Build::Dwarf5 => (&DWARF5, "native-fixtures-dwarf5", "debug"),
     };
     cell.get_or_init(|| {
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("native-fixtures");
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(folder);
         let mut cargo = Command::new(env!("CARGO"));
         cargo.arg("build").arg("--offline").arg("--quiet").arg("--bins");
         cargo
@@ -55,8 +59,11 @@ fn built(build: Build) -> &'static Path {
         if build == Build::Optimized {
             cargo.arg("--release");
         }
+        if build == Build::Dwarf5 {
+            cargo.env("RUSTFLAGS", "-C dwarf-version=5 -C symbol-mangling-version=v0");
+        }
         assert!(cargo.status().unwrap().success(), "the fixtures are built");
-        target.join(folder)
+        target.join(subfolder)
     })
 }
 
