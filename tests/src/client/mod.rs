@@ -20,6 +20,9 @@ pub use flow::{Breakpoint, Frame, Stop};
 
 use crate::{PATIENCE, wire};
 
+/// How much of each unread message a failed wait shows.
+const UNREAD_CHARS_MAX: usize = 1500;
+
 /// What the reader thread passes on.
 enum Incoming {
     Message(Vec<u8>),
@@ -225,7 +228,9 @@ impl DapClient {
             .iter()
             .rev()
             .take(12)
-            .map(|message| String::from_utf8_lossy(&message.to_vec()).chars().take(300).collect())
+            .map(|message| {
+                String::from_utf8_lossy(&message.to_vec()).chars().take(UNREAD_CHARS_MAX).collect()
+            })
             .collect();
         format!("unread, newest first: [{}]", names.join(",\n  "))
     }

@@ -1,6 +1,6 @@
 //! Promise 2: deadlines that the runtime owns do not run out because a task is paused.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use manta_tests::{Cluster, DapClient, cluster};
@@ -28,10 +28,8 @@ fn holds(language: Language, arguments: &[&str]) -> Result<()> {
     let task = client.paused(1)?[0].id;
 
     // The driver would end if its deadline ran out, so its end is what is waited for, past the deadline.
-    let since = Instant::now();
     let ended = cluster::ended_within(driver.pid(), 3 * TIMEOUT);
     ensure!(!ended, "get ran out while its task was paused: {:?}", driver.end()?);
-    ensure!(since.elapsed() >= 3 * TIMEOUT);
 
     client.resume(task)?;
     let result = driver.result()?;

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
-use dap::events;
+use dap::{Thread, events};
 use manta_tests::{Cluster, DapClient};
 use serde_json::json;
 
-use crate::support::{BOTH, Chance, Language, node, numbers, undisturbed};
+use crate::support::{BOTH, Chance, Language, explained, node, numbers, undisturbed};
 
 const RUNS: usize = 20;
 /// Every fifth of forty tasks reaches the line, in each language.
@@ -45,24 +45,16 @@ fn one_run(cluster: &Cluster, chance: &mut Chance, python: &str, rust: &str) -> 
     }
     let mut drivers = Vec::new();
     for language in order {
-        drivers.push((
-            language,
-            language.start(cluster, "forty_tasks", &["--seed", &chance.below(1 << 20).to_string()])?,
-        ));
+        drivers.push(language.start(
+            cluster,
+            "forty_tasks",
+            &["--seed", &chance.below(1 << 20).to_string()],
+        )?);
     }
 
-    let paused = client.paused(usize::try_from(2 * STOPS_EACH)?)?;
-    let expected: Vec<(Language, u64)> = BOTH
-        .into_iter()
-        .flat_map(|language| (0..STOPS_EACH).map(move |index| (language, 5 * index)))
-        .collect();
-    let stopped = numbers(&mut client, &paused)?;
-    ensure!(stopped == expected, "these tasks stopped: {stopped:?}");
-
-    for task in &paused {
-        client.resume(task.id)?;
-    }
-    for (language, driver) in drivers {
+    let at_once = stop_all_and_resume(&mut client);
+    let paused = explained(at_once, &mut drivers)?;
+    for (language, driver) in order.into_iter().zip(drivers) {
         let result = driver.result()?;
         let plain = if language == Language::Python { python } else { rust };
         ensure!(result == plain, "{language:?} gave {result} under the debugger, and {plain} without");
@@ -71,6 +63,21 @@ fn one_run(cluster: &Cluster, chance: &mut Chance, python: &str, rust: &str) -> 
     ensure!(more.is_empty(), "these stopped as well: {more:?}");
     client.close()?;
     Ok(paused.iter().map(|task| node(task).to_owned()).collect())
+}
+
+/// All tasks that reach the lines are paused at once, and no other; then each runs on.
+fn stop_all_and_resume(client: &mut DapClient) -> Result<Vec<Thread>> {
+    let paused = client.paused(usize::try_from(2 * STOPS_EACH)?)?;
+    let expected: Vec<(Language, u64)> = BOTH
+        .into_iter()
+        .flat_map(|language| (0..STOPS_EACH).map(move |index| (language, 5 * index)))
+        .collect();
+    let stopped = numbers(client, &paused)?;
+    ensure!(stopped == expected, "these tasks stopped: {stopped:?}");
+    for task in &paused {
+        client.resume(task.id)?;
+    }
+    Ok(paused)
 }
 
 #[test]

@@ -68,6 +68,19 @@ impl Chance {
     }
 }
 
+/// Adds to a failure what became of the drivers: a driver that failed is its likely cause.
+pub fn explained<T>(result: Result<T>, drivers: &mut Vec<Driver>) -> Result<T> {
+    result.map_err(|error| {
+        let said = drivers.drain(..).map(|mut driver| {
+            if driver.is_running() {
+                return "a driver still runs".to_owned();
+            }
+            driver.end().map_or_else(|error| error.to_string(), |ended| format!("a driver ended: {ended:?}"))
+        });
+        error.context(said.collect::<Vec<_>>().join("\n"))
+    })
+}
+
 /// Resumes every task that is paused, until all jobs have ended; gives their stdout.
 ///
 /// A task that was retried reaches its breakpoint again, so one round is not enough.
