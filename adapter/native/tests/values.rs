@@ -170,6 +170,19 @@ fn structs() {
 }
 
 #[test]
+fn trait_objects_are_shown_as_what_they_are() {
+    let (_program, mut agent, stop) = stopped_at("objects", Build::Plain);
+    assert_eq!(
+        agent.locals(&stop),
+        [
+            "speakers: Vec<Box<dyn Speak>> = [Point { x: 1, y: 2 }, \"loud\"]",
+            "borrowed: &dyn Speak = &Point { x: 3, y: 4 }",
+        ]
+    );
+    assert_eq!(agent.evaluate(&stop, "speakers[0].y + borrowed.x"), "5");
+}
+
+#[test]
 fn scalars_are_set() {
     let (program, mut agent, stop) = stopped_at("numbers", Build::Plain);
     let reference = agent.locals_reference(&stop);

@@ -9,6 +9,7 @@ pub mod modules;
 pub mod scopes;
 pub mod types;
 pub mod unwind;
+pub mod vtables;
 
 /// How sections are read: little-endian slices of the mapped file.
 pub type Slice = gimli::EndianSlice<'static, gimli::LittleEndian>;

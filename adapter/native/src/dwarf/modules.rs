@@ -23,6 +23,8 @@ pub struct Module {
     pub image: Image,
     /// Types that were read.
     pub(super) types: RefCell<HashMap<TypeId, Rc<Type>>>,
+    /// Tables of methods, read when the first trait object is looked at.
+    pub(super) vtables: OnceCell<HashMap<FileAddress, TypeId>>,
 }
 
 /// One frame as people see it: several of them may share a physical frame, when calls were inlined.
@@ -58,7 +60,13 @@ impl LazyModule {
             let name = self.mapped.path.display().to_string();
             let image = Image::open(&self.mapped.open_path, &name).map_err(|error| error.to_string())?;
             let bias = bias_of(self.mapped.base, image.first_segment());
-            Ok(Rc::new(Module { mapped: self.mapped.clone(), bias, image, types: RefCell::default() }))
+            Ok(Rc::new(Module {
+                mapped: self.mapped.clone(),
+                bias,
+                image,
+                types: RefCell::default(),
+                vtables: OnceCell::new(),
+            }))
         };
         self.loaded.get_or_init(load).as_ref().map_err(Clone::clone)
     }

@@ -19,6 +19,9 @@ const FRAMEWORK_CRATES: [&str; 13] = [
     "__rustc",
 ];
 
+/// Begins the names of what the task macro adds to the user's own files.
+const MACRO_PREFIX: &str = "__manta";
+
 /// Directories of code that came from elsewhere.
 const FRAMEWORK_DIRECTORIES: [&str; 4] =
     ["/rustc/", "/.cargo/registry/", "/.cargo/git/", "/lib/rustlib/src/"];
@@ -32,7 +35,7 @@ pub fn is_user_code(frame: &CodeFrame) -> bool {
     }
     let path = frame.name.trim_start_matches(['<', '&']);
     let first = path.split("::").next().unwrap_or(path);
-    !FRAMEWORK_CRATES.contains(&first)
+    !FRAMEWORK_CRATES.contains(&first) && !path.split("::").any(|part| part.starts_with(MACRO_PREFIX))
 }
 
 #[cfg(test)]
@@ -55,6 +58,7 @@ mod tests {
         assert!(is_user_code(&frame("job::index_file", Some("/home/me/job/src/main.rs"))));
         assert!(!is_user_code(&frame("core::iter::Map::next", Some("/rustc/abc/library/core/src/iter.rs"))));
         assert!(!is_user_code(&frame("manta_worker::run", Some("/home/me/manta/runtime/worker/src/lib.rs"))));
+        assert!(!is_user_code(&frame("job::_::__manta_run", Some("/home/me/job/src/main.rs"))));
         assert!(!is_user_code(&frame("main", None)));
         assert!(!is_user_code(&frame("serde::de", Some("/home/me/.cargo/registry/src/x/serde/src/de.rs"))));
     }

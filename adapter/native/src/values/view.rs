@@ -4,6 +4,7 @@ use super::collections::{List, Table};
 use super::scalar::format_scalar;
 use super::text::{TextPlace, text_place};
 use super::{Child, Value};
+use crate::address::Address;
 use crate::dwarf::evaluate::Place;
 use crate::dwarf::types::{ScalarKind, TypeKind};
 use crate::target::Memory;
@@ -129,7 +130,7 @@ fn pointer(value: &Value, memory: &dyn Memory) -> View {
     let name = value.of.name.as_str();
     let is_function = inner.as_ref().is_some_and(|inner| matches!(inner.of.kind, TypeKind::Function));
     if is_function || name.starts_with("fn(") || name.starts_with("unsafe fn(") {
-        let live = crate::address::Address(address);
+        let live = Address(address);
         let to = value.module.image.symbol_at(value.module.file_address(live));
         let label = to.map_or_else(String::new, |symbol| {
             format!(" {}", crate::dwarf::modules::short_symbol(symbol.name))
@@ -156,6 +157,10 @@ fn structure(value: &Value, memory: &dyn Memory) -> View {
     let name = value.of.name.as_str();
     if let Some(inner) = counted(value, memory) {
         return View::Wrapped { inner, sign: "" };
+    }
+    if let Some(inner) = trait_object(value, memory) {
+        let sign = if name.starts_with('&') { "&" } else { "" };
+        return View::Wrapped { inner, sign };
     }
     if WRAPPERS.iter().any(|start| name.starts_with(start))
         && let Some(inner) = value.only_part()
@@ -187,6 +192,13 @@ fn counted(value: &Value, memory: &dyn Memory) -> Option<Value> {
         return None;
     };
     value.field("ptr")?.first_pointer()?.pointee(memory)?.field(field)
+}
+
+/// What a trait object points at, as the type that it really has.
+fn trait_object(value: &Value, memory: &dyn Memory) -> Option<Value> {
+    let (pointer, vtable) = (value.field("pointer")?, value.field("vtable")?);
+    let of = value.module.type_of_vtable(Address(vtable.word(memory)?))?;
+    value.at(Address(pointer.word(memory)?), of)
 }
 
 fn duration(value: &Value, memory: &dyn Memory) -> Option<View> {
