@@ -81,17 +81,19 @@ pub fn explained<T>(result: Result<T>, drivers: &mut Vec<Driver>) -> Result<T> {
     })
 }
 
-/// Resumes every task that is paused, until all jobs have ended; gives their stdout.
-///
-/// A task that was retried reaches its breakpoint again, so one round is not enough.
-pub fn resume_until_done(client: &mut DapClient, drivers: Vec<Driver>) -> Result<Vec<String>> {
-    for source in [Language::Python.source("forty_tasks"), Language::Rust.source("forty_tasks")] {
-        client.set_breakpoints(&source, Vec::new())?;
-    }
-    for task in client.threads()? {
-        client.resume(task.id)?;
-    }
+/// Removes the breakpoints, resumes every task that is paused, and gives the stdout of the jobs, which end then.
+pub fn resume_until_done(client: &mut DapClient, mut drivers: Vec<Driver>) -> Result<Vec<String>> {
+    let resumed = resume_all(client);
+    explained(resumed, &mut drivers)?;
     drivers.into_iter().map(Driver::result).collect()
+}
+
+/// Removes the breakpoints of `forty_tasks` and resumes what is paused.
+fn resume_all(client: &mut DapClient) -> Result<()> {
+    for language in BOTH {
+        client.set_breakpoints(&language.source("forty_tasks"), Vec::new())?;
+    }
+    client.threads()?.iter().try_for_each(|task| client.resume(task.id))
 }
 
 /// The numbers of the paused tasks of `forty_tasks`, each with its language.
