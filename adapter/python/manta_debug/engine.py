@@ -51,9 +51,9 @@ class Engine:
         self._write(message)
 
     def handle(self, message: Message) -> None:
-        """Serves one message of the client. Never raises for what the client did."""
+        """Serves one message of the client. Never raises: the thread that reads the messages must outlive each of them."""
         self.core.threads.current().is_engine = True
-        if message.get("type") != "request":
+        if not isinstance(message, dict) or message.get("type") != "request":
             return
         command = message.get("command")
         arguments = message.get("arguments") or {}
@@ -69,8 +69,13 @@ class Engine:
             self._refuse(message, error)
             return
         self._respond(message, reply.body)
-        if reply.then is not None:
-            reply.then()
+        try:
+            if reply.then is not None:
+                reply.then()
+        except Exception as error:
+            # The answer is sent, so this can no longer be a refusal.
+            text = f"What follows the request '{command}' failed in the debug engine: {text_of(error)}.\n"
+            self.send_event("output", {"category": "important", "output": text})
 
     def on_task_start(self) -> None:
         """To be called by a worker's thread before it runs a task."""
@@ -88,7 +93,8 @@ class Engine:
     def _serve_on_stop(self, message: Message, request: requests.OnStop, stop: Stop, arguments: dict[str, Any]) -> None:
         try:
             body = request.run(self, stop, arguments)
-        except Exception as error:
+        except BaseException as error:
+            # Also what an expression raises to end a program, as `exit()` does: this is the program's own thread.
             self._refuse(message, error)
         else:
             self._respond(message, body)
@@ -104,11 +110,13 @@ class Engine:
             response["body"] = body
         self._write(response)
 
-    def _refuse(self, request: Message, error: Exception) -> None:
+    def _refuse(self, request: Message, error: BaseException) -> None:
         if isinstance(error, RequestError):
             text = str(error)
         elif isinstance(error, (KeyError, TypeError, ValueError)) and not isinstance(error, UnicodeError):
             text = f"The request '{request.get('command')}' could not be understood: {text_of(error)}."
+        elif not isinstance(error, Exception):
+            text = f"The expression raised {text_of(error)}, which the debugger keeps from the program."
         else:
             text = f"The request '{request.get('command')}' failed in the debug engine: {text_of(error)}."
         self._write(
