@@ -42,7 +42,7 @@ pub fn measure(peers: &[String], rounds: u32) -> Result<Vec<Figures>> {
 
 fn peer_environment(python: &Python, peer: &str) -> Result<std::path::PathBuf> {
     match peer {
-        "ray" => python::environment(python, &target().join("bench-venv/ray"), &[RAY]),
+        "ray" => python::environment(python, &target().join("bench-venv/ray"), &[RAY, "numpy"]),
         _ => python.environment(),
     }
 }
