@@ -40,6 +40,10 @@ pub(crate) fn event(message: v1::HeadToSession) -> Result<Option<Event>, Convert
         Message::ConfigAck(ack) => Event::ConfigAck(config_ack(ack)?),
         Message::Output(output) => Event::Output(task_output(output)),
         Message::JobStarted(job) => job_started(job)?,
+        Message::TaskEnded(ended) => Event::TaskEnded {
+            target: target_id(&ended.target_id)?,
+            task: WireTaskId::try_from(&ended.task_id).map(|id| TaskId::new(&id.to_string()))?,
+        },
         Message::JobEnded(job) => Event::JobEnded { job: job_id(&job.job_id)?, cause: job.cause },
     }))
 }

@@ -42,6 +42,13 @@ pub enum Event {
         /// What.
         message: Message,
     },
+    /// A task that was paused once has ended.
+    TaskEnded {
+        /// Who ran it.
+        target: TargetId,
+        /// Which.
+        task: TaskId,
+    },
     /// A node answered for its targets.
     ConfigAck(ConfigAck),
     /// A task printed something.

@@ -116,6 +116,9 @@ impl Session {
                 self.threads.replace_state(id, State::Stepping { step, held });
             }
         }
+        if self.threads.get(id).is_some_and(|thread| thread.has_ended) {
+            self.end_thread(id, None);
+        }
     }
 
     /// The target answered the request to resume `id` from `stop`.

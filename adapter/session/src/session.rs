@@ -123,6 +123,7 @@ impl Session {
             }
             Event::TargetDown { target, cause } => self.on_target_down(&target, &cause),
             Event::FromTarget { target, message } => self.on_target(&target, message),
+            Event::TaskEnded { target, task } => self.on_task_ended(&target, &task),
             Event::ConfigAck(ack) => self.on_config_ack(&ack),
             Event::Output(output) => self.on_output(&output),
             Event::JobStarted { job, name } => {

@@ -14,7 +14,7 @@ use dap::{
 use crate::{
     effect::Effect,
     event::TimerId,
-    ids::{JobId, TargetId},
+    ids::{JobId, TargetId, TaskId},
     limits::{ANNOUNCE_WINDOW, PASSED_REPORT_EVERY},
     pending::{Pending, Purpose},
     profile,
@@ -60,6 +60,7 @@ impl Session {
         }
         if let Some(id) = existing {
             self.confirm(id);
+            existing = existing.filter(|id| self.threads.get(*id).is_some());
             let stop = self.threads.get(id).and_then(|thread| thread.stop());
             if stop.is_some_and(|stop| stop.number >= stopped.stop) {
                 return self.log(format!("{target} announced its stop {} twice", stopped.stop));
@@ -179,21 +180,32 @@ impl Session {
     pub(crate) fn on_continued(&mut self, target: &TargetId, continued: &profile::Continued) {
         // Tasks that the session let pass have no thread.
         let Some(id) = self.threads.find(target, continued.thread_id) else { return };
-        let is_over = self.threads.get(id).and_then(|thread| thread.stop());
-        if is_over.is_some_and(|stop| stop.number > continued.stop) {
+        let Some(thread) = self.threads.get(id) else { return };
+        if thread.stop().is_some_and(|stop| stop.number > continued.stop) {
             return;
         }
+        let has_ended = continued.ended || thread.has_ended;
         self.confirm(id);
         if let Some(State::Paused(stop)) = self.leave_stop(id) {
             self.announcer.waiting.remove(&id);
-            if stop.is_announced && !continued.ended {
+            if stop.is_announced && !has_ended {
                 let body =
                     dap::ContinuedEventBody { thread_id: ThreadId(id), all_threads_continued: Some(false) };
                 self.emit::<events::Continued>(&body);
             }
         }
-        if continued.ended {
+        if has_ended {
             self.end_thread(id, None);
+        }
+    }
+
+    /// The cluster says that a task has ended. What its target has to say of it may still be on its way.
+    pub(crate) fn on_task_ended(&mut self, target: &TargetId, task: &TaskId) {
+        for id in self.threads.of_task(target, task) {
+            match self.threads.get_mut(id) {
+                Some(thread) if matches!(thread.state, State::Paused(_)) => thread.has_ended = true,
+                _ => self.end_thread(id, None),
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use dap::{Seq, StackFrame};
 
 use crate::{
     arena::ArenaId,
-    ids::{Counter, IdsExhausted, TargetId},
+    ids::{Counter, IdsExhausted, TargetId, TaskId},
     profile::Task,
 };
 
@@ -92,6 +92,8 @@ pub struct Thread {
     pub state: State,
     /// Whether the client has ever been told of it.
     pub is_known: bool,
+    /// Whether its task is known to have ended, though its target has not said that it left its last stop.
+    pub has_ended: bool,
 }
 
 impl Thread {
@@ -182,7 +184,16 @@ impl Threads {
         let id = self.ids.next()?;
         let replaced = self.by_target.entry(target.clone()).or_default().insert(target_thread, id);
         debug_assert!(replaced.is_none(), "the thread before was not removed");
-        let thread = Thread { id, target, target_thread, task, name, state: State::Running, is_known: false };
+        let thread = Thread {
+            id,
+            target,
+            target_thread,
+            task,
+            name,
+            state: State::Running,
+            is_known: false,
+            has_ended: false,
+        };
         self.by_id.insert(id, thread);
         Ok(id)
     }
@@ -227,6 +238,16 @@ impl Threads {
     #[must_use]
     pub fn of_target(&self, target: &TargetId) -> Vec<i32> {
         self.by_target.get(target).map(|of_target| of_target.values().copied().collect()).unwrap_or_default()
+    }
+
+    /// The ids of the threads that run a task of a target.
+    #[must_use]
+    pub fn of_task(&self, target: &TargetId, task: &TaskId) -> Vec<i32> {
+        let runs_it = |id: &i32| {
+            let of_thread = self.by_id.get(id).and_then(|thread| thread.task.as_ref());
+            of_thread.is_some_and(|of_thread| of_thread.task_id == task.as_str())
+        };
+        self.of_target(target).into_iter().filter(runs_it).collect()
     }
 
     /// All threads, in the order in which they first stopped.

@@ -5,7 +5,7 @@ mod sim;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use manta_session::Event;
+use manta_session::{Event, TargetId, TaskId};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -106,7 +106,7 @@ impl Play {
     }
 
     fn disturb(&mut self, choice: usize) {
-        match choice % 5 {
+        match choice % 6 {
             0 => self.ask(
                 "continue",
                 json!({"threadId": self.threads.first().unwrap_or(&1), "singleThread": false}),
@@ -120,6 +120,13 @@ impl Play {
             2 => {
                 self.sim.target_down("t2", "it was killed by signal 9 (SIGKILL)");
                 self.sim.target_up("t2", "node-2");
+            }
+            4 => {
+                let (target, task) = (["t1", "t2"][choice / 6 % 2], choice / 12 % (self.tasks_made + 1));
+                self.sim.on(Event::TaskEnded {
+                    target: TargetId::new(target),
+                    task: TaskId::new(&format!("{task:0>32}")),
+                });
             }
             3 => {
                 let lines = [10, 10 + choice as i64];

@@ -149,6 +149,7 @@ impl Core {
                 self.tell_session(head_to_session::Message::FromTarget(message));
             }
             Some(Message::ConfigAck(ack)) => self.on_config_ack(ack),
+            Some(Message::TaskEnded(ended)) => self.tell_session(head_to_session::Message::TaskEnded(ended)),
             Some(Message::Output(output)) => self.on_output(from, output),
             // A second registration, or a message of a newer node: neither changes anything here.
             Some(Message::Register(_)) | None => {}

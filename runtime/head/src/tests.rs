@@ -295,6 +295,8 @@ fn messages_find_their_target_and_their_session() {
     assert!(matches!(stage.expect_to_session(9), head_to_session::Message::ConfigAck(_)));
     // Of a session that is over.
     stage.say(1, node_to_head::Message::ConfigAck(ack(2)));
+    stage.say(1, node_to_head::Message::TaskEnded(v1::TaskEnded::default()));
+    assert!(matches!(stage.expect_to_session(9), head_to_session::Message::TaskEnded(_)));
 }
 
 #[test]

@@ -356,6 +356,15 @@ impl Core {
         self.tell_process(worker, node_to_process::Message::TaskPaused(message));
     }
 
+    /// A task of this worker that was paused has ended, whatever its engine has said of it so far.
+    pub(super) fn on_paused_task_ended(&mut self, worker: ProcessId, mut ended: v1::TaskEnded) {
+        if let Ok(task) = TaskId::try_from(&ended.task_id) {
+            self.on_task_paused(worker, task, false);
+            ended.target_id = worker.to_bytes();
+            self.tell_head(node_to_head::Message::TaskEnded(ended));
+        }
+    }
+
     /// The lease under which a paused task runs. Which of a native worker's it is, only the worker knows; they are alike but for
     /// their resources, and any that runs stands for it.
     fn lease_to_pause(&self, worker: ProcessId) -> Option<LeaseId> {

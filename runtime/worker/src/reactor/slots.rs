@@ -5,7 +5,8 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 use manta_proto::{
     ids::{LeaseId, ObjectId, TaskId},
     v1::{
-        LeaseBlocked, TaskDone, TaskSpec, TasksReturned, Value, peer_message, process_to_node, task_argument,
+        LeaseBlocked, TaskDone, TaskEnded, TaskSpec, TasksReturned, Value, peer_message, process_to_node,
+        task_argument,
     },
 };
 use parking_lot::Condvar;
@@ -54,6 +55,8 @@ struct Running {
     /// Waits of this task that are under way: several of its threads may wait.
     blocked: u32,
     paused_by_debugger: bool,
+    /// A debug session has it in its list, also while it runs on.
+    was_paused_by_debugger: bool,
     paused_waits: u32,
 }
 
@@ -221,6 +224,7 @@ impl State {
                 since: now,
                 blocked: 0,
                 paused_by_debugger: false,
+                was_paused_by_debugger: false,
                 paused_waits: 0,
             });
             if waiting {
@@ -251,6 +255,9 @@ impl State {
             .slots
             .get_mut(slot as usize)
             .and_then(|slot| slot.running.take_if(|running| running.task == task));
+        if running.as_ref().is_some_and(|running| running.was_paused_by_debugger) {
+            self.tell_task_ended(task);
+        }
         match running {
             Some(running) if self.conns.contains_key(&running.conn) => {
                 let run_us = u64::try_from((self.now - running.since).as_micros()).unwrap_or(u64::MAX);
@@ -293,11 +300,26 @@ impl State {
             .slots
             .iter()
             .position(|slot| slot.running.as_ref().is_some_and(|running| running.task == task));
-        let Some(slot) = found.and_then(|slot| u32::try_from(slot).ok()) else { return };
-        self.change_pause(slot, task, |running| running.paused_by_debugger = paused);
+        let Some(slot) = found.and_then(|slot| u32::try_from(slot).ok()) else {
+            if paused {
+                // It was resumed and has ended before this message was read.
+                self.tell_task_ended(task);
+            }
+            return;
+        };
+        self.change_pause(slot, task, |running| {
+            running.paused_by_debugger = paused;
+            running.was_paused_by_debugger |= paused;
+        });
         if paused {
             self.return_queued(slot);
         }
+    }
+
+    /// Debug sessions list the tasks that they paused until they hear of their end.
+    fn tell_task_ended(&mut self, task: TaskId) {
+        let ended = TaskEnded { task_id: task.to_bytes(), ..TaskEnded::default() };
+        self.tell_node(process_to_node::Message::TaskEnded(ended));
     }
 
     fn change_pause(&mut self, slot: u32, task: TaskId, change: impl FnOnce(&mut Running)) {

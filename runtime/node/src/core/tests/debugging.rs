@@ -125,6 +125,34 @@ fn a_paused_task_gives_its_cpu_back_and_its_worker_knows() {
 }
 
 #[test]
+fn a_task_that_was_paused_and_has_ended_is_told() {
+    let mut stage = Stage::new(1.0);
+    let (driver, workers) = stage.driver(2, "python");
+    stage.hello(workers[0], "python");
+    let request = stage.ask(driver, 1.0);
+    let (lease, worker) = stage.expect_grant(driver, request);
+    let task = TaskId(id(6));
+    stage.say(worker, stopped("mantaStopped", task));
+    stage.expect_process(worker, |message| matches!(message, node_to_process::Message::TaskPaused(_)));
+    stage.expect_head(|message| matches!(message, node_to_head::Message::FromTarget(_)));
+    // Its engine has not said yet that it runs on: the CPU is taken again all the same.
+    let ended = v1::TaskEnded { task_id: task.to_bytes(), ..v1::TaskEnded::default() };
+    stage.say(worker, process_to_node::Message::TaskEnded(ended));
+    assert_eq!(stage.core.budget.available().amount("CPU"), 0);
+    stage.expect_process(
+        worker,
+        |message| matches!(message, node_to_process::Message::TaskPaused(paused) if !paused.paused),
+    );
+    stage.expect_head(
+        |message| matches!(message, node_to_head::Message::TaskEnded(ended) if ended.target_id == worker.to_bytes()),
+    );
+    stage.say(worker, stopped("mantaContinued", task));
+    stage.expect_head(|message| matches!(message, node_to_head::Message::FromTarget(_)));
+    stage.give_back(driver, lease);
+    stage.expect_slot_released(worker);
+}
+
+#[test]
 fn a_lost_session_is_disarmed_at_once_and_released_after_its_grace() {
     let mut stage = Stage::new(1.0);
     let (_, workers) = stage.driver(2, "python");
