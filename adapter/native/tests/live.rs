@@ -398,3 +398,43 @@ fn a_launch_is_refused_with_what_to_do_instead() {
     program.go();
     assert_eq!(program.line(), undisturbed());
 }
+
+#[test]
+fn breakpoints_come_and_go_while_threads_are_made_and_end() {
+    const MARKS: [&str; 5] = ["a", "b", "c", "d", "e"];
+    let expected = {
+        let mut alone = Program::start("storm", Build::Plain);
+        alone.go();
+        alone.line()
+    };
+    for kill in [false, true] {
+        let mut program = Program::start("storm", Build::Plain);
+        let mut agent = Agent::attach(&program);
+        let set = |agent: &mut Agent, count: usize, condition: &str| {
+            let marks: Vec<_> =
+                MARKS[..count].iter().map(|mark| (*mark, json!({"condition": condition}))).collect();
+            agent.configure("storm", &marks);
+        };
+        set(&mut agent, 5, "x % 64 == 0");
+        program.go();
+        let mut stops = 0;
+        let mut printed = None;
+        for round in 0..60 {
+            // More than the debug registers hold, fewer, none; and conditions that now and then are true.
+            set(&mut agent, [5, 2, 0, 4, 1][round % 5], "x % 64 == 0");
+            stops += agent.resume_those_stopped();
+            printed = program.line_so_far();
+            if printed.is_some() {
+                break;
+            }
+        }
+        if kill {
+            set(&mut agent, 5, "x % 8 == 0");
+            agent.kill();
+        } else {
+            agent.close();
+        }
+        assert_eq!(printed.unwrap_or_else(|| program.line()), expected, "after {stops} stops");
+        program.ends_well();
+    }
+}

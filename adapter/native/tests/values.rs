@@ -183,6 +183,12 @@ fn trait_objects_are_shown_as_what_they_are() {
 }
 
 #[test]
+fn a_task_has_the_name_that_people_wrote() {
+    let (_program, mut agent, stop) = stopped_at("staged", Build::Plain);
+    assert_eq!(agent.stack(&stop)[0], format!("values::staged:{}", support::line_of("values", "staged")));
+}
+
+#[test]
 fn scalars_are_set() {
     let (program, mut agent, stop) = stopped_at("numbers", Build::Plain);
     let reference = agent.locals_reference(&stop);

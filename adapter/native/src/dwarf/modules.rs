@@ -161,10 +161,9 @@ impl Module {
     }
 
     fn symbol_frame(&self, at: FileAddress) -> CodeFrame {
-        let name = self
-            .image
-            .symbol_at(at)
-            .map_or_else(|| format!("{:#x}", at.0), |symbol| short_symbol(symbol.name));
+        let file = self.image.path().rsplit('/').next().unwrap_or_default();
+        let symbol = self.image.symbol_at(at);
+        let name = symbol.map_or_else(|| format!("{file}+{:#x}", at.0), |symbol| short_symbol(symbol.name));
         CodeFrame { name, file: None, line: 0, column: 0, scope: None, is_inlined: false }
     }
 
@@ -234,14 +233,29 @@ impl Module {
                 None => break,
             }
         }
-        let path = self.path_of(place.0, place.1);
-        if path.is_empty() || path.contains("{impl#") {
-            // The namespace of a trait's implementation has no name; the linker's name tells type and trait.
+        let mut path = self.path_of(place.0, place.1);
+        if !path.contains("::") || path.contains("{impl#") {
+            // The namespace of a trait's implementation has no name, and a unit with lines only has no namespaces at all;
+            // the linker's name tells them.
             if let Some(linkage) = self.inherited_text(unit, entry, dw::DW_AT_linkage_name) {
                 return short_symbol(linkage);
             }
         }
+        if self.is_task_body(place.0, place.1)
+            && let Some((task, _)) = path.rsplit_once("::")
+        {
+            path.truncate(task.len());
+        }
         if path.is_empty() { "{unknown}".to_owned() } else { without_generics(&path) }
+    }
+
+    /// The task macro makes a task `f` a type `f` with a function `f`; people have written one function.
+    fn is_task_body(&self, unit: UnitIndex, entry: UnitOffset) -> bool {
+        let scopes = self.image.scopes(unit);
+        let own = scopes.named(entry);
+        let outer = own.and_then(|own| own.parent).and_then(|parent| scopes.named(parent));
+        own.zip(outer)
+            .is_some_and(|(own, outer)| outer.is_type && own.name.is_some() && own.name == outer.name)
     }
 
     /// The full path of an entry: its containers' names and its own.

@@ -66,6 +66,8 @@ pub struct Named {
     pub parent: Option<UnitOffset>,
     /// Without its path.
     pub name: Option<&'static str>,
+    /// A type, not a namespace or a function.
+    pub is_type: bool,
 }
 
 /// All scopes of a unit.
@@ -244,7 +246,8 @@ impl Reader<'_> {
             .attr_value(dw::DW_AT_name)
             .and_then(|value| self.dwarf.attr_string(self.unit, value).ok())
             .map(text);
-        self.result.names.insert(entry.offset().0, Named { parent: level.container, name });
+        let is_type = !matches!(entry.tag(), dw::DW_TAG_namespace | dw::DW_TAG_subprogram);
+        self.result.names.insert(entry.offset().0, Named { parent: level.container, name, is_type });
         level.container = Some(entry.offset());
     }
 

@@ -124,7 +124,7 @@ impl Engine {
                     Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
                     // It was made by a thread that is traced already, and is traced itself.
                     Err(error) if error.raw_os_error() == Some(libc::EPERM) && !self.threads.is_empty() => {
-                        self.threads.add(tid, State::Starting, None);
+                        self.threads.add(tid, State::Starting, None).is_announced = false;
                         found_new = true;
                     }
                     Err(error) => return Err(error),

@@ -24,18 +24,33 @@ impl Engine {
         match waited {
             Waited::Exited(code) => self.on_end(tid, code),
             Waited::Killed(signal) => self.on_end(tid, 128 + signal),
-            _ => self.on_stop(tid, waited),
+            _ => {
+                self.on_stop(tid, waited);
+                self.interrupt_again(tid);
+            }
+        }
+    }
+
+    /// An interrupt that was on its way is lost when the thread stops for something else first.
+    fn interrupt_again(&mut self, tid: Tid) {
+        if let Some(thread) = self.threads.get_mut(tid)
+            && thread.pause_wanted
+            && matches!(thread.state, State::Running)
+        {
+            thread.interrupt_pending = self.process.interrupt(tid).is_ok();
         }
     }
 
     fn on_stop(&mut self, tid: Tid, waited: Waited) {
         if self.threads.get(tid).is_none() {
             // Made by a thread that is traced. The kernel gives it no debug registers.
-            self.threads.add(tid, State::Starting, Some([Address(0); DEBUG_REGISTERS]));
+            let none = Some([Address(0); DEBUG_REGISTERS]);
+            self.threads.add(tid, State::Starting, none).is_announced = false;
             self.on_new_thread(tid);
         }
         let Some(thread) = self.threads.get_mut(tid) else { return };
         thread.state = State::Running;
+        thread.interrupt_pending = false;
         thread.registers = None;
         thread.judged = None;
         thread.registers_changed = false;
@@ -45,7 +60,7 @@ impl Engine {
             Waited::Event { event: libc::PTRACE_EVENT_CLONE, .. } => {
                 if let Ok(new) = self.process.event_number(tid) {
                     let new = Tid(new as i32);
-                    if self.threads.get(new).is_none() {
+                    if self.threads.announce(new) {
                         self.threads.add(new, State::Starting, Some([Address(0); DEBUG_REGISTERS]));
                         self.on_new_thread(new);
                     }
@@ -69,7 +84,6 @@ impl Engine {
 
     fn on_interrupted(&mut self, tid: Tid) {
         let Some(thread) = self.threads.get_mut(tid) else { return };
-        thread.interrupt_pending = false;
         if std::mem::take(&mut thread.pause_wanted) {
             self.hold(tid, Reason::Pause);
         } else {
@@ -209,6 +223,7 @@ impl Engine {
         let Some(thread) = self.threads.get(tid) else { return Ok(()) };
         let wanted = thread.wanted_registers(breakpoints);
         if thread.debug_registers == Some(wanted) {
+            self.synced(tid);
             return Ok(());
         }
         let held = thread.debug_registers;

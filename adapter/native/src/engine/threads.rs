@@ -1,6 +1,6 @@
 //! The threads of the process, as the engine sees them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::sites::{HARDWARE_SITES, STEP_REGISTER};
 use super::step::StepPlan;
@@ -30,6 +30,8 @@ pub struct Thread {
     pub id: i32,
     /// What it does.
     pub state: State,
+    /// The thread that made it has reported so. The kernel may report a new thread's own first stop, and even its end, before that.
+    pub is_announced: bool,
     /// What its debug registers hold; unknown when another debugger may have set them.
     pub debug_registers: Option<[Address; DEBUG_REGISTERS]>,
     /// An interrupt is on its way to it.
@@ -53,6 +55,8 @@ pub struct Thread {
 pub struct Threads {
     threads: BTreeMap<Tid, Thread>,
     next_id: i32,
+    /// Threads that ended before they were announced.
+    ended_early: BTreeSet<Tid>,
 }
 
 impl Thread {
@@ -114,6 +118,7 @@ impl Threads {
             tid,
             id: self.next_id,
             state,
+            is_announced: true,
             debug_registers,
             interrupt_pending: false,
             pause_wanted: false,
@@ -129,7 +134,22 @@ impl Threads {
 
     /// Forgets a thread that has ended.
     pub fn remove(&mut self, tid: Tid) -> Option<Thread> {
-        self.threads.remove(&tid)
+        let thread = self.threads.remove(&tid)?;
+        if !thread.is_announced {
+            self.ended_early.insert(tid);
+        }
+        Some(thread)
+    }
+
+    /// A thread is announced by the one that made it. True when it is new: neither known yet nor ended already.
+    pub fn announce(&mut self, tid: Tid) -> bool {
+        match self.threads.get_mut(&tid) {
+            Some(thread) => {
+                thread.is_announced = true;
+                false
+            }
+            None => !self.ended_early.remove(&tid),
+        }
     }
 
     /// A thread.

@@ -80,6 +80,8 @@ impl Program {
         let mut child = Command::new(built(build).join(name))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            // Panics are part of what is looked at; their messages are not.
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let (sender, lines) = channel();
@@ -110,6 +112,11 @@ impl Program {
     /// Lets the fixture run.
     pub fn go(&mut self) {
         self.write("go");
+    }
+
+    /// The next line, if it has printed one by now.
+    pub fn line_so_far(&self) -> Option<String> {
+        self.lines.try_recv().ok()
     }
 
     /// The next line that it prints.
@@ -292,6 +299,19 @@ impl Agent {
     pub fn step(&mut self, command: &str, stop: &Value) -> Value {
         self.request(command, &json!({"threadId": stop["threadId"]}));
         self.stopped()
+    }
+
+    /// Lets every thread run on that has stopped by now. Gives their number.
+    pub fn resume_those_stopped(&mut self) -> usize {
+        self.events.extend(self.messages.try_iter());
+        let (stops, others) =
+            std::mem::take(&mut self.events).into_iter().partition(|event| event["event"] == "mantaStopped");
+        self.events = others;
+        let stops: Vec<Value> = stops;
+        for stop in &stops {
+            self.go_on(&stop["body"]);
+        }
+        stops.len()
     }
 
     /// The stack as `function:line`, user's frames only.
