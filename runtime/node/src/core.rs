@@ -11,6 +11,7 @@ mod jobs;
 mod leases;
 mod objects;
 mod peers;
+mod placing;
 mod sessions;
 mod spill;
 mod workers;
@@ -30,7 +31,10 @@ use manta_proto::{
     v1::{self, JobConfig, NodeToHead, NodeToProcess, node_to_head, node_to_process},
 };
 
-use crate::resources::{Budget, Resources};
+use crate::{
+    devices::Devices,
+    resources::{Budget, Resources},
+};
 
 pub use self::workers::Exit;
 
@@ -51,6 +55,10 @@ pub struct Identity {
     pub name: String,
     /// What it has.
     pub total: Resources,
+    /// For placing tasks.
+    pub labels: HashMap<String, String>,
+    /// What `CUDA_VISIBLE_DEVICES` is for this node, when only some of the machine's GPUs are its own.
+    pub visible_gpus: Option<String>,
     /// For welcomes.
     pub session_dir: String,
     /// For welcomes.
@@ -78,6 +86,8 @@ pub enum Timer {
     Detached(ProcessId),
     /// Peers may be asked again.
     Spill,
+    /// What no node can run since one left had its time for the node to come back.
+    Infeasible,
 }
 
 /// What the edge has to do.
@@ -128,6 +138,7 @@ pub struct Core {
     view: v1::ClusterView,
     peers: BTreeMap<NodeId, peers::Peer>,
     budget: Budget,
+    gpus: Devices,
     drivers: HashMap<ProcessId, jobs::Driver>,
     workers: HashMap<ProcessId, workers::Worker>,
     pools: HashMap<workers::PoolKey, workers::Pool>,
@@ -146,12 +157,14 @@ impl Core {
     #[must_use]
     pub fn new(me: Identity) -> Self {
         let budget = Budget::new(me.total.clone());
+        let gpus = Devices::new(&me.total, me.visible_gpus.as_deref());
         Self {
             me,
             cluster_id: String::new(),
             view: v1::ClusterView::default(),
             peers: BTreeMap::new(),
             budget,
+            gpus,
             drivers: HashMap::new(),
             workers: HashMap::new(),
             pools: HashMap::new(),

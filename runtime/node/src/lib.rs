@@ -4,11 +4,13 @@
 //! It must never run a task itself, and never know what a task or a debug message means.
 
 mod core;
+pub mod devices;
 mod edge;
 mod host;
 pub mod limits;
 pub mod machine;
 mod node;
+pub mod placement;
 pub mod resources;
 pub mod session_dir;
 pub mod watcher;

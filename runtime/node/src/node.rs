@@ -112,6 +112,8 @@ impl Node {
             id,
             name: String::new(),
             total: options.resources.clone(),
+            labels: options.labels.clone(),
+            visible_gpus: std::env::var("CUDA_VISIBLE_DEVICES").ok(),
             session_dir: path.display().to_string(),
             object_dir: store.folder().display().to_string(),
             head_address: options.head_address.clone(),

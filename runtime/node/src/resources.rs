@@ -46,6 +46,11 @@ impl Resources {
         self.0.get(name).copied().unwrap_or(0)
     }
 
+    /// The names and amounts, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.0.iter().map(|(name, amount)| (&**name, *amount))
+    }
+
     /// True when `need` is there.
     #[must_use]
     pub fn covers(&self, need: &Self) -> bool {

@@ -76,6 +76,7 @@ impl Core {
             Timer::Fate(worker) => self.on_fate_timeout(worker),
             Timer::Detached(worker) => self.on_detached_timeout(worker),
             Timer::Spill => self.on_spill_timer(),
+            Timer::Infeasible => self.on_infeasible_timer(),
         }
     }
 

@@ -1,7 +1,8 @@
 //! The scheduler: who gets resources of this node, in which order, and who gives them back.
 //!
 //! A request is queued by its class (job, language, executable and resources), first come, first served within a class. It takes its
-//! resources, then waits for a worker, then becomes a lease. What does not fit here is looked for on other nodes (`spill`).
+//! resources, then waits for a worker, then becomes a lease. What does not fit here, or is to be elsewhere, is looked for on other nodes
+//! (`spill`).
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -11,7 +12,11 @@ use manta_proto::{
 };
 
 use super::{Core, Effect, ReplyId, workers::PoolKey};
-use crate::resources::Resources;
+use crate::{
+    devices::{GPU, Taken},
+    placement::{Placement, Strategy},
+    resources::Resources,
+};
 
 /// Requests that wait on one node.
 const PENDING_MAX: usize = 100_000;
@@ -35,11 +40,26 @@ pub(super) struct Pending {
     pub owner: ProcessId,
     pub key: PoolKey,
     pub need: Resources,
+    pub placement: Placement,
+    /// Its GPUs, once it has its resources.
+    pub gpus: Taken,
     pub stage: Stage,
     pub request: LeaseRequest,
 }
 
-pub(super) type Class = (PoolKey, Resources);
+/// What requests have in common that are served one after the other.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Class {
+    pub key: PoolKey,
+    pub need: Resources,
+    pub placement: Placement,
+}
+
+impl Class {
+    pub fn of(pending: &Pending) -> Self {
+        Self { key: pending.key.clone(), need: pending.need.clone(), placement: pending.placement.clone() }
+    }
+}
 
 pub(super) struct Lease {
     pub worker: ProcessId,
@@ -47,6 +67,7 @@ pub(super) struct Lease {
     /// The node of an owner elsewhere.
     pub owner_node: Option<NodeId>,
     pub need: Resources,
+    pub gpus: Taken,
     pub blocked_in_get: bool,
     pub paused: bool,
 }
@@ -54,6 +75,15 @@ pub(super) struct Lease {
 impl Lease {
     fn gives_cpu_back(&self) -> bool {
         self.blocked_in_get || self.paused
+    }
+
+    /// What it has of its need now.
+    pub fn uses(&self) -> Resources {
+        let mut uses = self.need.clone();
+        if self.gives_cpu_back() {
+            uses.reduce(&self.need.cpu_only());
+        }
+        uses
     }
 }
 
@@ -68,6 +98,9 @@ pub(super) struct Leases {
     /// Open questions to peers.
     pub asks: usize,
     pub spill_timer_runs: bool,
+    pub infeasible_timer_runs: bool,
+    /// The node that was taken last for what is spread.
+    pub last_spread: Option<NodeId>,
 }
 
 impl Leases {
@@ -94,7 +127,7 @@ impl Core {
     pub(super) fn on_lease_request(&mut self, from: ProcessId, request: LeaseRequest) {
         let asker = Asker::Process { request_id: request.request_id };
         if let Some(pending) = self.admit(asker, from, request) {
-            let class = self.class_of(pending);
+            let class = Class::of(&self.leases.pendings[&pending]);
             self.leases.queues.entry(class).or_default().push_back(pending);
             self.dispatch();
         }
@@ -105,10 +138,13 @@ impl Core {
         let owner = ProcessId::try_from(&request.owner_id).unwrap_or(ProcessId([0; 16]));
         let asker = Asker::Peer { reply, node };
         let Some(pending) = self.admit(asker, owner, request) else { return };
-        let free =
-            self.leases.pendings.get(&pending).is_some_and(|pending| self.budget.covers(&pending.need));
-        // Those who wait here already go first.
-        if free && self.leases.queues.is_empty() {
+        // Those who wait here for the same already go first.
+        let free = self
+            .leases
+            .pendings
+            .get(&pending)
+            .is_some_and(|pending| self.has_room(&pending.need) && !self.is_awaited_here(&pending.need));
+        if free {
             self.reserve(pending);
         } else if let Some(pending) = self.leases.remove(pending) {
             self.answer(&pending, lease_reply::Result::Busy(v1::LeaseBusy {}));
@@ -118,6 +154,7 @@ impl Core {
     /// Checks a request and gives it its number, or refuses it.
     fn admit(&mut self, asker: Asker, owner: ProcessId, request: LeaseRequest) -> Option<u64> {
         let need = Resources::from_wire(request.resources.as_ref());
+        let placement = Placement::from_wire(request.placement.as_ref());
         let job = JobId::try_from(&request.job_id);
         let config = request.job.as_ref();
         let refusal = if let Err(error) = &job {
@@ -129,13 +166,18 @@ impl Core {
         } else if self.leases.pending() >= PENDING_MAX {
             Some(format!("{PENDING_MAX} requests for workers wait on {} already", self.me.name))
         } else {
-            self.infeasible(&need, &request.task_name)
+            match &placement {
+                Ok(placement) => self.infeasible(&need, placement, &request.task_name),
+                Err(error) => Some(error.clone()),
+            }
         };
         let mut key = PoolKey::of(job.unwrap_or(JobId([0; 16])), config.unwrap_or(&JobConfig::default()));
         if !request.language.is_empty() {
             key.language.clone_from(&request.language);
         }
-        let pending = Pending { asker, owner, key, need, stage: Stage::Queued, request };
+        let placement = placement.unwrap_or_default();
+        let gpus = Taken::default();
+        let pending = Pending { asker, owner, key, need, placement, gpus, stage: Stage::Queued, request };
         if let Some(sentence) = refusal {
             self.answer(&pending, lease_reply::Result::Refused(sentence));
             return None;
@@ -149,28 +191,6 @@ impl Core {
         Some(number)
     }
 
-    fn class_of(&self, pending: u64) -> Class {
-        let pending = &self.leases.pendings[&pending];
-        (pending.key.clone(), pending.need.clone())
-    }
-
-    /// The sentence for a request that no node can ever serve.
-    fn infeasible(&self, need: &Resources, task_name: &str) -> Option<String> {
-        let feasible = self.me.total.covers(need) || self.peers.values().any(|peer| peer.total.covers(need));
-        if feasible {
-            return None;
-        }
-        let mut nodes = vec![format!("{} has {}", self.me.name, self.me.total)];
-        nodes.extend(self.peers.values().map(|peer| format!("{} has {}", peer.name, peer.total)));
-        nodes.sort_unstable();
-        let task = if task_name.is_empty() { "a task".to_owned() } else { format!("task '{task_name}'") };
-        Some(format!(
-            "{task} needs {need}, and no node of the cluster has that much: {}; ask for less, or add a node that has it \
-             ('manta start --address HOST:PORT')",
-            nodes.join("; ")
-        ))
-    }
-
     /// Gives free resources to those who wait, the oldest first.
     pub(super) fn dispatch(&mut self) {
         let mut classes: Vec<(u64, Class)> = Vec::new();
@@ -181,13 +201,7 @@ impl Core {
         }
         classes.sort_unstable();
         for (_, class) in classes {
-            while self.budget.covers(&class.1) {
-                let Some(pending) = self.leases.queues.get_mut(&class).and_then(VecDeque::pop_front) else {
-                    break;
-                };
-                self.reserve(pending);
-            }
-            self.spill(&class);
+            self.serve_class(&class);
             if self.leases.queues.get(&class).is_some_and(VecDeque::is_empty) {
                 self.leases.queues.remove(&class);
             }
@@ -195,10 +209,35 @@ impl Core {
         self.arm_spill();
     }
 
+    fn serve_class(&mut self, class: &Class) {
+        while self.leases.queues.get(class).is_some_and(|queue| !queue.is_empty()) {
+            let Some(node) = self.place(class) else { return };
+            let Some(number) = self.leases.queues.get_mut(class).and_then(VecDeque::pop_front) else {
+                return;
+            };
+            if class.placement.strategy == Strategy::Spread {
+                self.leases.last_spread = Some(node);
+            }
+            if node == self.me.id {
+                self.reserve(number);
+            } else {
+                self.ask_peer(number, node);
+            }
+        }
+    }
+
+    /// Whether what needs this could start here now.
+    pub(super) fn has_room(&self, need: &Resources) -> bool {
+        self.budget.covers(need) && self.gpus.find(need.amount(GPU)).is_some()
+    }
+
     fn reserve(&mut self, number: u64) {
         let Some(pending) = self.leases.pendings.get_mut(&number) else { return };
         pending.stage = Stage::AwaitingWorker;
         self.budget.take(&pending.need);
+        // There is room for it, which its callers have seen to.
+        pending.gpus = self.gpus.take(pending.need.amount(GPU)).unwrap_or_default();
+        pending.key.gpus = self.gpus.names(&pending.gpus);
         let key = pending.key.clone();
         self.pools.entry(key.clone()).or_default().waiting.push_back(number);
         self.serve_pool(&key);
@@ -235,6 +274,7 @@ impl Core {
             owner: pending.owner,
             owner_node,
             need: pending.need.clone(),
+            gpus: pending.gpus.clone(),
             blocked_in_get: false,
             paused: false,
         };
@@ -255,6 +295,7 @@ impl Core {
     pub(super) fn refuse_reserved(&mut self, number: u64, sentence: &str) {
         let Some(pending) = self.leases.remove(number) else { return };
         self.budget.give(&pending.need);
+        self.gpus.give(&pending.gpus);
         self.answer(&pending, lease_reply::Result::Refused(sentence.to_owned()));
     }
 
@@ -269,7 +310,7 @@ impl Core {
         let Some(pending) = self.leases.remove(number) else { return };
         match pending.stage {
             Stage::Queued => {
-                let class = (pending.key, pending.need);
+                let class = Class::of(&pending);
                 if let Some(queue) = self.leases.queues.get_mut(&class) {
                     queue.retain(|other| *other != number);
                     if queue.is_empty() {
@@ -284,6 +325,7 @@ impl Core {
                     pool.waiting.retain(|other| *other != number);
                 }
                 self.budget.give(&pending.need);
+                self.gpus.give(&pending.gpus);
             }
         }
     }
@@ -328,13 +370,8 @@ impl Core {
     }
 
     fn give_back(&mut self, lease: &Lease) {
-        if lease.gives_cpu_back() {
-            let mut rest = lease.need.clone();
-            rest.reduce(&lease.need.cpu_only());
-            self.budget.give(&rest);
-        } else {
-            self.budget.give(&lease.need);
-        }
+        self.gpus.give(&lease.gpus);
+        self.budget.give(&lease.uses());
     }
 
     pub(super) fn on_lease_blocked(&mut self, id: LeaseId, blocked: bool) {

@@ -1,5 +1,7 @@
 //! What this node knows of the others.
 
+use std::collections::HashMap;
+
 use manta_proto::{ids::NodeId, v1};
 
 use super::Core;
@@ -11,6 +13,7 @@ pub(super) struct Peer {
     pub name: String,
     pub address: String,
     pub total: Resources,
+    pub labels: HashMap<String, String>,
     /// What it had free when the head last spoke of it.
     pub free: Resources,
     /// That, less what was asked of it since.
@@ -36,6 +39,7 @@ impl Core {
                 name: info.name.clone(),
                 address: info.peer_address.clone(),
                 total: Resources::from_wire(info.total.as_ref()),
+                labels: info.labels.clone(),
                 available: free.clone(),
                 free,
                 busy: false,
@@ -49,6 +53,7 @@ impl Core {
         }
         if changed {
             self.tell_view();
+            self.arm_infeasible();
         }
         self.dispatch();
     }

@@ -1,6 +1,6 @@
 //! Leases on other nodes, for what does not fit here.
 
-use std::{cmp::Reverse, time::Duration};
+use std::time::Duration;
 
 use manta_proto::{
     ids::{LeaseId, NodeId},
@@ -18,18 +18,6 @@ const ASKS_MAX: usize = 64;
 const RETRY: Duration = Duration::from_millis(100);
 
 impl Core {
-    /// Asks peers with free resources for the requests of a class that do not fit here.
-    pub(super) fn spill(&mut self, class: &Class) {
-        while !self.peers.is_empty() && self.leases.asks < ASKS_MAX {
-            let Some(&number) = self.leases.queues.get(class).and_then(|queue| queue.front()) else { return };
-            let Some(node) = self.peer_with(class) else { return };
-            if let Some(queue) = self.leases.queues.get_mut(class) {
-                queue.pop_front();
-            }
-            self.ask_peer(number, node);
-        }
-    }
-
     /// Has peers asked again in a while, when somebody waits for one.
     pub(super) fn arm_spill(&mut self) {
         let waits = !self.leases.queues.is_empty() && !self.peers.is_empty();
@@ -48,16 +36,12 @@ impl Core {
         self.dispatch();
     }
 
-    /// The peer with the most left of what is asked for.
-    fn peer_with(&self, class: &Class) -> Option<NodeId> {
-        self.peers
-            .iter()
-            .filter(|(_, peer)| !peer.busy && peer.available.covers(&class.1))
-            .max_by_key(|(id, peer)| (peer.available.amount(crate::resources::CPU), Reverse(**id)))
-            .map(|(id, _)| *id)
+    /// Whether another question to a peer may be open at the same time.
+    pub(super) fn may_ask(&self) -> bool {
+        self.leases.asks < ASKS_MAX
     }
 
-    fn ask_peer(&mut self, number: u64, node: NodeId) {
+    pub(super) fn ask_peer(&mut self, number: u64, node: NodeId) {
         let (Some(pending), Some(peer)) = (self.leases.pendings.get_mut(&number), self.peers.get_mut(&node))
         else {
             return;
@@ -118,7 +102,7 @@ impl Core {
     fn queue_again(&mut self, number: u64) {
         let Some(pending) = self.leases.pendings.get_mut(&number) else { return };
         pending.stage = Stage::Queued;
-        let class = (pending.key.clone(), pending.need.clone());
+        let class = Class::of(pending);
         let queue = self.leases.queues.entry(class).or_default();
         // Its number is its age: it goes back to its place.
         let place = queue.partition_point(|other| *other < number);

@@ -4,7 +4,10 @@ mod debugging;
 mod leasing;
 mod random;
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
 
 use manta_proto::{
     PROTOCOL_VERSION,
@@ -37,6 +40,8 @@ impl Stage {
             id: NodeId(id(1)),
             name: String::new(),
             total: cpus(cpus_here),
+            labels: HashMap::new(),
+            visible_gpus: None,
             session_dir: "/session".into(),
             object_dir: "/objects".into(),
             head_address: "head:1".into(),

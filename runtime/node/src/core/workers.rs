@@ -21,6 +21,8 @@ const STARTING_MAX: usize = 16;
 const KILLED_AT_START_MAX: u32 = 3;
 /// A worker whose connection ended has this time to end by itself, so that its exit is its own.
 const DETACHED_TIME: Duration = Duration::from_secs(1);
+/// What CUDA reads to know which GPUs are there for a process.
+pub(crate) const VISIBLE_GPUS: &str = "CUDA_VISIBLE_DEVICES";
 /// Leases of one native worker.
 const NATIVE_SLOTS_MAX: usize = 256;
 
@@ -43,11 +45,18 @@ pub(super) struct PoolKey {
     pub job: JobId,
     pub language: String,
     pub executable: String,
+    /// The GPUs that the worker sees; workers with GPUs serve one lease, so that the memory that it took on them is free after it.
+    pub gpus: String,
 }
 
 impl PoolKey {
     pub fn of(job: JobId, config: &JobConfig) -> Self {
-        Self { job, language: config.language.clone(), executable: config.executable.clone() }
+        Self {
+            job,
+            language: config.language.clone(),
+            executable: config.executable.clone(),
+            gpus: String::new(),
+        }
     }
 
     pub fn is_python(&self) -> bool {
@@ -128,6 +137,7 @@ impl Worker {
 impl Core {
     pub(super) fn start_worker(&mut self, key: &PoolKey, config: &JobConfig) {
         let id = ProcessId(self.next_id());
+        let config = &self.with_visible_gpus(key, config);
         let worker = Worker {
             key: key.clone(),
             state: State::Starting,
@@ -143,6 +153,17 @@ impl Core {
         self.pools.entry(key.clone()).or_default().starting += 1;
         self.effects.push(Effect::StartWorker { worker: id, job: Box::new(config.clone()) });
         self.effects.push(Effect::Timer(Timer::WorkerStart(id), START_TIMEOUT));
+    }
+
+    /// A process that has no GPUs sees none on a node that has some, unless its job says otherwise.
+    fn with_visible_gpus(&self, key: &PoolKey, config: &JobConfig) -> JobConfig {
+        let mut config = config.clone();
+        if !key.gpus.is_empty() {
+            config.env.insert(VISIBLE_GPUS.to_owned(), key.gpus.clone());
+        } else if !self.gpus.is_empty() {
+            config.env.entry(VISIBLE_GPUS.to_owned()).or_default();
+        }
+        config
     }
 
     /// The process exists.
@@ -234,11 +255,12 @@ impl Core {
             return;
         }
         let python = worker.key.is_python();
+        let spent = !worker.key.gpus.is_empty() && worker.slots.iter().all(Option::is_none);
         self.tell_process(
             id,
             node_to_process::Message::SlotReleased(v1::SlotReleased { lease_id: lease.to_bytes() }),
         );
-        if unusable {
+        if unusable || spent {
             self.end_worker(id);
         } else if python {
             let idle_max = self.idle_max();

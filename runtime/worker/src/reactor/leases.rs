@@ -175,7 +175,7 @@ impl State {
             job: self.job.clone(),
             task_name: self.task_name(task),
             spillback_count: 0,
-            arguments: Vec::new(),
+            ..LeaseRequest::default()
         };
         self.tell_node(process_to_node::Message::RequestLease(request));
     }
