@@ -342,6 +342,8 @@ fn bad_requests_are_answered_with_a_sentence() {
             .contains("was not built from")
     );
     assert!(refused("mantaConfigure", json!({"generation": 0})).contains("older"));
+    // Another session counts from its own beginning.
+    agent.request("mantaConfigure", &json!({"generation": 0, "sessionId": "ff"}));
     program.go();
     assert_eq!(program.line(), undisturbed());
     program.ends_well();
@@ -437,4 +439,23 @@ fn breakpoints_come_and_go_while_threads_are_made_and_end() {
         assert_eq!(printed.unwrap_or_else(|| program.line()), expected, "after {stops} stops");
         program.ends_well();
     }
+}
+
+#[test]
+fn a_release_of_a_session_leaves_the_next_one_alone() {
+    let mut program = Program::start("tasks", Build::Plain);
+    let mut agent = Agent::attach(&program);
+    agent.configure("tasks", &[("first", json!({"condition": "n == 1"}))]);
+    program.go();
+    let old = agent.stopped();
+    let path = support::source("tasks");
+    let last = json!({"id": 5, "line": tasks("last"), "condition": "n == 1"});
+    let sources = json!([{"source": {}, "paths": [path], "breakpoints": [last]}]);
+    agent.request("mantaConfigure", &json!({"generation": 1, "sessionId": "next", "sources": sources}));
+    agent.request("mantaRelease", &json!({"sessionId": "00"}));
+    assert_eq!(agent.event("mantaContinued")["stop"], old["stop"]);
+    let new = agent.stopped();
+    assert_eq!(new["hitBreakpointIds"], json!([5]));
+    agent.request("mantaRelease", &json!({"sessionId": "next"}));
+    assert_eq!(program.line(), undisturbed());
 }

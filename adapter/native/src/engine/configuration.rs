@@ -16,6 +16,8 @@ const PANIC_FUNCTIONS: [&str; 3] = ["rust_panic_with_hook", "panic_with_hook", "
 /// What is in force.
 #[derive(Default)]
 pub struct Configuration {
+    /// Whose set it is; an ordinary client has no name.
+    pub session_id: Option<String>,
     /// The generation of the session's set.
     pub generation: u64,
     /// Its breakpoints.

@@ -26,7 +26,8 @@ impl Engine {
         }
         let task = self.guard.as_ref().and_then(|guard| guard.task_of(&self.process, tid));
         self.stops += 1;
-        let stop = Stop::new(self.stops, reason, task, registers);
+        let mut stop = Stop::new(self.stops, reason, task, registers);
+        stop.session_id.clone_from(&self.configuration.session_id);
         let Some(thread) = self.threads.get_mut(tid) else { return };
         thread.step = None;
         thread.pause_wanted = false;

@@ -45,6 +45,8 @@ pub struct Stop {
     pub reason: Reason,
     /// What the thread runs.
     pub task: Option<Task>,
+    /// The session under whose breakpoints it stopped.
+    pub session_id: Option<String>,
     /// The thread's registers.
     pub registers: Registers,
     /// The innermost frames are known at once, the others when somebody asks.
@@ -78,7 +80,15 @@ impl Stop {
     /// A stop that nobody has looked at.
     #[must_use]
     pub fn new(number: u64, reason: Reason, task: Option<Task>, registers: Registers) -> Self {
-        Self { number, reason, task, registers, stack: OnceCell::new(), frame_ids: Vec::new() }
+        Self {
+            number,
+            reason,
+            task,
+            session_id: None,
+            registers,
+            stack: OnceCell::new(),
+            frame_ids: Vec::new(),
+        }
     }
 
     /// The whole stack.

@@ -12,7 +12,9 @@ const PANIC_FILTERS: [&str; 3] = ["panic", "uncaught", "raised"];
 impl Server {
     pub(super) fn configure(&mut self, arguments: ConfigureArguments) -> Answered<ConfigureResponseBody> {
         let generation = arguments.generation;
-        if generation < self.engine.configuration.generation {
+        // Each session counts for itself.
+        let in_force = &self.engine.configuration;
+        if arguments.session_id == in_force.session_id && generation < in_force.generation {
             return Err(format!(
                 "The breakpoints of generation {generation} are older than those in force ({}).",
                 self.engine.configuration.generation
@@ -22,8 +24,15 @@ impl Server {
         let stop_at_panics =
             arguments.exception_filters.iter().map(String::as_str).chain(options).any(is_panic_filter);
         let into_framework = arguments.step_into_framework;
+        let session_id = arguments.session_id.clone();
         let breakpoints = self.engine.breakpoints_of(specifications(arguments));
-        self.engine.configure(Configuration { generation, breakpoints, stop_at_panics, into_framework });
+        self.engine.configure(Configuration {
+            session_id,
+            generation,
+            breakpoints,
+            stop_at_panics,
+            into_framework,
+        });
         let breakpoints = &self.engine.configuration.breakpoints;
         let breakpoints = breakpoints.iter().map(Engine::breakpoint_body).collect();
         Ok(Answer::WhenSynced(ConfigureResponseBody { generation, breakpoints }))

@@ -27,7 +27,7 @@ use crate::address::Tid;
 use crate::engine::Engine;
 use crate::engine::stops::{FrameVariables, Stack};
 use crate::engine::threads::Thread;
-use crate::protocol::{MantaConfigure, MantaRelease};
+use crate::protocol::MantaConfigure;
 use set_breakpoints::OrdinarySet;
 
 /// The requests' view of everything.
@@ -125,7 +125,7 @@ impl Server {
             "exceptionInfo" => self.answer::<r::ExceptionInfo>(request, Self::exception_info),
             "disconnect" => self.disconnect(request),
             "mantaConfigure" => self.answer::<MantaConfigure>(request, Self::configure),
-            "mantaRelease" => self.release(request.ok::<MantaRelease>(&dap::Empty), Flow::Open),
+            "mantaRelease" => self.release_request(request),
             other => {
                 let refusal = request.err(format!("The native engine does not know the request {other:?}."));
                 self.engine.outbox.respond(refusal);

@@ -3,9 +3,29 @@
 use dap::requests::Disconnect;
 use dap::{RequestMessage, ResponseMessage};
 
+use crate::protocol::{MantaRelease, ReleaseArguments};
+
 use super::{Flow, OrdinarySet, Releasing, Server};
 
 impl Server {
+    /// A session is gone. When another one has come in the meantime, that one's breakpoints and stops stay.
+    pub(super) fn release_request(&mut self, request: &RequestMessage) {
+        let arguments: ReleaseArguments = match request.arguments() {
+            Ok(arguments) => arguments,
+            Err(malformed) => return self.engine.outbox.respond(request.err(malformed.reason)),
+        };
+        let answer = request.ok::<MantaRelease>(&dap::Empty);
+        let in_force = &self.engine.configuration.session_id;
+        if arguments.session_id.is_none() || in_force.is_none() || *in_force == arguments.session_id {
+            return self.release(answer, Flow::Open);
+        }
+        let own = |stop: &crate::engine::stops::Stop| stop.session_id == arguments.session_id;
+        for tid in self.engine.threads.those(|thread| thread.stop().is_some_and(own)) {
+            self.engine.resume(tid, false);
+        }
+        self.engine.outbox.respond(answer);
+    }
+
     /// Releases the process, and answers when that is done.
     pub(super) fn release(&mut self, answer: ResponseMessage, then: Flow) {
         self.ordinary = OrdinarySet::default();

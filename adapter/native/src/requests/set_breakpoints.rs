@@ -93,6 +93,7 @@ impl Server {
         let generation = self.engine.configuration.generation + 1;
         let stop_at_panics = self.ordinary.stop_at_panics;
         self.engine.configure(Configuration {
+            session_id: None,
             generation,
             breakpoints,
             stop_at_panics,
