@@ -9,6 +9,7 @@ import itertools
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from . import requests
@@ -19,8 +20,22 @@ from .stops import Stop
 Message = dict[str, Any]
 
 
+# The protocol's own word for the answer of a request that was given up.
+_CANCELLED = "cancelled"
+
+
 def _no_task(ident: int) -> None:
     return None
+
+
+@dataclass(slots=True)
+class _Handed:
+    """A request that waits for its stopped thread, or runs there."""
+
+    message: Message
+    stop: Stop
+    is_running: bool = False
+    is_cancelled: bool = False
 
 
 class Engine:
@@ -38,10 +53,12 @@ class Engine:
         self._send_lock = threading.Lock()
         self._sequence = itertools.count(1)
         self._is_lost = False
+        self._handed: dict[int, _Handed] = {}
         self.host = host if host is not None else requests.Host()
         self.core = Core(self.send_event, current_task, cluster=cluster)
         self.client_sets = requests.ClientSets()
         self.lines_start_at_1 = True
+        self.columns_start_at_1 = True
 
     def send_event(self, event: str, body: dict[str, Any] | None = None) -> None:
         """Tells the client that something happened."""
@@ -85,19 +102,48 @@ class Engine:
         """The client is gone: removes everything and resumes every thread."""
         self.core.release("")
 
+    def cancel(self, sequence: int) -> None:
+        """Gives up a request that waits for a stopped thread, or ends what it evaluates there."""
+        with self.core.lock:
+            handed = self._handed.get(sequence)
+            if handed is None:
+                return  # Answered already, which is no error.
+            handed.is_cancelled = True
+            if handed.is_running:
+                handed.stop.is_cancelled = True
+                handed.stop.interrupt()
+
     def _hand_over(self, message: Message, request: requests.OnStop, arguments: dict[str, Any]) -> None:
         with self.core.lock:
             stop = request.stop(self, arguments)
-            stop.inbox.put(lambda: self._serve_on_stop(message, request, stop, arguments))
+            handed = self._handed[int(message.get("seq", 0))] = _Handed(message, stop)
+            stop.inbox.put(lambda: self._serve_on_stop(handed, request, arguments))
 
-    def _serve_on_stop(self, message: Message, request: requests.OnStop, stop: Stop, arguments: dict[str, Any]) -> None:
+    def _serve_on_stop(self, handed: _Handed, request: requests.OnStop, arguments: dict[str, Any]) -> None:
+        message, stop = handed.message, handed.stop
+        with self.core.lock:
+            handed.is_running = True
+            stop.is_cancelled = handed.is_cancelled
+        then = None
         try:
+            if handed.is_cancelled:
+                raise RequestError(_CANCELLED)
             body = request.run(self, stop, arguments)
+            if isinstance(body, requests.Reply):
+                body, then = body.body, body.then
         except BaseException as error:
             # Also what an expression raises to end a program, as `exit()` does: this is the program's own thread.
-            self._refuse(message, error)
+            self._refuse(message, RequestError(_CANCELLED) if handed.is_cancelled else error)
         else:
             self._respond(message, body)
+            if then is not None:
+                then()
+        finally:
+            with self.core.lock:
+                sequence = int(message.get("seq", 0))
+                if self._handed.get(sequence) is handed:
+                    del self._handed[sequence]
+                stop.is_cancelled = False
 
     def _respond(self, request: Message, body: dict[str, Any] | None) -> None:
         response: Message = {

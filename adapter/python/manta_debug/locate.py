@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
@@ -48,18 +48,38 @@ def is_loaded(table: Table, breakpoint: Breakpoint) -> bool:
 
 def line_in_text(breakpoint: Breakpoint) -> int | None:
     """The line that the file's present text has code on, at or after the wanted one; `ValueError` if it cannot be read."""
+    tree = _tree_of_text(breakpoint.paths)
+    if tree is None:
+        raise ValueError("no text")
+    line, owners = tree.owners(max(breakpoint.requested_line, 1))
+    return line if owners else None
+
+
+def lines_of_file(paths: list[str]) -> frozenset[int]:
+    """The lines of a file that can stop: of its text where it can be read here, else of its code that is loaded."""
+    tree = _tree_of_text(paths)
+    if tree is not None:
+        trees = [tree]
+    else:
+        table = Table()
+        table.add(Breakpoint.of_paths(paths))
+        codes = {id(code): code for code in (*running_codes(), *loaded_codes(table)) if table.in_file(code.co_filename)}
+        trees = [CodeTree(code) for code in codes.values()]
+    return frozenset(line for tree in trees for each in tree.walk() for line in each.lines)
+
+
+def _tree_of_text(paths: Iterable[str]) -> CodeTree | None:
+    """The code of a file's present text."""
     import tokenize
 
-    for path in breakpoint.paths:
+    for path in paths:
         try:
             with tokenize.open(path) as file:
                 text = file.read(limits.SOURCE_BYTES_MAX)
-            code = compile(text, path, "exec", dont_inherit=True)
+            return CodeTree(compile(text, path, "exec", dont_inherit=True))
         except (OSError, SyntaxError, ValueError, MemoryError, RecursionError):
             continue
-        line, owners = CodeTree(code).owners(max(breakpoint.requested_line, 1))
-        return line if owners else None
-    raise ValueError("no text")
+    return None
 
 
 def _modules() -> list[ModuleType]:

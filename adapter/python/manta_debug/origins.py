@@ -31,7 +31,10 @@ class Origins:
 
     def of(self, code: CodeType) -> Origin:
         """Who wrote this code."""
-        name = code.co_filename
+        return self.of_file(code.co_filename)
+
+    def of_file(self, name: str) -> Origin:
+        """Who wrote the file of this name."""
         origin = self._known.get(name)
         if origin is None:
             origin = self._known[name] = self._classify(name)

@@ -22,11 +22,18 @@ class Sources:
 
     def of(self, code: CodeType) -> dict[str, Any]:
         """The source of this code."""
-        name = code.co_filename
+        return self.of_file(code.co_filename)
+
+    def of_file(self, name: str) -> dict[str, Any]:
+        """The source of this file."""
         source = self._known.get(name)
         if source is None:
-            source = self._known[name] = self._make(name, self._origins.of(code))
+            source = self._known[name] = self._make(name, self._origins.of_file(name))
         return source
+
+    def known(self) -> list[dict[str, Any]]:
+        """All sources that were named so far."""
+        return list(self._known.values())
 
     def _make(self, name: str, origin: Origin) -> dict[str, Any]:
         source: dict[str, Any] = {"name": os.path.basename(name) or name}

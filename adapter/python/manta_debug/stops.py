@@ -58,6 +58,7 @@ class Stop:
     frame_ids: dict[int, int] = field(default_factory=dict)
     indices: dict[int, int] = field(default_factory=dict)
     is_resuming: bool = False
+    is_cancelled: bool = False
     gone: threading.Event = field(default_factory=threading.Event)
     running: guard.Guarded | None = None
 
@@ -101,6 +102,8 @@ class Stop:
 
         def started(guarded: guard.Guarded) -> None:
             self.running = guarded
+            if self.is_resuming or self.is_cancelled:
+                guarded.interrupt()  # Whoever wanted it ended came before there was anything to end.
 
         try:
             return guard.run(call, seconds, started)

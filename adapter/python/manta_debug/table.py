@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import CodeType
 from typing import Any
 
@@ -46,6 +46,13 @@ class Breakpoint:
         self.error: str | None = None
         self.hits = 0
         self.bound_line: int | None = None
+
+    @staticmethod
+    def of_paths(paths: Iterable[str]) -> Breakpoint:
+        """One that only names a file, to ask a table what code lies in it."""
+        made = Breakpoint(0, ())
+        made.paths = tuple(paths)
+        return made
 
 
 class Table:

@@ -24,11 +24,16 @@ def find(command: Any) -> OnClient | OnStop:
 
 def _fill() -> None:
     from . import (
+        breakpoint_locations,
         breakpoints,
+        cancel,
+        completions,
         configure,
         evaluate,
         exception_info,
         lifecycle,
+        loaded_sources,
+        modules,
         pause,
         resume,
         scopes,
@@ -40,12 +45,17 @@ def _fill() -> None:
         variables,
     )
 
-    modules = (
+    known = (
+        breakpoint_locations,
         breakpoints,
+        cancel,
+        completions,
         configure,
         evaluate,
         exception_info,
         lifecycle,
+        loaded_sources,
+        modules,
         pause,
         resume,
         scopes,
@@ -56,5 +66,5 @@ def _fill() -> None:
         threads,
         variables,
     )
-    for module in modules:
+    for module in known:
         _TABLE.update(module.REQUESTS)

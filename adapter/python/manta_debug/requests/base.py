@@ -35,7 +35,7 @@ class OnStop:
     """A request that runs on the stopped thread which `stop` finds."""
 
     stop: Callable[[Engine, Arguments], Stop]
-    run: Callable[[Engine, Stop, Arguments], Body | None]
+    run: Callable[[Engine, Stop, Arguments], Reply | Body | None]
 
 
 class Host:

@@ -19,6 +19,12 @@ CAPABILITIES: dict[str, Any] = {
     "supportsEvaluateForHovers": True,
     "supportsSetVariable": True,
     "supportsSetExpression": True,
+    "supportsCompletionsRequest": True,
+    "completionTriggerCharacters": ["."],
+    "supportsModulesRequest": True,
+    "supportsLoadedSourcesRequest": True,
+    "supportsBreakpointLocationsRequest": True,
+    "supportsCancelRequest": True,
     "supportsExceptionInfoRequest": True,
     "supportsExceptionFilterOptions": True,
     "supportsDelayedStackTraceLoading": True,
@@ -32,6 +38,7 @@ CAPABILITIES: dict[str, Any] = {
 
 def _initialize(engine: Engine, arguments: Arguments) -> Reply:
     engine.lines_start_at_1 = bool(arguments.get("linesStartAt1", True))
+    engine.columns_start_at_1 = bool(arguments.get("columnsStartAt1", True))
     return Reply(CAPABILITIES, then=lambda: engine.host.initialized(engine))
 
 

@@ -80,3 +80,8 @@ def is_from_stdlib(kind: type) -> bool:
 def has_python_repr(kind: type) -> bool:
     """Whether a `__repr__` written in Python would run."""
     return isinstance(class_attribute(kind, "__repr__"), FunctionType)
+
+
+def computes(member: object) -> bool:
+    """Whether reading this class attribute from an instance runs code, as a property's does."""
+    return class_attribute(type(member), "__get__") is not None and not isinstance(member, FunctionType)
