@@ -21,6 +21,9 @@ Examples:
   manta start --nodes 2 --num-cpus 4        with two nodes of four CPUs each
   manta start --address 10.0.0.1:6480       this machine joins that cluster
   manta status                              nodes, jobs and the debug session
+  manta list tasks --filter state=FAILED    what failed, and with which error
+  manta summary tasks                       how many there are of each name and state
+  manta timeline -o trace.json              what ran where and when, for https://ui.perfetto.dev
   manta dap                                 a debug adapter on stdin and stdout, for editors
   manta stop                                end what runs on this machine
 
@@ -36,6 +39,14 @@ pub enum Command {
     Stop(StopArgs),
     /// Show nodes, jobs and the debug session
     Status(StatusArgs),
+    /// List tasks, nodes, jobs or workers
+    List(ListArgs),
+    /// Show all there is about one task, node, job or worker
+    Get(GetArgs),
+    /// Count tasks, nodes, jobs or workers
+    Summary(SummaryArgs),
+    /// Write a trace of the tasks, for Perfetto
+    Timeline(TimelineArgs),
     /// Run a private cluster in this process, for one driver
     Local(LocalArgs),
     /// Debug a cluster: speak DAP with an editor or a script
@@ -62,7 +73,13 @@ pub struct ResourceArgs {
     /// CPUs of each node [default: all of the machine's]
     #[arg(long, value_name = "N")]
     pub num_cpus: Option<f64>,
-    /// Further resources of each node, as JSON: '{"GPU": 1, "disk": 0.5}'
+    /// GPUs of each node [default: all that are found]
+    #[arg(long, value_name = "N")]
+    pub num_gpus: Option<f64>,
+    /// Bytes of memory that the tasks of each node may ask for together [default: seven tenths of the machine's]
+    #[arg(long, value_name = "BYTES")]
+    pub memory: Option<f64>,
+    /// Further resources of each node, as JSON: '{"disk": 0.5}'
     #[arg(long, value_name = "JSON", value_parser = parse_resources)]
     pub resources: Option<NamedAmounts>,
 }
@@ -168,6 +185,115 @@ pub struct HeadArgs {
 /// Arguments of `manta node`.
 #[derive(Args)]
 pub struct NodeArgs {
+/// What can be listed.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// Attempts of tasks, the newest first
+    Tasks,
+    /// Nodes, also those that were lost
+    Nodes,
+    /// Jobs, also those that ended
+    Jobs,
+    /// Processes that run tasks
+    Workers,
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tasks => "tasks",
+            Self::Nodes => "nodes",
+            Self::Jobs => "jobs",
+            Self::Workers => "workers",
+        })
+    }
+}
+
+/// `key=value` or `key!=value`.
+#[derive(Clone)]
+pub struct Filter {
+    /// A column by its name in JSON.
+    pub key: String,
+    /// What it is compared with.
+    pub value: String,
+    /// Whether it must differ.
+    pub differs: bool,
+}
+
+fn parse_filter(text: &str) -> Result<Filter, String> {
+    let (key, value) = text
+        .split_once('=')
+        .ok_or("a filter is written key=value or key!=value, for instance state=FAILED")?;
+    let (key, differs) = key.strip_suffix('!').map_or((key, false), |key| (key, true));
+    Ok(Filter { key: key.trim().to_owned(), value: value.trim().to_owned(), differs })
+}
+
+/// What is asked for.
+#[derive(Args)]
+pub struct StateArgs {
+    /// Of what
+    pub kind: Kind,
+    /// The cluster's head
+    #[arg(long, value_name = "HOST:PORT", env = "MANTA_ADDRESS", default_value = DEFAULT_ADDRESS)]
+    pub address: String,
+    /// Only those that have this value (key=value) or have not (key!=value); the beginning of an id is enough
+    #[arg(long = "filter", short, value_name = "KEY=VALUE", value_parser = parse_filter)]
+    pub filters: Vec<Filter>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `manta list`.
+#[derive(Args)]
+pub struct ListArgs {
+    #[command(flatten)]
+    pub state: StateArgs,
+    /// Rows to show, after the filters
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub limit: u32,
+    /// Go on where the answer before ended
+    #[arg(long, value_name = "PAGE")]
+    pub page: Option<String>,
+    /// Show all that is known of each, one below the other
+    #[arg(long)]
+    pub detail: bool,
+}
+
+/// Arguments of `manta get`.
+#[derive(Args)]
+pub struct GetArgs {
+    /// Of what
+    pub kind: Kind,
+    /// Its id, or the beginning of it
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub id: String,
+    /// The cluster's head
+    #[arg(long, value_name = "HOST:PORT", env = "MANTA_ADDRESS", default_value = DEFAULT_ADDRESS)]
+    pub address: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `manta summary`.
+#[derive(Args)]
+pub struct SummaryArgs {
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// Arguments of `manta timeline`.
+#[derive(Args)]
+pub struct TimelineArgs {
+    /// The cluster's head
+    #[arg(long, value_name = "HOST:PORT", env = "MANTA_ADDRESS", default_value = DEFAULT_ADDRESS)]
+    pub address: String,
+    /// The file to write; stdout without it
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<std::path::PathBuf>,
+}
+
     /// The head
     #[arg(long, value_name = "HOST:PORT", env = "MANTA_ADDRESS", default_value = DEFAULT_ADDRESS)]
     pub address: String,

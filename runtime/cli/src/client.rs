@@ -5,8 +5,12 @@ use std::time::Duration;
 use manta_proto::{
     PROTOCOL_VERSION, connect,
     connect::{AuthorizedChannel, ConnectError},
+    limits::MESSAGE_BYTES_MAX,
     token::Token,
-    v1::{GetStatusRequest, GetStatusResponse, ShutdownRequest, head_client::HeadClient},
+    v1::{
+        GetStatusRequest, GetStatusResponse, ListStateRequest, ListStateResponse, ShutdownRequest,
+        head_client::HeadClient,
+    },
 };
 use tonic::Status;
 
@@ -17,7 +21,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// # Errors
 /// When nobody listens there.
 pub async fn head(address: &str, token: &Token) -> Result<HeadClient<AuthorizedChannel>, ConnectError> {
-    Ok(HeadClient::new(connect::tcp(address, token, CONNECT_TIMEOUT).await?))
+    let channel = connect::tcp(address, token, CONNECT_TIMEOUT).await?;
+    Ok(HeadClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX))
 }
 
 /// The cluster's status.
@@ -27,6 +32,17 @@ pub async fn head(address: &str, token: &Token) -> Result<HeadClient<AuthorizedC
 pub async fn status(head: &mut HeadClient<AuthorizedChannel>) -> anyhow::Result<GetStatusResponse> {
     let request = GetStatusRequest { protocol_version: PROTOCOL_VERSION };
     Ok(head.get_status(request).await.map_err(sentence)?.into_inner())
+}
+
+/// Rows of what the cluster is and does.
+///
+/// # Errors
+/// With the head's sentence.
+pub async fn list_state(
+    head: &mut HeadClient<AuthorizedChannel>,
+    request: ListStateRequest,
+) -> anyhow::Result<ListStateResponse> {
+    Ok(head.list_state(request).await.map_err(sentence)?.into_inner())
 }
 
 /// Ends the cluster; the number of its nodes.

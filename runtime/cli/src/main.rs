@@ -9,6 +9,7 @@ mod daemon;
 mod logging;
 mod process;
 mod state;
+mod table;
 
 use std::process::ExitCode;
 
@@ -18,7 +19,15 @@ use crate::args::{Cli, Command};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if matches!(cli.command, Command::Status(_) | Command::Completions(_)) {
+    if matches!(
+        cli.command,
+        Command::Status(_)
+            | Command::List(_)
+            | Command::Get(_)
+            | Command::Summary(_)
+            | Command::Timeline(_)
+            | Command::Completions(_)
+    ) {
         end_with_the_reader();
     }
     // One thread: a head and a node wait far more than they compute, and start in milliseconds.
@@ -57,6 +66,10 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Start(args) => with_io(commands::start::run(args)),
         Command::Stop(args) => with_io(commands::stop::run(&args)),
         Command::Status(args) => with_io(commands::status::run(&args)),
+        Command::List(args) => with_io(commands::list::list(&args)),
+        Command::Get(args) => with_io(commands::list::get(&args)),
+        Command::Summary(args) => with_io(commands::list::summary(&args)),
+        Command::Timeline(args) => with_io(commands::timeline::run(&args)),
         Command::Local(args) => with_io(commands::local::run(args)),
         Command::Dap(args) => with_io(commands::dap::run(args)),
         Command::Head(args) => with_io(commands::head::run(args)),

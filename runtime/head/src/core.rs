@@ -2,7 +2,7 @@
 //! happen is read from `Core::effects` afterwards.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     mem,
 };
 
@@ -15,7 +15,10 @@ use manta_proto::{
     version_conflict,
 };
 
-use crate::sessions::Session;
+use crate::{
+    sessions::Session,
+    tasks::{TASKS_KEPT_MAX, TaskTable},
+};
 
 /// One accepted connection, so that the late end of an old connection is not taken for the end of its successor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
@@ -25,6 +28,8 @@ pub struct LinkId(pub u64);
 const NODES_MAX: usize = 10_000;
 /// Jobs that ended and are still shown by `manta status`.
 const ENDED_JOBS_MAX: usize = 100;
+/// Nodes that were lost and are still listed.
+const LOST_NODES_MAX: usize = 100;
 
 /// What the edge has to do.
 #[derive(Debug, PartialEq)]
@@ -62,6 +67,8 @@ pub struct Core {
     pub(crate) targets: HashMap<ProcessId, (NodeId, v1::TargetUp)>,
     pub(crate) session: Option<Session>,
     pub(crate) config: Option<DebugConfig>,
+    pub(crate) tasks: TaskTable,
+    pub(crate) lost_nodes: VecDeque<NodeInfo>,
     view_timer_runs: bool,
     /// How often a session was lost.
     pub(crate) losses: u64,
@@ -79,6 +86,8 @@ impl Core {
             targets: HashMap::new(),
             session: None,
             config: None,
+            tasks: TaskTable::new(TASKS_KEPT_MAX),
+            lost_nodes: VecDeque::new(),
             view_timer_runs: false,
             losses: 0,
             effects: Vec::new(),
@@ -142,6 +151,7 @@ impl Core {
             Some(Message::TargetDown(target)) => {
                 if let Ok(id) = ProcessId::try_from(&target.target_id) {
                     self.targets.remove(&id);
+                    self.tasks.on_process_ended(id);
                     self.tell_session(head_to_session::Message::TargetDown(target));
                 }
             }
@@ -151,6 +161,7 @@ impl Core {
             Some(Message::ConfigAck(ack)) => self.on_config_ack(ack),
             Some(Message::TaskEnded(ended)) => self.tell_session(head_to_session::Message::TaskEnded(ended)),
             Some(Message::Output(output)) => self.on_output(from, output),
+            Some(Message::TaskEvents(batch)) => self.on_task_events(batch),
             // A second registration, or a message of a newer node: neither changes anything here.
             Some(Message::Register(_)) | None => {}
         }
@@ -172,6 +183,7 @@ impl Core {
         gone.sort_unstable();
         for target in gone {
             self.targets.remove(&target);
+            self.tasks.on_process_ended(target);
             let cause = format!("{cause} ({})", node.info.name);
             let down = v1::TargetDown { target_id: target.to_bytes(), cause };
             self.tell_session(head_to_session::Message::TargetDown(down));
@@ -183,6 +195,10 @@ impl Core {
             let cause = format!("the node of its driver, {}, was lost", node.info.name);
             self.on_job_ended(v1::JobEnded { job_id: job.to_bytes(), cause });
         }
+        if self.lost_nodes.len() == LOST_NODES_MAX {
+            self.lost_nodes.pop_front();
+        }
+        self.lost_nodes.push_back(node.info);
     }
 
     fn on_load(&mut self, from: NodeId, load: NodeLoad) {
@@ -222,6 +238,7 @@ impl Core {
         let Ok(id) = JobId::try_from(&ended.job_id) else { return };
         let Some(mut job) = self.jobs.remove(&id) else { return };
         job.status.running = false;
+        self.tasks.on_job_ended(id);
         if self.ended_jobs.len() == ENDED_JOBS_MAX {
             self.ended_jobs.remove(0);
         }
@@ -231,6 +248,10 @@ impl Core {
                 .push(Effect::ToNode(node.link, down(head_to_node::Message::JobEnded(ended.clone()))));
         }
         self.tell_session(head_to_session::Message::JobEnded(ended));
+    }
+
+    pub(crate) fn job_runs(&self, job_id: &[u8]) -> bool {
+        JobId::try_from(job_id).is_ok_and(|id| self.jobs.contains_key(&id))
     }
 
     fn on_output(&mut self, from: NodeId, output: v1::TaskOutput) {

@@ -8,6 +8,8 @@ mod core;
 mod outbox;
 mod service;
 mod sessions;
+mod state;
+mod tasks;
 #[cfg(test)]
 mod tests;
 

@@ -14,8 +14,8 @@ use manta_proto::{
     limits::MESSAGE_BYTES_MAX,
     token::Token,
     v1::{
-        self, GetStatusRequest, GetStatusResponse, HeadToNode, HeadToSession, NodeToHead, SessionToHead,
-        ShutdownRequest, ShutdownResponse,
+        self, GetStatusRequest, GetStatusResponse, HeadToNode, HeadToSession, ListStateRequest,
+        ListStateResponse, NodeToHead, SessionToHead, ShutdownRequest, ShutdownResponse,
         head_server::{self, HeadServer},
         head_to_node, head_to_session, node_to_head, session_to_head,
     },
@@ -333,6 +333,14 @@ impl head_server::Head for Service {
         let mut status = self.shared.lock().core.status();
         status.uptime_seconds = self.shared.started.elapsed().as_secs();
         Ok(Response::new(status))
+    }
+
+    async fn list_state(
+        &self,
+        request: Request<ListStateRequest>,
+    ) -> Result<Response<ListStateResponse>, Status> {
+        let answer = self.shared.lock().core.list_state(request.get_ref());
+        answer.map(Response::new).map_err(Status::failed_precondition)
     }
 
     async fn shutdown(

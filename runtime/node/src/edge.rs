@@ -188,6 +188,12 @@ impl Shared {
             tracing::warn!("the head reads too slowly; a printed line is not passed on");
             return;
         }
+        if matches!(message.message, Some(node_to_head::Message::TaskEvents(_)))
+            && head.capacity() < QUEUE_MAX / 4
+        {
+            tracing::warn!("the head reads too slowly; lists of tasks will miss some");
+            return;
+        }
         if let Err(mpsc::error::TrySendError::Full(_)) = head.try_send(message) {
             tracing::error!("the head stopped reading; its connection is made anew");
             state.head = None;

@@ -30,6 +30,7 @@ impl Core {
             Some(Message::Free(free)) => self.on_free(&free.object_ids),
             Some(Message::FromTarget(dap)) => self.on_target_message(from, dap),
             Some(Message::Output(output)) => self.on_task_output(from, output),
+            Some(Message::TaskEvents(batch)) => self.tell_head(node_to_head::Message::TaskEvents(batch)),
             Some(Message::TaskEnded(ended)) => self.on_paused_task_ended(from, ended),
             // A worker's own word that it has nothing to do is for later uses; a second hello has no meaning.
             Some(Message::Idle(_) | Message::Hello(_)) | None => {}

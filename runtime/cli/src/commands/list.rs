@@ -1,0 +1,273 @@
+//! `manta list`, `manta get` and `manta summary`: what the cluster is and does, row by row.
+
+use anyhow::{Context, bail};
+use manta_proto::{
+    PROTOCOL_VERSION,
+    token::Token,
+    v1::{ListStateRequest, ListStateResponse, StateFilter, StateKind},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    args::{GetArgs, Kind, ListArgs, StateArgs, SummaryArgs},
+    client,
+    table::{self, table},
+};
+
+/// Prints rows.
+///
+/// # Errors
+/// When the head cannot be asked, or refuses.
+pub async fn list(args: &ListArgs) -> anyhow::Result<()> {
+    let answer = ask(&args.state, false, args.limit, args.page.clone()).await?;
+    let rows = rows(&answer)?;
+    if args.state.json {
+        return print_json(&json!({
+            "rows": rows, "total": answer.total, "next_page": answer.next_page, "notes": answer.notes,
+        }));
+    }
+    if args.detail {
+        print_details(&rows);
+    } else {
+        print_table(args.state.kind, &rows);
+    }
+    print_rest(&answer, rows.len());
+    Ok(())
+}
+
+/// Prints all there is about one thing.
+///
+/// # Errors
+/// When the head cannot be asked, or has nothing of that id.
+pub async fn get(args: &GetArgs) -> anyhow::Result<()> {
+    let filter = Filter { key: id_key(args.kind).to_owned(), value: args.id.clone(), differs: false };
+    let state =
+        StateArgs { kind: args.kind, address: args.address.clone(), filters: vec![filter], json: args.json };
+    let answer = ask(&state, false, 100, None).await?;
+    let rows = rows(&answer)?;
+    if rows.is_empty() {
+        bail!(
+            "the cluster knows none of its {} by the id '{}'; see 'manta list {}'",
+            args.kind,
+            args.id,
+            args.kind
+        );
+    }
+    if args.json {
+        return print_json(&Value::Array(rows));
+    }
+    print_details(&rows);
+    Ok(())
+}
+
+/// Prints counts.
+///
+/// # Errors
+/// When the head cannot be asked, or refuses.
+pub async fn summary(args: &SummaryArgs) -> anyhow::Result<()> {
+    let answer = ask(&args.state, true, 0, None).await?;
+    let rows = rows(&answer)?;
+    if args.state.json {
+        return print_json(&json!({ "rows": rows, "total": answer.total, "notes": answer.notes }));
+    }
+    let lines: Vec<Vec<String>> = match args.state.kind {
+        Kind::Tasks => task_counts(&rows),
+        _ => counts(&rows),
+    };
+    print(&table(&lines));
+    notes(&answer);
+    Ok(())
+}
+
+pub use crate::args::Filter;
+
+async fn ask(
+    args: &StateArgs,
+    summary: bool,
+    limit: u32,
+    page: Option<String>,
+) -> anyhow::Result<ListStateResponse> {
+    let mut head = client::head(&args.address, &Token::find()?).await?;
+    let filter = |filter: &Filter| StateFilter {
+        key: filter.key.clone(),
+        value: filter.value.clone(),
+        differs: filter.differs,
+    };
+    let kind = match args.kind {
+        Kind::Tasks => StateKind::StateTasks,
+        Kind::Nodes => StateKind::StateNodes,
+        Kind::Jobs => StateKind::StateJobs,
+        Kind::Workers => StateKind::StateWorkers,
+    };
+    let request = ListStateRequest {
+        protocol_version: PROTOCOL_VERSION,
+        kind: kind.into(),
+        filters: args.filters.iter().map(filter).collect(),
+        limit,
+        page: page.unwrap_or_default(),
+        summary,
+    };
+    client::list_state(&mut head, request).await
+}
+
+fn rows(answer: &ListStateResponse) -> anyhow::Result<Vec<Value>> {
+    let row =
+        |row: &String| serde_json::from_str(row).context("the head answered with a row that is no JSON");
+    answer.rows.iter().map(row).collect()
+}
+
+fn id_key(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Tasks => "task_id",
+        Kind::Nodes => "node_id",
+        Kind::Jobs => "job_id",
+        Kind::Workers => "worker_id",
+    }
+}
+
+/// The columns of a table, and their headings.
+fn columns(kind: Kind) -> &'static [(&'static str, &'static str)] {
+    match kind {
+        Kind::Tasks => &[
+            ("task_id", "TASK"),
+            ("attempt", "ATTEMPT"),
+            ("name", "NAME"),
+            ("state", "STATE"),
+            ("duration", "TOOK"),
+            ("job_id", "JOB"),
+            ("node_name", "NODE"),
+            ("worker_pid", "PID"),
+            ("error", "ERROR"),
+        ],
+        Kind::Nodes => &[
+            ("node_id", "NODE"),
+            ("name", "NAME"),
+            ("state", "STATE"),
+            ("total", "HAS"),
+            ("available", "FREE"),
+            ("workers", "WORKERS"),
+            ("pid", "PID"),
+        ],
+        Kind::Jobs => &[
+            ("job_id", "JOB"),
+            ("name", "NAME"),
+            ("state", "STATE"),
+            ("node_name", "NODE"),
+            ("driver_pid", "DRIVER PID"),
+            ("started_unix_ms", "STARTED"),
+        ],
+        Kind::Workers => &[
+            ("worker_id", "WORKER"),
+            ("kind", "KIND"),
+            ("pid", "PID"),
+            ("node_name", "NODE"),
+            ("job_id", "JOB"),
+        ],
+    }
+}
+
+fn print_table(kind: Kind, rows: &[Value]) {
+    let columns = columns(kind);
+    let mut lines = vec![columns.iter().map(|(_, heading)| (*heading).to_owned()).collect::<Vec<_>>()];
+    lines.extend(rows.iter().map(|row| columns.iter().map(|(key, _)| cell(row, key)).collect()));
+    print(&table(&lines));
+}
+
+const CELL_CHARS_MAX: usize = 60;
+
+fn cell(row: &Value, key: &str) -> String {
+    match (key, &row[key]) {
+        ("duration", _) => match (row["started_unix_us"].as_u64(), row["ended_unix_us"].as_u64()) {
+            (Some(started), Some(ended)) => table::microseconds(ended.saturating_sub(started)),
+            _ => String::new(),
+        },
+        (_, Value::String(id)) if key.ends_with("_id") => id.chars().take(16).collect(),
+        (_, Value::Number(ms)) if key.ends_with("_unix_ms") => table::moment(ms.as_u64().unwrap_or(0)),
+        (_, Value::Object(amounts)) => {
+            let amounts: Vec<_> =
+                amounts.iter().map(|(name, amount)| format!("{name} {}", text(amount))).collect();
+            amounts.join(", ")
+        }
+        (_, value) => {
+            let text = text(value);
+            match text.char_indices().nth(CELL_CHARS_MAX) {
+                Some((cut, _)) => format!("{}…", &text[..cut]),
+                None => text,
+            }
+        }
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        // Amounts of resources are whole most of the time.
+        Value::Number(number) => number
+            .as_f64()
+            .filter(|_| number.is_f64())
+            .map_or(number.to_string(), |amount| amount.to_string()),
+        other => other.to_string(),
+    }
+}
+
+fn print_details(rows: &[Value]) {
+    let mut blocks = Vec::new();
+    for row in rows.iter().filter_map(Value::as_object) {
+        let width = row.keys().map(String::len).max().unwrap_or(0);
+        let lines = row.iter().map(|(key, value)| format!("{key:width$}  {}\n", text(value)));
+        blocks.push(lines.collect::<String>());
+    }
+    print(&blocks.join("\n"));
+}
+
+fn task_counts(rows: &[Value]) -> Vec<Vec<String>> {
+    let mut states: Vec<&String> =
+        rows.iter().filter_map(|row| row["states"].as_object()).flat_map(|states| states.keys()).collect();
+    states.sort();
+    states.dedup();
+    let mut lines = vec![
+        std::iter::once("NAME".to_owned())
+            .chain(states.iter().map(|state| (*state).clone()))
+            .collect::<Vec<_>>(),
+    ];
+    for row in rows {
+        let count = |state: &&String| row["states"][state.as_str()].as_u64().unwrap_or(0).to_string();
+        lines.push(std::iter::once(text(&row["name"])).chain(states.iter().map(count)).collect());
+    }
+    lines
+}
+
+fn counts(rows: &[Value]) -> Vec<Vec<String>> {
+    let keys: Vec<String> =
+        rows.first().and_then(Value::as_object).map(|row| row.keys().cloned().collect()).unwrap_or_default();
+    let mut lines = vec![keys.iter().map(|key| key.to_uppercase().replace('_', " ")).collect()];
+    lines.extend(rows.iter().map(|row| keys.iter().map(|key| text(&row[key])).collect()));
+    lines
+}
+
+fn print_rest(answer: &ListStateResponse, shown: usize) {
+    if !answer.next_page.is_empty() {
+        print(&format!(
+            "\n{shown} of {} are shown; go on with --page {}, show more with --limit, or choose with --filter\n",
+            answer.total, answer.next_page
+        ));
+    }
+    notes(answer);
+}
+
+fn notes(answer: &ListStateResponse) {
+    for note in &answer.notes {
+        print(&format!("\n{note}\n"));
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the command's output")]
+fn print(text: &str) {
+    print!("{text}");
+}
+
+fn print_json(value: &Value) -> anyhow::Result<()> {
+    print(&format!("{}\n", serde_json::to_string_pretty(value)?));
+    Ok(())
+}
