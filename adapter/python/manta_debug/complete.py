@@ -120,10 +120,15 @@ def _value_of(node: ast.expr, frame: FrameType, extra: Mapping[str, Any], depth:
         return _attribute(_value_of(node.value, frame, extra, depth + 1), node.attr)
     if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
         owner = _value_of(node.value, frame, extra, depth + 1)
-        for base in (dict, list, tuple):
+        read: tuple[tuple[Any, Any], ...] = (
+            (dict, dict.__getitem__),
+            (list, list.__getitem__),
+            (tuple, tuple.__getitem__),
+        )
+        for base, get in read:
             if isinstance(owner, base):
                 try:
-                    return base.__getitem__(owner, node.slice.value)
+                    return get(owner, node.slice.value)
                 except TypeError:
                     break
     raise LookupError("it would have to be computed")

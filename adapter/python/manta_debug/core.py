@@ -32,6 +32,9 @@ Body = dict[str, Any]
 CurrentTask = Callable[[int], "Body | None"]
 SendEvent = Callable[[str, Body], None]
 
+STEPS = frozenset({"next", "stepIn", "stepOut"})
+JUMPS = frozenset({"goto", "restart"})
+
 
 class Core:
     """The state of one debugged process."""
@@ -188,6 +191,8 @@ class Core:
         thread = self.threads.current()
         if not self._may_stop(thread):
             return
+        if thread.landed is not None and self.has_landed(thread, frame):
+            return
         try:
             verdict = judge(self, frame, binding.at(frame.f_code, line, frame.f_lasti))
         except Exception as error:
@@ -291,12 +296,28 @@ class Core:
             thread.step = None
             thread.stop = self.stops[thread.thread_id] = stop
         thread.busy = True
+        thread.landed = None
         resume = Resume("continue")
+        top = stack[0].frame
         try:
             self._announce(stop, description, text, list(hit_ids))
             resume = stop.wait()
         finally:
             self._go_on(stop, resume)
+        if resume.kind in JUMPS:
+            self._stop(thread, stack_of(top, self.origins), resume.kind, f"Paused after {resume.kind}")
+
+    def _land(self, thread: ThreadState, frame: FrameType) -> None:
+        """The thread goes on at a line that it jumped to, where it has stopped already: the line's event is not another stop."""
+        is_judged = self.has_breakpoint(frame.f_code, frame.f_lineno or 0)
+        is_stepped = thread.step is not None and thread.step.wants_line(frame)
+        if self.tracer.tells_jumps and (is_judged or is_stepped):
+            thread.landed = (frame, frame.f_lasti)
+
+    def has_landed(self, thread: ThreadState, frame: FrameType) -> bool:
+        """Whether this line event is only that of a jump's end. Answers so once."""
+        landed, thread.landed = thread.landed, None
+        return landed is not None and landed[0] is frame and landed[1] == frame.f_lasti
 
     def _announce(self, stop: Stop, description: str, text: str | None, hit_ids: list[int]) -> None:
         body: Body = {
@@ -321,11 +342,14 @@ class Core:
             del self.stops[thread.thread_id]
             thread.stop = None
             frame = stop.stack[0].frame
-            if resume.kind != "continue" and stop.exception_mode == "always" and self._attached:
-                thread.step = Step(resume.kind, [frame], self.origins, anywhere=self.binder.table.step_into_libraries)
+            if resume.kind in STEPS and stop.exception_mode == "always" and self._attached:
+                anywhere = self.binder.table.step_into_libraries
+                thread.step = Step(resume.kind, [frame], self.origins, anywhere, resume.target)
                 if self.cluster:
                     thread.step.left = self._continued(stop)
                 self.tracer.prepare_step(thread, frame)
+            if stop.reason in JUMPS and resume.kind not in JUMPS:
+                self._land(thread, frame)
             self.tracer.rearm()
         stop.serve_rest()
         self._announce_continued(stop)

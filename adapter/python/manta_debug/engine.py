@@ -57,6 +57,7 @@ class Engine:
         self.host = host if host is not None else requests.Host()
         self.core = Core(self.send_event, current_task, cluster=cluster)
         self.client_sets = requests.ClientSets()
+        self.goto_targets: dict[int, requests.GotoTarget] = {}
         self.lines_start_at_1 = True
         self.columns_start_at_1 = True
 
@@ -124,20 +125,18 @@ class Engine:
         with self.core.lock:
             handed.is_running = True
             stop.is_cancelled = handed.is_cancelled
-        then = None
         try:
             if handed.is_cancelled:
                 raise RequestError(_CANCELLED)
-            body = request.run(self, stop, arguments)
-            if isinstance(body, requests.Reply):
-                body, then = body.body, body.then
+            answer = request.run(self, stop, arguments)
+            reply = answer if isinstance(answer, requests.Reply) else requests.Reply(answer)
         except BaseException as error:
             # Also what an expression raises to end a program, as `exit()` does: this is the program's own thread.
             self._refuse(message, RequestError(_CANCELLED) if handed.is_cancelled else error)
         else:
-            self._respond(message, body)
-            if then is not None:
-                then()
+            self._respond(message, reply.body)
+            if reply.then is not None:
+                reply.then()
         finally:
             with self.core.lock:
                 sequence = int(message.get("seq", 0))

@@ -8,6 +8,7 @@ from typing import Any
 
 from .codes import CO_ASYNC_GENERATOR, CO_COROUTINE
 from .origins import Origins
+from .targets import CallTarget
 
 
 class Outcome(Enum):
@@ -22,9 +23,16 @@ class Outcome(Enum):
 class Step:
     """One thread's step. `line_frames` stop at their next line; `exit_frames` hand the step to their caller."""
 
-    __slots__ = ("kind", "line_frames", "exit_frames", "enters", "left", "_origins", "_anywhere")
+    __slots__ = ("kind", "line_frames", "exit_frames", "enters", "left", "_origins", "_anywhere", "_target")
 
-    def __init__(self, kind: str, frames: list[FrameType], origins: Origins, anywhere: bool = False) -> None:
+    def __init__(
+        self,
+        kind: str,
+        frames: list[FrameType],
+        origins: Origins,
+        anywhere: bool = False,
+        target: CallTarget | None = None,
+    ) -> None:
         self.kind = kind
         self.line_frames = [] if kind == "stepOut" else frames
         self.exit_frames = frames
@@ -33,6 +41,7 @@ class Step:
         self.left: dict[str, Any] | None = None
         self._origins = origins
         self._anywhere = anywhere
+        self._target = target
 
     @property
     def frames(self) -> list[FrameType]:
@@ -48,6 +57,8 @@ class Step:
         if not self.enters or _among(frame, self.line_frames):
             return Outcome.GO_ON
         if not (self._origins.is_user(frame) or (self._anywhere and not self._origins.is_bootstrap(frame))):
+            return Outcome.GO_ON
+        if self._target is not None and not self._target.is_running(frame):
             return Outcome.GO_ON
         self.line_frames = [*self.line_frames, frame]
         return Outcome.REARM

@@ -16,6 +16,7 @@ from typing import Any
 
 from . import guard, limits
 from .errors import RequestError
+from .targets import CallTarget
 from .threads import ThreadState
 
 _handles = itertools.count(1)
@@ -26,9 +27,10 @@ Job = Callable[[], None]
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """How a stopped thread goes on: `continue`, or the kind of a step."""
+    """How a stopped thread goes on: `continue`, the kind of a step, or the reason of a jump after which it stops again."""
 
     kind: str
+    target: CallTarget | None = None
 
 
 @dataclass(slots=True)
@@ -61,6 +63,7 @@ class Stop:
     is_cancelled: bool = False
     gone: threading.Event = field(default_factory=threading.Event)
     running: guard.Guarded | None = None
+    call_targets: dict[int, CallTarget] = field(default_factory=dict)
 
     def frame_id(self, index: int) -> int:
         """The id of the frame at this depth."""

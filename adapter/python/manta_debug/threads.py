@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 import threading
+from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 class ThreadState:
     """What the engine knows of one thread."""
 
-    __slots__ = ("thread_id", "ident", "step", "stop", "is_engine", "busy", "owner", "raised", "is_claimed")
+    __slots__ = ("thread_id", "ident", "step", "stop", "is_engine", "busy", "owner", "raised", "is_claimed", "landed")
 
     def __init__(self, thread_id: int, ident: int, owner: threading.Thread | None) -> None:
         self.thread_id = thread_id
@@ -27,6 +28,8 @@ class ThreadState:
         self.busy = False
         self.raised: BaseException | None = None
         self.is_claimed = False
+        #: The frame and the offset that the thread has jumped to, until it goes on from there.
+        self.landed: tuple[FrameType, int] | None = None
 
     def belongs_to(self, owner: threading.Thread | None) -> bool:
         """Whether this may still be the thread that has its number now; the system gives numbers out again."""

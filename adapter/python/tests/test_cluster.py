@@ -120,6 +120,22 @@ class ClusterTest(unittest.TestCase):
         self.worker.event("mantaContinued")
         self.assertEqual(result(results), 41)
 
+    def test_a_jump_ends_one_stop_and_begins_another(self) -> None:
+        self.worker.configure(2)
+        results = self.worker.run(functions().task, 1)
+        stop = self.worker.event("mantaStopped")
+        thread = stop["threadId"]
+        source = {"path": TASK_FILE}
+        targets = self.worker.request("gotoTargets", source=source, paths=["/no", TASK_FILE], line=3)["targets"]
+        self.worker.request("goto", threadId=thread, targetId=targets[0]["id"])
+        self.assertEqual(self.worker.event("mantaContinued")["stop"], stop["stop"])
+        after = self.worker.event("mantaStopped")
+        self.assertEqual((after["reason"], after["task"], after["topFrame"]["line"]), ("goto", TASK, 3))
+        self.assertEqual(after["stop"], stop["stop"] + 1)
+        self.worker.request("setExpression", expression="doubled", value="9", frameId=after["topFrame"]["id"])
+        self.worker.request("continue", threadId=thread)
+        self.assertEqual(result(results), 10)
+
     def test_equal_code_that_arrives_again_stops_again(self) -> None:
         self.worker.configure(2)
         for _ in range(3):

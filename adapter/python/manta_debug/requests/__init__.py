@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import RequestError
-from .base import ClientSets, Host, OnClient, OnStop, Reply
+from .base import ClientSets, GotoTarget, Host, OnClient, OnStop, Reply
 
-__all__ = ["ClientSets", "Host", "OnClient", "OnStop", "Reply", "find"]
+__all__ = ["ClientSets", "GotoTarget", "Host", "OnClient", "OnStop", "Reply", "find"]
 
 _TABLE: dict[str, OnClient | OnStop] = {}
 
@@ -31,16 +31,19 @@ def _fill() -> None:
         configure,
         evaluate,
         exception_info,
+        goto,
         lifecycle,
         loaded_sources,
         modules,
         pause,
+        restart_frame,
         resume,
         scopes,
         set_expression,
         set_variable,
         source,
         stack_trace,
+        step_in_targets,
         threads,
         variables,
     )
@@ -53,16 +56,19 @@ def _fill() -> None:
         configure,
         evaluate,
         exception_info,
+        goto,
         lifecycle,
         loaded_sources,
         modules,
         pause,
+        restart_frame,
         resume,
         scopes,
         set_expression,
         set_variable,
         source,
         stack_trace,
+        step_in_targets,
         threads,
         variables,
     )

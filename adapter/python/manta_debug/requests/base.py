@@ -54,6 +54,14 @@ class Host:
         """The client leaves; `terminate` says what it wants to become of the program."""
 
 
+@dataclass(frozen=True, slots=True)
+class GotoTarget:
+    """A line that a stopped thread may be told to go on at."""
+
+    filename: str
+    line: int
+
+
 @dataclass(slots=True)
 class ClientSets:
     """The breakpoints of a stand-alone client, which sends them file by file."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..stops import Resume
+from ..errors import RequestError
+from ..stops import Resume, Stop
+from ..targets import CallTarget
 from .base import Arguments, Body, OnClient, Reply, of_thread
 
 if TYPE_CHECKING:
@@ -15,11 +17,22 @@ def _request(kind: str, body: Body | None) -> OnClient:
     def run(engine: Engine, arguments: Arguments) -> Reply:
         with engine.core.lock:
             stop = of_thread(engine, arguments)
+            target = _call_target(stop, arguments) if kind == "stepIn" else None
             stop.is_resuming = True
         stop.interrupt()
-        return Reply(body, then=lambda: stop.inbox.put(Resume(kind)))
+        return Reply(body, then=lambda: stop.inbox.put(Resume(kind, target)))
 
     return OnClient(run)
+
+
+def _call_target(stop: Stop, arguments: Arguments) -> CallTarget | None:
+    wanted = arguments.get("targetId")
+    if wanted is None:
+        return None
+    target = stop.call_targets.get(int(wanted))
+    if target is None:
+        raise RequestError("This call is no longer there to step into: its thread has gone on since.")
+    return target
 
 
 REQUESTS = {

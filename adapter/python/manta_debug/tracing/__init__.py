@@ -17,6 +17,9 @@ class Tracer(Protocol):
     note: str
     """What to add to a bound breakpoint's message; empty when it is in force everywhere."""
 
+    tells_jumps: bool
+    """Whether a frame that jumped makes an event for the line where it lands."""
+
     def apply(self) -> None:
         """Puts a new table in force, on running frames too. Called with the core's lock held."""
 

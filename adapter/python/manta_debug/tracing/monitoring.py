@@ -28,6 +28,7 @@ class MonitoringTracer:
     """The tracer for 3.12 and later."""
 
     note = ""
+    tells_jumps = True
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -192,7 +193,7 @@ class MonitoringTracer:
         if step is None or core.has_breakpoint(code, line):
             return
         frame = sys._getframe(1)
-        if step.wants_line(frame):
+        if step.wants_line(frame) and not core.has_landed(thread, frame):
             core.on_step_end(thread, frame)
 
     def _step_start(self, code: CodeType, offset: int) -> None:

@@ -26,6 +26,8 @@ _REACH_SECONDS_MAX = 0.02
 class SettraceTracer:
     """The tracer for interpreters without `sys.monitoring`."""
 
+    tells_jumps = False
+
     def __init__(self, core: Core) -> None:
         self._core = core
         self._wanted = False
