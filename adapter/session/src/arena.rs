@@ -21,6 +21,8 @@ pub enum HandleKind {
     Frame,
     /// Something with children: a scope or a structured variable.
     Variables,
+    /// One of the calls that a step can enter.
+    StepTarget,
 }
 
 impl HandleKind {
@@ -28,6 +30,7 @@ impl HandleKind {
         match self {
             Self::Frame => "frame",
             Self::Variables => "variables reference",
+            Self::StepTarget => "step-in target",
         }
     }
 }
@@ -80,6 +83,7 @@ pub struct Arenas {
     handles: HashMap<(HandleKind, i32), (ArenaId, i32)>,
     frames: Counter,
     variables: Counter,
+    step_targets: Counter,
     made: u64,
 }
 
@@ -121,6 +125,7 @@ impl Arenas {
         let counter = match kind {
             HandleKind::Frame => &mut self.frames,
             HandleKind::Variables => &mut self.variables,
+            HandleKind::StepTarget => &mut self.step_targets,
         };
         let handle = counter.next()?;
         entry.by_target_id.insert((kind, id), handle);
@@ -140,6 +145,7 @@ impl Arenas {
         let counter = match kind {
             HandleKind::Frame => &self.frames,
             HandleKind::Variables => &self.variables,
+            HandleKind::StepTarget => &self.step_targets,
         };
         let noun = kind.noun();
         Err(if counter.has_made(handle) {

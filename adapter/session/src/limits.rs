@@ -18,6 +18,18 @@ pub const PENDING_REQUESTS_MAX: usize = 4_096;
 pub const FRAMES_MAX: i32 = 1_000;
 /// Variables that one `variables` asks a target for.
 pub const VARIABLES_MAX: i32 = 10_000;
+/// Targets that are asked what all of them together can say: the processes of a job have loaded the same.
+pub const GATHER_TARGETS_MAX: usize = 16;
+/// Sources, or places in a file, that are put together for one answer.
+pub const GATHERED_MAX: usize = 10_000;
+/// Texts that one `completions` answers.
+pub const COMPLETIONS_MAX: usize = 500;
+/// Lines that `gotoTargets` has answered and that `goto` still knows.
+pub const JUMPS_MAX: usize = 1_000;
+/// Bytes that one `readMemory` asks a target for; as text they are a third more.
+pub const MEMORY_BYTES_MAX: i64 = 1024 * 1024;
+/// Instructions that one `disassemble` asks a target for.
+pub const INSTRUCTIONS_MAX: i32 = 10_000;
 /// One answer of a target. There are clients that read no longer message.
 pub const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024 - 4096;
 /// One text that is shown as output.

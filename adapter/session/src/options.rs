@@ -19,8 +19,6 @@ pub struct CommonOptions {
     pub resume: Resume,
     /// How long paused tasks wait for a client that is lost.
     pub grace: Duration,
-    /// Asked for a stop at the start of a task.
-    pub stop_on_entry: bool,
     /// Whether steps enter the code of libraries and of the runtime.
     pub step_into_framework: bool,
 }
@@ -111,13 +109,17 @@ impl Raw {
                     format!("'graceSeconds' is {asked}; it must be from 0 to {}", limits::GRACE_MAX.as_secs())
                 })?,
         };
+        if self.stop_on_entry == Some(true) {
+            return Err("Manta has no 'stopOnEntry': thousands of tasks may start, in processes that are not there yet. Set a breakpoint at a \
+                        task's function by its name, or in its file, and remove 'stopOnEntry'"
+                .to_owned());
+        }
         Ok(CommonOptions {
             tasks: self.tasks.take(),
             max_paused,
             path_mappings: self.path_mappings.take().unwrap_or_default(),
             resume: self.resume.unwrap_or_default(),
             grace,
-            stop_on_entry: self.stop_on_entry.unwrap_or(false),
             step_into_framework: self.step_into_framework.unwrap_or(false),
         })
     }
@@ -177,9 +179,13 @@ mod tests {
             options,
             AttachOptions { address: None, token: None, grace: limits::GRACE, client: "nvim".to_owned() }
         );
-        for wrong in
-            [r#"{"maxPaused":0}"#, r#"{"graceSeconds":-1}"#, r#"{"resume":"some"}"#, r#"{"address":7}"#]
-        {
+        for wrong in [
+            r#"{"maxPaused":0}"#,
+            r#"{"graceSeconds":-1}"#,
+            r#"{"resume":"some"}"#,
+            r#"{"stopOnEntry":true}"#,
+            r#"{"address":7}"#,
+        ] {
             assert!(attach(wrong, "").is_err(), "{wrong}");
         }
         assert!(launch("{}", "").unwrap_err().contains("'program'"));

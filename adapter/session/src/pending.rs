@@ -24,6 +24,22 @@ pub(crate) enum Purpose {
     Variables,
     SetVariable,
     Evaluate,
+    SetExpression,
+    Completions,
+    StepInTargets,
+    /// A line is looked for in a task that is to go on from there.
+    GotoTargets {
+        thread: i32,
+    },
+    Goto,
+    RestartFrame,
+    /// A part of what several targets are asked for.
+    Gather(u64),
+    /// A target was told that nobody waits for an answer any more.
+    Cancel,
+    ReadMemory,
+    WriteMemory,
+    Disassemble,
     ExceptionInfo,
     Pause,
     /// The source, and who else could be asked for it.
@@ -76,10 +92,9 @@ impl Requests {
         self.take(|_| true)
     }
 
-    /// Takes the request by which the client's `seq` is answered.
-    pub fn take_of_client(&mut self, seq: Seq) -> Option<Pending> {
-        let of_client = |pending: &mut Pending| pending.origin.as_ref().is_some_and(|o| o.seq == seq);
-        self.take(of_client).pop().map(|(_, pending)| pending)
+    /// Takes the request by which the client's `seq` is answered, and the number under which its target knows it.
+    pub fn take_of_client(&mut self, seq: Seq) -> Option<(Seq, Pending)> {
+        self.take(|pending| pending.origin.as_ref().is_some_and(|origin| origin.seq == seq)).pop()
     }
 
     /// In the order in which they were asked.
@@ -88,6 +103,10 @@ impl Requests {
         taken.sort_by_key(|(seq, _)| *seq);
         taken
     }
+}
+
+fn respond<R: Request>(seq: Seq, body: &R::Response) -> requests::Handled {
+    Ok(Some(ResponseMessage::ok::<R>(seq, body)))
 }
 
 fn answer_bytes(response: &ResponseMessage) -> usize {
@@ -141,7 +160,10 @@ impl Session {
                     error.text()
                 ));
             }
-            (Purpose::Pass, None) => return,
+            (Purpose::Pass, None) | (Purpose::Cancel, _) => return,
+            (Purpose::Gather(id), error) => {
+                return self.on_gathered(id, target, error.map_or(Ok(response), Err));
+            }
             (Purpose::Source(held), Some(error)) => {
                 requests::source::refused(self, origin.as_ref(), held, error)
             }
@@ -170,42 +192,72 @@ impl Session {
     ) -> requests::Handled {
         let Some(origin) = origin else { return Ok(None) };
         let seq = origin.seq;
-        // These carry ids of the stop, so they are of no use once it is over.
-        let of_stop = || self.check_arena(arena);
+        // Where the answer carries ids of the stop, it is of no use once that is over.
+        let stop = self.check_arena(arena);
         match purpose {
             Purpose::StackTrace => {
-                let arena = of_stop()?;
-                let body = requests::stack_trace::answered(self, target, arena, response.body()?)?;
-                Ok(Some(ResponseMessage::ok::<dap_requests::StackTrace>(seq, &body)))
+                let body = requests::stack_trace::answered(self, target, stop?, response.body()?)?;
+                respond::<dap_requests::StackTrace>(seq, &body)
             }
             Purpose::Scopes => {
-                let arena = of_stop()?;
-                let body = requests::scopes::answered(self, target, arena, response.body()?)?;
-                Ok(Some(ResponseMessage::ok::<dap_requests::Scopes>(seq, &body)))
+                let body = requests::scopes::answered(self, target, stop?, response.body()?)?;
+                respond::<dap_requests::Scopes>(seq, &body)
             }
             Purpose::Variables => {
-                let arena = of_stop()?;
-                let body = requests::variables::answered(self, arena, response.body()?)?;
-                Ok(Some(ResponseMessage::ok::<dap_requests::Variables>(seq, &body)))
+                let body = requests::variables::answered(self, target, stop?, response.body()?)?;
+                respond::<dap_requests::Variables>(seq, &body)
             }
             Purpose::SetVariable => {
-                let arena = of_stop()?;
-                let body = requests::set_variable::answered(self, arena, response.body()?)?;
-                Ok(Some(ResponseMessage::ok::<dap_requests::SetVariable>(seq, &body)))
+                let body = requests::set_variable::answered(self, target, stop?, response.body()?)?;
+                respond::<dap_requests::SetVariable>(seq, &body)
+            }
+            Purpose::SetExpression => {
+                let body = requests::set_expression::answered(self, target, stop?, response.body()?)?;
+                respond::<dap_requests::SetExpression>(seq, &body)
             }
             Purpose::Evaluate => {
-                let arena = of_stop()?;
-                let body = requests::evaluate::answered(self, arena, response.body()?)?;
-                Ok(Some(ResponseMessage::ok::<dap_requests::Evaluate>(seq, &body)))
+                let body = requests::evaluate::answered(self, target, stop?, response.body()?)?;
+                respond::<dap_requests::Evaluate>(seq, &body)
             }
-            Purpose::ExceptionInfo => {
-                Ok(Some(ResponseMessage::ok::<dap_requests::ExceptionInfo>(seq, &response.body()?)))
+            Purpose::StepInTargets => {
+                let body = requests::step_in_targets::answered(self, stop?, response.body()?)?;
+                respond::<dap_requests::StepInTargets>(seq, &body)
             }
-            Purpose::Source(_) => {
-                Ok(Some(ResponseMessage::ok::<dap_requests::Source>(seq, &response.body()?)))
+            Purpose::GotoTargets { thread } => {
+                stop?;
+                requests::goto::found(self, origin, *thread, response.body()?)
             }
-            Purpose::Pause => Ok(Some(ResponseMessage::ok::<dap_requests::Pause>(seq, &dap::Empty))),
-            Purpose::Resume { .. } | Purpose::Pass => Ok(None),
+            _ => self.answer_of_target(target, purpose, seq, response),
+        }
+    }
+
+    /// Answers that concern a target, whether or not the task has run on.
+    fn answer_of_target(
+        &mut self,
+        target: &TargetId,
+        purpose: &Purpose,
+        seq: Seq,
+        response: &ResponseMessage,
+    ) -> requests::Handled {
+        match purpose {
+            Purpose::Completions => {
+                let body = requests::completions::answered(self, response.body()?);
+                respond::<dap_requests::Completions>(seq, &body)
+            }
+            Purpose::Disassemble => {
+                let body: Option<_> = response.body()?;
+                let body = body.map(|body| requests::disassemble::answered(self, target, body));
+                respond::<dap_requests::Disassemble>(seq, &body)
+            }
+            Purpose::ExceptionInfo => respond::<dap_requests::ExceptionInfo>(seq, &response.body()?),
+            Purpose::ReadMemory => respond::<dap_requests::ReadMemory>(seq, &response.body()?),
+            Purpose::WriteMemory => respond::<dap_requests::WriteMemory>(seq, &response.body()?),
+            Purpose::Source(_) => respond::<dap_requests::Source>(seq, &response.body()?),
+            Purpose::Goto => respond::<dap_requests::Goto>(seq, &dap::Empty),
+            Purpose::RestartFrame => respond::<dap_requests::RestartFrame>(seq, &dap::Empty),
+            Purpose::Pause => respond::<dap_requests::Pause>(seq, &dap::Empty),
+            // These were seen to before, or are of no client's request.
+            _ => Ok(None),
         }
     }
 
@@ -222,6 +274,10 @@ impl Session {
                 format!("{name} does not answer; its process may hang, or its node may be out of reach");
             match (pending.purpose, pending.origin) {
                 (Purpose::Resume { thread, stop }, _) => self.on_resumed(thread, stop, Some(sentence)),
+                (Purpose::Gather(id), _) => {
+                    self.on_gathered(id, &pending.target, Err(sentence.as_str().into()))
+                }
+                (Purpose::Cancel, _) => {}
                 (_, Some(origin)) => self.refuse(&origin, &sentence),
                 (_, None) => self.console(&sentence),
             }

@@ -1,7 +1,8 @@
 //! Threads that run on because the client asked so: from the request, over the target's consent, to the answer.
 
 use dap::{
-    ContinueArguments, NextArguments, StepInArguments, StepOutArguments, ThreadId, requests as dap_requests,
+    ContinueArguments, NextArguments, StepInArguments, StepInTargetId, StepOutArguments, ThreadId,
+    requests as dap_requests,
 };
 
 use crate::{
@@ -19,7 +20,8 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StepKind {
     Next,
-    In,
+    /// Into a call; where the target has named several, into the one of this id of its own.
+    In(Option<i32>),
     Out,
 }
 
@@ -67,8 +69,13 @@ impl Session {
                 &NextArguments { thread_id, single_thread, granularity },
                 pending,
             )?,
-            StepKind::In => self.ask::<dap_requests::StepIn>(
-                &StepInArguments { thread_id, single_thread, target_id: None, granularity },
+            StepKind::In(into) => self.ask::<dap_requests::StepIn>(
+                &StepInArguments {
+                    thread_id,
+                    single_thread,
+                    target_id: into.map(StepInTargetId),
+                    granularity,
+                },
                 pending,
             )?,
             StepKind::Out => self.ask::<dap_requests::StepOut>(

@@ -13,12 +13,15 @@ use crate::{
     breakpoints::Breakpoints,
     effect::Effect,
     event::{Event, Node, Target, TimerId},
+    gathering::Gatherings,
     ids::{JobId, TargetId},
+    jumps::Jumps,
     launch::Launch,
     limits,
+    memory::Memories,
     options::CommonOptions,
     paths::PathMap,
-    pending::Requests,
+    pending::{Purpose, Requests},
     publisher::Publisher,
     requests::{self, Refusal},
     setting::Waiter,
@@ -69,6 +72,9 @@ pub struct Session {
     pub(crate) threads: Threads,
     pub(crate) arenas: Arenas,
     pub(crate) sources: Sources,
+    pub(crate) jumps: Jumps,
+    pub(crate) gatherings: Gatherings,
+    pub(crate) memories: Memories,
     pub(crate) requests: Requests,
     pub(crate) announcer: Announcer,
     pub(crate) steps: u64,
@@ -101,6 +107,9 @@ impl Session {
             threads: Threads::default(),
             arenas: Arenas::default(),
             sources: Sources::default(),
+            jumps: Jumps::default(),
+            gatherings: Gatherings::default(),
+            memories: Memories::default(),
             requests: Requests::default(),
             announcer: Announcer::default(),
             steps: 0,
@@ -193,12 +202,6 @@ impl Session {
             body: None,
         });
         self.emit::<events::Initialized>(&dap::Empty);
-        if self.options.stop_on_entry {
-            self.console(
-                "stopOnEntry has no effect yet: tasks have no common entry to stop at. Set a breakpoint on the first line of \
-                 the task's function.",
-            );
-        }
         if !self.breakpoints.is_empty() {
             self.publisher.change();
         }
@@ -246,8 +249,10 @@ impl Session {
             format!("{description} is gone: {cause}")
         };
         for (_, pending) in self.requests.take_of_target(target) {
-            if let Some(origin) = pending.origin {
-                self.refuse(&origin, &sentence);
+            match (pending.purpose, pending.origin) {
+                (Purpose::Gather(id), _) => self.on_gathered(id, target, Err(sentence.as_str().into())),
+                (_, Some(origin)) => self.refuse(&origin, &sentence),
+                (_, None) => {}
             }
         }
         for id in self.threads.of_target(target) {
@@ -307,6 +312,9 @@ impl Session {
             if let Some(origin) = pending.origin {
                 self.refuse(&origin, cause);
             }
+        }
+        for origin in self.gatherings.take_all() {
+            self.refuse(&origin, cause);
         }
         for waiter in std::mem::take(&mut self.waiters) {
             self.refuse(&waiter.origin, cause);

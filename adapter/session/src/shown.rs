@@ -13,6 +13,16 @@ impl Session {
         self.sources.shown(source, target, &self.paths, self.files.as_ref())
     }
 
+    /// A source of the client, as the cluster knows it best.
+    pub(crate) fn remote_path(&self, source: Source) -> Option<String> {
+        let reference = source.source_reference.map_or(0, i32::from);
+        if let Some(path) = self.sources.held(reference).and_then(|held| held.path) {
+            return Some(path);
+        }
+        let path = source.path.filter(|path| !path.is_empty())?;
+        self.paths.to_remote(&path).into_iter().next().or(Some(path))
+    }
+
     pub(crate) fn shown_line(&self, line: i64) -> i64 {
         // Frames without a source have line 0 whatever the client counts from.
         (line - 1 + self.client.lines_start_at).max(0)
@@ -36,9 +46,8 @@ impl Session {
             column: self.shown_column(frame.column),
             end_line: frame.end_line.map(|line| self.shown_line(line)),
             end_column: frame.end_column.map(|column| self.shown_column(column)),
-            // What the session cannot serve yet is not promised.
-            can_restart: None,
-            instruction_pointer_reference: None,
+            instruction_pointer_reference: self.shown_memory(frame.instruction_pointer_reference, target),
+            // Modules are each process's own, and are not offered.
             module_id: None,
             ..frame
         })

@@ -79,7 +79,7 @@ impl Session {
 
     fn admission(&self, existing: Option<i32>, stopped: &profile::Stopped) -> Admission {
         let is_step = existing.and_then(|id| self.threads.get(id)).is_some_and(|thread| thread.is_stepping());
-        if is_step || matches!(stopped.reason.as_str(), "step" | "pause" | "goto" | "entry") {
+        if is_step || matches!(stopped.reason.as_str(), "step" | "pause" | "goto" | "restart" | "entry") {
             return Admission::Admit;
         }
         let hits = stopped.hit_breakpoint_ids.as_deref().unwrap_or_default();

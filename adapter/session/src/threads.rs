@@ -240,6 +240,14 @@ impl Threads {
         self.by_target.get(target).map(|of_target| of_target.values().copied().collect()).unwrap_or_default()
     }
 
+    /// The thread that stands at the stop of `arena`.
+    #[must_use]
+    pub fn of_arena(&self, arena: ArenaId) -> Option<i32> {
+        self.iter_held()
+            .find(|thread| thread.stop().is_some_and(|stop| stop.arena == arena))
+            .map(|thread| thread.id)
+    }
+
     /// The ids of the threads that run a task of a target.
     #[must_use]
     pub fn of_task(&self, target: &TargetId, task: &TaskId) -> Vec<i32> {

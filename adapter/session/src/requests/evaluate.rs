@@ -5,6 +5,7 @@ use dap::{EvaluateArguments, EvaluateResponseBody, FrameId, RequestMessage, requ
 use super::{Handled, Refusal};
 use crate::{
     arena::{ArenaId, HandleKind},
+    ids::TargetId,
     pending::{Pending, Purpose},
     session::{Session, origin},
 };
@@ -32,13 +33,14 @@ pub(super) fn handle(session: &mut Session, request: &RequestMessage) -> Handled
 
 pub(crate) fn answered(
     session: &mut Session,
+    target: &TargetId,
     arena: ArenaId,
     body: EvaluateResponseBody,
 ) -> Result<EvaluateResponseBody, Refusal> {
     Ok(EvaluateResponseBody {
         variables_reference: session.shown_reference(body.variables_reference, arena)?,
         type_: session.shown_type(body.type_),
-        memory_reference: None,
+        memory_reference: session.shown_memory(body.memory_reference, target),
         value_location_reference: None,
         ..body
     })

@@ -37,25 +37,51 @@ fn capabilities() -> Capabilities {
         supports_log_points: yes,
         supports_evaluate_for_hovers: yes,
         supports_set_variable: yes,
+        supports_set_expression: yes,
+        supports_completions_request: yes,
+        supports_breakpoint_locations_request: yes,
+        supports_loaded_sources_request: yes,
+        supports_clipboard_context: yes,
+        supports_exception_filter_options: yes,
         supports_exception_info_request: yes,
         supports_delayed_stack_trace_loading: yes,
         supports_single_thread_execution_requests: yes,
         supports_terminate_request: yes,
         supports_cancel_request: yes,
-        exception_breakpoint_filters: Some(vec![
-            filter(
-                "uncaught",
-                "Uncaught exceptions",
-                "Pause a Python task when an exception is about to leave it.",
-            ),
-            filter(
-                "raised",
-                "Raised exceptions",
-                "Pause a Python task at each exception, also where it is caught.",
-            ),
-            filter("panic", "Panics", "Pause a Rust task when it panics."),
-        ]),
+        exception_breakpoint_filters: Some(filters()),
         ..Default::default()
+    }
+}
+
+/// None is on unless the user asks for it: a failing task of a job that runs for others would wait for this client.
+fn filters() -> Vec<ExceptionBreakpointsFilter> {
+    vec![
+        python_filter(
+            "uncaught",
+            "Uncaught exceptions",
+            "Pause a Python task when an exception is about to leave it.",
+        ),
+        python_filter(
+            "userUncaught",
+            "Exceptions that leave your code",
+            "Pause a Python task when an exception leaves your code for a library that called it.",
+        ),
+        python_filter(
+            "raised",
+            "Raised exceptions",
+            "Pause a Python task at each exception, also where it is caught.",
+        ),
+        filter("panic", "Panics", "Pause a Rust task when it panics."),
+    ]
+}
+
+fn python_filter(id: &str, label: &str, description: &str) -> ExceptionBreakpointsFilter {
+    ExceptionBreakpointsFilter {
+        supports_condition: Some(true),
+        condition_description: Some(
+            "An exception class, a tuple of classes, or an expression about `exception`".to_owned(),
+        ),
+        ..filter(id, label, description)
     }
 }
 

@@ -1,32 +1,44 @@
 //! The client's requests, one file each. Every request is answered exactly once: at once by what `handle` returns, or later.
 
 mod attach;
+mod breakpoint_locations;
 mod cancel;
+pub(crate) mod completions;
 mod configuration_done;
 mod continue_;
+pub(crate) mod disassemble;
 mod disconnect;
 pub(crate) mod evaluate;
 mod exception_info;
+pub(crate) mod goto;
+mod goto_targets;
 mod initialize;
 mod launch;
+mod loaded_sources;
 mod pause;
+mod read_memory;
+mod restart_frame;
 pub(crate) mod scopes;
 mod set_breakpoints;
 mod set_exception_breakpoints;
+pub(crate) mod set_expression;
 mod set_function_breakpoints;
 pub(crate) mod set_variable;
 pub(crate) mod source;
 pub(crate) mod stack_trace;
 mod step;
+pub(crate) mod step_in_targets;
 mod terminate;
 mod threads;
 pub(crate) mod variables;
+mod write_memory;
 
 use dap::{ErrorMessage, RequestMessage, ResponseMessage};
 
 use crate::{
     arena::HandleError,
     breakpoints::SetError,
+    ids::IdsExhausted,
     resuming::StepKind,
     session::{Phase, Session},
 };
@@ -58,6 +70,12 @@ impl From<dap::Malformed> for Refusal {
 
 impl From<HandleError> for Refusal {
     fn from(error: HandleError) -> Self {
+        Self::from(error.to_string())
+    }
+}
+
+impl From<IdsExhausted> for Refusal {
+    fn from(error: IdsExhausted) -> Self {
         Self::from(error.to_string())
     }
 }
@@ -110,9 +128,27 @@ fn handle(session: &mut Session, request: &RequestMessage) -> Handled {
         "exceptionInfo" => exception_info::handle(session, request),
         "continue" => continue_::handle(session, request),
         "next" => step::handle(session, request, StepKind::Next),
-        "stepIn" => step::handle(session, request, StepKind::In),
+        "stepIn" => step::handle_in(session, request),
         "stepOut" => step::handle(session, request, StepKind::Out),
         "pause" => pause::handle(session, request),
+        _ => handle_optional(session, request),
+    }
+}
+
+/// Requests that not every engine knows: a target that does not know one refuses it, and the client gets its sentence.
+fn handle_optional(session: &mut Session, request: &RequestMessage) -> Handled {
+    match request.command.as_str() {
+        "completions" => completions::handle(session, request),
+        "setExpression" => set_expression::handle(session, request),
+        "stepInTargets" => step_in_targets::handle(session, request),
+        "gotoTargets" => goto_targets::handle(session, request),
+        "goto" => goto::handle(session, request),
+        "restartFrame" => restart_frame::handle(session, request),
+        "breakpointLocations" => breakpoint_locations::handle(session, request),
+        "loadedSources" => loaded_sources::handle(session, request),
+        "readMemory" => read_memory::handle(session, request),
+        "writeMemory" => write_memory::handle(session, request),
+        "disassemble" => disassemble::handle(session, request),
         "cancel" => cancel::handle(session, request),
         "disconnect" => disconnect::handle(session, request),
         "terminate" => terminate::handle(session, request),

@@ -9,7 +9,9 @@ use crate::{
     setting::Setting,
 };
 
-const FILTERS: [&str; 3] = ["uncaught", "raised", "panic"];
+const FILTERS: [&str; 4] = ["uncaught", "userUncaught", "raised", "panic"];
+/// The native engine has no conditions for panics.
+const UNCONDITIONAL: &str = "panic";
 
 pub(super) fn handle(session: &mut Session, request: &RequestMessage) -> Handled {
     let arguments: SetExceptionBreakpointsArguments = request.arguments()?;
@@ -19,6 +21,13 @@ pub(super) fn handle(session: &mut Session, request: &RequestMessage) -> Handled
         .into_iter()
         .map(|option| ExceptionOption { filter_id: option.filter_id, condition: option.condition })
         .collect();
+    let has_condition =
+        |option: &ExceptionOption| option.condition.as_ref().is_some_and(|condition| !condition.is_empty());
+    if options.iter().any(|option| option.filter_id == UNCONDITIONAL && has_condition(option)) {
+        return Err(Refusal::from(format!(
+            "the exception filter '{UNCONDITIONAL}' takes no condition; remove it"
+        )));
+    }
     let asked = arguments.filters.iter().chain(options.iter().map(|option| &option.filter_id));
     for filter in asked {
         if !FILTERS.contains(&filter.as_str()) {

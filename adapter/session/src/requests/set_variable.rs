@@ -5,6 +5,7 @@ use dap::{RequestMessage, SetVariableArguments, SetVariableResponseBody, Variabl
 use super::{Handled, Refusal};
 use crate::{
     arena::{ArenaId, HandleKind},
+    ids::TargetId,
     pending::{Pending, Purpose},
     session::{Session, origin},
 };
@@ -21,6 +22,7 @@ pub(super) fn handle(session: &mut Session, request: &RequestMessage) -> Handled
 
 pub(crate) fn answered(
     session: &mut Session,
+    target: &TargetId,
     arena: ArenaId,
     body: SetVariableResponseBody,
 ) -> Result<SetVariableResponseBody, Refusal> {
@@ -31,7 +33,7 @@ pub(crate) fn answered(
     Ok(SetVariableResponseBody {
         variables_reference: reference,
         type_: session.shown_type(body.type_),
-        memory_reference: None,
+        memory_reference: session.shown_memory(body.memory_reference, target),
         value_location_reference: None,
         ..body
     })

@@ -7,6 +7,7 @@ use dap::{
 use super::{Handled, Refusal};
 use crate::{
     arena::{ArenaId, HandleKind},
+    ids::TargetId,
     limits::VARIABLES_MAX,
     pending::{Pending, Purpose},
     session::{Session, origin},
@@ -27,6 +28,7 @@ pub(super) fn handle(session: &mut Session, request: &RequestMessage) -> Handled
 
 pub(crate) fn answered(
     session: &mut Session,
+    target: &TargetId,
     arena: ArenaId,
     body: VariablesResponseBody,
 ) -> Result<VariablesResponseBody, Refusal> {
@@ -35,7 +37,7 @@ pub(crate) fn answered(
         variables.push(Variable {
             variables_reference: session.shown_reference(variable.variables_reference, arena)?,
             type_: session.shown_type(variable.type_),
-            memory_reference: None,
+            memory_reference: session.shown_memory(variable.memory_reference, target),
             declaration_location_reference: None,
             value_location_reference: None,
             ..variable

@@ -101,11 +101,16 @@ impl Sim {
         let initialize = json!({"adapterID": "manta", "linesStartAt1": true, "columnsStartAt1": true, "supportsVariableType": true});
         self.request("initialize", initialize);
         let attach = self.send("attach", options);
+        self.connected();
+        self.response(attach);
+        self.event("initialized");
+    }
+
+    /// The cluster that `attach` asked for is at hand.
+    pub fn connected(&mut self) {
         assert!(matches!(self.others.pop_front(), Some(Effect::Connect(_))));
         self.nodes = vec![node("node-1"), node("node-2")];
         self.on(Event::Connected { nodes: self.nodes.clone(), targets: Vec::new() });
-        self.response(attach);
-        self.event("initialized");
     }
 
     pub fn target_up(&mut self, name: &str, node: &str) {

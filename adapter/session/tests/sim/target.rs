@@ -27,6 +27,11 @@ pub struct FakeTarget {
     pub refuses: Option<&'static str>,
     /// So many bytes are added to what `evaluate` answers.
     pub padding: usize,
+    /// It knows the profile's own requests only.
+    pub lacks_optional: bool,
+    pub stepped_into: Option<i64>,
+    pub jumped_to: Option<i64>,
+    pub cancelled: Option<i64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,6 +55,10 @@ impl FakeTarget {
             is_loaded: false,
             refuses: None,
             padding: 0,
+            lacks_optional: false,
+            stepped_into: None,
+            jumped_to: None,
+            cancelled: None,
         }
     }
 
@@ -98,7 +107,18 @@ impl FakeTarget {
         let arguments: Value = request.arguments().unwrap();
         let thread = arguments["threadId"].as_i64().unwrap_or(0) as i32;
         let result = match request.command.as_str() {
-            "continue" | "next" | "stepIn" | "stepOut" => return self.resume(request, thread),
+            "continue" | "next" | "stepOut" => return self.resume(request, thread),
+            "stepIn" => {
+                self.stepped_into = arguments["targetId"].as_i64();
+                return self.resume(request, thread);
+            }
+            "goto" => return self.jump(request, thread, arguments["targetId"].as_i64()),
+            "restartFrame" => {
+                let frame = arguments["frameId"].as_i64().unwrap();
+                let thread = self.stopped.iter().find(|(_, stopped)| stopped.stop == frame / 1000);
+                let thread = thread.map_or(0, |(thread, _)| *thread);
+                return self.stop_again(request, thread, "restart");
+            }
             "stackTrace" => self.stack_trace(thread, &arguments),
             "scopes" => self.of_handle(&arguments["frameId"], |stopped, of| {
                 json!({"scopes": [{"name": "Locals", "variablesReference": of + 1, "expensive": false,
@@ -124,9 +144,65 @@ impl FakeTarget {
             },
             "source" => Ok(json!({"content": format!("text of {}", arguments["source"]["path"])})),
             "pause" => Ok(json!({})),
-            other => panic!("the target profile has no '{other}'"),
+            "cancel" => {
+                self.cancelled = arguments["requestId"].as_i64();
+                Ok(json!({}))
+            }
+            "breakpointLocations" if self.name == "t2" => Err("there is no such file here"),
+            "breakpointLocations" => Ok(json!({"breakpoints": [{"line": arguments["line"]}, {"line": 12}]})),
+            "loadedSources" => {
+                Ok(json!({"sources": [{"path": "/job/job.py"}, {"path": format!("/venv/{}.py", self.name)}]}))
+            }
+            _ => self.optional(request.command.as_str(), &arguments),
         };
         vec![answer(request, result)]
+    }
+
+    /// Requests that not every engine knows.
+    fn optional(&self, command: &str, arguments: &Value) -> Result<Value, &'static str> {
+        if self.lacks_optional {
+            return Err("the engine does not know this request");
+        }
+        match command {
+            "setExpression" => self.of_handle(
+                &arguments["frameId"],
+                |_, of| json!({"value": arguments["value"], "variablesReference": of + 8, "memoryReference": "0x10"}),
+            ),
+            "completions" => self.of_handle(&arguments["frameId"], |stopped, _| {
+                json!({"targets": [{"label": stopped.task, "start": arguments["column"], "length": 1}]})
+            }),
+            "stepInTargets" => self.of_handle(&arguments["frameId"], |_, of| {
+                json!({"targets": [{"id": of + 1, "label": "inner()"}, {"id": of + 2, "label": "outer()", "line": 10}]})
+            }),
+            "gotoTargets" if arguments["line"] == 99 => Ok(json!({"targets": []})),
+            "gotoTargets" => {
+                let label = arguments["source"]["path"].clone();
+                Ok(json!({"targets": [{"id": arguments["line"], "label": label, "line": arguments["line"]}]}))
+            }
+            "readMemory" => Ok(json!({"address": arguments["memoryReference"], "data": "AAAA"})),
+            "writeMemory" => Ok(json!({"bytesWritten": 3})),
+            "disassemble" => Ok(json!({"instructions": [
+                {"address": "0x10", "instruction": format!("nop at {}", arguments["memoryReference"]), "line": 10,
+                 "location": {"path": "/venv/lib.py"}},
+            ]})),
+            other => panic!("the target profile has no '{other}'"),
+        }
+    }
+
+    /// The thread goes on from another line.
+    fn jump(&mut self, request: &RequestMessage, thread: i32, line: Option<i64>) -> Vec<Message> {
+        self.jumped_to = line;
+        self.stop_again(request, thread, "goto")
+    }
+
+    /// The thread stands somewhere else, without having run.
+    fn stop_again(&mut self, request: &RequestMessage, thread: i32, reason: &str) -> Vec<Message> {
+        match self.stopped.remove(&thread) {
+            Some(stopped) => {
+                vec![answer(request, Ok(json!({}))), self.stop(thread, &stopped.task, reason, &[])]
+            }
+            None => vec![answer(request, Err("this thread is not stopped"))],
+        }
     }
 
     fn resume(&mut self, request: &RequestMessage, thread: i32) -> Vec<Message> {
