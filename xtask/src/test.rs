@@ -55,6 +55,8 @@ enum Needs {
 struct Setup {
     manta: PathBuf,
     python_path: PathBuf,
+    /// The newest Python's environment, where one was asked for: fixtures run on it.
+    python: Option<PathBuf>,
 }
 
 struct Row {
@@ -89,9 +91,10 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 fn set_up(needs: Needs, pythons: &[Python]) -> Result<Setup> {
+    let mut python = None;
     if needs >= Needs::Everything {
-        for python in pythons {
-            python.environment()?;
+        for found in pythons {
+            python = Some(found.environment()?);
         }
     }
     if needs >= Needs::Programs {
@@ -100,7 +103,7 @@ fn set_up(needs: Needs, pythons: &[Python]) -> Result<Setup> {
     if needs >= Needs::Everything {
         python::layout(Profile::Debug)?;
     }
-    Ok(Setup { manta: Profile::Debug.program("manta"), python_path: target().join("python") })
+    Ok(Setup { manta: Profile::Debug.program("manta"), python_path: target().join("python"), python })
 }
 
 fn run_suite(suite: &Suite, setup: &Setup) -> Row {
@@ -171,7 +174,7 @@ fn suites(pythons: &[Python]) -> Vec<Suite> {
             one(cargo_test(setup).args(["--workspace", "--exclude", "manta-tests"]))
         }),
         suite("end-to-end", Needs::Everything, |setup| {
-            one(cargo_test(setup).args(["--package", "manta-tests"]))
+            one(cargo_test(setup).args(["--package", "manta-tests", "--", "--test-threads", "2"]))
         }),
     ];
     for python in pythons {
@@ -205,10 +208,16 @@ fn one(step: Step) -> Result<Vec<Outcome>> {
 
 /// All binaries come from the one target folder; `--no-fail-fast` so that one run says all that is wrong.
 fn cargo_test(setup: &Setup) -> Step {
-    Step::cargo("test")
+    let step = Step::cargo("test")
         .arg("--no-fail-fast")
         .env("MANTA_BIN", &setup.manta)
-        .env("PYTHONPATH", &setup.python_path)
+        .env("PYTHONPATH", &setup.python_path);
+    // A test's error is a sentence; the frames of the test runner above it say nothing.
+    let step = step.env("RUST_LIB_BACKTRACE", "0");
+    match &setup.python {
+        Some(python) => step.env("MANTA_TEST_PYTHON", python),
+        None => step,
+    }
 }
 
 /// The engine's own suite: needs nothing but the interpreter.
