@@ -82,6 +82,9 @@ pub struct ResourceArgs {
     /// Further resources of each node, as JSON: '{"disk": 0.5}'
     #[arg(long, value_name = "JSON", value_parser = parse_resources)]
     pub resources: Option<NamedAmounts>,
+    /// Labels of each node, for tasks that ask for nodes with such labels: zone=a,kind=big
+    #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = parse_label)]
+    pub labels: Vec<(String, String)>,
 }
 
 /// Resources by name.
@@ -92,6 +95,13 @@ fn parse_resources(text: &str) -> Result<NamedAmounts, String> {
         .map_err(|error| format!("resources are a JSON object of names and numbers: {error}"))
 }
 
+fn parse_label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
+        _ => Err(format!("a label is KEY=VALUE, which '{text}' is not")),
+    }
+}
+
 impl ResourceArgs {
     /// For a node.
     ///
@@ -99,8 +109,19 @@ impl ResourceArgs {
     /// When an amount is no amount.
     pub fn resources(&self) -> anyhow::Result<Resources> {
         let cpus = self.num_cpus.unwrap_or_else(manta_node::machine::cpus);
-        let further = self.resources.iter().flatten().map(|(name, amount)| (name.as_str(), *amount));
-        Resources::from_amounts(further.chain([("CPU", cpus)])).map_err(anyhow::Error::msg)
+        let gpus = self.num_gpus.unwrap_or_else(manta_node::machine::gpus);
+        let memory = self.memory.unwrap_or_else(manta_node::machine::memory_for_tasks);
+        // What is given by name goes over what was found; CPUs have an argument of their own.
+        let found = [("GPU", gpus), ("memory", memory)];
+        let given = self.resources.iter().flatten().map(|(name, amount)| (name.as_str(), *amount));
+        Resources::from_amounts(found.into_iter().chain(given).chain([("CPU", cpus)]))
+            .map_err(anyhow::Error::msg)
+    }
+
+    /// The labels of a node.
+    #[must_use]
+    pub fn labels(&self) -> std::collections::HashMap<String, String> {
+        self.labels.iter().cloned().collect()
     }
 
     /// The same arguments for a child process.
@@ -109,6 +130,15 @@ impl ResourceArgs {
         let mut args = Vec::new();
         if let Some(cpus) = self.num_cpus {
             args.extend(["--num-cpus".to_owned(), cpus.to_string()]);
+        }
+        if let Some(gpus) = self.num_gpus {
+            args.extend(["--num-gpus".to_owned(), gpus.to_string()]);
+        }
+        if let Some(memory) = self.memory {
+            args.extend(["--memory".to_owned(), memory.to_string()]);
+        }
+        for (key, value) in &self.labels {
+            args.extend(["--labels".to_owned(), format!("{key}={value}")]);
         }
         if let Some(resources) = &self.resources {
             args.extend(["--resources".to_owned(), serde_json::json!(resources).to_string()]);
@@ -155,36 +185,6 @@ pub struct StatusArgs {
     pub json: bool,
 }
 
-/// Arguments of `manta local`.
-#[derive(Args)]
-pub struct LocalArgs {
-    /// Nodes of the cluster
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub nodes: u32,
-    #[command(flatten)]
-    pub resources: ResourceArgs,
-    /// End when stdin ends: the driver holds its other side
-    #[arg(long)]
-    pub lifeline_stdin: bool,
-    /// Print one line of JSON when the cluster is ready
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Arguments of `manta head`.
-#[derive(Args)]
-pub struct HeadArgs {
-    /// Where to listen
-    #[arg(long, value_name = "HOST:PORT", default_value = DEFAULT_ADDRESS)]
-    pub listen: SocketAddr,
-    /// Go into the background once ready
-    #[arg(long)]
-    pub daemon: bool,
-}
-
-/// Arguments of `manta node`.
-#[derive(Args)]
-pub struct NodeArgs {
 /// What can be listed.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Kind {
@@ -294,6 +294,36 @@ pub struct TimelineArgs {
     pub output: Option<std::path::PathBuf>,
 }
 
+/// Arguments of `manta local`.
+#[derive(Args)]
+pub struct LocalArgs {
+    /// Nodes of the cluster
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub nodes: u32,
+    #[command(flatten)]
+    pub resources: ResourceArgs,
+    /// End when stdin ends: the driver holds its other side
+    #[arg(long)]
+    pub lifeline_stdin: bool,
+    /// Print one line of JSON when the cluster is ready
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `manta head`.
+#[derive(Args)]
+pub struct HeadArgs {
+    /// Where to listen
+    #[arg(long, value_name = "HOST:PORT", default_value = DEFAULT_ADDRESS)]
+    pub listen: SocketAddr,
+    /// Go into the background once ready
+    #[arg(long)]
+    pub daemon: bool,
+}
+
+/// Arguments of `manta node`.
+#[derive(Args)]
+pub struct NodeArgs {
     /// The head
     #[arg(long, value_name = "HOST:PORT", env = "MANTA_ADDRESS", default_value = DEFAULT_ADDRESS)]
     pub address: String,
@@ -357,9 +387,14 @@ mod tests {
                 _ => unreachable!("the command is given above"),
             }
         };
-        let given: Vec<_> = ["--num-cpus", "1.5", "--resources", r#"{"GPU":2}"#].map(str::to_owned).into();
+        let given =
+            ["--num-cpus", "1.5", "--resources", r#"{"GPU":2}"#, "--memory", "2048", "--labels", "a=b,c=d"];
+        let given: Vec<_> = given.map(str::to_owned).into();
         let read = parse(&given);
-        assert_eq!(read.resources().unwrap().to_string(), "CPU 1.5, GPU 2");
-        assert_eq!(parse(&read.to_args()).resources().unwrap().to_string(), "CPU 1.5, GPU 2");
+        assert_eq!(read.resources().unwrap().to_string(), "CPU 1.5, GPU 2, memory 2 KiB");
+        let passed_on = parse(&read.to_args());
+        assert_eq!(passed_on.resources().unwrap().to_string(), "CPU 1.5, GPU 2, memory 2 KiB");
+        assert_eq!(passed_on.labels, read.labels);
+        assert_eq!(read.labels()["c"], "d");
     }
 }

@@ -163,7 +163,9 @@ pub fn never(need: &Resources, placement: &Placement, node: &Candidate<'_>) -> O
     if let Some(rule) = placement.labels.iter().find(|rule| !rule.is_met(node.id, node.labels)) {
         return Some(format!("does not have the label that it needs ({rule})"));
     }
-    (!node.total.covers(need)).then(|| format!("has {}", node.total))
+    let lacks = need.iter().filter(|(name, amount)| node.total.amount(name) < *amount);
+    let has: Vec<_> = lacks.map(|(name, _)| node.total.describe(name)).collect();
+    (!has.is_empty()).then(|| format!("has {}", has.join(", ")))
 }
 
 /// The node on which something that needs this should be started now, or `None` when none has room.

@@ -97,6 +97,38 @@ impl Resources {
     }
 }
 
+/// The name of the resource whose amounts are bytes.
+const MEMORY: &str = "memory";
+
+impl Resources {
+    /// "CPU 2" or "no GPU".
+    #[must_use]
+    pub fn describe(&self, name: &str) -> String {
+        match self.amount(name) {
+            0 => format!("no {name}"),
+            amount => format!("{name} {}", shown(name, amount)),
+        }
+    }
+}
+
+/// An amount as people write it: memory in the unit that suits it.
+fn shown(name: &str, amount: u64) -> String {
+    let (whole, rest) = (amount / WHOLE, amount % WHOLE);
+    if name == MEMORY && whole >= 1024 {
+        #[expect(clippy::cast_precision_loss, reason = "one digit after the point is shown")]
+        let bytes = whole as f64;
+        let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
+        let (unit, shift) = units.into_iter().find(|(_, shift)| whole >> shift > 0).unwrap_or(("KiB", 10));
+        let in_unit = format!("{:.1}", bytes / f64::from(1_u32 << shift));
+        return format!("{} {unit}", in_unit.trim_end_matches(".0"));
+    }
+    if rest == 0 {
+        return whole.to_string();
+    }
+    let rest = format!("{rest:04}");
+    format!("{whole}.{}", rest.trim_end_matches('0'))
+}
+
 impl fmt::Display for Resources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
@@ -104,13 +136,7 @@ impl fmt::Display for Resources {
         }
         for (index, (name, amount)) in self.0.iter().enumerate() {
             let separator = if index == 0 { "" } else { ", " };
-            let (whole, rest) = (amount / WHOLE, amount % WHOLE);
-            if rest == 0 {
-                write!(f, "{separator}{name} {whole}")?;
-            } else {
-                let rest = format!("{rest:04}");
-                write!(f, "{separator}{name} {whole}.{}", rest.trim_end_matches('0'))?;
-            }
+            write!(f, "{separator}{name} {}", shown(name, *amount))?;
         }
         Ok(())
     }
@@ -210,6 +236,8 @@ mod tests {
     fn amounts_read_as_people_write_them() {
         assert_eq!(resources(&[("CPU", 2.0), ("GPU", 0.25)]).to_string(), "CPU 2, GPU 0.25");
         assert_eq!(Resources::default().to_string(), "nothing");
+        assert_eq!(resources(&[("memory", 1_610_612_736.0)]).to_string(), "memory 1.5 GiB");
+        assert_eq!(resources(&[("CPU", 2.0)]).describe("GPU"), "no GPU");
         assert!(Resources::from_amounts([("CPU", -1.0)]).unwrap_err().contains("'CPU' is -1"));
     }
 }

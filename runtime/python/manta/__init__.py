@@ -11,12 +11,12 @@ print(ray.get([square.remote(i) for i in range(4)]))
 
 from typing import NoReturn
 
-from manta import exceptions
+from manta import exceptions, util
 from manta._api import available_resources, cluster_resources, get, nodes, put, remote, wait
 from manta._manta import ObjectRef
 from manta._session import init, is_initialized, shutdown
 from manta.remote_function import RemoteFunction
-from manta.runtime_context import get_runtime_context
+from manta.runtime_context import get_gpu_ids, get_runtime_context
 
 __version__ = "0.1.0"
 
@@ -28,6 +28,7 @@ __all__ = [
     "cluster_resources",
     "exceptions",
     "get",
+    "get_gpu_ids",
     "get_runtime_context",
     "init",
     "is_initialized",
@@ -35,14 +36,15 @@ __all__ = [
     "put",
     "remote",
     "shutdown",
+    "util",
     "wait",
 ]
 
 # fmt: off
 _NOT_YET = frozenset({
     "ActorClass", "ActorHandle", "ActorID", "LoggingConfig", "ObjectRefGenerator", "actor", "autoscaler", "cancel",
-    "dag", "data", "experimental", "get_actor", "get_gpu_ids", "job_config", "kill", "llm", "method", "rllib",
-    "serve", "timeline", "train", "tune", "util", "workflow",
+    "dag", "data", "experimental", "get_actor", "job_config", "kill", "llm", "method", "rllib",
+    "serve", "timeline", "train", "tune", "workflow",
 })
 # fmt: on
 

@@ -30,6 +30,7 @@ class PreparedTask:
         num_returns: int,
         max_retries: int,
         retry_exceptions: bool,
+        placement: tuple[bool, tuple[str, bool] | None, list[tuple[str, str, list[str], bool]]] | None,
         /,
     ) -> None: ...
     def is_current(self) -> bool: ...
@@ -53,6 +54,8 @@ def connect_driver(
     *,
     address: str | None,
     num_cpus: float | None,
+    resources: list[tuple[str, float]],
+    labels: list[tuple[str, str]],
     executable: str,
     language_version: str,
     sys_path: list[str],

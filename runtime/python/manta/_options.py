@@ -7,12 +7,19 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from manta import _placement
+
 MAX_RETRIES_DEFAULT = 3
 # A retry count that nobody reaches stands for "no limit" (-1 in the API).
 MAX_RETRIES_UNLIMITED = 2**32 - 1
 NUM_RETURNS_MAX = 10_000
 
+# A node with such an accelerator has a little of a resource that is named after it.
+ACCELERATOR_AMOUNT = 0.001
+
 _SUPPORTED = (
+    "accelerator_type",
+    "label_selector",
     "max_retries",
     "memory",
     "name",
@@ -21,17 +28,15 @@ _SUPPORTED = (
     "num_returns",
     "resources",
     "retry_exceptions",
+    "scheduling_strategy",
 )
 _NOT_YET = (
-    "accelerator_type",
     "enable_task_events",
     "fallback_strategy",
-    "label_selector",
     "max_calls",
     "object_store_memory",
     "placement_group",
     "runtime_env",
-    "scheduling_strategy",
     "_metadata",
 )
 
@@ -44,6 +49,9 @@ class TaskOptions:
     num_gpus: float = 0
     memory: float = 0
     resources: tuple[tuple[str, float], ...] = ()
+    accelerator_type: str | None = None
+    scheduling_strategy: _placement.Strategy | None = None
+    label_selector: _placement.Labels | None = None
     name: str | None = None
     num_returns: int = 1
     max_retries: int = MAX_RETRIES_DEFAULT
@@ -56,7 +64,13 @@ class TaskOptions:
     def demand(self) -> list[tuple[str, float]]:
         """What a node must have free to run the task, by the names that the scheduler uses."""
         amounts = [("CPU", self.num_cpus), ("GPU", self.num_gpus), ("memory", self.memory), *self.resources]
+        if self.accelerator_type:
+            amounts.append((f"accelerator_type:{self.accelerator_type}", ACCELERATOR_AMOUNT))
         return [(name, amount) for name, amount in amounts if amount > 0]
+
+    def placement(self) -> _placement.Wish | None:
+        """Where it may run; None for anywhere."""
+        return _placement.wish(self.scheduling_strategy, self.label_selector)
 
 
 def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,9 +143,19 @@ def _retry_exceptions(option: str, value: Any) -> bool:
     raise TypeError(f"'{option}' must be True or False, not {value!r}")
 
 
+def _gpus(option: str, value: Any) -> float:
+    amount = _amount(option, value)
+    if amount > 1 and amount != int(amount):
+        raise ValueError(f"'{option}' above 1 must be a whole number, not {value}: a GPU is shared only below 1")
+    return amount
+
+
 _CHECKS = {
+    "accelerator_type": _name,
+    "label_selector": _placement.checked_selector,
+    "scheduling_strategy": _placement.checked_strategy,
     "num_cpus": _amount,
-    "num_gpus": _amount,
+    "num_gpus": _gpus,
     "memory": _amount,
     "resources": _resources,
     "name": _name,

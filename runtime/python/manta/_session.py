@@ -7,6 +7,7 @@ import os
 import sys
 import sysconfig
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 from manta import _manta, _output
@@ -25,12 +26,9 @@ _NOT_YET = (
     "dashboard_port",
     "enable_resource_isolation",
     "job_config",
-    "labels",
     "local_mode",
     "logging_config",
-    "num_gpus",
     "object_store_memory",
-    "resources",
     "runtime_env",
 )
 
@@ -58,6 +56,9 @@ def init(
     address: str | None = None,
     *,
     num_cpus: float | None = None,
+    num_gpus: float | None = None,
+    resources: Mapping[str, float] | None = None,
+    labels: Mapping[str, str] | None = None,
     namespace: str | None = None,
     runtime_env: dict[str, Any] | None = None,
     log_to_driver: bool = True,
@@ -71,6 +72,9 @@ def init(
     Args:
         address: `HOST:PORT` of a cluster's head, "auto" for the one that runs on this machine, "local" for a private cluster.
         num_cpus: CPUs of a private cluster; all of the machine's when left out.
+        num_gpus: GPUs of a private cluster; all that are found when left out.
+        resources: Further resources of a private cluster, by their names.
+        labels: Labels of a private cluster's node.
         namespace: A name that keeps this program's named things apart from those of others.
         runtime_env: Not supported yet.
         log_to_driver: Whether what tasks print appears here.
@@ -78,6 +82,7 @@ def init(
     """
     _refuse_unknown({**unknown, "runtime_env": runtime_env})
     address = _checked_address(address)
+    amounts, checked_labels = _checked_resources(resources, num_gpus), _checked_labels(labels)
     with _lock:
         if _manta.is_connected():
             if ignore_reinit_error:
@@ -85,13 +90,15 @@ def init(
             raise RuntimeError(
                 "init() was called before; call shutdown() first, or give ignore_reinit_error=True"
             )
-        if address is not None and num_cpus is not None:
-            raise ValueError(
-                f"'num_cpus' is for a private cluster; the cluster at {address} has its own already. Leave it out"
-            )
+        own = {"num_cpus": num_cpus, "num_gpus": num_gpus, "resources": resources, "labels": labels}
+        for name, value in own.items():
+            if address is not None and value is not None:
+                raise ValueError(
+                    f"'{name}' is for a private cluster; the cluster at {address} has its own already. Leave it out"
+                )
         if num_cpus is not None and (isinstance(num_cpus, bool) or not num_cpus > 0):
             raise ValueError(f"'num_cpus' must be above 0, not {num_cpus!r}")
-        _connect(address, num_cpus, namespace or "", log_to_driver)
+        _connect(address, num_cpus, amounts, checked_labels, namespace or "", log_to_driver)
         return _context()
 
 
@@ -122,7 +129,14 @@ def ensure_initialized() -> None:
         init(ignore_reinit_error=True)
 
 
-def _connect(address: str | None, num_cpus: float | None, namespace: str, log_to_driver: bool) -> None:
+def _connect(
+    address: str | None,
+    num_cpus: float | None,
+    resources: list[tuple[str, float]],
+    labels: list[tuple[str, str]],
+    namespace: str,
+    log_to_driver: bool,
+) -> None:
     global _printer
     try:
         working_dir = os.getcwd()
@@ -133,6 +147,8 @@ def _connect(address: str | None, num_cpus: float | None, namespace: str, log_to
     _manta.connect_driver(
         address=address,
         num_cpus=num_cpus,
+        resources=resources,
+        labels=labels,
         executable=sys.executable,
         language_version=LANGUAGE_VERSION,
         sys_path=_sys_path(working_dir),
@@ -173,6 +189,34 @@ def _packaged_binary() -> str | None:
     """The `manta` program that was installed with this package, if one was."""
     binary = os.path.join(_PACKAGE_PARENT, "manta", "bin", "manta")
     return binary if os.access(binary, os.X_OK) else None
+
+
+def _checked_resources(
+    resources: Mapping[str, float] | None, num_gpus: float | None
+) -> list[tuple[str, float]]:
+    if resources is not None and not isinstance(resources, Mapping):
+        raise TypeError(f"'resources' must be a dict of names and amounts, not {type(resources).__name__}")
+    amounts = dict(resources or {})
+    for reserved, instead in (("CPU", "num_cpus"), ("GPU", "num_gpus")):
+        if reserved in amounts:
+            raise ValueError(f"give '{instead}' in place of '{reserved}' in 'resources'")
+    if num_gpus is not None:
+        amounts["GPU"] = num_gpus
+    for name, amount in amounts.items():
+        if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not amount >= 0:
+            raise ValueError(f"the amount of the resource '{name}' must be 0 or more, not {amount!r}")
+    return [(str(name), float(amount)) for name, amount in amounts.items()]
+
+
+def _checked_labels(labels: Mapping[str, str] | None) -> list[tuple[str, str]]:
+    if labels is None:
+        return []
+    if not isinstance(labels, Mapping):
+        raise TypeError(f"'labels' must be a dict, not {type(labels).__name__}")
+    for key, value in labels.items():
+        if not isinstance(key, str) or not isinstance(value, str) or not key or {"=", ","} & {*key, *value}:
+            raise ValueError(f"labels are texts without '=' and ',': {key!r}: {value!r}")
+    return list(labels.items())
 
 
 def _checked_address(address: str | None) -> str | None:

@@ -56,6 +56,7 @@ class RemoteFunction:
             options.num_returns,
             options.max_retries,
             options.retry_exceptions,
+            options.placement(),
         )
         return self._prepared
 

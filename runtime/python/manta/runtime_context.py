@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from manta import _manta, _session
 
 
@@ -35,6 +37,10 @@ class RuntimeContext:
         """This process's id in the cluster."""
         return str(_manta.context()["worker_id"])
 
+    def get_accelerator_ids(self) -> dict[str, list[str]]:
+        """The GPUs that this process may use, as strings."""
+        return {"GPU": [str(gpu) for gpu in get_gpu_ids()]}
+
     @property
     def namespace(self) -> str:
         """The job's namespace."""
@@ -44,6 +50,13 @@ class RuntimeContext:
     def gcs_address(self) -> str:
         """The head's address."""
         return str(_manta.context()["address"])
+
+
+def get_gpu_ids() -> list[int | str]:
+    """The GPUs that this process may use, by their number, or by their name where they are called by that."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    names = [name.strip() for name in visible.split(",") if name.strip()]
+    return [int(name) if name.isdigit() else name for name in names]
 
 
 def get_runtime_context() -> RuntimeContext:

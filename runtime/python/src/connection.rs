@@ -112,12 +112,14 @@ fn join_error(error: &JoinError) -> PyErr {
 
 /// Joins a cluster as a driver, or starts a private one.
 #[pyfunction]
-#[pyo3(signature = (*, address, num_cpus, executable, language_version, sys_path, env, job_name, namespace, manta_bin, with_output))]
+#[pyo3(signature = (*, address, num_cpus, resources, labels, executable, language_version, sys_path, env, job_name, namespace, manta_bin, with_output))]
 #[expect(clippy::too_many_arguments, reason = "keyword arguments of a Python function")]
 pub fn connect_driver(
     py: Python<'_>,
     address: Option<String>,
     num_cpus: Option<f64>,
+    resources: Vec<(String, f64)>,
+    labels: Vec<(String, String)>,
     executable: PathBuf,
     language_version: String,
     sys_path: Vec<String>,
@@ -137,6 +139,8 @@ pub fn connect_driver(
     let options = DriverOptions {
         address,
         num_cpus,
+        resources,
+        labels,
         language: Language::Python,
         language_version,
         executable,

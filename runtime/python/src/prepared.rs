@@ -1,6 +1,7 @@
 //! Submission of tasks: the path that runs once a task.
 
-use manta_worker::{Argument, Function, FunctionId, NewTask};
+use manta_proto::ids::NodeId;
+use manta_worker::{Argument, Function, FunctionId, LabelOperator, NewTask, Placement};
 use pyo3::{
     exceptions::PyValueError,
     prelude::*,
@@ -21,9 +22,42 @@ pub struct PreparedTask {
     function: FunctionId,
     name: String,
     resources: Vec<(String, f64)>,
+    placement: Placement,
     num_returns: u32,
     max_retries: u32,
     retry_exceptions: bool,
+}
+
+/// Where a task may run: whether it is spread; the node's id in hex and whether that is soft; and the labels that a node must have, as
+/// (key, operator, values, soft).
+#[derive(FromPyObject)]
+pub struct PlacementWish(bool, Option<(String, bool)>, Vec<(String, String, Vec<String>, bool)>);
+
+impl PlacementWish {
+    /// For the core.
+    pub fn placement(self) -> PyResult<Placement> {
+        let Self(spread, node, labels) = self;
+        let mut placement = Placement::default();
+        if spread {
+            placement = placement.spread();
+        }
+        if let Some((node, soft)) = node {
+            let node = NodeId::from_hex(&node)
+                .ok_or_else(|| PyValueError::new_err(format!("'{node}' is not the id of a node")))?;
+            placement = placement.on_node(node, soft);
+        }
+        for (key, operator, values, soft) in labels {
+            let operator = match &*operator {
+                "in" => LabelOperator::In,
+                "not in" => LabelOperator::NotIn,
+                "exists" => LabelOperator::Exists,
+                "does not exist" => LabelOperator::DoesNotExist,
+                other => return Err(PyValueError::new_err(format!("'{other}' is no operator on labels"))),
+            };
+            placement = placement.with_label(&key, operator, values, soft);
+        }
+        Ok(placement)
+    }
 }
 
 /// An argument before the core takes it: a ref as it is, everything else as bytes.
@@ -35,6 +69,7 @@ enum Prepared<'py> {
 #[pymethods]
 impl PreparedTask {
     #[new]
+    #[expect(clippy::too_many_arguments, reason = "called from one place in Python")]
     fn new(
         function_id: &[u8],
         name: String,
@@ -42,11 +77,22 @@ impl PreparedTask {
         num_returns: u32,
         max_retries: u32,
         retry_exceptions: bool,
+        placement: Option<PlacementWish>,
     ) -> PyResult<Self> {
         let function = function_id.try_into().map(FunctionId);
         let function = function.map_err(|_| PyValueError::new_err("a function id has 16 bytes"))?;
         let generation = connection::generation();
-        Ok(Self { generation, function, name, resources, num_returns, max_retries, retry_exceptions })
+        let placement = placement.map_or_else(|| Ok(Placement::default()), PlacementWish::placement)?;
+        Ok(Self {
+            generation,
+            function,
+            name,
+            resources,
+            placement,
+            num_returns,
+            max_retries,
+            retry_exceptions,
+        })
     }
 
     /// Whether the connection that it was made for is the present one.
@@ -131,6 +177,7 @@ impl PreparedTask {
             args: &args,
             num_returns: self.num_returns,
             resources: &resources,
+            placement: &self.placement,
             max_retries: self.max_retries,
             retry_exceptions: self.retry_exceptions,
         };

@@ -1,6 +1,6 @@
 //! Options of a submission.
 
-use manta_worker::{Argument, Function, NewTask};
+use manta_worker::{Argument, Function, LabelOperator, NewTask, Placement};
 
 use crate::{Arg, Error, ObjectRef, arguments::Given, session};
 
@@ -11,6 +11,7 @@ pub struct TaskOptions {
     path: &'static str,
     name: String,
     resources: Vec<(String, f64)>,
+    placement: Placement,
     max_retries: u32,
     retry_errors: bool,
 }
@@ -24,6 +25,7 @@ pub fn task_options(path: &'static str, name: &str) -> TaskOptions {
         path,
         name: name.to_owned(),
         resources: vec![("CPU".to_owned(), 1.0)],
+        placement: Placement::default(),
         max_retries: MAX_RETRIES,
         retry_errors: false,
     }
@@ -51,6 +53,18 @@ impl TaskOptions {
         let name = name.into();
         self.resources.retain(|(other, _)| *other != name);
         self.resources.push((name, amount));
+        self
+    }
+
+    /// Submissions go to the nodes in turn.
+    pub fn spread(mut self) -> Self {
+        self.placement = self.placement.spread();
+        self
+    }
+
+    /// Only nodes with this label may run it.
+    pub fn label(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.placement = self.placement.with_label(key, LabelOperator::In, vec![value.into()], false);
         self
     }
 
@@ -93,6 +107,18 @@ macro_rules! option_methods {
             ) -> Self {
                 Self(self.0.resource(name, amount))
             }
+            /// Submissions go to the nodes in turn.
+            pub fn spread(self) -> Self {
+                Self(self.0.spread())
+            }
+            /// Only nodes with this label may run it.
+            pub fn label(
+                self,
+                key: &str,
+                value: impl ::core::convert::Into<::std::string::String>,
+            ) -> Self {
+                Self(self.0.label(key, value))
+            }
             /// How often the task runs again after its worker died.
             pub fn max_retries(self, times: u32) -> Self {
                 Self(self.0.max_retries(times))
@@ -128,6 +154,7 @@ fn try_submit(options: &TaskOptions, arguments: Vec<Arg>) -> Result<manta_worker
         args: &args,
         num_returns: 1,
         resources: &resources,
+        placement: &options.placement,
         max_retries: options.max_retries,
         retry_exceptions: options.retry_errors,
     };

@@ -14,6 +14,8 @@ static CORE: RwLock<Option<Core>> = RwLock::new(None);
 pub struct Options {
     address: Option<String>,
     num_cpus: Option<f64>,
+    resources: Vec<(String, f64)>,
+    labels: Vec<(String, String)>,
     namespace: Option<String>,
     env: Vec<(String, String)>,
     quiet: bool,
@@ -31,6 +33,20 @@ impl Options {
     #[must_use]
     pub fn num_cpus(mut self, num_cpus: f64) -> Self {
         self.num_cpus = Some(num_cpus);
+        self
+    }
+
+    /// Another resource of a private cluster's node, such as "GPU" or one with a name of yours.
+    #[must_use]
+    pub fn resource(mut self, name: impl Into<String>, amount: f64) -> Self {
+        self.resources.push((name.into(), amount));
+        self
+    }
+
+    /// A label of a private cluster's node.
+    #[must_use]
+    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.labels.push((key.into(), value.into()));
         self
     }
 
@@ -101,6 +117,8 @@ pub fn init_with(options: Options) -> Result<Session, Error> {
     let joined = Core::driver(DriverOptions {
         address: options.address,
         num_cpus: options.num_cpus,
+        resources: options.resources,
+        labels: options.labels,
         language: Language::Rust,
         language_version: worker::LANGUAGE_VERSION.to_owned(),
         executable,

@@ -8,7 +8,7 @@ use manta_proto::{
     token::TokenError,
 };
 
-use crate::{FetchedValue, NewValue, ObjectRef};
+use crate::{FetchedValue, NewValue, ObjectRef, Placement};
 
 /// The language of a process and of the tasks that it submits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,6 +39,10 @@ pub struct DriverOptions {
     pub address: Option<String>,
     /// CPUs of a private cluster; all of the machine's when `None`.
     pub num_cpus: Option<f64>,
+    /// Further resources of a private cluster's node.
+    pub resources: Vec<(String, f64)>,
+    /// Labels of a private cluster's node.
+    pub labels: Vec<(String, String)>,
     /// The driver's language, and its workers'.
     pub language: Language,
     /// For instance "3.12.1".
@@ -86,6 +90,8 @@ pub struct NewTask<'a> {
     pub num_returns: u32,
     /// Amounts by resource name, for instance `("CPU", 1.0)`.
     pub resources: &'a [(&'a str, f64)],
+    /// Where it may run.
+    pub placement: &'a Placement,
     /// How often the task runs again after its worker died.
     pub max_retries: u32,
     /// Whether a failure of the task itself is retried too.

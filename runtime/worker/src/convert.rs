@@ -127,23 +127,24 @@ fn try_open(shared: &Shared, value: &Value) -> Result<layout::Parts, String> {
     layout::decode(&bytes).map_err(|error| format!("object {id}: {error}"))
 }
 
-/// The class of tasks with these resources. Amounts of zero say nothing, and so do not make a class.
+/// The class of tasks with these resources and this placement. Amounts of zero say nothing, and so do not make a class.
 pub(crate) fn class_key(
     language: crate::Language,
     resources: &[(&str, f64)],
+    placement: &crate::Placement,
 ) -> Result<ClassKey, SubmitError> {
     let mut amounts: Vec<(Box<str>, u64)> = Vec::with_capacity(resources.len());
     for &(name, amount) in resources {
         let units = (amount * UNITS).round();
         let exact =
-            amount.is_finite() && (0.0..1e12).contains(&amount) && (units - amount * UNITS).abs() < 1e-6;
+            amount.is_finite() && (0.0..1e15).contains(&amount) && (units - amount * UNITS).abs() < 1e-6;
         if !exact {
             return Err(SubmitError::Resource { name: name.to_owned(), amount });
         }
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "checked to be from 0 to 10^16 above"
+            reason = "checked to be from 0 to 10^19 above"
         )]
         let units = units as u64;
         if units > 0 {
@@ -151,7 +152,7 @@ pub(crate) fn class_key(
         }
     }
     amounts.sort_unstable();
-    Ok(ClassKey { language, resources: amounts.into() })
+    Ok(ClassKey { language, resources: amounts.into(), placement: placement.clone() })
 }
 
 /// Whole units of an amount in ten-thousandths.

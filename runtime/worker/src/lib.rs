@@ -9,6 +9,7 @@ mod current;
 mod handle;
 mod io;
 mod object_ref;
+mod placement;
 mod reactor;
 mod running;
 mod shared;
@@ -24,5 +25,6 @@ pub use api::{
 pub use handle::Core;
 pub use manta_object_store::SharedBuffer;
 pub use object_ref::ObjectRef;
+pub use placement::{LabelOperator, Placement};
 pub use value::{FetchedValue, Format, NewValue, SystemError, SystemErrorKind};
 pub use waiting::Interrupted;

@@ -56,7 +56,7 @@ impl Core {
             Function::Python(_) => Language::Python,
             Function::Rust(_) => Language::Rust,
         };
-        let key = convert::class_key(language, task.resources)?;
+        let key = convert::class_key(language, task.resources, task.placement)?;
         let mut arguments = Arguments {
             shared,
             node: self.node_id(),

@@ -36,7 +36,7 @@ pub async fn run(args: LocalArgs) -> anyhow::Result<()> {
             token: token.clone(),
             resources: args.resources.resources()?,
             name: String::new(),
-            labels: std::collections::HashMap::new(),
+            labels: args.resources.labels(),
             listen_host: "127.0.0.1".to_owned(),
             host: Arc::clone(&host),
         };

@@ -42,7 +42,7 @@ pub async fn run(args: NodeArgs) -> anyhow::Result<()> {
         token,
         resources,
         name: String::new(),
-        labels: std::collections::HashMap::new(),
+        labels: args.resources.labels(),
         host: Arc::clone(&host),
     };
     let node = Node::start(options).await?;

@@ -48,6 +48,13 @@ impl PrivateCluster {
         if let Some(num_cpus) = options.num_cpus {
             command.args(["--num-cpus", &num_cpus.to_string()]);
         }
+        if !options.resources.is_empty() {
+            let resources: std::collections::BTreeMap<_, _> = options.resources.iter().cloned().collect();
+            command.args(["--resources", &serde_json::json!(resources).to_string()]);
+        }
+        for (key, value) in &options.labels {
+            command.args(["--labels", &format!("{key}={value}")]);
+        }
         // A group of its own: Ctrl-C in the driver's terminal is for the driver, which then ends the cluster in order.
         command.process_group(0).env("MANTA_TOKEN", token.as_str());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -34,6 +34,7 @@ const REQUESTS_WITHOUT_RESOURCES: usize = 16;
 pub(crate) struct ClassKey {
     pub language: Language,
     pub resources: Box<[(Box<str>, u64)]>,
+    pub placement: crate::Placement,
 }
 
 pub(super) struct Class {
@@ -174,6 +175,7 @@ impl State {
             language: key.language.as_str().to_owned(),
             job: self.job.clone(),
             task_name: self.task_name(task),
+            placement: key.placement.to_wire(),
             spillback_count: 0,
             ..LeaseRequest::default()
         };

@@ -282,7 +282,7 @@ impl Sim {
             TaskSpec { task_id: id.to_bytes(), name: name.into(), num_returns: 1, ..TaskSpec::default() };
         state.on_submit(Submission {
             id,
-            key: ClassKey { language: Language::Rust, resources: [("CPU".into(), 10_000)].into() },
+            key: ClassKey { language: Language::Rust, resources: [("CPU".into(), 10_000)].into(), placement: crate::Placement::default() },
             function: None,
             name: name.into(),
             encoded: spec.encode_to_vec().into(),

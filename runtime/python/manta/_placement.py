@@ -1,0 +1,101 @@
+"""From the options that say where a task runs to what the scheduler reads: the same for tasks and for actors."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from manta.util.scheduling_strategies import (
+    DoesNotExist,
+    Exists,
+    In,
+    LabelMatch,
+    NodeAffinitySchedulingStrategy,
+    NodeLabelSchedulingStrategy,
+    NotIn,
+)
+
+LabelRule = tuple[str, str, list[str], bool]
+# Spread or not; a node with whether it is soft; labels.
+Wish = tuple[bool, "tuple[str, bool] | None", "list[LabelRule]"]
+
+_VALUES = re.compile(r"(!?)in\s*\((.*)\)")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Labels:
+    """What a node's labels must be: (key, operator, values, soft)."""
+
+    rules: tuple[tuple[str, str, tuple[str, ...], bool], ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Strategy:
+    """A checked `scheduling_strategy`."""
+
+    spread: bool = False
+    node: tuple[str, bool] | None = None
+    labels: Labels = Labels(())
+
+
+def wish(strategy: Strategy | None, selector: Labels | None) -> Wish | None:
+    """What the scheduler is told; None for anywhere."""
+    rules = [*(strategy.labels.rules if strategy else ()), *(selector.rules if selector else ())]
+    labels = [(key, operator, list(values), soft) for key, operator, values, soft in rules]
+    if not labels and (strategy is None or (not strategy.spread and strategy.node is None)):
+        return None
+    return (strategy.spread, strategy.node, labels) if strategy else (False, None, labels)
+
+
+def checked_strategy(option: str, value: Any) -> Strategy:
+    """Reads the option `scheduling_strategy`."""
+    if value == "DEFAULT":
+        return Strategy()
+    if value == "SPREAD":
+        return Strategy(spread=True)
+    if isinstance(value, NodeAffinitySchedulingStrategy):
+        if not re.fullmatch("[0-9a-f]{32}", value.node_id):
+            raise ValueError(
+                f"'{value.node_id}' is not the id of a node; get one from nodes() or the runtime context"
+            )
+        return Strategy(node=(value.node_id, value.soft))
+    if isinstance(value, NodeLabelSchedulingStrategy):
+        rules = [_rule(key, match, False) for key, match in value.hard.items()]
+        rules += [_rule(key, match, True) for key, match in value.soft.items()]
+        return Strategy(labels=Labels(tuple(rules)))
+    if isinstance(value, str):
+        raise ValueError(f"'{option}' must be 'DEFAULT', 'SPREAD' or a strategy object, not '{value}'")
+    raise TypeError(f"'{option}' must be 'DEFAULT', 'SPREAD' or a strategy object, not {value!r}")
+
+
+def checked_selector(option: str, value: Any) -> Labels:
+    """Reads the option `label_selector`: a dict of keys to 'value', '!value', 'in(a,b)' or '!in(a,b)'."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"'{option}' must be a dict of labels, not {type(value).__name__}")
+    rules = []
+    for key, text in value.items():
+        if not isinstance(key, str) or not isinstance(text, str):
+            raise TypeError(f"the keys and values of '{option}' must be text: {key!r}: {text!r}")
+        several = _VALUES.fullmatch(text.strip())
+        if several:
+            values = tuple(part.strip() for part in several[2].split(",") if part.strip())
+            negated = bool(several[1])
+        else:
+            negated = text.startswith("!")
+            values = (text.removeprefix("!").strip(),)
+        rules.append((key, "not in" if negated else "in", values, False))
+    return Labels(tuple(rules))
+
+
+def _rule(key: str, match: LabelMatch, soft: bool) -> tuple[str, str, tuple[str, ...], bool]:
+    match match:
+        case In():
+            return key, "in", tuple(match.values), soft
+        case NotIn():
+            return key, "not in", tuple(match.values), soft
+        case Exists():
+            return key, "exists", (), soft
+        case DoesNotExist():
+            return key, "does not exist", (), soft

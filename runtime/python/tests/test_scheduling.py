@@ -1,0 +1,264 @@
+"""Where tasks run: resources, GPUs, strategies and labels, on clusters of real nodes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+import manta
+from manta.util.scheduling_strategies import (
+    DoesNotExist,
+    Exists,
+    In,
+    NodeAffinitySchedulingStrategy,
+    NodeLabelSchedulingStrategy,
+    NotIn,
+)
+
+SECONDS = 60
+
+
+class Cluster:
+    """A head with one node, and further nodes with resources and labels of their own."""
+
+    def __init__(self) -> None:
+        self._processes: list[subprocess.Popen[str]] = []
+        started = self._start("local", "--num-cpus", "2", "--labels", "zone=a", "--lifeline-stdin", "--json")
+        self.address = started["address"]
+        self.environment = {"MANTA_ADDRESS": started["address"], "MANTA_TOKEN": started["token"]}
+
+    def add(self, *arguments: str) -> None:
+        """Adds a node; it is part of the cluster when this returns."""
+        self._start("node", *arguments)
+
+    def _start(self, *arguments: str) -> dict[str, str]:
+        environment = {**os.environ, **getattr(self, "environment", {})}
+        process = subprocess.Popen(
+            [os.environ["MANTA_BIN"], *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        self._processes.append(process)
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, f"'manta {arguments[0]}' ended with {process.wait()}"
+        ready: dict[str, str] = json.loads(line)
+        return ready
+
+    def close(self) -> None:
+        """Ends all of it, the head last."""
+        for process in reversed(self._processes[1:]):
+            process.terminate()
+            process.communicate(timeout=SECONDS)
+        self._processes[0].communicate(timeout=SECONDS)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """node-1 with two CPUs in zone a, node-2 with two CPUs and a thing in zone b; this program is connected."""
+    made = Cluster()
+    made.add("--num-cpus", "2", "--resources", '{"thing": 1}', "--labels", "zone=b,kind=big")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in made.environment.items():
+            patch.setenv(name, value)
+        manta.init()
+        yield made
+        manta.shutdown()
+    made.close()
+
+
+@pytest.fixture
+def gpus() -> Iterator[None]:
+    """A private cluster of four CPUs that is told to have two GPUs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        manta.init(num_cpus=4, num_gpus=2, resources={"disk": 1.5}, labels={"kind": "fast"})
+        yield
+        manta.shutdown()
+
+
+def node_ids() -> dict[str, str]:
+    return {node["NodeName"]: node["NodeID"] for node in manta.nodes()}
+
+
+@manta.remote
+def where() -> str:
+    return manta.get_runtime_context().get_node_id()
+
+
+def run_on(**options: object) -> str:
+    node: str = manta.get(where.options(**options).remote(), timeout=SECONDS)
+    return node
+
+
+def test_workers_see_the_gpus_that_their_tasks_took(gpus, gate):
+    @manta.remote(num_gpus=1)
+    def whole(gate) -> tuple[list[int | str], str]:
+        gate.wait()
+        return manta.get_gpu_ids(), os.environ["CUDA_VISIBLE_DEVICES"]
+
+    refs = [whole.remote(gate) for _ in range(2)]
+    gate.open()
+    seen = manta.get(refs, timeout=SECONDS)
+    assert sorted(seen) == [([0], "0"), ([1], "1")]
+
+    @manta.remote(num_gpus=2)
+    def both() -> dict[str, list[str]]:
+        return manta.get_runtime_context().get_accelerator_ids()
+
+    assert manta.get(both.remote(), timeout=SECONDS) == {"GPU": ["0", "1"]}
+
+    @manta.remote
+    def none() -> tuple[list[int | str], str | None]:
+        return manta.get_gpu_ids(), os.environ.get("CUDA_VISIBLE_DEVICES")
+
+    assert manta.get(none.remote(), timeout=SECONDS) == ([], "")
+
+
+def test_shares_of_a_gpu_are_shares_of_the_same_one(gpus, tmp_path):
+    @manta.remote(num_gpus=0.5)
+    def half(mine: str, other: str) -> list[int | str]:
+        open(mine, "w").close()
+        while not os.path.exists(other):  # Both run at the same time, or neither ends.
+            os.sched_yield()
+        return manta.get_gpu_ids()
+
+    a, b = str(tmp_path / "a"), str(tmp_path / "b")
+    assert manta.get([half.remote(a, b), half.remote(b, a)], timeout=SECONDS) == [[0], [0]]
+
+
+def test_a_private_cluster_has_what_init_says(gpus):
+    total = manta.cluster_resources()
+    assert (total["CPU"], total["GPU"], total["disk"]) == (4, 2, 1.5)
+    assert total["memory"] > 2**20
+    assert manta.nodes()[0]["Labels"] == {"kind": "fast"}
+
+    @manta.remote(memory=2**20, resources={"disk": 0.5})
+    def needs() -> float:
+        return 1
+
+    assert manta.get(needs.remote(), timeout=SECONDS) == 1
+    with pytest.raises(manta.exceptions.TaskUnschedulableError, match="has memory .* GiB; ask for less"):
+        manta.get(needs.options(memory=2**50 // 10).remote(), timeout=SECONDS)
+
+
+@pytest.mark.parametrize("option", [{"accelerator_type": "A100"}, {"num_gpus": 1}, {"num_gpus": 0.5}])
+def test_a_node_without_gpus_refuses_at_once(cluster, option):
+    with pytest.raises(manta.exceptions.TaskUnschedulableError, match="node-1 has no .*; node-2 has no "):
+        run_on(**option)
+
+
+def test_spread_uses_all_nodes(cluster, gate):
+    @manta.remote(scheduling_strategy="SPREAD")
+    def spread(gate) -> str:
+        gate.wait()
+        return manta.get_runtime_context().get_node_id()
+
+    refs = [spread.remote(gate) for _ in range(2)]
+    gate.open()
+    assert set(manta.get(refs, timeout=SECONDS)) == set(node_ids().values())
+
+
+def test_an_affinity_goes_to_its_node_even_when_another_is_nearer(cluster):
+    for node in node_ids().values():
+        for soft in (False, True):
+            strategy = NodeAffinitySchedulingStrategy(node_id=node, soft=soft)
+            assert run_on(scheduling_strategy=strategy) == node
+
+
+def test_an_affinity_to_a_node_that_is_not_there(cluster):
+    nobody = "0123456789abcdef" * 2
+    soft = NodeAffinitySchedulingStrategy(nobody, soft=True)
+    assert run_on(scheduling_strategy=soft) in node_ids().values()
+    with pytest.raises(manta.exceptions.TaskUnschedulableError, match="no such node is in the cluster"):
+        run_on(scheduling_strategy=NodeAffinitySchedulingStrategy(nobody, soft=False))
+
+
+def test_a_hard_affinity_waits_for_room_on_its_node(cluster, gate):
+    here = NodeAffinitySchedulingStrategy(node_ids()["node-2"], soft=False)
+
+    @manta.remote(num_cpus=2, scheduling_strategy=here)
+    def hold(gate) -> None:
+        gate.wait()
+
+    held = hold.remote(gate)
+    waits = where.options(num_cpus=2, scheduling_strategy=here).remote()
+    # Others find room meanwhile.
+    assert run_on() == node_ids()["node-1"]
+    assert manta.wait([waits], timeout=0.2)[0] == []
+    gate.open()
+    manta.get(held, timeout=SECONDS)
+    assert manta.get(waits, timeout=SECONDS) == node_ids()["node-2"]
+
+
+def test_labels_choose_nodes(cluster):
+    nodes = node_ids()
+    for selector, node in (
+        ({"zone": "b"}, "node-2"),
+        ({"zone": "!b"}, "node-1"),
+        ({"zone": "in(b, c)"}, "node-2"),
+        ({"zone": "!in(b, c)", "kind": "!big"}, "node-1"),
+        ({"ray.io/node-id": nodes["node-2"]}, "node-2"),
+    ):
+        assert run_on(label_selector=selector) == nodes[node], selector
+    for hard, soft, node in (
+        ({"zone": In("b")}, None, "node-2"),
+        ({"zone": NotIn("b")}, None, "node-1"),
+        ({"kind": Exists()}, None, "node-2"),
+        ({"kind": DoesNotExist()}, None, "node-1"),
+        ({"zone": In("a", "b")}, {"kind": In("big")}, "node-2"),
+    ):
+        strategy = NodeLabelSchedulingStrategy(hard, soft=soft)
+        # What needs nothing finds room everywhere, so that only the labels decide.
+        assert run_on(num_cpus=0, scheduling_strategy=strategy) == nodes[node], (hard, soft)
+
+
+def test_labels_that_no_node_has_say_so(cluster):
+    with pytest.raises(
+        manta.exceptions.TaskUnschedulableError,
+        match=r"node-1 does not have the label that it needs \(zone=z\); node-2 does not",
+    ):
+        run_on(label_selector={"zone": "z"})
+
+
+def test_a_custom_resource_takes_its_task_to_the_node_that_has_it(cluster):
+    assert run_on(resources={"thing": 0.5}) == node_ids()["node-2"]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "sentence"),
+    [
+        ({"num_gpus": 1.5}, ValueError, "above 1 must be a whole number"),
+        ({"num_gpus": -1}, ValueError, "0 or more"),
+        ({"scheduling_strategy": "SOMEWHERE"}, ValueError, "'DEFAULT', 'SPREAD'"),
+        ({"scheduling_strategy": 3}, TypeError, "'DEFAULT', 'SPREAD'"),
+        (
+            {"scheduling_strategy": NodeAffinitySchedulingStrategy("zz", soft=False)},
+            ValueError,
+            "not the id of a node",
+        ),
+        ({"label_selector": ["zone"]}, TypeError, "dict of labels"),
+        ({"label_selector": {"zone": 1}}, TypeError, "must be text"),
+        ({"accelerator_type": 5}, TypeError, "must be text"),
+    ],
+)
+def test_wrong_wishes_are_refused_where_they_are_made(options, error, sentence):
+    with pytest.raises(error, match=sentence):
+        manta.remote(**options)(lambda: None)
+
+
+def test_wrong_strategies_are_refused_where_they_are_made():
+    with pytest.raises(ValueError, match="at least one label"):
+        NodeLabelSchedulingStrategy({})
+    with pytest.raises(ValueError, match=r"In\(\.\.\.\)"):
+        NodeLabelSchedulingStrategy({"zone": "a"})
+    with pytest.raises(ValueError, match="are text"):
+        In(1)
+    with pytest.raises(ValueError, match="give 'num_gpus'"):
+        manta.init(resources={"GPU": 1})
