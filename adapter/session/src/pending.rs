@@ -31,8 +31,6 @@ pub(crate) enum Purpose {
     GotoTargets {
         thread: i32,
     },
-    Goto,
-    RestartFrame,
     /// A part of what several targets are asked for.
     Gather(u64),
     /// A target was told that nobody waits for an answer any more.
@@ -253,8 +251,6 @@ impl Session {
             Purpose::ReadMemory => respond::<dap_requests::ReadMemory>(seq, &response.body()?),
             Purpose::WriteMemory => respond::<dap_requests::WriteMemory>(seq, &response.body()?),
             Purpose::Source(_) => respond::<dap_requests::Source>(seq, &response.body()?),
-            Purpose::Goto => respond::<dap_requests::Goto>(seq, &dap::Empty),
-            Purpose::RestartFrame => respond::<dap_requests::RestartFrame>(seq, &dap::Empty),
             Purpose::Pause => respond::<dap_requests::Pause>(seq, &dap::Empty),
             // These were seen to before, or are of no client's request.
             _ => Ok(None),
@@ -275,7 +271,7 @@ impl Session {
             match (pending.purpose, pending.origin) {
                 (Purpose::Resume { thread, stop }, _) => self.on_resumed(thread, stop, Some(sentence)),
                 (Purpose::Gather(id), _) => {
-                    self.on_gathered(id, &pending.target, Err(sentence.as_str().into()))
+                    self.on_gathered(id, &pending.target, Err(sentence.as_str().into()));
                 }
                 (Purpose::Cancel, _) => {}
                 (_, Some(origin)) => self.refuse(&origin, &sentence),

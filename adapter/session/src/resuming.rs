@@ -1,7 +1,7 @@
 //! Threads that run on because the client asked so: from the request, over the target's consent, to the answer.
 
 use dap::{
-    ContinueArguments, NextArguments, StepInArguments, StepInTargetId, StepOutArguments, ThreadId,
+    ContinueArguments, NextArguments, Request, StepInArguments, StepInTargetId, StepOutArguments, ThreadId,
     requests as dap_requests,
 };
 
@@ -83,11 +83,29 @@ impl Session {
                 pending,
             )?,
         }
+        self.begin_step(id, origin);
+        Ok(())
+    }
+
+    /// Lets one thread go on from another place without running what lies between. To the client that is like a step: it is
+    /// answered when the stop at the new place is at hand.
+    pub(crate) fn move_thread<R: Request>(
+        &mut self,
+        id: i32,
+        origin: Origin,
+        arguments: impl FnOnce(ThreadId) -> R::Arguments,
+    ) -> Result<(), Refusal> {
+        let (pending, thread_id) = self.resumption_of(id)?;
+        self.ask::<R>(&arguments(thread_id), pending)?;
+        self.begin_step(id, origin);
+        Ok(())
+    }
+
+    fn begin_step(&mut self, id: i32, origin: Origin) {
         self.steps += 1;
         let step = self.steps;
         self.begin(id, Resumption::Step { step, held: Some(origin) });
         self.effects.push(Effect::SetTimer { id: TimerId::Step(step), after: STEP_HOLD });
-        Ok(())
     }
 
     fn resumption_of(&self, id: i32) -> Result<(Pending, ThreadId), Refusal> {

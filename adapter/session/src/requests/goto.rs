@@ -1,7 +1,7 @@
 //! `goto`: a paused task goes on from another line, once its target has found that line in it.
 
 use dap::{
-    GotoArguments, GotoTargetsArguments, GotoTargetsResponseBody, RequestMessage, Source, ThreadId,
+    GotoArguments, GotoTargetsArguments, GotoTargetsResponseBody, RequestMessage, Source,
     requests as dap_requests,
 };
 
@@ -49,11 +49,9 @@ pub(crate) fn found(
             "the task cannot go on from this line: choose one of the function in which it is paused",
         ));
     };
-    let paused = session.paused(thread)?;
-    let Some(stop) = paused.stop() else { return Err(Refusal::from("the task runs")) };
-    let asked = GotoArguments { thread_id: ThreadId(paused.target_thread), target_id: place.id };
-    let pending = Pending::new(Some(origin.clone()), paused.target.clone(), Some(stop.arena), Purpose::Goto);
-    session.ask::<dap_requests::Goto>(&asked, pending)?;
-    session.announcer.focus = Some(thread);
+    session.move_thread::<dap_requests::Goto>(thread, origin.clone(), |thread_id| GotoArguments {
+        thread_id,
+        target_id: place.id,
+    })?;
     Ok(None)
 }

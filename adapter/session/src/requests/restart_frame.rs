@@ -2,20 +2,22 @@
 
 use dap::{FrameId, RequestMessage, RestartFrameArguments, requests as dap_requests};
 
-use super::Handled;
+use super::{Handled, Refusal};
 use crate::{
     arena::HandleKind,
-    pending::{Pending, Purpose},
     session::{Session, origin},
 };
 
 pub(super) fn handle(session: &mut Session, request: &RequestMessage) -> Handled {
     let arguments: RestartFrameArguments = request.arguments()?;
     let frame = session.arenas.resolve(HandleKind::Frame, arguments.frame_id.0)?;
-    let asked = RestartFrameArguments { frame_id: FrameId(frame.id) };
-    let thread = session.threads.of_arena(frame.arena);
-    let pending = Pending::new(Some(origin(request)), frame.target, Some(frame.arena), Purpose::RestartFrame);
-    session.ask::<dap_requests::RestartFrame>(&asked, pending)?;
-    session.announcer.focus = thread;
+    let thread = session
+        .threads
+        .of_arena(frame.arena)
+        .ok_or_else(|| Refusal::from("the task has run on in the meantime"))?;
+    let frame_id = FrameId(frame.id);
+    session.move_thread::<dap_requests::RestartFrame>(thread, origin(request), |_| {
+        RestartFrameArguments { frame_id }
+    })?;
     Ok(None)
 }

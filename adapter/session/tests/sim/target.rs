@@ -199,7 +199,9 @@ impl FakeTarget {
     fn stop_again(&mut self, request: &RequestMessage, thread: i32, reason: &str) -> Vec<Message> {
         match self.stopped.remove(&thread) {
             Some(stopped) => {
-                vec![answer(request, Ok(json!({}))), self.stop(thread, &stopped.task, reason, &[])]
+                let continued = json!({"threadId": thread, "stop": stopped.stop});
+                let again = self.stop(thread, &stopped.task, reason, &[]);
+                vec![answer(request, Ok(json!({}))), event("mantaContinued", continued), again]
             }
             None => vec![answer(request, Err("this thread is not stopped"))],
         }
