@@ -255,7 +255,8 @@ impl State {
             let Some(id) = self.lease_of(task) else { continue };
             if let Some(lease) = self.leases.get_mut(&id) {
                 lease.tasks.retain(|other| *other != task);
-                lease.stalled = !lease.tasks.is_empty();
+                // Without a task of ours it is busy with one of an owner that is gone: then the lease goes back as an idle one does.
+                lease.stalled = true;
                 let class = &mut self.classes[lease.class.0];
                 class.depth = 1;
                 class.short_tasks = 0;

@@ -67,6 +67,7 @@ fn the_object_of_a_dead_owner_is_an_error_that_says_so() {
     let address = put(&mut sim, 1, |_| inline(b"gone soon"));
     sim.state(0).add_ref(address);
     sim.kill(1);
+    sim.settle();
     let Wait::Waiting(waiter, _) = sim.state(0).wait_for(&[address.object], 1, true, None) else {
         panic!("it is not here")
     };

@@ -69,7 +69,7 @@ fn a_task_that_waits_for_a_paused_one_is_paused_to_its_owner_and_its_cpu_is_free
     let Wait::Waiting(inside, _) = sim.state(1).wait_for(&[inner], 1, true, me) else { panic!() };
     let Wait::Waiting(outside, _) = sim.state(0).wait_for(&[outer], 1, true, None) else { panic!() };
     let inner_task = sim.take(2).unwrap();
-    assert_eq!(sim.blocked, 1);
+    assert_eq!(sim.blocked(), 1);
     debugger(&mut sim, 2, &inner_task, true);
     assert!(sim.state(1).is_wait_paused(inside));
     assert!(sim.state(0).is_wait_paused(outside), "the driver waits for a task that waits for a paused one");
@@ -78,7 +78,7 @@ fn a_task_that_waits_for_a_paused_one_is_paused_to_its_owner_and_its_cpu_is_free
     sim.finish(2, &inner_task, inline(b"inner"));
     sim.state(1).end_wait(inside, &[inner]);
     sim.settle();
-    assert_eq!(sim.blocked, 0);
+    assert_eq!(sim.blocked(), 0);
     sim.finish(1, &outer_task, inline(b"outer"));
     sim.state(0).end_wait(outside, &[outer]);
     sim.state(1).on_ref_dropped(inner);
@@ -114,6 +114,7 @@ fn a_pause_that_outlives_its_worker_is_forgotten_with_it() {
     debugger(&mut sim, 1, &task, true);
     assert!(sim.state(0).is_wait_paused(waiter));
     sim.kill(1);
+    sim.settle();
     assert!(!sim.state(0).is_wait_paused(waiter));
     sim.run_all(Duration::ZERO);
     assert!(sim.state(0).is_satisfied(waiter));

@@ -1,5 +1,7 @@
 //! The simulation: processes, their connections, and a node with slots.
 
+mod node;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
@@ -7,12 +9,11 @@ use std::{
 
 use bytes::Bytes;
 use manta_proto::{
-    ids::{JobId, LeaseId, NodeId, ObjectId, ProcessId, TaskId},
+    ids::{JobId, NodeId, ObjectId, ProcessId, TaskId},
     token::Token,
     v1::{
-        ClusterView, JobConfig, LeaseGrant, LeaseReply, LeaseReturn, NodeInfo, NodeToProcess, NodeView,
-        PeerMessage, Pulled, Resources, SlotAssigned, SlotReleased, StoreLocation, TaskSpec, Value,
-        WorkerFateReply, lease_reply, node_to_process, process_to_node, value,
+        ClusterView, JobConfig, NodeInfo, NodeToProcess, NodeView, PeerMessage, Resources, StoreLocation,
+        TaskSpec, Value, node_to_process, peer_message, process_to_node, value,
     },
 };
 use prost::Message;
@@ -29,28 +30,50 @@ pub struct Process {
     pub state: State,
     pub alive: bool,
     /// The other end of each connection.
-    peers: BTreeMap<ConnId, (Who, Option<ConnId>)>,
+    peers: BTreeMap<ConnId, (Who, ConnId)>,
 }
 
-/// A lease that the node has granted.
-struct Granted {
-    owner: Who,
-    worker: Who,
+/// What keeps its order on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Wire {
+    ToNode(Who),
+    FromNode(Who),
+    /// From one end of a connection to the other.
+    Peer(Who, ConnId),
+}
+
+enum Delivery {
+    ToNode(process_to_node::Message),
+    FromNode(node_to_process::Message),
+    Message(Who, ConnId, PeerMessage),
+    Lost(Who, ConnId),
+}
+
+/// Random numbers that a seed repeats.
+pub struct Random(pub u64);
+
+impl Random {
+    /// From 0 up to and without `limit`.
+    pub fn below(&mut self, limit: usize) -> usize {
+        // The generator of Knuth's MMIX; its high bits are the good ones.
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % limit
+    }
 }
 
 pub struct Sim {
     pub processes: Vec<Process>,
     pub now: Instant,
-    /// Lease requests that wait for a free worker.
-    waiting: VecDeque<(Who, u64)>,
-    idle: Vec<Who>,
-    leases: BTreeMap<LeaseId, Granted>,
-    /// CPUs that blocked leases have given back.
-    pub blocked: usize,
+    wires: BTreeMap<Wire, VecDeque<Delivery>>,
+    /// Makes messages of different wires overtake each other.
+    pub random: Option<Random>,
+    node: node::Node,
     pub freed: Vec<ObjectId>,
     pub pulls: Vec<ObjectId>,
     pub pull_error: String,
     pub refuse: Option<String>,
+    /// Whether the node starts a worker for each CPU that a blocked lease gives back.
+    pub start_workers: bool,
     /// So many connections are not taken.
     pub dead_on_arrival: usize,
 }
@@ -68,14 +91,14 @@ impl Sim {
         Self {
             processes: processes.collect(),
             now,
-            waiting: VecDeque::new(),
-            idle: (1..=workers).collect(),
-            leases: BTreeMap::new(),
-            blocked: 0,
+            wires: BTreeMap::new(),
+            random: None,
+            node: node::Node::new(workers),
             freed: Vec::new(),
             pulls: Vec::new(),
             pull_error: String::new(),
             refuse: None,
+            start_workers: false,
             dead_on_arrival: 0,
         }
     }
@@ -88,20 +111,33 @@ impl Sim {
 
     /// Lets everything happen that needs no time.
     pub fn settle(&mut self) {
-        let mut quiet = false;
-        while !quiet {
-            quiet = true;
-            for who in 0..self.processes.len() {
-                let mut effects = Vec::new();
-                self.state(who).take_effects(&mut effects);
-                quiet &= effects.is_empty();
-                for effect in effects {
-                    if self.processes[who].alive {
-                        self.carry_out(who, effect);
-                    }
-                }
+        while self.step() {}
+    }
+
+    /// Carries out what all processes want, and delivers one message, or all of one wire when nothing is random; `false` if
+    /// nothing was left to do.
+    pub fn step(&mut self) -> bool {
+        let mut busy = false;
+        for who in 0..self.processes.len() {
+            let mut effects = Vec::new();
+            self.state(who).take_effects(&mut effects);
+            busy |= !effects.is_empty();
+            for effect in effects.into_iter().filter(|_| self.processes[who].alive).collect::<Vec<_>>() {
+                self.carry_out(who, effect);
             }
         }
+        self.wires.retain(|_, wire| !wire.is_empty());
+        let choice = match &mut self.random {
+            _ if self.wires.is_empty() => return busy,
+            Some(random) => random.below(self.wires.len()),
+            None => 0,
+        };
+        let wire = *self.wires.keys().nth(choice).unwrap();
+        let count = if self.random.is_some() { 1 } else { self.wires[&wire].len() };
+        for delivery in self.wires.get_mut(&wire).unwrap().drain(..count).collect::<Vec<_>>() {
+            self.deliver(wire, delivery);
+        }
+        true
     }
 
     /// Lets time pass, timer by timer.
@@ -140,133 +176,92 @@ impl Sim {
             Effect::Dial { conn, process, .. } => match self.find(process) {
                 Some(peer) => {
                     let theirs = self.state(peer).on_accepted();
-                    self.processes[who].peers.insert(conn, (peer, Some(theirs)));
-                    self.processes[peer].peers.insert(theirs, (who, Some(conn)));
+                    self.processes[who].peers.insert(conn, (peer, theirs));
+                    self.processes[peer].peers.insert(theirs, (who, conn));
                 }
                 None => self.state(who).on_conn_lost(conn, "nobody is there"),
             },
-            Effect::Send { conn, message } => self.deliver(who, conn, PeerMessage { message: Some(message) }),
+            Effect::Send { conn, message } => self.send(who, conn, message),
             Effect::Push { conn, task, lease, attempt, arguments, .. } => {
                 let mut spec = TaskSpec::decode(task).unwrap();
-                spec.merge(
-                    &TaskSpec { lease_id: lease.to_bytes(), attempt, arguments, ..TaskSpec::default() }
-                        .encode_to_vec()[..],
-                )
-                .unwrap();
-                self.deliver(
-                    who,
-                    conn,
-                    PeerMessage { message: Some(manta_proto::v1::peer_message::Message::Push(spec)) },
-                );
+                let tail = TaskSpec { lease_id: lease.to_bytes(), attempt, arguments, ..TaskSpec::default() };
+                spec.merge(&tail.encode_to_vec()[..]).unwrap();
+                self.send(who, conn, peer_message::Message::Push(spec));
             }
             Effect::Close { conn } => self.disconnect(who, conn),
-            Effect::ToNode(message) => self.node(who, message),
+            Effect::ToNode(message) => self.put(Wire::ToNode(who), Delivery::ToNode(message)),
             Effect::Call(call) => call(),
             Effect::FreeAt { objects, .. } => self.freed.extend(objects),
             Effect::Debug(_) | Effect::AllowTracer(_) => {}
         }
     }
 
-    fn deliver(&mut self, who: Who, conn: ConnId, message: PeerMessage) {
-        let Some(&(peer, Some(theirs))) = self.processes[who].peers.get(&conn) else { return };
-        if self.processes[peer].alive {
-            self.state(peer).on_message(theirs, message);
+    fn put(&mut self, wire: Wire, delivery: Delivery) {
+        self.wires.entry(wire).or_default().push_back(delivery);
+    }
+
+    fn send(&mut self, who: Who, conn: ConnId, message: peer_message::Message) {
+        if let Some(&(peer, theirs)) = self.processes[who].peers.get(&conn) {
+            let message = PeerMessage { message: Some(message) };
+            self.put(Wire::Peer(who, conn), Delivery::Message(peer, theirs, message));
+        }
+    }
+
+    /// The node tells a process something.
+    pub fn tell(&mut self, who: Who, message: node_to_process::Message) {
+        self.put(Wire::FromNode(who), Delivery::FromNode(message));
+    }
+
+    fn deliver(&mut self, wire: Wire, delivery: Delivery) {
+        match (wire, delivery) {
+            (Wire::ToNode(who), Delivery::ToNode(message)) => self.on_node(who, message),
+            (Wire::FromNode(who), Delivery::FromNode(message)) if self.processes[who].alive => {
+                let output = self.state(who).on_node_message(NodeToProcess { message: Some(message) });
+                assert!(output.is_none());
+            }
+            (_, Delivery::Message(to, conn, message)) if self.processes[to].alive => {
+                self.state(to).on_message(conn, message)
+            }
+            (_, Delivery::Lost(to, conn)) if self.processes[to].alive => {
+                self.processes[to].peers.remove(&conn);
+                self.state(to).on_conn_lost(conn, "it ended");
+            }
+            // For a process that is dead.
+            _ => {}
         }
     }
 
     fn disconnect(&mut self, who: Who, conn: ConnId) {
-        if let Some((peer, Some(theirs))) = self.processes[who].peers.remove(&conn) {
-            self.processes[peer].peers.remove(&theirs);
-            if self.processes[peer].alive {
-                self.state(peer).on_conn_lost(theirs, "it ended");
-            }
+        if let Some((peer, theirs)) = self.processes[who].peers.remove(&conn) {
+            self.put(Wire::Peer(who, conn), Delivery::Lost(peer, theirs));
         }
     }
 
-    /// kill -9.
+    /// kill -9. What it had sent still arrives.
     pub fn kill(&mut self, who: Who) {
         self.processes[who].alive = false;
-        self.idle.retain(|idle| *idle != who);
-        self.leases.retain(|_, lease| lease.worker != who && lease.owner != who);
+        self.on_node_lost(who);
         for conn in self.processes[who].peers.keys().copied().collect::<Vec<_>>() {
             self.disconnect(who, conn);
         }
-        self.settle();
     }
 
-    pub fn tell(&mut self, who: Who, message: node_to_process::Message) {
-        let output = self.state(who).on_node_message(NodeToProcess { message: Some(message) });
-        assert!(output.is_none());
+    /// Another worker, in place of one that is dead.
+    pub fn add_worker(&mut self) {
+        let view = self.state(0).view.clone();
+        self.processes.push(Process { state: state(view, self.now), alive: true, peers: BTreeMap::new() });
+        self.node.add(self.processes.len() - 1);
     }
 
-    fn node(&mut self, who: Who, message: process_to_node::Message) {
-        match message {
-            process_to_node::Message::RequestLease(request) => match self.refuse.clone() {
-                Some(sentence) => self.reply(who, request.request_id, lease_reply::Result::Refused(sentence)),
-                None => self.waiting.push_back((who, request.request_id)),
-            },
-            process_to_node::Message::CancelLease(cancel) => {
-                self.waiting.retain(|waiting| *waiting != (who, cancel.request_id));
-            }
-            process_to_node::Message::ReturnLease(LeaseReturn { lease_id, .. }) => {
-                let lease = self
-                    .leases
-                    .remove(&LeaseId::try_from(&lease_id).unwrap())
-                    .expect("a lease is returned once");
-                self.tell(lease.worker, node_to_process::Message::SlotReleased(SlotReleased { lease_id }));
-                self.idle.push(lease.worker);
-            }
-            process_to_node::Message::Blocked(blocked) => {
-                if blocked.blocked {
-                    self.blocked += 1;
-                } else {
-                    self.blocked -= 1;
-                }
-            }
-            process_to_node::Message::Fate(fate) => {
-                let reply = WorkerFateReply {
-                    request_id: fate.request_id,
-                    sentence: "worker 4711 on node-1 was killed by signal 9 (SIGKILL)".into(),
-                    ..WorkerFateReply::default()
-                };
-                self.tell(who, node_to_process::Message::Fate(reply));
-            }
-            process_to_node::Message::Pull(pull) => {
-                self.pulls.push(ObjectId::try_from(&pull.object_id).unwrap());
-                let pulled = Pulled { request_id: pull.request_id, error: self.pull_error.clone(), size: 0 };
-                self.tell(who, node_to_process::Message::Pulled(pulled));
-            }
-            process_to_node::Message::Free(free) => {
-                self.freed.extend(free.object_ids.iter().map(|id| ObjectId::try_from(id).unwrap()));
-            }
-            _ => {}
-        }
-        self.grant();
+    /// Whether no task is unfinished anywhere.
+    pub fn is_idle(&self) -> bool {
+        let alive = self.processes.iter().filter(|process| process.alive);
+        alive.map(|process| process.state.leftovers()).flatten().all(|left| !left.contains("tasks"))
     }
 
-    fn grant(&mut self) {
-        while let (Some(&worker), false) = (self.idle.first(), self.waiting.is_empty()) {
-            let Some((owner, request)) = self.waiting.pop_front() else { break };
-            self.idle.remove(0);
-            let lease = LeaseId::random();
-            self.leases.insert(lease, Granted { owner, worker });
-            let (owner_id, worker_id) =
-                (self.processes[owner].state.me.process, self.processes[worker].state.me.process);
-            let assigned =
-                SlotAssigned { lease_id: lease.to_bytes(), owner_id: owner_id.to_bytes(), slot: 0 };
-            self.tell(worker, node_to_process::Message::Slot(assigned));
-            let grant = LeaseGrant {
-                lease_id: lease.to_bytes(),
-                worker_id: worker_id.to_bytes(),
-                node_id: NODE.to_bytes(),
-                ..LeaseGrant::default()
-            };
-            self.reply(owner, request, lease_reply::Result::Granted(grant));
-        }
-    }
-
-    fn reply(&mut self, who: Who, request_id: u64, result: lease_reply::Result) {
-        self.tell(who, node_to_process::Message::Lease(LeaseReply { request_id, result: Some(result) }));
+    /// CPUs that blocked leases have given back.
+    pub fn blocked(&self) -> usize {
+        self.node.blocked()
     }
 
     /// Submits a task of one result; the ref is counted once.
@@ -282,7 +277,11 @@ impl Sim {
             TaskSpec { task_id: id.to_bytes(), name: name.into(), num_returns: 1, ..TaskSpec::default() };
         state.on_submit(Submission {
             id,
-            key: ClassKey { language: Language::Rust, resources: [("CPU".into(), 10_000)].into(), placement: crate::Placement::default() },
+            key: ClassKey {
+                language: Language::Rust,
+                resources: [("CPU".into(), 10_000)].into(),
+                placement: crate::Placement::default(),
+            },
             function: None,
             name: name.into(),
             encoded: spec.encode_to_vec().into(),
@@ -299,6 +298,11 @@ impl Sim {
     /// The task that a worker's thread takes, if one is there.
     pub fn take(&mut self, worker: Who) -> Option<TaskSpec> {
         self.settle();
+        self.take_now(worker)
+    }
+
+    /// The same, whatever is under way.
+    pub fn take_now(&mut self, worker: Who) -> Option<TaskSpec> {
         match self.state(worker).pop_task(0) {
             Popped::Task(spec) => Some(*spec),
             Popped::Wait(_) => None,
@@ -307,9 +311,14 @@ impl Sim {
     }
 
     pub fn finish(&mut self, worker: Who, task: &TaskSpec, value: Value) {
+        self.finish_now(worker, task, value);
+        self.settle();
+    }
+
+    /// The same, and nothing is delivered yet.
+    pub fn finish_now(&mut self, worker: Who, task: &TaskSpec, value: Value) {
         let failed = super::super::objects::is_error(&value);
         self.state(worker).on_finished(0, TaskId::try_from(&task.task_id).unwrap(), vec![value], failed);
-        self.settle();
     }
 
     /// Runs tasks until no worker has one; each takes `time`. Says which worker ran which task.
@@ -345,9 +354,7 @@ impl Sim {
         for (who, process) in self.processes.iter().enumerate().filter(|(_, process)| process.alive) {
             assert_eq!(process.state.leftovers(), Vec::<String>::new(), "process {who}");
         }
-        assert!(self.leases.is_empty(), "{} leases were not returned", self.leases.len());
-        assert!(self.waiting.is_empty(), "{} lease requests were not cancelled", self.waiting.len());
-        assert_eq!(self.blocked, 0, "leases stayed blocked");
+        self.node.assert_empty();
     }
 }
 
