@@ -10,8 +10,9 @@ use crate::address::Address;
 use crate::dwarf::modules::short_symbol;
 
 /// Functions that every panic goes through, by the last part of their names: the first that the program has. They differ by
-/// the version of the standard library; the last one runs after the panic's message was printed.
-const PANIC_FUNCTIONS: [&str; 3] = ["rust_panic_with_hook", "panic_with_hook", "rust_panic"];
+/// the version of the standard library. The first runs after the program's panic hook, so that the message is known, and
+/// before anything is unwound; in the others it may not have been written yet.
+const PANIC_FUNCTIONS: [&str; 3] = ["rust_panic", "panic_with_hook", "rust_panic_with_hook"];
 
 /// What is in force.
 #[derive(Default)]
@@ -24,6 +25,8 @@ pub struct Configuration {
     pub breakpoints: Vec<Breakpoint>,
     /// Stop where a panic begins.
     pub stop_at_panics: bool,
+    /// Stop where a signal is about to end the program.
+    pub stop_at_signals: bool,
     /// Steps go into libraries and the runtime too.
     pub into_framework: bool,
 }

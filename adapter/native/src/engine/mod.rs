@@ -6,6 +6,7 @@
 
 pub mod breakpoints;
 pub mod configuration;
+pub mod exceptions;
 pub mod guard;
 pub mod handles;
 pub mod relocate;

@@ -44,9 +44,11 @@ impl Engine {
         let (reason, description) = description(&stop.reason);
         let (ids, text) = match &stop.reason {
             Reason::Breakpoint { ids, text } => (ids.clone(), text.clone()),
-            Reason::Panic => {
+            Reason::Panic { message: Some(message) } => (Vec::new(), Some(message.clone())),
+            Reason::Panic { message: None } => {
                 (Vec::new(), Some(format!("A panic begins in {}, line {}.", top.name, top.line)))
             }
+            Reason::Signal(fatal) => (Vec::new(), Some(fatal.to_string())),
             _ => (Vec::new(), None),
         };
         if self.mode == Mode::Standalone {
@@ -77,11 +79,11 @@ impl Engine {
         self.outbox.event::<MantaStopped>(&body);
     }
 
-    /// The innermost frame; of a panic, the user's code that panicked.
+    /// The innermost frame; of a panic or a signal, the user's code that it comes from.
     fn top_frame(&mut self, tid: Tid) -> Option<StackFrame> {
         let stop = self.threads.get(tid)?.stop()?;
         let pc = Address(stop.registers.pc());
-        if stop.reason == Reason::Panic {
+        if stop.reason.is_exception() {
             let stack = stop.stack(&self.modules, &self.process, &self.unwinder);
             let index = stack.frames.iter().position(|frame| is_user_code(&frame.code)).unwrap_or(0);
             let frame = stack.frames.get(index)?.clone();
@@ -237,7 +239,8 @@ fn description(reason: &Reason) -> (StoppedEventReason, &'static str) {
         Reason::Breakpoint { .. } => (StoppedEventReason::Breakpoint, "Paused on breakpoint"),
         Reason::Step => (StoppedEventReason::Step, "Paused after step"),
         Reason::Pause => (StoppedEventReason::Pause, "Paused"),
-        Reason::Panic => (StoppedEventReason::Exception, "Paused on panic"),
+        Reason::Panic { .. } => (StoppedEventReason::Exception, "Paused on panic"),
+        Reason::Signal(_) => (StoppedEventReason::Exception, "Paused on fatal signal"),
         Reason::Instruction => {
             (StoppedEventReason::InstructionBreakpoint, "Paused on a breakpoint instruction of the program")
         }

@@ -5,6 +5,7 @@ use std::io;
 use iced_x86::{Instruction, OpKind, Register};
 
 use super::Engine;
+use super::exceptions::Fatal;
 use super::relocate::PastPatch;
 use super::sites::Site;
 use super::stops::Reason;
@@ -54,9 +55,10 @@ impl Engine {
         thread.registers = None;
         thread.judged = None;
         thread.registers_changed = false;
+        thread.signal = 0;
         match waited {
             Waited::Signal(libc::SIGTRAP) => self.on_trap(tid),
-            Waited::Signal(signal) => self.go(tid, signal),
+            Waited::Signal(signal) => self.on_signal(tid, signal),
             Waited::Event { event: libc::PTRACE_EVENT_CLONE, .. } => {
                 if let Ok(new) = self.process.event_number(tid) {
                     let new = Tid(new as i32);
@@ -79,6 +81,26 @@ impl Engine {
                 let _ = self.process.listen(tid);
             }
             _ => self.go(tid, 0),
+        }
+    }
+
+    /// A thread is about to take a signal. It is held before one that ends the program, if the user wants that; when it runs
+    /// on it takes the signal.
+    fn on_signal(&mut self, tid: Tid, signal: i32) {
+        if !self.configuration.stop_at_signals || !self.may_stop(tid) {
+            return self.go(tid, signal);
+        }
+        let (Ok(info), Ok(registers)) = (self.process.signal_info(tid), self.registers(tid)) else { return };
+        let Some(fatal) = Fatal::of(signal, &info, registers.rsp) else { return self.go(tid, signal) };
+        let Some(thread) = self.threads.get_mut(tid) else { return };
+        // The standard library's own handler gives back a signal that is not about its stacks: the same one comes twice.
+        let seen = Some((signal, registers.rip));
+        if std::mem::replace(&mut thread.seen_signal, seen) == seen {
+            return self.go(tid, signal);
+        }
+        self.hold(tid, Reason::Signal(fatal));
+        if let Some(thread) = self.threads.get_mut(tid) {
+            thread.signal = signal;
         }
     }
 
@@ -171,6 +193,8 @@ impl Engine {
         }
         self.write_registers(tid)?;
         let Some(thread) = self.threads.get_mut(tid) else { return Ok(()) };
+        let held_back = std::mem::take(&mut thread.signal);
+        let signal = if signal == 0 { held_back } else { signal };
         thread.state = State::Running;
         thread.registers = None;
         thread.judged = None;

@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::rc::Rc;
 
+use super::exceptions::Fatal;
 use super::guard::Task;
 use crate::address::Address;
 use crate::dwarf::UnitOffset;
@@ -32,9 +33,22 @@ pub enum Reason {
     /// The client asked for it.
     Pause,
     /// A panic begins.
-    Panic,
+    Panic {
+        /// What it says, when that could be read.
+        message: Option<String>,
+    },
+    /// A signal is about to end the program.
+    Signal(Fatal),
     /// The program itself has a breakpoint instruction here.
     Instruction,
+}
+
+impl Reason {
+    /// Is it something that went wrong, for which `exceptionInfo` can be asked?
+    #[must_use]
+    pub fn is_exception(&self) -> bool {
+        matches!(self, Self::Panic { .. } | Self::Signal(_))
+    }
 }
 
 /// One stop of one thread.

@@ -46,8 +46,12 @@ pub struct Thread {
     pub registers: Option<libc::user_regs_struct>,
     /// Whatever is set at this address has been judged for this visit: on resuming, the thread gets past it.
     pub judged: Option<Address>,
-    /// They were changed and must be written before it runs.
+    /// The registers were changed and must be written before it runs.
     pub registers_changed: bool,
+    /// A signal that it takes when it runs on; 0 for none.
+    pub signal: i32,
+    /// The fatal signal that it was last seen with, and where.
+    pub seen_signal: Option<(i32, u64)>,
 }
 
 /// All threads.
@@ -126,6 +130,8 @@ impl Threads {
             left_stop: 0,
             registers: None,
             judged: None,
+            signal: 0,
+            seen_signal: None,
             registers_changed: false,
         };
         self.threads.insert(tid, thread);

@@ -1,6 +1,7 @@
 //! A thread has trapped: whose trap is it, and does the thread stop there?
 
 use super::breakpoints::LogPart;
+use super::exceptions;
 use super::step::{StepDecision, StepKind, StepPlan, StepView};
 use super::stops::{FrameVariables, Reason, frames_of};
 use super::threads::State;
@@ -150,12 +151,15 @@ impl Engine {
         }
     }
 
+    /// Does this thread stop at all? In a cluster only tasks do.
+    pub(super) fn may_stop(&self, tid: Tid) -> bool {
+        let runs_none = |guard: &super::guard::Guard| guard.task_of(&self.process, tid).is_none();
+        self.mode == Mode::Standalone || !self.guard.as_ref().is_some_and(runs_none)
+    }
+
     /// Does a thread that came to this address stop, and why?
     fn judge(&mut self, tid: Tid, at: Address) -> Option<Reason> {
-        if self.mode == Mode::Cluster
-            && let Some(guard) = &self.guard
-            && guard.task_of(&self.process, tid).is_none()
-        {
+        if !self.may_stop(tid) {
             return None;
         }
         let kernel = self.registers(tid).ok()?;
@@ -174,8 +178,9 @@ impl Engine {
                 }
             }
         }
-        if is_panic {
-            return Some(Reason::Panic);
+        if is_panic && !exceptions::is_resumed_panic(&self.modules, &self.process, &physical.registers) {
+            let message = exceptions::panic_message(&self.modules, &self.process, &physical.registers);
+            return Some(Reason::Panic { message });
         }
         let text = (!texts.is_empty()).then(|| texts.join(" "));
         (!ids.is_empty()).then_some(Reason::Breakpoint { ids, text })

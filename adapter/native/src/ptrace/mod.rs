@@ -106,10 +106,15 @@ impl Process {
 
     /// The `si_code` of the signal that a thread is about to take.
     pub fn signal_code(&self, tid: Tid) -> io::Result<i32> {
+        Ok(self.signal_info(tid)?.si_code)
+    }
+
+    /// What is known of the signal that a thread is about to take.
+    pub fn signal_info(&self, tid: Tid) -> io::Result<libc::siginfo_t> {
         // SAFETY: siginfo_t is plain data, for which all zeroes are a value.
         let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
         request(libc::PTRACE_GETSIGINFO, tid, 0, (&raw mut info) as usize)?;
-        Ok(info.si_code)
+        Ok(info)
     }
 
     /// The registers as the kernel has them.

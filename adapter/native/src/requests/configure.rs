@@ -7,7 +7,9 @@ use crate::engine::configuration::Configuration;
 use crate::protocol::{ConfigureArguments, ConfigureBreakpoint, ConfigureResponseBody};
 
 /// Names of filters that mean panics. A session has one set of names for all its engines.
-const PANIC_FILTERS: [&str; 3] = ["panic", "uncaught", "raised"];
+pub(super) const PANIC_FILTERS: [&str; 3] = ["panic", "uncaught", "raised"];
+/// Names of filters that mean signals that end the program.
+pub(super) const SIGNAL_FILTERS: [&str; 3] = ["signal", "uncaught", "raised"];
 
 impl Server {
     pub(super) fn configure(&mut self, arguments: ConfigureArguments) -> Answered<ConfigureResponseBody> {
@@ -21,8 +23,10 @@ impl Server {
             ));
         }
         let options = arguments.exception_options.iter().map(|option| option.filter_id.as_str());
-        let stop_at_panics =
-            arguments.exception_filters.iter().map(String::as_str).chain(options).any(is_panic_filter);
+        let filters: Vec<&str> =
+            arguments.exception_filters.iter().map(String::as_str).chain(options).collect();
+        let stop_at_panics = filters.iter().any(|name| PANIC_FILTERS.contains(name));
+        let stop_at_signals = filters.iter().any(|name| SIGNAL_FILTERS.contains(name));
         let into_framework = arguments.step_into_framework;
         let session_id = arguments.session_id.clone();
         let breakpoints = self.engine.breakpoints_of(specifications(arguments));
@@ -31,17 +35,13 @@ impl Server {
             generation,
             breakpoints,
             stop_at_panics,
+            stop_at_signals,
             into_framework,
         });
         let breakpoints = &self.engine.configuration.breakpoints;
         let breakpoints = breakpoints.iter().map(Engine::breakpoint_body).collect();
         Ok(Answer::WhenSynced(ConfigureResponseBody { generation, breakpoints }))
     }
-}
-
-/// Does a filter of this name stop at panics?
-pub(super) fn is_panic_filter(name: &str) -> bool {
-    PANIC_FILTERS.contains(&name)
 }
 
 fn specifications(arguments: ConfigureArguments) -> Vec<Specification> {

@@ -1,6 +1,6 @@
-//! `exceptionInfo`: of a thread that is paused where a panic begins.
+//! `exceptionInfo`: of a thread that is paused at a panic, or before a fatal signal.
 
-use dap::{ExceptionBreakMode, ExceptionInfoArguments, ExceptionInfoResponseBody};
+use dap::{ExceptionBreakMode, ExceptionDetails, ExceptionInfoArguments, ExceptionInfoResponseBody};
 
 use super::{Answer, Answered, Server};
 use crate::engine::stops::Reason;
@@ -12,27 +12,31 @@ impl Server {
         arguments: ExceptionInfoArguments,
     ) -> Answered<ExceptionInfoResponseBody> {
         let thread = self.held(arguments.thread_id)?;
-        let (tid, is_panic) = (thread.tid, thread.stop().is_some_and(|stop| stop.reason == Reason::Panic));
-        if !is_panic {
-            return Err("The thread is not paused at a panic.".to_owned());
-        }
+        let tid = thread.tid;
+        let (id, what) = match thread.stop().map(|stop| &stop.reason) {
+            Some(Reason::Panic { message }) => ("panic", message.clone()),
+            Some(Reason::Signal(fatal)) => (fatal.name, Some(fatal.to_string())),
+            _ => return Err("The thread is not paused at a panic or a signal.".to_owned()),
+        };
         let stack = self.stack_of(tid)?;
-        let place = stack.frames.iter().find(|frame| is_user_code(&frame.code)).map(|frame| {
-            format!(
-                "in {} at {}:{}",
-                frame.code.name,
-                frame.code.file.as_deref().unwrap_or("?"),
-                frame.code.line
-            )
-        });
+        let place = stack.frames.iter().find(|frame| is_user_code(&frame.code)).map_or_else(
+            || "outside of the program's own code".to_owned(),
+            |frame| {
+                let file = frame.code.file.as_deref().unwrap_or("?");
+                format!("in {} at {file}:{}", frame.code.name, frame.code.line)
+            },
+        );
+        let description = match &what {
+            Some(what) => format!("{what}, {place}"),
+            None => format!("A panic begins {place}."),
+        };
+        let details =
+            ExceptionDetails { message: what, type_name: Some(id.to_owned()), ..Default::default() };
         Ok(Answer::Now(ExceptionInfoResponseBody {
-            exception_id: "panic".to_owned(),
-            description: Some(format!(
-                "A panic begins {}.",
-                place.unwrap_or_else(|| "outside of the program's own code".to_owned())
-            )),
+            exception_id: id.to_owned(),
+            description: Some(description),
             break_mode: ExceptionBreakMode::Always,
-            ..Default::default()
+            details: Some(details),
         }))
     }
 }

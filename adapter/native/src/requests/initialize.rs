@@ -16,6 +16,13 @@ impl Server {
             default: Some(false),
             ..Default::default()
         };
+        let signal = ExceptionBreakpointsFilter {
+            filter: "signal".to_owned(),
+            label: "Fatal signals".to_owned(),
+            description: Some("Stops before a signal such as SIGSEGV ends the program".to_owned()),
+            default: Some(false),
+            ..Default::default()
+        };
         let capabilities = Capabilities {
             supports_configuration_done_request: Some(true),
             supports_function_breakpoints: Some(true),
@@ -27,7 +34,7 @@ impl Server {
             supports_exception_info_request: Some(true),
             supports_delayed_stack_trace_loading: Some(true),
             supports_single_thread_execution_requests: Some(true),
-            exception_breakpoint_filters: Some(vec![panic]),
+            exception_breakpoint_filters: Some(vec![panic, signal]),
             ..Default::default()
         };
         self.engine.outbox.respond(request.ok::<Initialize>(&capabilities));

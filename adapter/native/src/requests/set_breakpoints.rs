@@ -7,7 +7,7 @@ use dap::{
     SetExceptionBreakpointsResponseBody, SetFunctionBreakpointsArguments, SetFunctionBreakpointsResponseBody,
 };
 
-use super::configure::is_panic_filter;
+use super::configure::{PANIC_FILTERS, SIGNAL_FILTERS};
 use super::{Answer, Answered, Server};
 use crate::engine::Engine;
 use crate::engine::breakpoints::{On, Specification};
@@ -19,6 +19,7 @@ pub struct OrdinarySet {
     by_file: BTreeMap<String, Vec<Specification>>,
     functions: Vec<Specification>,
     stop_at_panics: bool,
+    stop_at_signals: bool,
     last_id: i32,
 }
 
@@ -80,8 +81,14 @@ impl Server {
         arguments: SetExceptionBreakpointsArguments,
     ) -> Answered<SetExceptionBreakpointsResponseBody> {
         let options = arguments.filter_options.unwrap_or_default();
-        let named = arguments.filters.iter().chain(options.iter().map(|option| &option.filter_id));
-        self.ordinary.stop_at_panics = named.into_iter().any(|name| is_panic_filter(name));
+        let named: Vec<&str> = arguments
+            .filters
+            .iter()
+            .chain(options.iter().map(|option| &option.filter_id))
+            .map(String::as_str)
+            .collect();
+        self.ordinary.stop_at_panics = named.iter().any(|name| PANIC_FILTERS.contains(name));
+        self.ordinary.stop_at_signals = named.iter().any(|name| SIGNAL_FILTERS.contains(name));
         self.apply_ordinary(&[]);
         Ok(Answer::WhenSynced(SetExceptionBreakpointsResponseBody::default()))
     }
@@ -91,12 +98,13 @@ impl Server {
         let all = self.ordinary.by_file.values().flatten().chain(&self.ordinary.functions).cloned().collect();
         let breakpoints = self.engine.breakpoints_of(all);
         let generation = self.engine.configuration.generation + 1;
-        let stop_at_panics = self.ordinary.stop_at_panics;
+        let OrdinarySet { stop_at_panics, stop_at_signals, .. } = self.ordinary;
         self.engine.configure(Configuration {
             session_id: None,
             generation,
             breakpoints,
             stop_at_panics,
+            stop_at_signals,
             into_framework: false,
         });
         let breakpoints = &self.engine.configuration.breakpoints;

@@ -3,8 +3,9 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
@@ -128,17 +129,27 @@ impl Program {
         self.child.id()
     }
 
-    /// Waits for its end, which must be a good one.
-    pub fn ends_well(&mut self) {
+    fn end(&mut self) -> ExitStatus {
         let until = Instant::now() + DEADLINE;
-        let status = loop {
+        loop {
             if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
+                return status;
             }
             assert!(Instant::now() < until, "the program ends in time");
             thread::yield_now();
-        };
+        }
+    }
+
+    /// Waits for its end, which must be a good one.
+    pub fn ends_well(&mut self) {
+        let status = self.end();
         assert!(status.success(), "the program ended with {status}");
+    }
+
+    /// Waits for its end, which must come by a signal, and gives that.
+    pub fn ends_by_signal(&mut self) -> i32 {
+        let status = self.end();
+        status.signal().unwrap_or_else(|| panic!("the program ended with {status}"))
     }
 }
 
