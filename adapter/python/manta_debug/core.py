@@ -15,14 +15,15 @@ from collections.abc import Callable, Iterable
 from types import CodeType, FrameType
 from typing import Any
 
-from . import limits, locate, tracing
+from . import awaiting, limits, locate, tracing
 from .binder import Binder, Binding, describe
+from .codes import CO_COROUTINE
 from .decide import judge
 from .errors import RequestError, text_of
 from .exceptions import is_reported_raise, is_unhandled, passes_filter
 from .origins import Origins
 from .sources import Sources
-from .stack import describe_frame, stack_of, stack_of_traceback
+from .stack import add_awaiters, describe_frame, stack_of, stack_of_traceback
 from .steps import Outcome, Step
 from .stops import Resume, StackEntry, Stop
 from .table import Breakpoint, Table, build
@@ -219,7 +220,8 @@ class Core:
         step = thread.step
         if step is None:
             return
-        outcome = step.on_exit(frame, unwinding=unwinding, yielding=yielding)
+        awaiter = None if yielding or not step.follows(frame) else self._awaiter_of(frame)
+        outcome = step.on_exit(frame, unwinding=unwinding, yielding=yielding, awaiter=awaiter)
         if outcome is Outcome.STOP_IN_CALLER and frame.f_back is not None:
             self.on_step_end(thread, frame.f_back, (frame.f_code.co_name, value))
         elif outcome is Outcome.FINISHED:
@@ -229,6 +231,17 @@ class Core:
             self.tracer.rearm()
         elif outcome is Outcome.REARM:
             self.tracer.rearm()
+
+    def _awaiter_of(self, frame: FrameType) -> FrameType | None:
+        """The user's coroutine that goes on when the asyncio task ends whose outermost frame this is."""
+        if not frame.f_code.co_flags & CO_COROUTINE:
+            return None
+        try:
+            for task in awaiting.awaiters(frame):
+                return next((f for f in awaiting.frames_of(task) if self.origins.is_user(f)), None)
+        except Exception as error:
+            self.report(error)
+        return None
 
     def on_raise(self, frame: FrameType, error: BaseException) -> None:
         """An exception was raised in a frame, or came out of a call there."""
@@ -278,6 +291,10 @@ class Core:
         mode: str = "always",
         return_value: tuple[str, Any] | None = None,
     ) -> None:
+        try:
+            add_awaiters(stack)
+        except Exception as error:
+            self.report(error)
         stop = Stop(
             number=next(self._stop_numbers),
             thread=thread,

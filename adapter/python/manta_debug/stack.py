@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from . import limits
+from . import awaiting, limits
 from .origins import Origin, Origins
 from .stops import StackEntry, Stop
 
@@ -22,6 +22,25 @@ def stack_of(frame: FrameType | None, origins: Origins) -> list[StackEntry]:
     while len(stack) > 1 and origins.is_bootstrap(stack[-1].frame):
         stack.pop()
     return stack
+
+
+def add_awaiters(stack: list[StackEntry]) -> None:
+    """Behind the frames of an asyncio task, puts those of the task that awaits it, as if it had called."""
+    if not awaiting.has_loop():
+        return
+    task = awaiting.current_task()
+    outermost = getattr(task.get_coro(), "cr_frame", None) if task is not None else None
+    at = next((i for i, entry in enumerate(stack) if entry.frame is outermost), None)
+    if at is None or outermost is None:
+        return
+    added: list[StackEntry] = []
+    for waiter in awaiting.awaiters(outermost):
+        frames = awaiting.frames_of(waiter)
+        if not frames:
+            break
+        added.append(StackEntry(frames[0], 0, f"awaited by {awaiting.name_of(waiter)}"))
+        added += [StackEntry(f, f.f_lineno or f.f_code.co_firstlineno) for f in frames]
+    stack[at + 1 : at + 1] = added
 
 
 def stack_of_traceback(frame: FrameType, error: BaseException, origins: Origins) -> list[StackEntry]:
@@ -41,6 +60,8 @@ def stack_of_traceback(frame: FrameType, error: BaseException, origins: Origins)
 def describe_frame(core: Core, stop: Stop, index: int) -> dict[str, Any]:
     """One DAP `StackFrame`."""
     entry = stop.stack[index]
+    if entry.label is not None:
+        return {"id": stop.frame_id(index), "name": entry.label, "line": 0, "column": 0, "presentationHint": "label"}
     code = entry.frame.f_code
     described: dict[str, Any] = {
         "id": stop.frame_id(index),

@@ -52,6 +52,10 @@ class Step:
         """Whether a new line of this frame ends the step."""
         return _among(frame, self.line_frames)
 
+    def follows(self, frame: FrameType) -> bool:
+        """Whether the step goes on elsewhere when this frame is left."""
+        return self.kind != "pause" and (_among(frame, self.exit_frames) or _among(frame, self.line_frames))
+
     def on_start(self, frame: FrameType) -> Outcome:
         """A function was entered or a generator resumed."""
         if not self.enters or _among(frame, self.line_frames):
@@ -63,14 +67,18 @@ class Step:
         self.line_frames = [*self.line_frames, frame]
         return Outcome.REARM
 
-    def on_exit(self, frame: FrameType, *, unwinding: bool, yielding: bool) -> Outcome:
-        """A frame returned, yielded, or was left by an exception."""
+    def on_exit(
+        self, frame: FrameType, *, unwinding: bool, yielding: bool, awaiter: FrameType | None = None
+    ) -> Outcome:
+        """A frame returned, yielded, or was left by an exception; `awaiter` is the coroutine that waited for its task."""
         if not _among(frame, self.exit_frames) and not _among(frame, self.line_frames):
             return Outcome.GO_ON
         if self.kind == "pause":
             return Outcome.GO_ON
         if yielding and frame.f_code.co_flags & (CO_COROUTINE | CO_ASYNC_GENERATOR):
             return Outcome.GO_ON
+        if awaiter is not None and not yielding:
+            return self._watch([awaiter])
         caller = self._caller(frame)
         if yielding and self.kind != "stepOut":
             return self._watch([frame] if caller is None else [frame, caller])

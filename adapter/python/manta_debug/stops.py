@@ -35,10 +35,11 @@ class Resume:
 
 @dataclass(slots=True)
 class StackEntry:
-    """A frame of a stopped thread, at the line where it stands."""
+    """A frame of a stopped thread, at the line where it stands; with a label, a line of text that stands between frames."""
 
     frame: FrameType
     line: int
+    label: str | None = None
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from .hit import parse_hit_condition
 from .logpoint import LogTemplate
 
 EXCEPTION_FILTERS = ("raised", "uncaught", "userUncaught")
+_FILTER_ALIASES = {"userUnhandled": "userUncaught"}
 
 
 class Breakpoint:
@@ -186,8 +187,9 @@ def _compile_parts(made: Breakpoint, condition: str | None, hit: str | None, log
 
 
 def _enter_filter(table: Table, name: str, condition: str | None) -> None:
+    name = _FILTER_ALIASES.get(name, name)
     if name not in EXCEPTION_FILTERS:
-        raise RequestError(f"There is no exception filter '{name}'; there are {', '.join(EXCEPTION_FILTERS)}.")
+        return  # A session has filters for other languages too; a client's own mistakes are refused before they come here.
     try:
         table.filters[name] = _expression(condition, "condition") if condition else None
     except ValueError as error:

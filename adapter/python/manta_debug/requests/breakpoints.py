@@ -37,7 +37,7 @@ def _set_exception_breakpoints(engine: Engine, arguments: Arguments) -> Reply:
     filters = list(arguments.get("filters") or [])
     options = list(arguments.get("filterOptions") or [])
     for name in [*filters, *(o.get("filterId") for o in options)]:
-        if name not in EXCEPTION_FILTERS:
+        if name not in EXCEPTION_FILTERS and name != "userUnhandled":
             known = ", ".join(f["filter"] for f in FILTERS)
             raise RequestError(f"There is no exception filter '{name}'; there are {known}.")
     engine.client_sets.filters = filters

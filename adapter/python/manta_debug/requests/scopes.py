@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..values.tree import ScopeNode
+from .. import awaiting
+from ..values.coroutines import coroutines
+from ..values.tree import GroupNode, ScopeNode
 from .base import Arguments, Body, OnStop, of_frame
 
 if TYPE_CHECKING:
@@ -21,17 +23,20 @@ def _scopes(engine: Engine, stop: Stop, arguments: Arguments) -> Body:
         if stop.exception is not None:
             pseudo += (("__exception__", stop.exception),)
     local = ScopeNode(frame, False, pseudo)
-    return {
-        "scopes": [
-            {
-                "name": "Locals",
-                "presentationHint": "locals",
-                "variablesReference": stop.handle(local),
-                "expensive": False,
-            },
-            {"name": "Globals", "variablesReference": stop.handle(ScopeNode(frame, True)), "expensive": True},
-        ]
-    }
+    scopes: list[Body] = [
+        {
+            "name": "Locals",
+            "presentationHint": "locals",
+            "variablesReference": stop.handle(local),
+            "expensive": False,
+        },
+        {"name": "Globals", "variablesReference": stop.handle(ScopeNode(frame, True)), "expensive": True},
+    ]
+    if frame is stop.stack[0].frame and awaiting.has_loop():
+        # A scope, as every client shows scopes, and DAP has threads that are flat: a coroutine that does not run is no thread.
+        node = GroupNode(lambda: coroutines(frame), frame)
+        scopes.append({"name": "Asyncio tasks", "variablesReference": stop.handle(node), "expensive": True})
+    return {"scopes": scopes}
 
 
 REQUESTS = {"scopes": OnStop(of_frame, _scopes)}

@@ -20,7 +20,7 @@ def _stack_trace(engine: Engine, stop: Stop, arguments: Arguments) -> Body:
     frames = [describe_frame(engine.core, stop, index) for index in range(start, end)]
     if not engine.lines_start_at_1:
         for frame in frames:
-            frame.update(line=frame["line"] - 1)
+            frame.update(line=max(0, frame["line"] - 1))
     return {"stackFrames": frames, "totalFrames": len(stop.stack)}
 
 

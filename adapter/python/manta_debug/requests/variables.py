@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from .. import limits
 from ..errors import RequestError, text_of
 from ..values import tree
-from ..values.tree import Child, Node, PropertyNode, ScopeNode
+from ..values.tree import Child, GroupNode, Node, PropertyNode, ScopeNode
 from .base import Arguments, Body, OnStop, of_handle
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def _variables(engine: Engine, stop: Stop, arguments: Arguments) -> Body:
     node: Node = stop.nodes[int(arguments["variablesReference"])]
     if isinstance(node, PropertyNode):
         return {"variables": [_computed(stop, node)]}
-    expression = "" if isinstance(node, ScopeNode) else node.name
+    expression = "" if isinstance(node, ScopeNode) else None if isinstance(node, GroupNode) else node.name
     children = _page(node, arguments)
     described = [tree.describe(stop, node.frame, child, expression, node) for child in children]
     if len(children) == limits.CHILDREN_PAGE_MAX:
@@ -35,6 +35,8 @@ def _page(node: Node, arguments: Arguments) -> list[Child]:
     stop = start + min(count or limits.CHILDREN_PAGE_MAX, limits.CHILDREN_PAGE_MAX)
     if isinstance(node, ScopeNode):
         return [] if which == "indexed" else tree.scope_children(node)[start:stop]
+    if isinstance(node, GroupNode):
+        return [] if which == "indexed" else node.open()[start:stop]
     if isinstance(node, PropertyNode):
         return []
     if which == "named":

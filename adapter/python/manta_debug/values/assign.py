@@ -11,7 +11,7 @@ from ..errors import RequestError
 from ..evaluate import assign_local
 from . import arrays
 from .render import render_key
-from .tree import Node, ScopeNode, ValueNode
+from .tree import GroupNode, Node, ScopeNode, ValueNode
 
 
 def assign(node: Node, name: str, value: Any) -> None:
@@ -28,6 +28,8 @@ def assign(node: Node, name: str, value: Any) -> None:
             _assign_element(node.value, name, value)
         else:
             setattr(node.value, name, value)
+    elif isinstance(node, GroupNode):
+        raise RequestError(f"{name} is shown by the debugger; it is not a variable that can be set.")
     else:
         raise RequestError("A property's computed value cannot be set; set the property itself.")
 

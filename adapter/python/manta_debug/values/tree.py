@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from types import FrameType, FunctionType, MethodType, ModuleType
@@ -46,18 +46,31 @@ class PropertyNode:
     frame: FrameType
 
 
-Node = ScopeNode | ValueNode | PropertyNode
+@dataclass(frozen=True, slots=True)
+class GroupNode:
+    """Children that are put together when the client opens it."""
+
+    open: Callable[[], list[Child]]
+    frame: FrameType
+
+
+Node = ScopeNode | ValueNode | PropertyNode | GroupNode
 
 
 @dataclass(slots=True)
 class Child:
-    """One variable below a node. `suffix` makes its expression out of its parent's."""
+    """One variable below a node. `suffix` makes its expression out of its parent's.
+
+    One with a `node` is no value: it is shown as its `text` and opens to the node.
+    """
 
     name: str
     value: Any
     suffix: str | None
     hint: dict[str, Any] = field(default_factory=dict)
     is_property: bool = False
+    node: Node | None = None
+    text: str = ""
 
 
 _SEQUENCES: tuple[Any, ...] = (list, tuple)
@@ -130,6 +143,8 @@ def describe(stop: Stop, frame: FrameType, child: Child, parent: str | None, par
     if child.is_property and isinstance(parent_node, ValueNode):
         reference = stop.handle(PropertyNode(parent_node.value, child.name, expression, frame))
         variable.update(value="", type="property", variablesReference=reference)
+    elif child.node is not None:
+        variable.update(value=child.text, variablesReference=stop.handle(child.node))
     else:
         variable.update(describe_value(stop, frame, child.value, expression))
     if expression is not None:
