@@ -5,6 +5,7 @@
 mod bad_input;
 mod clusters;
 mod deadlines;
+mod endings;
 mod kills;
 mod launch;
 mod looking;
