@@ -6,7 +6,7 @@ use super::guard::Task;
 use super::handles::Handle;
 use super::stops::{Frame, Reason, Stop, frames_of};
 use super::threads::State;
-use super::user_code::is_user_code;
+use super::user_code::{is_user_code, origin};
 use super::{Engine, Mode};
 use crate::address::{Address, Tid};
 use crate::protocol::{ContinuedBody, MantaContinued, MantaStopped, StoppedBody, TaskBody};
@@ -123,7 +123,10 @@ impl Engine {
         Some(StackFrame {
             id: dap::FrameId(id),
             name: frame.code.name.clone(),
-            source: frame.code.file.as_deref().map(|path| source_body(path, is_user)),
+            source: frame.code.file.as_deref().map(|path| dap::Source {
+                origin: (!is_user).then(|| origin(&frame.code).to_owned()),
+                ..source_body(path, is_user)
+            }),
             line: i64::from(frame.code.line),
             column: i64::from(frame.code.column),
             instruction_pointer_reference: Some(format!("{:#x}", pc.0)),

@@ -19,6 +19,11 @@ const FRAMEWORK_CRATES: [&str; 13] = [
     "__rustc",
 ];
 
+/// Those of them that come with the compiler.
+const RUST_CRATES: [&str; 3] = ["std", "core", "alloc"];
+/// In the paths of the compiler's own sources.
+const RUST_DIRECTORY: &str = "/rustc/";
+
 /// Begins the names of what the task macro adds to the user's own files.
 const MACRO_PREFIX: &str = "__manta";
 
@@ -36,6 +41,22 @@ pub fn is_user_code(frame: &CodeFrame) -> bool {
     let path = frame.name.trim_start_matches(['<', '&']);
     let first = path.split("::").next().unwrap_or(path);
     !FRAMEWORK_CRATES.contains(&first) && !path.split("::").any(|part| part.starts_with(MACRO_PREFIX))
+}
+
+/// Whose code a frame is, for people, when it is not the user's.
+#[must_use]
+pub fn origin(frame: &CodeFrame) -> &'static str {
+    let path = frame.name.trim_start_matches(['<', '&']);
+    let first = path.split("::").next().unwrap_or(path);
+    if first == "manta" || first.starts_with("manta_") || path.contains(MACRO_PREFIX) {
+        "Manta's runtime"
+    } else if RUST_CRATES.contains(&first)
+        || frame.file.as_ref().is_some_and(|file| file.contains(RUST_DIRECTORY))
+    {
+        "Rust's library"
+    } else {
+        "a library"
+    }
 }
 
 #[cfg(test)]
@@ -60,6 +81,26 @@ mod tests {
         assert!(!is_user_code(&frame("manta_worker::run", Some("/home/me/manta/runtime/worker/src/lib.rs"))));
         assert!(!is_user_code(&frame("job::_::__manta_run", Some("/home/me/job/src/main.rs"))));
         assert!(!is_user_code(&frame("main", None)));
+        assert_eq!(
+            origin(&frame("job::_::__manta_run", Some("/home/me/job/src/main.rs"))),
+            "Manta's runtime"
+        );
+        assert_eq!(
+            origin(&frame("manta::worker::run_task", Some("/m/sdk/src/worker.rs"))),
+            "Manta's runtime"
+        );
+        assert_eq!(
+            origin(&frame("do_call", Some("/rustc/abc/library/std/src/panicking.rs"))),
+            "Rust's library"
+        );
+        assert_eq!(
+            origin(&frame("<alloc::boxed::Box as core::ops::FnOnce>::call_once", None)),
+            "Rust's library"
+        );
+        assert_eq!(
+            origin(&frame("serde::de", Some("/home/me/.cargo/registry/src/x/serde/src/de.rs"))),
+            "a library"
+        );
         assert!(!is_user_code(&frame("serde::de", Some("/home/me/.cargo/registry/src/x/serde/src/de.rs"))));
     }
 }
