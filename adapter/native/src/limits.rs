@@ -40,5 +40,13 @@ pub const HANDLES_MAX: usize = 200_000;
 pub const SOURCE_BYTES_MAX: u64 = 2 << 20;
 /// Bytes that wait for a slow client before reading its requests pauses.
 pub const OUTPUT_BYTES_MAX: usize = 16 << 20;
+/// Bytes of one `readMemory` or `writeMemory`.
+pub const MEMORY_BYTES_MAX: u64 = 1 << 20;
+/// Instructions of one `disassemble`.
+pub const INSTRUCTIONS_MAX: usize = 10_000;
+/// Files of one `loadedSources`.
+pub const SOURCES_MAX: usize = 10_000;
+/// Lines of one `breakpointLocations`.
+pub const BREAKPOINT_LOCATIONS_MAX: usize = 10_000;
 /// One message from the client.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;

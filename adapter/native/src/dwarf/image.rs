@@ -198,13 +198,25 @@ impl Image {
         self.symbols().iter().find(|symbol| symbol.name == name).copied()
     }
 
+    /// The symbol that begins here, or as the last one before.
+    #[must_use]
+    pub fn symbol_before(&self, address: FileAddress) -> Option<Symbol> {
+        let symbols = self.symbols();
+        symbols[..symbols.partition_point(|symbol| symbol.address <= address)].last().copied()
+    }
+
+    /// What tells this build from all others, in hexadecimal.
+    #[must_use]
+    pub fn build_id(&self) -> Option<String> {
+        let id = self.file.build_id().ok()??;
+        Some(id.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
     /// The symbol that covers an address.
     #[must_use]
     pub fn symbol_at(&self, address: FileAddress) -> Option<Symbol> {
-        let symbols = self.symbols();
-        let after = symbols.partition_point(|symbol| symbol.address <= address);
-        let symbol = symbols[..after].last()?;
-        (symbol.bytes == 0 || address.0 < symbol.address.0 + symbol.bytes).then_some(*symbol)
+        let symbol = self.symbol_before(address)?;
+        (symbol.bytes == 0 || address.0 < symbol.address.0 + symbol.bytes).then_some(symbol)
     }
 
     fn units(&self) -> &Units {

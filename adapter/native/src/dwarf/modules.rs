@@ -49,6 +49,14 @@ pub struct Modules {
     modules: Vec<LazyModule>,
 }
 
+/// A mapped file, and what could be read of it.
+pub struct ModuleState<'a> {
+    /// Where it is mapped.
+    pub mapped: &'a MappedModule,
+    /// Its content, or why that cannot be read.
+    pub content: Result<&'a Rc<Module>, String>,
+}
+
 struct LazyModule {
     mapped: MappedModule,
     loaded: OnceCell<Result<Rc<Module>, String>>,
@@ -113,6 +121,15 @@ impl Modules {
         module.get().ok()
     }
 
+    /// All modules, by address. Reads those that were not read yet.
+    #[must_use]
+    pub fn states(&self) -> Vec<ModuleState<'_>> {
+        self.modules
+            .iter()
+            .map(|module| ModuleState { mapped: &module.mapped, content: module.get() })
+            .collect()
+    }
+
     /// The program itself.
     pub fn program(&self) -> Result<&Rc<Module>, String> {
         let program = self.modules.iter().find(|module| module.mapped.is_program);
@@ -158,6 +175,15 @@ impl Module {
             }
         }
         frames
+    }
+
+    /// The file and the line of the code at an address.
+    #[must_use]
+    pub fn line_at(&self, address: Address) -> Option<(String, u32)> {
+        let at = self.file_address(address);
+        let unit = self.image.unit_at(at)?;
+        let row = self.image.lines(unit).row_at(at.0).filter(|row| row.line != 0)?;
+        Some((self.file(unit, row.file)?, row.line))
     }
 
     fn symbol_frame(&self, at: FileAddress) -> CodeFrame {

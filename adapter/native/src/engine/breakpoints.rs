@@ -1,6 +1,7 @@
 //! What the user set: lines and functions, with conditions, counts and messages.
 
 use super::resolve::Resolution;
+use crate::address::Address;
 use crate::expression::{Expression, parse};
 
 /// What a breakpoint is on.
@@ -15,6 +16,8 @@ pub enum On {
     },
     /// A function.
     Function(String),
+    /// An instruction.
+    Instruction(Address),
 }
 
 /// A breakpoint as it was asked for.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::breakpoints::{Breakpoint, On, Specification};
-use super::resolve::{Resolution, resolve_function, resolve_line};
+use super::resolve::{Resolution, resolve_function, resolve_instruction, resolve_line};
 use super::sites::instruction_bytes;
 use super::{Cause, Engine};
 use crate::address::Address;
@@ -36,6 +36,7 @@ impl Engine {
     pub(crate) fn breakpoints_of(&self, specifications: Vec<Specification>) -> Vec<Breakpoint> {
         let program = self.program();
         let resolve = |on: &On| match (&program, on) {
+            (_, On::Instruction(address)) => resolve_instruction(&self.modules, *address),
             (Err(reason), _) => Resolution::Failed(format!("The program cannot be read: {reason}.")),
             (Ok(program), _) if !program.image.has_units() => {
                 let why =
@@ -110,10 +111,11 @@ impl Engine {
     pub(crate) fn breakpoint_body(breakpoint: &Breakpoint) -> dap::Breakpoint {
         let id = Some(dap::BreakpointId(breakpoint.specification.id));
         match &breakpoint.resolution {
-            Resolution::Bound { line, note, .. } => dap::Breakpoint {
+            Resolution::Bound { line, note, addresses } => dap::Breakpoint {
                 id,
                 verified: true,
-                line: Some(i64::from(*line)),
+                line: (*line != 0).then(|| i64::from(*line)),
+                instruction_reference: addresses.first().map(Address::to_string),
                 message: note.clone(),
                 ..Default::default()
             },

@@ -13,6 +13,8 @@ pub enum Handle {
     Frame(usize),
     /// The variables of a frame.
     Variables(usize),
+    /// The registers of a frame.
+    Registers(usize),
     /// The parts of a value.
     Value(Box<Value>),
 }

@@ -2,6 +2,7 @@
 
 use dap::{StackFrame, StackFramePresentationHint, StoppedEventReason};
 
+use super::breakpoints::On;
 use super::guard::Task;
 use super::handles::Handle;
 use super::stops::{Frame, Reason, Stop, frames_of};
@@ -41,7 +42,10 @@ impl Engine {
         let Some(thread) = self.threads.get(tid) else { return };
         let Some(stop) = thread.stop() else { return };
         let (thread_id, number) = (thread.id, stop.number);
-        let (reason, description) = description(&stop.reason);
+        let (mut reason, description) = description(&stop.reason);
+        if self.stopped_at_instructions(&stop.reason) {
+            reason = StoppedEventReason::InstructionBreakpoint;
+        }
         let (ids, text) = match &stop.reason {
             Reason::Breakpoint { ids, text } => (ids.clone(), text.clone()),
             Reason::Panic { message: Some(message) } => (Vec::new(), Some(message.clone())),
@@ -77,6 +81,14 @@ impl Engine {
             top_frame: Some(top),
         };
         self.outbox.event::<MantaStopped>(&body);
+    }
+
+    fn stopped_at_instructions(&self, reason: &Reason) -> bool {
+        let Reason::Breakpoint { ids, .. } = reason else { return false };
+        let specifications =
+            self.configuration.breakpoints.iter().map(|breakpoint| &breakpoint.specification);
+        let mut hit = specifications.filter(|specification| ids.contains(&specification.id));
+        hit.all(|specification| matches!(specification.on, On::Instruction(_)))
     }
 
     /// The innermost frame; of a panic or a signal, the user's code that it comes from.

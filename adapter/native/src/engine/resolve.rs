@@ -1,13 +1,19 @@
 //! From a line of a source file, or a function's name, to the addresses where threads must trap.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+
+use iced_x86::{Decoder, DecoderOptions};
 
 use crate::address::{Address, FileAddress};
 use crate::dwarf::image::UnitIndex;
 use crate::dwarf::lines::Row;
-use crate::dwarf::modules::Module;
+use crate::dwarf::modules::{Module, Modules};
 use crate::dwarf::scopes::{ScopeIndex, ScopeKind};
 use crate::limits::LOCATIONS_MAX;
+
+/// A function longer than this is not read to see where its instructions begin.
+const FUNCTION_BYTES_MAX: usize = 1 << 20;
 
 /// Where a breakpoint landed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +91,41 @@ pub fn resolve_function(module: &Module, name: &str) -> Resolution {
         return Resolution::Pending(format!("The program {} has no function {name}.", module.image.path()));
     }
     bound(addresses, line)
+}
+
+/// Finds the instruction at an address.
+#[must_use]
+pub fn resolve_instruction(modules: &Modules, address: Address) -> Resolution {
+    let Some(module) = modules.at(address) else {
+        return Resolution::Failed(format!("No code of the program is at {address}."));
+    };
+    let at = module.file_address(address);
+    let start = module.image.symbol_before(at).map_or(at, |symbol| symbol.address);
+    let bytes = (at.0 - start.0) as usize + 1;
+    let code = module.image.code(start, bytes.min(FUNCTION_BYTES_MAX)).unwrap_or_default();
+    let decoder = Decoder::with_ip(64, code, start.live(module.bias).0, DecoderOptions::NONE);
+    if let Some(around) = decoder.into_iter().find(|own| own.ip() < address.0 && own.next_ip() > address.0) {
+        return Resolution::Failed(format!(
+            "{address} is in the middle of an instruction, which begins at {:#x}.",
+            around.ip()
+        ));
+    }
+    let line = module.line_at(address).map_or(0, |(_, line)| line);
+    Resolution::Bound { addresses: vec![address], line, note: None }
+}
+
+/// The lines of a file that have code.
+#[must_use]
+pub fn lines_with_code(module: &Module, paths: &[String], lines: RangeInclusive<u32>) -> BTreeSet<u32> {
+    files_named(module, paths)
+        .into_iter()
+        .flat_map(|(unit, file)| {
+            let rows = module.image.lines(unit).rows().iter();
+            rows.filter(move |row| row.file == file && row.is_statement && !row.is_end && row.line != 0)
+        })
+        .map(|row| row.line)
+        .filter(|line| lines.contains(line))
+        .collect()
 }
 
 fn bound(addresses: BTreeSet<Address>, line: u32) -> Resolution {

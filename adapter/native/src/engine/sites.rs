@@ -1,6 +1,7 @@
 //! Addresses at which threads trap: in debug registers while there are enough of them, then as patched instructions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use super::guard::Guard;
 use super::relocate::{PastPatch, relocate};
@@ -56,6 +57,21 @@ impl Sites {
     #[must_use]
     pub fn was_patched(&self, address: Address) -> bool {
         self.ever_patched.contains(&address)
+    }
+
+    /// Patched addresses in a range.
+    pub fn patched_in(&self, range: Range<Address>) -> impl Iterator<Item = Address> {
+        self.originals_in(range).map(|(address, _)| address)
+    }
+
+    /// Patched addresses in a range, with the bytes that were there.
+    pub fn originals_in(&self, range: Range<Address>) -> impl Iterator<Item = (Address, u8)> {
+        // An empty range may have its end before its start when an address has wrapped around.
+        let range = range.start..range.end.max(range.start);
+        self.sites.range(range).filter_map(|(address, site)| match site {
+            Site::Patched { original, .. } => Some((*address, *original)),
+            Site::Hardware { .. } => None,
+        })
     }
 
     /// What each debug register for breakpoints must hold.

@@ -4,7 +4,7 @@
 //! over the branch itself: a line costs a handful of stops, not one for each instruction. Calls that are not stepped into
 //! are run through.
 
-use iced_x86::{Decoder, DecoderOptions, FlowControl};
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction};
 
 use super::stops::{Frame, Stack, frames_of};
 use super::user_code::is_user_code;
@@ -26,6 +26,15 @@ pub enum StepKind {
     In,
     /// To the caller.
     Out,
+}
+
+/// How far a step goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepUnit {
+    /// To another line. Statements of one line are one step: the compiler tells them apart by columns that optimisation mixes.
+    Line,
+    /// One instruction.
+    Instruction,
 }
 
 /// What the thread runs to.
@@ -107,20 +116,46 @@ impl StepPlan {
         }
     }
 
+    fn new(view: &StepView<'_>, kind: StepKind, into_framework: bool, here: Option<&Here<'_>>) -> Self {
+        Self {
+            kind,
+            into_framework,
+            cfa: view.cfa(),
+            functions: here.map(|here| here.functions.clone()).unwrap_or_default(),
+            line: here.and_then(|here| here.line),
+            run_to: RunTo::OneInstruction,
+            ends_there: false,
+            stops: 0,
+        }
+    }
+
+    /// Begins a step by one instruction, wherever that leads. A step over a call runs until the call has returned.
+    #[must_use]
+    pub fn by_instruction(view: &StepView<'_>, kind: StepKind) -> StepDecision {
+        let mut plan = Self::new(view, kind, true, view.here().as_ref());
+        if kind == StepKind::Out {
+            return plan.out_of_this_frame(view);
+        }
+        plan.ends_there = true;
+        let calls = [FlowControl::Call, FlowControl::IndirectCall];
+        if kind == StepKind::Over
+            && let Some(instruction) = view.instruction()
+            && calls.contains(&instruction.flow_control())
+        {
+            plan.run_to = RunTo::Address {
+                address: Address(instruction.next_ip()),
+                stack_at_least: view.registers.sp(),
+                cfa_at_least: None,
+            };
+        }
+        StepDecision::Continue(Box::new(plan))
+    }
+
     /// Begins a step.
     #[must_use]
     pub fn begin(view: &StepView<'_>, kind: StepKind, into_framework: bool) -> StepDecision {
         let here = view.here();
-        let plan = Self {
-            kind,
-            into_framework,
-            cfa: view.cfa(),
-            functions: here.as_ref().map(|here| here.functions.clone()).unwrap_or_default(),
-            line: here.as_ref().and_then(|here| here.line),
-            run_to: RunTo::OneInstruction,
-            ends_there: false,
-            stops: 0,
-        };
+        let plan = Self::new(view, kind, into_framework, here.as_ref());
         let is_physical = plan.functions.len() <= 1;
         if here.is_none() || plan.line.is_none() || (kind == StepKind::Out && is_physical) {
             return plan.out_of_this_frame(view);
@@ -275,6 +310,14 @@ impl StepPlan {
 impl<'a> StepView<'a> {
     fn cfa(&self) -> Option<Address> {
         self.unwinder.cfa(self.modules, self.memory, self.registers, Address(self.registers.pc()))
+    }
+
+    /// The instruction that comes next.
+    fn instruction(&self) -> Option<Instruction> {
+        let pc = Address(self.registers.pc());
+        let module = self.modules.at(pc)?;
+        let code = module.image.code(module.file_address(pc), super::sites::instruction_bytes())?;
+        super::relocate::decode(code, pc)
     }
 
     fn here(&self) -> Option<Here<'a>> {

@@ -2,7 +2,7 @@
 
 use super::breakpoints::LogPart;
 use super::exceptions;
-use super::step::{StepDecision, StepKind, StepPlan, StepView};
+use super::step::{StepDecision, StepKind, StepPlan, StepUnit, StepView};
 use super::stops::{FrameVariables, Reason, frames_of};
 use super::threads::State;
 use super::{Cause, Engine, Mode};
@@ -127,10 +127,14 @@ impl Engine {
     }
 
     /// Begins a step of a held thread.
-    pub(crate) fn step(&mut self, tid: Tid, kind: StepKind) {
+    pub(crate) fn step(&mut self, tid: Tid, kind: StepKind, unit: StepUnit) {
         let Ok(kernel) = self.registers(tid) else { return };
         let registers = Registers::from_kernel(&kernel);
-        let decision = StepPlan::begin(&self.step_view(&registers), kind, self.configuration.into_framework);
+        let view = self.step_view(&registers);
+        let decision = match unit {
+            StepUnit::Line => StepPlan::begin(&view, kind, self.configuration.into_framework),
+            StepUnit::Instruction => StepPlan::by_instruction(&view, kind),
+        };
         self.forget_stop(tid, true);
         self.follow(tid, decision);
     }

@@ -31,11 +31,17 @@ const MACRO_PREFIX: &str = "__manta";
 const FRAMEWORK_DIRECTORIES: [&str; 4] =
     ["/rustc/", "/.cargo/registry/", "/.cargo/git/", "/lib/rustlib/src/"];
 
+/// Is this source file the user's own?
+#[must_use]
+pub fn is_user_file(path: &str) -> bool {
+    !FRAMEWORK_DIRECTORIES.iter().any(|directory| path.contains(directory))
+}
+
 /// Is this frame the user's own code?
 #[must_use]
 pub fn is_user_code(frame: &CodeFrame) -> bool {
     let Some(file) = &frame.file else { return false };
-    if FRAMEWORK_DIRECTORIES.iter().any(|directory| file.contains(directory)) {
+    if !is_user_file(file) {
         return false;
     }
     let path = frame.name.trim_start_matches(['<', '&']);

@@ -31,6 +31,7 @@ impl Server {
         };
         let (result, variables_reference, counts) = self.shown(tid, value)?;
         Ok(Answer::Now(EvaluateResponseBody {
+            memory_reference: self.memory_reference(value),
             result,
             type_: Some(display_type(&value.of.name)),
             variables_reference,

@@ -5,11 +5,16 @@
     reason = "arguments were decoded for their handler, and nobody else wants them"
 )]
 
+mod breakpoint_locations;
 mod configure;
+mod disassemble;
 mod evaluate;
 mod exception_info;
 mod initialize;
+mod memory;
+mod modules;
 mod pause;
+mod registers;
 mod release;
 mod resume;
 mod scopes;
@@ -110,6 +115,17 @@ impl Server {
             "setExceptionBreakpoints" => {
                 self.answer::<r::SetExceptionBreakpoints>(request, Self::set_exception_breakpoints);
             }
+            "setInstructionBreakpoints" => {
+                self.answer::<r::SetInstructionBreakpoints>(request, Self::set_instruction_breakpoints);
+            }
+            "breakpointLocations" => {
+                self.answer::<r::BreakpointLocations>(request, Self::breakpoint_locations);
+            }
+            "modules" => self.answer::<r::Modules>(request, Self::modules),
+            "loadedSources" => self.answer::<r::LoadedSources>(request, Self::loaded_sources),
+            "readMemory" => self.answer::<r::ReadMemory>(request, Self::read_memory),
+            "writeMemory" => self.answer::<r::WriteMemory>(request, Self::write_memory),
+            "disassemble" => self.answer::<r::Disassemble>(request, Self::disassemble),
             "threads" => self.answer::<r::Threads>(request, Self::threads),
             "stackTrace" => self.answer::<r::StackTrace>(request, Self::stack_trace),
             "scopes" => self.answer::<r::Scopes>(request, Self::scopes),

@@ -1,17 +1,18 @@
 //! `continue`, `next`, `stepIn`, `stepOut`: one thread runs on. The others are never touched.
 
 use dap::requests as r;
-use dap::{Request, RequestMessage, ThreadId};
+use dap::{Request, RequestMessage, SteppingGranularity, ThreadId};
 use serde::Deserialize;
 
 use super::Server;
-use crate::engine::step::StepKind;
+use crate::engine::step::{StepKind, StepUnit};
 
 /// What the four have in common.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct OneThread {
     thread_id: ThreadId,
+    granularity: Option<SteppingGranularity>,
 }
 
 /// A request that lets a thread run.
@@ -53,15 +54,21 @@ impl Resume for r::StepOut {
 impl Server {
     pub(super) fn resume_request<R: Resume>(&mut self, request: &RequestMessage) {
         let held = match request.arguments::<OneThread>() {
-            Ok(arguments) => self.held(arguments.thread_id).map(|thread| thread.tid),
+            Ok(arguments) => {
+                let unit = match arguments.granularity {
+                    Some(SteppingGranularity::Instruction) => StepUnit::Instruction,
+                    _ => StepUnit::Line,
+                };
+                self.held(arguments.thread_id).map(|thread| (thread.tid, unit))
+            }
             Err(malformed) => Err(malformed.reason),
         };
         match held {
-            Ok(tid) => {
+            Ok((tid, unit)) => {
                 // The answer comes before anything that the thread does next.
                 self.engine.outbox.respond(request.ok::<R>(&R::body()));
                 match R::STEP {
-                    Some(kind) => self.engine.step(tid, kind),
+                    Some(kind) => self.engine.step(tid, kind, unit),
                     None => self.engine.resume(tid, true),
                 }
             }

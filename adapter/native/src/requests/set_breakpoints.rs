@@ -1,13 +1,15 @@
-//! `setBreakpoints`, `setFunctionBreakpoints`, `setExceptionBreakpoints`: an ordinary client sets its breakpoints in pieces.
+//! `setBreakpoints` and its siblings for functions, instructions and exceptions: an ordinary client sets its breakpoints in pieces.
 
 use std::collections::BTreeMap;
 
 use dap::{
     SetBreakpointsArguments, SetBreakpointsResponseBody, SetExceptionBreakpointsArguments,
     SetExceptionBreakpointsResponseBody, SetFunctionBreakpointsArguments, SetFunctionBreakpointsResponseBody,
+    SetInstructionBreakpointsArguments, SetInstructionBreakpointsResponseBody,
 };
 
 use super::configure::{PANIC_FILTERS, SIGNAL_FILTERS};
+use super::memory::referenced;
 use super::{Answer, Answered, Server};
 use crate::engine::Engine;
 use crate::engine::breakpoints::{On, Specification};
@@ -18,6 +20,7 @@ use crate::engine::configuration::Configuration;
 pub struct OrdinarySet {
     by_file: BTreeMap<String, Vec<Specification>>,
     functions: Vec<Specification>,
+    instructions: Vec<Specification>,
     stop_at_panics: bool,
     stop_at_signals: bool,
     last_id: i32,
@@ -76,6 +79,27 @@ impl Server {
         Ok(Answer::WhenSynced(SetFunctionBreakpointsResponseBody { breakpoints: self.apply_ordinary(&ids) }))
     }
 
+    pub(super) fn set_instruction_breakpoints(
+        &mut self,
+        arguments: SetInstructionBreakpointsArguments,
+    ) -> Answered<SetInstructionBreakpointsResponseBody> {
+        let mut instructions = Vec::new();
+        for breakpoint in arguments.breakpoints {
+            let address = referenced(&breakpoint.instruction_reference, breakpoint.offset)?;
+            instructions.push(Specification {
+                id: self.ordinary.next_id(),
+                on: On::Instruction(address),
+                condition: breakpoint.condition,
+                hit_condition: breakpoint.hit_condition,
+                log_message: None,
+            });
+        }
+        let ids: Vec<i32> = instructions.iter().map(|specification| specification.id).collect();
+        self.ordinary.instructions = instructions;
+        let breakpoints = self.apply_ordinary(&ids);
+        Ok(Answer::WhenSynced(SetInstructionBreakpointsResponseBody { breakpoints }))
+    }
+
     pub(super) fn set_exception_breakpoints(
         &mut self,
         arguments: SetExceptionBreakpointsArguments,
@@ -95,7 +119,8 @@ impl Server {
 
     /// Puts the whole set into force, and tells where those with these ids landed.
     fn apply_ordinary(&mut self, ids: &[i32]) -> Vec<dap::Breakpoint> {
-        let all = self.ordinary.by_file.values().flatten().chain(&self.ordinary.functions).cloned().collect();
+        let all = self.ordinary.by_file.values().flatten().chain(&self.ordinary.functions);
+        let all = all.chain(&self.ordinary.instructions).cloned().collect();
         let breakpoints = self.engine.breakpoints_of(all);
         let generation = self.engine.configuration.generation + 1;
         let OrdinarySet { stop_at_panics, stop_at_signals, .. } = self.ordinary;

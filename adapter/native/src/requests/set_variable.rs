@@ -4,6 +4,7 @@ use dap::{SetVariableArguments, SetVariableResponseBody};
 
 use super::{Answer, Answered, Server};
 use crate::dwarf::evaluate::Place;
+use crate::engine::handles::Handle;
 use crate::registers::Registers;
 use crate::target::Target;
 use crate::values::render::unwrapped;
@@ -15,6 +16,11 @@ impl Server {
         &mut self,
         arguments: SetVariableArguments,
     ) -> Answered<SetVariableResponseBody> {
+        if let Some((tid, Handle::Registers(frame))) =
+            self.engine.handles.get(arguments.variables_reference.0).cloned()
+        {
+            return self.set_register_variable(tid, frame, &arguments.name, &arguments.value);
+        }
         let (tid, children) = self.children_of(arguments.variables_reference, 0, None)?;
         let child = children
             .into_iter()
@@ -70,7 +76,7 @@ impl Server {
     }
 
     /// Sets a register of the innermost frame; those of callers live in memory by now.
-    fn set_register(
+    pub(super) fn set_register(
         &mut self,
         tid: crate::address::Tid,
         register: gimli::Register,

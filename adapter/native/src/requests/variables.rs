@@ -4,8 +4,9 @@ use dap::{Variable, VariablesArguments, VariablesReference, VariablesResponseBod
 
 use super::{Answer, Answered, Server};
 use crate::address::Tid;
+use crate::dwarf::evaluate::Place;
 use crate::engine::handles::Handle;
-use crate::values::render::{children, counts, summary};
+use crate::values::render::{children, counts, summary, unwrapped};
 use crate::values::view::display_type;
 use crate::values::{Child, Value};
 
@@ -17,6 +18,14 @@ impl Server {
     pub(super) fn variables(&mut self, arguments: VariablesArguments) -> Answered<VariablesResponseBody> {
         let start = u64::try_from(arguments.start.unwrap_or(0)).unwrap_or(0);
         let count = arguments.count.and_then(|count| u64::try_from(count).ok());
+        if let Some((tid, Handle::Registers(frame))) =
+            self.engine.handles.get(arguments.variables_reference.0).cloned()
+        {
+            let most = count.filter(|count| *count > 0).map_or(usize::MAX, |count| count as usize);
+            let all = self.register_variables(tid, frame)?.into_iter();
+            let variables = all.skip(start as usize).take(most).collect();
+            return Ok(Answer::Now(VariablesResponseBody { variables }));
+        }
         let (tid, children) = self.children_of(arguments.variables_reference, start, count)?;
         let mut variables = Vec::with_capacity(children.len());
         for child in children {
@@ -54,7 +63,9 @@ impl Server {
     /// A value with its id, if there is anything to open.
     pub(super) fn variable_body(&mut self, tid: Tid, child: Child) -> Result<Variable, String> {
         let (value, reference, counts) = self.shown(tid, &child.value)?;
+        let memory_reference = self.memory_reference(&child.value);
         Ok(Variable {
+            memory_reference,
             name: child.name,
             value,
             type_: Some(display_type(&child.value.of.name)),
@@ -63,6 +74,14 @@ impl Server {
             indexed_variables: i32::try_from(counts.indexed).ok().filter(|count| *count > 0),
             ..Default::default()
         })
+    }
+
+    /// Where a value's bytes can be read with `readMemory`: of a reference, those that it leads to.
+    pub(super) fn memory_reference(&self, value: &Value) -> Option<String> {
+        match unwrapped(value, &self.engine.process).place {
+            Place::Memory(address) => Some(address.to_string()),
+            Place::Bytes { .. } | Place::Unavailable(_) => None,
+        }
     }
 
     /// A value's line, its id and how many parts it has.
