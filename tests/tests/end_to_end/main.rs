@@ -9,6 +9,7 @@ mod endings;
 mod kills;
 mod launch;
 mod looking;
+mod moving;
 mod stops;
 mod support;
 mod versions;
