@@ -53,6 +53,8 @@ pub struct ConfigureArguments {
     pub sources: Vec<ConfigureSource>,
     /// Breakpoints on functions.
     pub function_breakpoints: Vec<ConfigureBreakpoint>,
+    /// Watched places.
+    pub data_breakpoints: Vec<ConfigureData>,
     /// Names of filters that are on.
     pub exception_filters: Vec<String>,
     /// Filters that are on under a condition.
@@ -89,6 +91,22 @@ pub struct ConfigureBreakpoint {
     pub hit_condition: Option<String>,
     /// Do not stop: print this.
     pub log_message: Option<String>,
+}
+
+/// One watched place.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ConfigureData {
+    /// The session's id.
+    pub id: i32,
+    /// What `dataBreakpointInfo` of the target has given; other targets answer that it is not theirs.
+    pub data_id: String,
+    /// A write when nothing is said.
+    pub access_type: Option<dap::DataBreakpointAccessType>,
+    /// Stop only if this is true.
+    pub condition: Option<String>,
+    /// Stop only at some of the hits.
+    pub hit_condition: Option<String>,
 }
 
 /// A filter under a condition.

@@ -18,6 +18,26 @@ pub enum On {
     Function(String),
     /// An instruction.
     Instruction(Address),
+    /// A place in memory.
+    Data {
+        /// Where.
+        address: Address,
+        /// How much.
+        bytes: u64,
+        /// Which accesses.
+        access: Access,
+    },
+    /// A place in the memory of another process, in the words in which that one named it.
+    ElsewhereData(String),
+}
+
+/// An access to memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// A write that changes what is there.
+    Write,
+    /// Any.
+    ReadWrite,
 }
 
 /// A breakpoint as it was asked for.

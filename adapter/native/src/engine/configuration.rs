@@ -36,6 +36,10 @@ impl Engine {
     pub(crate) fn breakpoints_of(&self, specifications: Vec<Specification>) -> Vec<Breakpoint> {
         let program = self.program();
         let resolve = |on: &On| match (&program, on) {
+            (_, On::Data { .. }) => Resolution::Bound { addresses: Vec::new(), line: 0, note: None },
+            (_, On::ElsewhereData(id)) => {
+                Resolution::Pending(format!("The place {id} is in the memory of another process."))
+            }
             (_, On::Instruction(address)) => resolve_instruction(&self.modules, *address),
             (Err(reason), _) => Resolution::Failed(format!("The program cannot be read: {reason}.")),
             (Ok(program), _) if !program.image.has_units() => {
@@ -62,6 +66,7 @@ impl Engine {
                 .find(|old| old.specification == breakpoint.specification);
             breakpoint.hits = before.map_or(0, |old| old.hits);
         }
+        self.set_watches(&mut configuration.breakpoints);
         let mut causes: BTreeMap<Address, Vec<Cause>> = BTreeMap::new();
         for (index, breakpoint) in configuration.breakpoints.iter().enumerate() {
             if let Resolution::Bound { addresses, .. } = &breakpoint.resolution {

@@ -19,6 +19,7 @@ pub mod stops;
 pub mod threads;
 pub mod traps;
 pub mod user_code;
+pub mod watches;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -188,7 +189,7 @@ impl Engine {
         let nothing = |thread: &threads::Thread| {
             !thread.is_held()
                 && thread.step.is_none()
-                && thread.debug_registers.is_none_or(|held| held.iter().all(|at| at.0 == 0))
+                && thread.debug_registers.is_none_or(|held| held.iter().all(|register| register.is_off()))
         };
         self.threads.iter().all(nothing)
     }
@@ -211,7 +212,7 @@ impl Engine {
             let is_current = match thread.debug_registers {
                 Some(held) => held == thread.wanted_registers(wanted),
                 // Nobody wants anything of it: what another debugger has left there traps in vain, and is cleared then.
-                None => wanted.iter().all(|address| address.0 == 0) && thread.step.is_none(),
+                None => wanted.iter().all(|register| register.is_off()) && thread.step.is_none(),
             };
             if is_current {
                 continue;

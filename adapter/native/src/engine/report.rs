@@ -48,6 +48,7 @@ impl Engine {
         }
         let (ids, text) = match &stop.reason {
             Reason::Breakpoint { ids, text } => (ids.clone(), text.clone()),
+            Reason::Data { ids, text } => (ids.clone(), Some(text.clone())),
             Reason::Panic { message: Some(message) } => (Vec::new(), Some(message.clone())),
             Reason::Panic { message: None } => {
                 (Vec::new(), Some(format!("A panic begins in {}, line {}.", top.name, top.line)))
@@ -252,6 +253,7 @@ pub fn task_body(task: &Task) -> TaskBody {
 fn description(reason: &Reason) -> (StoppedEventReason, &'static str) {
     match reason {
         Reason::Breakpoint { .. } => (StoppedEventReason::Breakpoint, "Paused on breakpoint"),
+        Reason::Data { .. } => (StoppedEventReason::DataBreakpoint, "Paused on data breakpoint"),
         Reason::Step => (StoppedEventReason::Step, "Paused after step"),
         Reason::Pause => (StoppedEventReason::Pause, "Paused"),
         Reason::Panic { .. } => (StoppedEventReason::Exception, "Paused on panic"),

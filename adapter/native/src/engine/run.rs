@@ -9,7 +9,7 @@ use super::exceptions::Fatal;
 use super::relocate::PastPatch;
 use super::sites::Site;
 use super::stops::Reason;
-use super::threads::{DEBUG_REGISTERS, State};
+use super::threads::{DEBUG_REGISTERS, DebugRegister, State};
 use crate::address::{Address, Tid};
 use crate::ptrace::{Go, Waited};
 use crate::target::{Memory, Target};
@@ -45,7 +45,7 @@ impl Engine {
     fn on_stop(&mut self, tid: Tid, waited: Waited) {
         if self.threads.get(tid).is_none() {
             // Made by a thread that is traced. The kernel gives it no debug registers.
-            let none = Some([Address(0); DEBUG_REGISTERS]);
+            let none = Some([DebugRegister::default(); DEBUG_REGISTERS]);
             self.threads.add(tid, State::Starting, none).is_announced = false;
             self.on_new_thread(tid);
         }
@@ -63,7 +63,8 @@ impl Engine {
                 if let Ok(new) = self.process.event_number(tid) {
                     let new = Tid(new as i32);
                     if self.threads.announce(new) {
-                        self.threads.add(new, State::Starting, Some([Address(0); DEBUG_REGISTERS]));
+                        let none = Some([DebugRegister::default(); DEBUG_REGISTERS]);
+                        self.threads.add(new, State::Starting, none);
                         self.on_new_thread(new);
                     }
                 }
@@ -251,13 +252,22 @@ impl Engine {
             return Ok(());
         }
         let held = thread.debug_registers;
-        let known = held.unwrap_or([Address(u64::MAX); DEBUG_REGISTERS]);
-        for (number, address) in wanted.iter().enumerate() {
-            if address.0 != 0 && *address != known[number] {
-                self.process.set_debug_register(tid, number, address.0)?;
+        let is_other_kind = held.is_none_or(|held| control_of(held) != control_of(wanted));
+        // An address is checked against the kind that its register has: those that change are off meanwhile.
+        if is_other_kind {
+            let kept = held.map_or(0, |held| {
+                let is_same = |number: &usize| held[*number] == wanted[*number];
+                (0..DEBUG_REGISTERS).filter(is_same).map(|number| wanted[number].control(number)).sum()
+            });
+            self.process.set_debug_register(tid, DEBUG_CONTROL, kept)?;
+        }
+        for (number, register) in wanted.iter().enumerate() {
+            let is_there = held.is_some_and(|held| held[number].address == register.address);
+            if !register.is_off() && !is_there {
+                self.process.set_debug_register(tid, number, register.address.0)?;
             }
         }
-        if held.is_none_or(|held| control_of(held) != control_of(wanted)) {
+        if is_other_kind {
             self.process.set_debug_register(tid, DEBUG_CONTROL, control_of(wanted))?;
         }
         if let Some(thread) = self.threads.get_mut(tid) {
@@ -268,9 +278,9 @@ impl Engine {
     }
 }
 
-/// Turns on those that hold an address, for execution.
-fn control_of(registers: [Address; DEBUG_REGISTERS]) -> u64 {
-    (0..).zip(registers).filter(|(_, address)| address.0 != 0).map(|(number, _)| 1u64 << (number * 2)).sum()
+/// Turns on those that hold an address.
+fn control_of(registers: [DebugRegister; DEBUG_REGISTERS]) -> u64 {
+    registers.iter().enumerate().map(|(number, register)| register.control(number)).sum()
 }
 
 fn register_value(registers: &libc::user_regs_struct, register: Register) -> u64 {

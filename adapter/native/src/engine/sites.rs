@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use super::guard::Guard;
 use super::relocate::{PastPatch, relocate};
+use super::threads::DebugRegister;
+use super::watches::Watch;
 use crate::address::Address;
 use crate::target::Target;
 
@@ -39,6 +41,8 @@ pub struct Sites {
     sites: BTreeMap<Address, Site>,
     /// Also those that are gone: a thread may have hit them and not been seen yet.
     ever_patched: BTreeSet<Address>,
+    /// Places in memory that are watched, by debug register.
+    pub(super) watches: [Option<Watch>; HARDWARE_SITES],
 }
 
 impl Sites {
@@ -76,14 +80,28 @@ impl Sites {
 
     /// What each debug register for breakpoints must hold.
     #[must_use]
-    pub fn hardware(&self) -> [Address; HARDWARE_SITES] {
-        let mut registers = [Address(0); HARDWARE_SITES];
+    pub fn hardware(&self) -> [DebugRegister; HARDWARE_SITES] {
+        let mut registers = [DebugRegister::default(); HARDWARE_SITES];
         for (address, site) in &self.sites {
             if let Site::Hardware { register } = site {
-                registers[*register] = *address;
+                registers[*register] = DebugRegister::execute(*address);
+            }
+        }
+        for (register, watch) in registers.iter_mut().zip(&self.watches) {
+            if let Some(watch) = watch {
+                *register = watch.register;
             }
         }
         registers
+    }
+
+    /// Forgets sites whose debug registers are used to watch memory now.
+    pub(super) fn leave_registers_to_watches(&mut self) {
+        let watches = &self.watches;
+        self.sites.retain(|_, site| match site {
+            Site::Hardware { register } => watches[*register].is_none(),
+            Site::Patched { .. } => true,
+        });
     }
 
     /// Where a thread really is that runs a copy: at the original instruction, or just past it. `None` when it is in no copy,
@@ -119,6 +137,7 @@ impl Sites {
             }
             let free = (0..HARDWARE_SITES).find(|register| {
                 hardware_works
+                    && self.watches[*register].is_none()
                     && !self
                         .sites
                         .values()

@@ -28,6 +28,13 @@ pub enum Reason {
         /// What the user should know, such as a condition that could not be evaluated.
         text: Option<String>,
     },
+    /// A data breakpoint: the instruction before has accessed a watched place.
+    Data {
+        /// Its ids.
+        ids: Vec<i32>,
+        /// What happened.
+        text: String,
+    },
     /// A step has ended.
     Step,
     /// The client asked for it.

@@ -10,6 +10,67 @@ use crate::address::{Address, Tid};
 /// Debug registers of a thread: three for breakpoints and one for its own steps.
 pub const DEBUG_REGISTERS: usize = HARDWARE_SITES + 1;
 
+/// What one debug register does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct DebugRegister {
+    /// Where; 0 when it is off.
+    pub address: Address,
+    /// What stops there.
+    pub kind: RegisterKind,
+}
+
+/// What a debug register stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum RegisterKind {
+    /// The execution of the instruction.
+    #[default]
+    Execute,
+    /// A write of some of so many bytes.
+    Write {
+        /// 1, 2, 4 or 8.
+        bytes: u8,
+    },
+    /// A read or a write of some of so many bytes.
+    ReadWrite {
+        /// 1, 2, 4 or 8.
+        bytes: u8,
+    },
+}
+
+impl DebugRegister {
+    /// A register that stops execution.
+    #[must_use]
+    pub fn execute(address: Address) -> Self {
+        Self { address, kind: RegisterKind::Execute }
+    }
+
+    /// Does it stop nothing?
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.address.0 == 0
+    }
+
+    /// Its bits in the register that controls the others, when it has this number.
+    #[must_use]
+    pub fn control(&self, number: usize) -> u64 {
+        if self.is_off() {
+            return 0;
+        }
+        let length = |bytes: u8| match bytes {
+            1 => 0b00,
+            2 => 0b01,
+            4 => 0b11,
+            _ => 0b10,
+        };
+        let access = match self.kind {
+            RegisterKind::Execute => 0b00,
+            RegisterKind::Write { bytes } => 0b01 | length(bytes) << 2,
+            RegisterKind::ReadWrite { bytes } => 0b11 | length(bytes) << 2,
+        };
+        1 << (number * 2) | access << (16 + number * 4)
+    }
+}
+
 /// What a thread does.
 pub enum State {
     /// It has been made and has not been seen yet.
@@ -33,7 +94,7 @@ pub struct Thread {
     /// The thread that made it has reported so. The kernel may report a new thread's own first stop, and even its end, before that.
     pub is_announced: bool,
     /// What its debug registers hold; unknown when another debugger may have set them.
-    pub debug_registers: Option<[Address; DEBUG_REGISTERS]>,
+    pub debug_registers: Option<[DebugRegister; DEBUG_REGISTERS]>,
     /// An interrupt is on its way to it.
     pub interrupt_pending: bool,
     /// The client asked it to stop.
@@ -101,10 +162,13 @@ impl Thread {
 
     /// What its debug registers should hold.
     #[must_use]
-    pub fn wanted_registers(&self, breakpoints: [Address; HARDWARE_SITES]) -> [Address; DEBUG_REGISTERS] {
-        let mut wanted = [Address(0); DEBUG_REGISTERS];
+    pub fn wanted_registers(
+        &self,
+        breakpoints: [DebugRegister; HARDWARE_SITES],
+    ) -> [DebugRegister; DEBUG_REGISTERS] {
+        let mut wanted = [DebugRegister::default(); DEBUG_REGISTERS];
         wanted[..HARDWARE_SITES].copy_from_slice(&breakpoints);
-        wanted[STEP_REGISTER] = self.step_address();
+        wanted[STEP_REGISTER] = DebugRegister::execute(self.step_address());
         wanted
     }
 }
@@ -115,7 +179,7 @@ impl Threads {
         &mut self,
         tid: Tid,
         state: State,
-        debug_registers: Option<[Address; DEBUG_REGISTERS]>,
+        debug_registers: Option<[DebugRegister; DEBUG_REGISTERS]>,
     ) -> &mut Thread {
         self.next_id += 1;
         let thread = Thread {
@@ -195,5 +259,21 @@ impl Threads {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.threads.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_register_is_controlled_by_its_bits() {
+        let at = Address(0x1000);
+        assert_eq!(DebugRegister::execute(at).control(1), 0b100);
+        assert_eq!(DebugRegister::default().control(1), 0);
+        let write = DebugRegister { address: at, kind: RegisterKind::Write { bytes: 8 } };
+        assert_eq!(write.control(0), 1 | 0b1001 << 16);
+        let any = DebugRegister { address: at, kind: RegisterKind::ReadWrite { bytes: 4 } };
+        assert_eq!(any.control(2), 1 << 4 | 0b1111 << 24);
     }
 }

@@ -5,6 +5,7 @@ use super::exceptions;
 use super::step::{StepDecision, StepKind, StepPlan, StepUnit, StepView};
 use super::stops::{FrameVariables, Reason, frames_of};
 use super::threads::State;
+use super::watches::Touched;
 use super::{Cause, Engine, Mode};
 use crate::address::{Address, Tid};
 use crate::dwarf::unwind::PhysicalFrame;
@@ -42,8 +43,12 @@ impl Engine {
                 self.on_arrival(tid, at, true);
             }
             TRAP_TRACE | TRAP_HWBKPT => {
+                let touched = self.touched(tid);
                 let Some(at) = self.leave_scratch(tid, Address(registers.rip)) else { return };
-                self.on_arrival(tid, at, code == TRAP_HWBKPT);
+                match self.judge_touched(tid, at, &touched) {
+                    Some(reason) => self.hold(tid, reason),
+                    None => self.on_arrival(tid, at, code == TRAP_HWBKPT),
+                }
             }
             // Somebody has sent the signal: it is the program's.
             _ => self.go(tid, libc::SIGTRAP),
@@ -153,6 +158,25 @@ impl Engine {
                 self.go(tid, 0);
             }
         }
+    }
+
+    /// Does a thread stop that has accessed watched memory just before this address?
+    fn judge_touched(&mut self, tid: Tid, at: Address, touched: &[Touched]) -> Option<Reason> {
+        if touched.is_empty() || !self.may_stop(tid) {
+            return None;
+        }
+        let registers = Registers::from_kernel(&self.registers(tid).ok()?);
+        let cfa = self.unwinder.cfa(&self.modules, &self.process, &registers, at);
+        let physical = PhysicalFrame { registers, cfa, lookup: at };
+        let (mut ids, mut texts) = (Vec::new(), Vec::new());
+        for Touched { breakpoint, text } in touched {
+            if let Judgement::Stop(note) = self.judge_breakpoint(*breakpoint, &physical) {
+                ids.push(self.configuration.breakpoints[*breakpoint].specification.id);
+                texts.push(text.clone());
+                texts.extend(note);
+            }
+        }
+        (!ids.is_empty()).then(|| Reason::Data { ids, text: texts.join(" ") })
     }
 
     /// Does this thread stop at all? In a cluster only tasks do.

@@ -147,6 +147,29 @@ impl Process {
         request(libc::PTRACE_POKEUSER, tid, DEBUG_REGISTERS + number * 8, value as usize).map(|_| ())
     }
 
+    /// Which debug registers have made a thread trap, as bits by their number.
+    pub fn debug_status(&self, tid: Tid) -> io::Result<u64> {
+        const STATUS: usize = DEBUG_REGISTERS + 6 * 8;
+        // The C library's wrapper gives back what was read, and an error only by errno; the word of the kernel itself does not
+        // get lost in that.
+        // SAFETY: errno is this thread's own; PEEKUSER takes numbers and touches no memory of ours.
+        let status = unsafe {
+            *libc::__errno_location() = 0;
+            libc::ptrace(libc::PTRACE_PEEKUSER, tid.0, STATUS, 0)
+        };
+        let error = io::Error::last_os_error();
+        if status == -1 && error.raw_os_error() != Some(0) { Err(error) } else { Ok(status as u64) }
+    }
+
+    /// What tells this process from all others of this machine, also from a later one with the same id.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        // The name stands in brackets and may have spaces; the start time is the twentieth word after it.
+        let started = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(19)).unwrap_or("0");
+        format!("{}-{started}", self.pid)
+    }
+
     /// A thread's name.
     #[must_use]
     pub fn thread_name(&self, tid: Tid) -> String {

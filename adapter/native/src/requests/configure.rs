@@ -29,7 +29,18 @@ impl Server {
         let stop_at_signals = filters.iter().any(|name| SIGNAL_FILTERS.contains(name));
         let into_framework = arguments.step_into_framework;
         let session_id = arguments.session_id.clone();
-        let breakpoints = self.engine.breakpoints_of(specifications(arguments));
+        let mut data = Vec::new();
+        for place in &arguments.data_breakpoints {
+            data.push(Specification {
+                id: place.id,
+                on: self.data_place(&place.data_id, place.access_type.as_ref())?,
+                condition: place.condition.clone(),
+                hit_condition: place.hit_condition.clone(),
+                log_message: None,
+            });
+        }
+        let specifications = specifications(arguments).into_iter().chain(data).collect();
+        let breakpoints = self.engine.breakpoints_of(specifications);
         self.engine.configure(Configuration {
             session_id,
             generation,

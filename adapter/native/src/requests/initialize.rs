@@ -33,6 +33,8 @@ impl Server {
             supports_set_variable: Some(true),
             supports_exception_info_request: Some(true),
             supports_instruction_breakpoints: Some(true),
+            supports_data_breakpoints: Some(true),
+            supports_data_breakpoint_bytes: Some(true),
             supports_breakpoint_locations_request: Some(true),
             supports_modules_request: Some(true),
             supports_loaded_sources_request: Some(true),

@@ -7,6 +7,7 @@
 
 mod breakpoint_locations;
 mod configure;
+mod data_breakpoints;
 mod disassemble;
 mod evaluate;
 mod exception_info;
@@ -117,6 +118,12 @@ impl Server {
             }
             "setInstructionBreakpoints" => {
                 self.answer::<r::SetInstructionBreakpoints>(request, Self::set_instruction_breakpoints);
+            }
+            "dataBreakpointInfo" => {
+                self.answer::<r::DataBreakpointInfo>(request, Self::data_breakpoint_info);
+            }
+            "setDataBreakpoints" => {
+                self.answer::<r::SetDataBreakpoints>(request, Self::set_data_breakpoints);
             }
             "breakpointLocations" => {
                 self.answer::<r::BreakpointLocations>(request, Self::breakpoint_locations);

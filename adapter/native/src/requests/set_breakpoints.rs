@@ -21,13 +21,14 @@ pub struct OrdinarySet {
     by_file: BTreeMap<String, Vec<Specification>>,
     functions: Vec<Specification>,
     instructions: Vec<Specification>,
+    pub(super) data: Vec<Specification>,
     stop_at_panics: bool,
     stop_at_signals: bool,
     last_id: i32,
 }
 
 impl OrdinarySet {
-    fn next_id(&mut self) -> i32 {
+    pub(super) fn next_id(&mut self) -> i32 {
         self.last_id += 1;
         self.last_id
     }
@@ -118,9 +119,9 @@ impl Server {
     }
 
     /// Puts the whole set into force, and tells where those with these ids landed.
-    fn apply_ordinary(&mut self, ids: &[i32]) -> Vec<dap::Breakpoint> {
+    pub(super) fn apply_ordinary(&mut self, ids: &[i32]) -> Vec<dap::Breakpoint> {
         let all = self.ordinary.by_file.values().flatten().chain(&self.ordinary.functions);
-        let all = all.chain(&self.ordinary.instructions).cloned().collect();
+        let all = all.chain(&self.ordinary.instructions).chain(&self.ordinary.data).cloned().collect();
         let breakpoints = self.engine.breakpoints_of(all);
         let generation = self.engine.configuration.generation + 1;
         let OrdinarySet { stop_at_panics, stop_at_signals, .. } = self.ordinary;
