@@ -32,6 +32,8 @@ const READ_BYTES: usize = 64 * 1024;
 /// Room that a reader wants before it reads. Messages share the memory that they were read into, so it is used up before more is
 /// taken.
 const ROOM_BYTES: usize = 4 * 1024;
+/// A peer's first message; a longer one is no hello.
+const HELLO_BYTES_MAX: usize = 4 * 1024;
 /// Pieces that may wait for a relay.
 const RELAY_PIECES: usize = 16;
 /// How long the accept loop rests when the process has no file descriptors left.
@@ -59,6 +61,11 @@ impl Outbox {
         Ok(())
     }
 
+    /// What waits now, which may be nothing.
+    fn take_now(&self) -> BytesMut {
+        self.buffer.borrow_mut().split()
+    }
+
     /// Lets the writer end after what is in the box.
     pub fn close(&self) {
         self.closed.set(true);
@@ -68,7 +75,7 @@ impl Outbox {
     /// All that waits; `None` when the box is closed and empty.
     async fn take(&self) -> Option<BytesMut> {
         loop {
-            let buffer = self.buffer.borrow_mut().split();
+            let buffer = self.take_now();
             if !buffer.is_empty() {
                 return Some(buffer);
             }
@@ -95,7 +102,7 @@ pub(super) async fn accept(edge: Rc<Edge>, listener: UnixListener) {
             Ok((stream, _)) => {
                 let conn = edge.shared.lock().on_accepted();
                 let outbox = edge.add_outbox(conn);
-                tokio::task::spawn_local(serve(Rc::clone(&edge), conn, stream, outbox));
+                tokio::task::spawn_local(serve_accepted(Rc::clone(&edge), conn, stream, outbox));
             }
             Err(error) => {
                 tracing::error!("a peer could not be accepted: {error}");
@@ -131,11 +138,47 @@ fn describe(socket: &Path, error: &std::io::Error) -> String {
     format!("its socket {} does not answer: {error}", socket.display())
 }
 
+/// Answers an accepted peer's hello before anything behind it is read. A task behind it may end this process at once, and it is by
+/// the answer that the task's owner knows that it had started.
+async fn serve_accepted(edge: Rc<Edge>, conn: ConnId, stream: UnixStream, outbox: Rc<Outbox>) {
+    let (mut reader, mut writer) = stream.into_split();
+    let greeted = async {
+        let length = reader.read_u32_le().await? as usize;
+        if length > HELLO_BYTES_MAX {
+            return Err(std::io::Error::other(format!("its first message has {length} bytes, so it is no hello")));
+        }
+        let mut frame = BytesMut::zeroed(4 + length);
+        frame[..4].copy_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
+        reader.read_exact(&mut frame[4..]).await?;
+        edge.deliver(conn, &mut frame).map_err(std::io::Error::other)?;
+        writer.write_all(&outbox.take_now()).await
+    };
+    match greeted.await {
+        Ok(()) => serve_halves(edge, conn, reader, writer, outbox).await,
+        Err(error) => edge.lost(conn, &error.to_string()),
+    }
+}
+
 async fn serve(edge: Rc<Edge>, conn: ConnId, stream: UnixStream, outbox: Rc<Outbox>) {
     let (reader, writer) = stream.into_split();
+    serve_halves(edge, conn, reader, writer, outbox).await;
+}
+
+async fn serve_halves(
+    edge: Rc<Edge>,
+    conn: ConnId,
+    reader: OwnedReadHalf,
+    writer: OwnedWriteHalf,
+    outbox: Rc<Outbox>,
+) {
+    let mut reading = std::pin::pin!(read(&edge, conn, reader));
     let ended = tokio::select! {
-        ended = read(&edge, conn, reader) => ended,
-        ended = write(writer, &outbox) => ended,
+        ended = &mut reading => ended,
+        ended = write(writer, &outbox) => match ended {
+            Ok(()) => Ok(()),
+            // The peer is gone, but what it said before lies in the socket: results of tasks, perhaps.
+            Err(_) => reading.await,
+        },
     };
     edge.lost(conn, &ended.err().unwrap_or_else(|| "it closed the connection".to_owned()));
 }
