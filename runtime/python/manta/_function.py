@@ -1,0 +1,18 @@
+"""What a worker has to know of a function beside its code."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Described:
+    """A function with those of its options that its worker sees to. It travels in the function's place when there are any."""
+
+    function: Callable[..., Any]
+    # The exceptions for which a task is tried again; None for all of them.
+    retry_exceptions: tuple[type[BaseException], ...] | None = None
+    # A worker ends after so many of its tasks; 0 for any number.
+    max_calls: int = 0

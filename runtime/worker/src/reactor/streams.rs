@@ -1,0 +1,190 @@
+//! Streaming tasks: their values are objects of their own, which exist as soon as they are made.
+//!
+//! The object of value `n` is the task's with index `n + 1`; index 0 is the task's result, which says that it is over.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use manta_proto::{
+    ids::{ObjectId, TaskId},
+    v1::{StreamItem, StreamTaken, Value, peer_message},
+};
+use parking_lot::Condvar;
+
+use super::{ConnId, FastMap, State, Submission, objects::error_value};
+use crate::SystemErrorKind;
+
+/// A stream as the owner's consumer sees it.
+#[derive(Default)]
+pub(super) struct Stream {
+    /// Values that have come.
+    arrived: u32,
+    /// Values that the consumer has asked for.
+    taken: u32,
+    /// How many values there are, once that is known; an error counts as one.
+    end: Option<u32>,
+    backpressure: bool,
+    worker: Option<ConnId>,
+}
+
+/// A stream as the worker that makes it sees it.
+#[derive(Default)]
+pub(super) struct Source {
+    sent: u32,
+    taken: u32,
+    owner: Option<ConnId>,
+    changed: Arc<Condvar>,
+}
+
+#[derive(Default)]
+pub(super) struct Streams {
+    consumed: FastMap<TaskId, Stream>,
+    sources: FastMap<TaskId, Source>,
+}
+
+#[cfg(test)]
+impl Streams {
+    pub fn len(&self) -> usize {
+        self.consumed.len() + self.sources.len()
+    }
+}
+
+fn item(task: TaskId, index: u32) -> ObjectId {
+    ObjectId::of(task, index + 1)
+}
+
+impl State {
+    /// Takes a streaming task in; there is one consumer, until [`State::on_stream_dropped`].
+    pub fn on_submit_stream(&mut self, submission: Submission, backpressure: bool) {
+        self.streams.consumed.insert(submission.id, Stream { backpressure, ..Stream::default() });
+        self.on_submit(submission);
+    }
+
+    /// The consumer asks for the next value: its object, with one ref, and its place. `None` after the last.
+    pub fn next_of_stream(&mut self, id: TaskId) -> Option<(ObjectId, u32)> {
+        let stream = self.streams.consumed.get_mut(&id)?;
+        if stream.end.is_some_and(|end| stream.taken >= end) {
+            return None;
+        }
+        let index = stream.taken;
+        stream.taken += 1;
+        let (expected, worker) = (index >= stream.arrived && stream.end.is_none(), stream.worker);
+        let object = item(id, index);
+        if expected {
+            self.expect_object(object);
+        }
+        if let (true, Some(conn)) = (self.streams.consumed[&id].backpressure, worker) {
+            self.tell_taken(conn, id, index + 1);
+        }
+        Some((object, index))
+    }
+
+    /// Whether there is no value at this place: the stream has ended before it.
+    pub fn is_past_stream(&self, id: TaskId, index: u32) -> bool {
+        self.streams.consumed.get(&id).is_none_or(|stream| stream.end.is_some_and(|end| index >= end))
+    }
+
+    /// The consumer is gone: what it has not taken is let go, as is what is still to come.
+    pub fn on_stream_dropped(&mut self, id: TaskId) {
+        let Some(stream) = self.streams.consumed.remove(&id) else { return };
+        for index in stream.taken..stream.end.unwrap_or(stream.arrived) {
+            self.on_ref_dropped(item(id, index));
+        }
+        if let (true, Some(conn)) = (stream.backpressure, stream.worker) {
+            self.tell_taken(conn, id, u32::MAX);
+        }
+    }
+
+    fn tell_taken(&mut self, conn: ConnId, id: TaskId, taken: u32) {
+        let message = StreamTaken { task_id: id.to_bytes(), taken };
+        self.send(conn, peer_message::Message::StreamTaken(message));
+    }
+
+    /// A value has come from the worker.
+    pub(super) fn on_stream_item(&mut self, conn: ConnId, message: StreamItem) {
+        let (Ok(id), Some(value)) = (TaskId::try_from(&message.task_id), message.value) else { return };
+        if !self.is_attempt(id, message.attempt) || message.index >= u32::MAX >> 2 {
+            return;
+        }
+        let index = message.index;
+        let object = item(id, index);
+        let Some(stream) = self.streams.consumed.get_mut(&id) else {
+            // Nobody consumes it: the task runs on, and need not wait for anybody.
+            self.tell_taken(conn, id, u32::MAX);
+            return self.set_value(object, value);
+        };
+        stream.worker = Some(conn);
+        let (taken, backpressure) = (stream.taken, stream.backpressure);
+        let is_new = index >= stream.arrived;
+        stream.arrived = stream.arrived.max(index + 1);
+        if is_new && index >= taken {
+            self.expect_object(object);
+        }
+        self.set_value(object, value);
+        if backpressure {
+            self.tell_taken(conn, id, taken);
+        }
+    }
+
+    /// The task is over: a failure is the last value.
+    pub(super) fn end_stream(&mut self, id: TaskId, failure: Option<&Value>) {
+        let Some(stream) = self.streams.consumed.get_mut(&id) else { return };
+        let (arrived, taken) = (stream.arrived, stream.taken);
+        let end = arrived + u32::from(failure.is_some());
+        stream.end = Some(end);
+        if let Some(error) = failure {
+            if taken <= arrived {
+                self.expect_object(item(id, arrived));
+            }
+            self.set_value(item(id, arrived), error.clone());
+        }
+        // For the consumer that waits for one value more than there are.
+        for index in end..taken {
+            let over = error_value(SystemErrorKind::Internal, "the stream has no further value");
+            self.set_value(item(id, index), over);
+        }
+    }
+
+    /// Worker: sends a value to the owner; `false` when the task is no longer this worker's.
+    pub fn on_yield(&mut self, slot: u32, id: TaskId, index: u32, value: Value) -> bool {
+        self.announce_sealed(&value);
+        for contained in &value.contained {
+            if let Ok(object) = ObjectId::try_from(&contained.object_id) {
+                self.mark_escaped(object);
+            }
+        }
+        let Some((conn, attempt)) = self.owner_of_running(slot, id) else {
+            self.free_stored(&value);
+            return false;
+        };
+        let source = self.streams.sources.entry(id).or_default();
+        (source.sent, source.owner) = (index + 1, Some(conn));
+        let message = StreamItem { task_id: id.to_bytes(), attempt, index, value: Some(value) };
+        self.send(conn, peer_message::Message::StreamItem(message));
+        true
+    }
+
+    /// Worker: the condition to wait on while `most` values or more wait to be taken.
+    pub fn stream_has_no_room(&self, id: TaskId, most: u32) -> Option<Arc<Condvar>> {
+        let source = self.streams.sources.get(&id)?;
+        let is_awaited = source.owner.is_some_and(|owner| self.conns.contains_key(&owner));
+        (self.gone.is_none() && is_awaited && source.sent.saturating_sub(source.taken) >= most)
+            .then(|| Arc::clone(&source.changed))
+    }
+
+    /// Worker: the consumer has asked for so many.
+    pub(super) fn on_stream_taken(&mut self, id: &Bytes, taken: u32) {
+        let Ok(id) = TaskId::try_from(id) else { return };
+        if let Some(source) = self.streams.sources.get_mut(&id) {
+            source.taken = source.taken.max(taken);
+            source.changed.notify_all();
+        }
+    }
+
+    /// Worker: the task has ended.
+    pub(super) fn end_source(&mut self, id: TaskId) {
+        if let Some(source) = self.streams.sources.remove(&id) {
+            source.changed.notify_all();
+        }
+    }
+}

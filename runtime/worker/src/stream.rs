@@ -1,0 +1,154 @@
+//! Streaming tasks: the consumer's end, and the end of the worker that makes the values. And how tasks are cancelled.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use manta_proto::ids::{ObjectId, TaskId};
+
+use crate::{
+    Core, NewTask, NewValue, ObjectRef, RunnableTask, SubmitError, SystemErrorKind, convert,
+    object_ref::RefAddress, reactor::Cancellation, shared::Shared,
+};
+
+/// The values of a streaming task, one after the other. What was not taken when it is dropped is let go.
+pub struct Stream {
+    task: TaskId,
+    shared: Arc<Shared>,
+    result: ObjectRef,
+}
+
+impl Stream {
+    /// The task that makes the values.
+    #[must_use]
+    pub fn task(&self) -> TaskId {
+        self.task
+    }
+
+    /// The object that exists once the task is over, and fails as the task does.
+    #[must_use]
+    pub fn result(&self) -> &ObjectRef {
+        &self.result
+    }
+
+    /// The ref of the next value, which may still have to be made, and its place; `None` after the last. When the ref becomes ready,
+    /// [`Stream::is_past`] says whether it was one too many.
+    #[must_use]
+    pub fn next(&self) -> Option<(ObjectRef, u32)> {
+        self.shared.with(|state| {
+            let (object, index) = state.next_of_stream(self.task)?;
+            Some((ObjectRef::counted(&self.shared, state.own_address(object)), index))
+        })
+    }
+
+    /// Whether the stream ended before this place.
+    #[must_use]
+    pub fn is_past(&self, index: u32) -> bool {
+        self.shared.with(|state| state.is_past_stream(self.task, index))
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.shared.with(|state| state.on_stream_dropped(self.task));
+    }
+}
+
+impl Core {
+    /// Submits a task whose values come one by one; `task.num_returns` is 1, for the result that says that it is over.
+    /// With `backpressure`, the task waits while so many of its values were not taken.
+    ///
+    /// # Errors
+    /// As [`Core::submit`].
+    pub fn submit_stream(
+        &self,
+        task: &NewTask<'_>,
+        backpressure: Option<u32>,
+    ) -> Result<Stream, SubmitError> {
+        let shared = &self.0;
+        let id = shared.task_ids.lock().next();
+        let submission = self.submission(id, task, |spec| {
+            spec.streaming = true;
+            spec.backpressure = backpressure.unwrap_or(0);
+        })?;
+        let refs = self.take_in(id, 1, |state| {
+            state.on_submit_stream(submission, backpressure.is_some());
+            Ok(())
+        })?;
+        let owner = shared.with(|state| state.me.process);
+        let address = RefAddress { object: ObjectId::of(id, 0), owner, owner_node: shared.node };
+        let result = refs.into_iter().next().unwrap_or_else(|| ObjectRef::counted(shared, address));
+        Ok(Stream { task: id, shared: Arc::clone(shared), result })
+    }
+
+    /// Worker: sends a value of a streaming task; `false` when its owner is gone.
+    ///
+    /// # Errors
+    /// When the value cannot be stored.
+    pub fn yield_value(
+        &self,
+        task: &RunnableTask,
+        index: u32,
+        value: &NewValue<'_>,
+    ) -> Result<bool, SubmitError> {
+        let object = ObjectId::of(task.id, index + 1);
+        let value = convert::inline_or_stored(&self.0, self.node_id(), object, value)?;
+        Ok(self.0.with(|state| state.on_yield(task.slot, task.id, index, value)))
+    }
+
+    /// Worker: waits until fewer than the task's limit of values wait to be taken; `false` if that takes longer than `wait`.
+    #[must_use]
+    pub fn wait_for_room(&self, task: &RunnableTask, wait: Duration) -> bool {
+        if task.backpressure == 0 {
+            return true;
+        }
+        let deadline = Instant::now() + wait;
+        let mut state = self.0.lock();
+        while let Some(condvar) = state.stream_has_no_room(task.id, task.backpressure) {
+            if condvar.wait_until(&mut state, deadline).timed_out() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Cancels the task that makes an object, unless it is over. With `force`, the worker that runs it ends; `recursive` cancels what
+    /// it has submitted too.
+    ///
+    /// # Errors
+    /// When the ref is of an earlier connection.
+    pub fn cancel(&self, object: &ObjectRef, force: bool, recursive: bool) -> Result<(), SubmitError> {
+        if !object.is_of(&self.0) {
+            return Err(SubmitError::StaleRef);
+        }
+        self.0.with(|state| state.on_cancel_request(object.address(), Cancellation { force, recursive }));
+        Ok(())
+    }
+
+    /// Worker: calls `handler` on the I/O thread with each running task that is to be interrupted.
+    pub fn set_interrupt_handler(&self, handler: Box<dyn Fn(TaskId) + Send + Sync>) {
+        self.0.set_interrupt_handler(handler);
+    }
+
+    /// Worker: ends a task that was interrupted.
+    pub fn finish_cancelled(&self, task: &RunnableTask) {
+        crate::current::set(None);
+        let sentence = format!("task '{}' was cancelled while it ran", task.name);
+        let error = convert::system_error(SystemErrorKind::Cancelled, sentence);
+        self.0.with(|state| {
+            state.on_failing_for_good(task.slot, task.id);
+            state.on_finished(task.slot, task.id, vec![error], true);
+        });
+    }
+
+    /// Worker: the failure that [`Core::finish`] is to report is not one of those that the task is to be retried for.
+    pub fn failing_for_good(&self, task: &RunnableTask) {
+        self.0.with(|state| state.on_failing_for_good(task.slot, task.id));
+    }
+
+    /// Worker: the running task is the last of its slot; once it is over, its owner gives the worker back as unusable.
+    pub fn retire(&self, task: &RunnableTask) {
+        self.0.with(|state| state.retire(task.slot));
+    }
+}
