@@ -21,6 +21,15 @@ def pack(error: BaseException, function_name: str, node_name: str) -> bytes:
     return _dumps((function_name, text, _portable(error), *place))
 
 
+def in_one_line(error: BaseException) -> str:
+    """What lists of tasks show of a failure."""
+    try:
+        lines = str(error).splitlines()
+    except Exception:
+        lines = ["its text cannot be made"]
+    return type(error).__name__ + (f": {lines[0]}" if lines else "")
+
+
 def unpack(data: Any) -> BaseException:
     """The exception to raise for a failed task."""
     try:

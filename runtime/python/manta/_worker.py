@@ -47,7 +47,7 @@ class Worker:
             BaseException
         ) as error:  # Everything that a task raises is its result, SystemExit and KeyboardInterrupt included.
             self._end_output()
-            task.fail(_errors.pack(error, task.name, self._node_name))
+            task.fail(_errors.pack(error, task.name, self._node_name), _errors.in_one_line(error))
 
     def _load(self, task: _manta.Task) -> Callable[..., Any]:
         name, code = _manta.function_code(task.function_id)

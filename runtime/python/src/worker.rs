@@ -67,8 +67,10 @@ impl Task {
         self.finish(py, &encoded, false)
     }
 
-    /// Ends the task with its packed exception.
-    fn fail(&self, py: Python<'_>, error: Bound<'_, PyBytes>) -> PyResult<()> {
+    /// Ends the task with its packed exception, and the line that lists of tasks show of it.
+    #[pyo3(signature = (error, line = ""))]
+    fn fail(&self, py: Python<'_>, error: Bound<'_, PyBytes>, line: &str) -> PyResult<()> {
+        connection::core()?.failing(&self.0, line);
         self.finish(py, &[Encoded::error(error)], true)
     }
 }

@@ -92,6 +92,7 @@ fn run_task(core: &Core, mut task: RunnableTask) {
             TaskError { location, backtrace, ..error(&task, TaskErrorKind::Panic, message) }
         }
     };
+    core.failing(&task, error.message.lines().next().unwrap_or_default());
     // Strings and options of strings: nothing that MessagePack could not hold.
     let bytes = rmp_serde::to_vec_named(&error).unwrap_or_default();
     core.finish(&task, &[NewValue::plain(Format::RustError, &bytes)], true);

@@ -14,6 +14,9 @@ use crate::{
     reactor::{Effect, Popped},
 };
 
+/// Characters of the line that [`Core::failing`] passes on.
+const ERROR_CHARS_MAX: usize = 1_001;
+
 impl Core {
     /// Worker: the next task of a slot (a Python worker has slot 0 alone).
     pub fn next_task(&self, slot: u32, wait: Option<Duration>) -> NextTask {
@@ -104,6 +107,12 @@ impl Core {
         current::set(None);
         let (values, failed) = self.result_values(task, results, failed);
         self.0.with(|state| state.on_finished(task.slot, task.id, values, failed));
+    }
+
+    /// Worker: says in one line what a task fails with, for lists of tasks. [`Core::finish`] is to follow.
+    pub fn failing(&self, task: &RunnableTask, error: &str) {
+        let error: String = error.chars().take(ERROR_CHARS_MAX).collect();
+        self.0.with(|state| state.on_failing(task.slot, task.id, &error));
     }
 
     fn result_values(

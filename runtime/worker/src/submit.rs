@@ -89,6 +89,7 @@ impl Core {
                 Function::Rust(_) => None,
             },
             name: task.name.into(),
+            parent: current::get().map(|task| task.id),
             encoded: self.encode_fixed(id, task, fixed),
             arguments: with_refs,
             stored,

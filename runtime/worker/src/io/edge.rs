@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     rc::Rc,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::BytesMut;
@@ -16,7 +16,7 @@ use manta_proto::{
     token::Token,
     v1::{
         FreeObjectsRequest, PeerMessage, ProcessToNode, TaskDone, TaskSpec, node_peer_client::NodePeerClient,
-        peer_message,
+        peer_message, process_to_node,
     },
 };
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -34,7 +34,8 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 pub(super) struct Edge {
     pub shared: Arc<Shared>,
     pub token: Token,
-    to_node: mpsc::UnboundedSender<ProcessToNode>,
+    /// `None` once this process has said its last word.
+    to_node: RefCell<Option<mpsc::UnboundedSender<ProcessToNode>>>,
     outboxes: RefCell<FastMap<ConnId, Rc<Outbox>>>,
     channels: RefCell<HashMap<String, AuthorizedChannel>>,
     timer: Cell<Option<Instant>>,
@@ -47,7 +48,7 @@ impl Edge {
         Self {
             shared,
             token,
-            to_node,
+            to_node: RefCell::new(Some(to_node)),
             outboxes: RefCell::default(),
             channels: RefCell::default(),
             timer: Cell::new(None),
@@ -71,10 +72,21 @@ impl Edge {
                 () = self.rearm.notified() => {}
                 () = due => self.shared.lock().on_timer(),
                 // Dropped without a word: nobody uses this process's part in the cluster any more.
-                _ = &mut *stopped => return self.flush(),
+                _ = &mut *stopped => {
+                    self.shared.lock().send_events();
+                    self.flush();
+                    // The node reads to the end of the stream, and then ends its own.
+                    self.to_node.take();
+                    return;
+                }
             }
             self.flush();
         }
+    }
+
+    /// Whether this process leaves of its own accord.
+    pub fn is_leaving(&self) -> bool {
+        self.to_node.borrow().is_none()
     }
 
     /// Carries out what the reactor wants by now.
@@ -107,9 +119,15 @@ impl Edge {
                 tokio::task::spawn_local(peer_link::dial(Rc::clone(self), dial, outbox));
             }
             Effect::Close { conn } => self.remove_outbox(conn),
-            Effect::ToNode(message) => {
+            Effect::ToNode(mut message) => {
+                if let process_to_node::Message::TaskEvents(batch) = &mut message {
+                    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                    batch.sent_unix_us = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
+                }
                 // A node that is gone is noticed by the reader of its stream.
-                let _ = self.to_node.send(ProcessToNode { message: Some(message) });
+                if let Some(to_node) = &*self.to_node.borrow() {
+                    let _ = to_node.send(ProcessToNode { message: Some(message) });
+                }
             }
             Effect::FreeAt { address, objects } => {
                 tokio::task::spawn_local(free_at(Rc::clone(self), address, objects));

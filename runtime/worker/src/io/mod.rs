@@ -113,6 +113,9 @@ fn start(joining: Joining, cluster: Option<PrivateCluster>) -> Result<Arc<Shared
     Ok(shared)
 }
 
+/// How long a process that leaves waits for its node to read its last words.
+const LEAVE_LIMIT: Duration = Duration::from_millis(300);
+
 /// The thread's whole life.
 fn run(
     joining: Joining,
@@ -138,9 +141,11 @@ fn run(
                 let Joined { shared, listener, inbound, to_node, token, peer_socket, is_worker } = joined;
                 let edge = Rc::new(Edge::new(Arc::clone(&shared), to_node, token));
                 tokio::task::spawn_local(peer_link::accept(Rc::clone(&edge), listener));
-                tokio::task::spawn_local(node_link::read(Rc::clone(&edge), inbound, is_worker));
+                let reader = tokio::task::spawn_local(node_link::read(Rc::clone(&edge), inbound, is_worker));
                 if report.send(Ok(shared)).is_ok() {
                     edge.run(&mut stopped).await;
+                    // A node that does not answer has had its time; nothing depends on it.
+                    let _ = tokio::time::timeout(LEAVE_LIMIT, reader).await;
                 }
                 // A missing file is as good: the session's folder may be gone already.
                 let _ = std::fs::remove_file(peer_socket);

@@ -71,6 +71,9 @@ pub(super) async fn read(edge: Rc<Edge>, mut inbound: tonic::Streaming<NodeToPro
             Err(status) => break status.message().to_owned(),
         }
     };
+    if edge.is_leaving() {
+        return;
+    }
     if is_worker {
         end_process_group(&cause);
     }

@@ -12,7 +12,7 @@ use manta_proto::{
     },
 };
 
-use super::{ConnId, IDLE_LEASE, LONG_TASK, RequestId, State, ids::ClassId};
+use super::{ConnId, IDLE_LEASE, LONG_TASK, RequestId, State, events::Place, ids::ClassId};
 use crate::{Language, SystemErrorKind};
 
 /// Tasks sent ahead to a worker of which nothing is known yet.
@@ -52,6 +52,7 @@ pub(super) struct Lease {
     class: ClassId,
     pub conn: ConnId,
     pub node: NodeId,
+    worker: ProcessId,
     /// In the order in which the worker takes them: the first has started, unless it is on its way.
     pub tasks: VecDeque<TaskId>,
     idle_since: Option<Instant>,
@@ -79,6 +80,15 @@ impl State {
         id
     }
 
+    pub(super) fn key_of(&self, id: ClassId) -> &ClassKey {
+        &self.classes[id.0].key
+    }
+
+    /// The task that each lease's worker has in hand.
+    pub(super) fn running_fronts(&self) -> impl Iterator<Item = TaskId> {
+        self.leases.values().filter_map(|lease| lease.tasks.front().copied())
+    }
+
     /// Has the class looked at before the effects are taken.
     pub(super) fn mark_dirty(&mut self, id: ClassId) {
         let class = &mut self.classes[id.0];
@@ -104,8 +114,8 @@ impl State {
             let Some(lease) = self.leases.get_mut(&lease_id) else { continue };
             lease.tasks.push_back(task);
             lease.idle_since = None;
-            let conn = lease.conn;
-            self.push_task(task, lease_id, conn);
+            let (conn, place) = (lease.conn, Place { node: lease.node, worker: lease.worker });
+            self.push_task(task, lease_id, conn, place);
         }
     }
 
@@ -212,7 +222,8 @@ impl State {
             return self.give_back(grant.lease_id.clone(), grant.node_id.clone(), true);
         };
         let conn = self.conn_to(worker, node, Some(grant.peer_socket.as_str().into()));
-        let lease = Lease { class, conn, node, tasks: VecDeque::new(), idle_since: None, stalled: false };
+        let lease =
+            Lease { class, conn, node, worker, tasks: VecDeque::new(), idle_since: None, stalled: false };
         self.leases.insert(id, lease);
         self.classes[class.0].leases.push(id);
         self.mark_dirty(class);

@@ -4,6 +4,7 @@
 //! the caller), never does input or output, and never drops an [`crate::ObjectRef`], whose drop would call in again.
 
 mod effect;
+mod events;
 mod ids;
 mod leases;
 mod node;
@@ -89,6 +90,7 @@ pub(crate) struct State {
 
     slots: slots::Slots,
     outputs: output::OutputCounts,
+    events: events::Events,
 
     effects: Vec<Effect>,
     timer: Option<Instant>,
@@ -123,6 +125,7 @@ impl State {
             conn_of: FastMap::default(),
             slots: slots::Slots::default(),
             outputs: output::OutputCounts::default(),
+            events: events::Events::default(),
             effects: Vec::new(),
             timer: None,
             signalled: false,
@@ -178,6 +181,7 @@ impl State {
         self.timer = None;
         self.return_idle_leases();
         self.return_waiting_tasks();
+        self.send_due_events();
     }
 
     /// The connection to the node is lost, or the process leaves: nothing more will come.

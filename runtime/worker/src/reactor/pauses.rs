@@ -11,7 +11,11 @@ impl State {
     /// A worker says that a task of ours is paused, or that it runs on.
     pub(super) fn on_task_paused(&mut self, id: TaskId, paused: bool) {
         if let Some(task) = self.tasks.get_mut(&id) {
+            let changed = task.paused_at_worker != paused;
             task.paused_at_worker = paused;
+            if changed {
+                self.note_task(id);
+            }
             self.task_pause_changed(id);
         }
     }

@@ -58,6 +58,8 @@ struct Running {
     /// A debug session has it in its list, also while it runs on.
     was_paused_by_debugger: bool,
     paused_waits: u32,
+    /// Its failure in one line, once it is known.
+    error: String,
 }
 
 impl Running {
@@ -226,6 +228,7 @@ impl State {
                 paused_by_debugger: false,
                 was_paused_by_debugger: false,
                 paused_waits: 0,
+                error: String::new(),
             });
             if waiting {
                 self.arm(now + LONG_TASK);
@@ -236,7 +239,7 @@ impl State {
 
     fn send_done(&mut self, conn: ConnId, spec: &TaskSpec, results: Vec<Value>, failed: bool, run_us: u64) {
         let (task_id, attempt) = (spec.task_id.clone(), spec.attempt);
-        let done = TaskDone { task_id, attempt, results, failed, run_us, printed: Vec::new() };
+        let done = TaskDone { task_id, attempt, results, failed, run_us, ..TaskDone::default() };
         self.send(conn, peer_message::Message::Done(done));
     }
 
@@ -250,6 +253,8 @@ impl State {
                 }
             }
         }
+        // What this task submitted may end with its job in the next moment.
+        self.send_news();
         let running = self
             .slots
             .slots
@@ -262,11 +267,19 @@ impl State {
             Some(running) if self.conns.contains_key(&running.conn) => {
                 let run_us = u64::try_from((self.now - running.since).as_micros()).unwrap_or(u64::MAX);
                 let (attempt, printed) = (running.attempt, self.output_marks());
-                let done = TaskDone { task_id: task.to_bytes(), attempt, results, failed, run_us, printed };
+                let (task_id, error) = (task.to_bytes(), running.error);
+                let done = TaskDone { task_id, attempt, results, failed, run_us, printed, error };
                 self.send(running.conn, peer_message::Message::Done(done));
             }
             // Nobody waits for the results: their owner is gone.
             _ => results.iter().for_each(|value| self.free_stored(value)),
+        }
+    }
+
+    /// What a task fails with, in one line, for those who cannot read its error value. `on_finished` is to follow.
+    pub fn on_failing(&mut self, slot: u32, task: TaskId, error: &str) {
+        if let Some(running) = self.running(slot, task) {
+            error.clone_into(&mut running.error);
         }
     }
 

@@ -1,13 +1,16 @@
 //! The tasks that this process has submitted and owns.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use manta_proto::{
     ids::{LeaseId, ObjectId, TaskId},
-    v1::{TaskArgument, TaskDone, Value, task_argument},
+    v1::{TaskArgument, TaskDone, Value, task_argument, task_event},
 };
 
 use super::{
     ConnId, Effect, State, Watcher,
+    events::Place,
     ids::ClassId,
     leases::ClassKey,
     objects::{error_value, is_error},
@@ -26,6 +29,8 @@ pub(crate) struct Submission {
     pub key: ClassKey,
     pub function: Option<FunctionId>,
     pub name: Box<str>,
+    /// The task that submitted it.
+    pub parent: Option<TaskId>,
     /// The encoded part of the `TaskSpec` that is the same for all attempts.
     pub encoded: Bytes,
     /// All arguments in their order when one of them is a ref; else they are in `encoded`.
@@ -59,7 +64,7 @@ pub(super) struct Task {
     arguments: Vec<NewArgument>,
     pinned: Vec<ObjectId>,
     pub num_returns: u32,
-    attempt: u32,
+    pub attempt: u32,
     retries_left: u32,
     retry_exceptions: bool,
     stage: Stage,
@@ -67,6 +72,28 @@ pub(super) struct Task {
     failed_argument: Option<Value>,
     pub paused_at_worker: bool,
     pub paused_dependencies: u32,
+    pub parent: Option<TaskId>,
+    pub submitted: Instant,
+    /// As far as this process knows: exactly once the task is done.
+    pub started: Option<Instant>,
+    pub place: Option<Place>,
+    /// The state in which the cluster knows this attempt.
+    pub reported: task_event::State,
+    error: Box<str>,
+}
+
+impl Task {
+    /// The state of a task that has not ended.
+    pub fn event_state(&self) -> task_event::State {
+        match self.stage {
+            Stage::Waiting => task_event::State::PendingArgsAvail,
+            Stage::Queued => task_event::State::PendingNodeAssignment,
+            Stage::Pushed(_) if self.paused_at_worker => task_event::State::Paused,
+            Stage::Pushed(_) if self.started.is_some() => task_event::State::Running,
+            Stage::Pushed(_) => task_event::State::SubmittedToWorker,
+            Stage::AwaitingFate => task_event::State::Running,
+        }
+    }
 }
 
 impl State {
@@ -115,8 +142,15 @@ impl State {
             failed_argument: None,
             paused_at_worker: false,
             paused_dependencies: 0,
+            parent: submission.parent,
+            submitted: self.now,
+            started: None,
+            place: None,
+            reported: task_event::State::Nil,
+            error: Box::default(),
         };
         self.tasks.insert(id, task);
+        self.note_submitted(id);
         for address in dependencies {
             if self.objects.get(&address.object).is_some_and(|object| object.paused) {
                 self.change_dependency_pause(id, true);
@@ -145,20 +179,25 @@ impl State {
     fn enqueue(&mut self, id: TaskId, first: bool) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         task.stage = Stage::Queued;
-        let class = task.class;
+        (task.started, task.place) = (None, None);
+        let (class, reported) = (task.class, task.reported);
         let queue = &mut self.classes[class.0].queue;
         if first {
             queue.push_front(id);
         } else {
             queue.push_back(id);
         }
+        if reported != task_event::State::Nil {
+            self.note_task(id);
+        }
         self.mark_dirty(class);
     }
 
     /// Sends a queued task to the worker of a lease.
-    pub(super) fn push_task(&mut self, id: TaskId, lease: LeaseId, conn: ConnId) {
+    pub(super) fn push_task(&mut self, id: TaskId, lease: LeaseId, conn: ConnId, place: Place) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         task.stage = Stage::Pushed(lease);
+        task.place = Some(place);
         let (encoded, attempt, function) = (task.encoded.clone(), task.attempt, task.function);
         let arguments = self.resolve_arguments(id);
         if let Some(function) = function {
@@ -194,17 +233,29 @@ impl State {
             return;
         }
         self.on_lease_done(lease, id, done.run_us);
+        let now = self.now;
         let Some(task) = self.tasks.get_mut(&id) else { return };
+        task.started = now.checked_sub(Duration::from_micros(done.run_us));
+        task.error = done.error.into();
         if done.failed && task.retry_exceptions && task.retries_left > 0 {
             task.retries_left -= 1;
-            return self.run_again(id);
+            return self.run_again(id, done.results.first());
         }
         self.complete(id, done.results, done.failed);
     }
 
-    fn run_again(&mut self, id: TaskId) {
-        if let Some(task) = self.tasks.get_mut(&id) {
+    /// Ends an attempt with its failure, and begins the next.
+    fn run_again(&mut self, id: TaskId, failure: Option<&Value>) {
+        if let Some(mut task) = self.tasks.remove(&id) {
+            let lost = || {
+                error_value(SystemErrorKind::WorkerDied, "the worker that ran it ended; the task runs again")
+            };
+            self.record_end(id, &task, Some(failure.unwrap_or(&lost())), &task.error);
             task.attempt += 1;
+            task.reported = task_event::State::Nil;
+            task.error = Box::default();
+            self.tasks.insert(id, task);
+            self.note_task(id);
         }
         self.on_task_paused(id, false);
         self.enqueue(id, true);
@@ -220,7 +271,7 @@ impl State {
         let Some(task) = self.tasks.get_mut(&id) else { return false };
         if task.retries_left > 0 {
             task.retries_left -= 1;
-            self.run_again(id);
+            self.run_again(id, None);
             return false;
         }
         task.stage = Stage::AwaitingFate;
@@ -257,6 +308,11 @@ impl State {
         }
     }
 
+    /// What the task shares with others of its class.
+    pub(super) fn class_key(&self, task: &Task) -> &ClassKey {
+        self.key_of(task.class)
+    }
+
     /// The task's name, for messages and lease requests.
     pub(super) fn task_name(&self, id: TaskId) -> String {
         self.tasks.get(&id).map(|task| task.name.to_string()).unwrap_or_default()
@@ -287,10 +343,12 @@ impl State {
                     format!("task '{}' failed, and its worker sent no reason", task.name),
                 )
             });
+            self.record_end(id, &task, Some(&error), &task.error);
             for index in 0..task.num_returns {
                 self.set_value(ObjectId::of(id, index), error.clone());
             }
         } else if results.len() == expected {
+            self.record_end(id, &task, None, "");
             for (index, value) in (0..).zip(results) {
                 self.set_value(ObjectId::of(id, index), value);
             }
@@ -300,11 +358,10 @@ impl State {
                 task.name,
                 results.len()
             );
+            let error = error_value(SystemErrorKind::Internal, sentence);
+            self.record_end(id, &task, Some(&error), "");
             for index in 0..task.num_returns {
-                self.set_value(
-                    ObjectId::of(id, index),
-                    error_value(SystemErrorKind::Internal, sentence.clone()),
-                );
+                self.set_value(ObjectId::of(id, index), error.clone());
             }
         }
         for object in task.pinned {

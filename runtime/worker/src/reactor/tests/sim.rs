@@ -284,6 +284,7 @@ impl Sim {
             },
             function: None,
             name: name.into(),
+            parent: None,
             encoded: spec.encode_to_vec().into(),
             arguments,
             stored: Vec::new(),

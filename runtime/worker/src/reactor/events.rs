@@ -1,0 +1,268 @@
+//! What this process tells the cluster about the tasks that it owns, for `manta list tasks` and its like.
+//!
+//! It must never cost a task more than a few nanoseconds: tasks are noted by their id as they are submitted and recorded when they
+//! end, both bounded, and everything else is looked up twice a second. What there is no room for is counted.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use manta_proto::{
+    ids::{NodeId, ProcessId, TaskId},
+    v1::{self, TaskEvent, TaskEvents, Value, process_to_node, task_event, value},
+};
+
+use super::{ClassKey, FastSet, State, tasks::Task};
+use crate::SystemError;
+
+/// Between two batches.
+const INTERVAL: Duration = Duration::from_millis(500);
+/// Events that a process may send at once after a quiet time.
+const BURST: usize = 10_000;
+/// Of these, so many are kept for tasks that failed.
+const KEPT_FOR_FAILURES: usize = 2_000;
+/// Events that a process may send a second in the long run.
+const PER_SECOND: usize = 1_000;
+/// Submitted tasks that are noted between two batches.
+const NOTED_MAX: usize = 10_000;
+/// Characters of an error.
+const ERROR_CHARS_MAX: usize = 1_000;
+
+/// What waits for the next batch.
+pub(super) struct Events {
+    noted: Vec<TaskId>,
+    ended: Vec<TaskEvent>,
+    /// When each of `ended` was submitted, started and ended; a batch says how long ago that was.
+    ended_times: Vec<Times>,
+    room: usize,
+    refilled: Option<Instant>,
+    submitted: u64,
+    finished: u64,
+    failed: u64,
+    not_recorded: u64,
+    due: Option<Instant>,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self {
+            noted: Vec::new(),
+            ended: Vec::new(),
+            ended_times: Vec::new(),
+            room: BURST,
+            refilled: None,
+            submitted: 0,
+            finished: 0,
+            failed: 0,
+            not_recorded: 0,
+            due: None,
+        }
+    }
+}
+
+/// When something happened to a task.
+#[derive(Clone, Copy)]
+pub(super) struct Times {
+    pub submitted: Instant,
+    pub started: Option<Instant>,
+    pub ended: Option<Instant>,
+}
+
+/// Where a task was sent.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub node: NodeId,
+    pub worker: ProcessId,
+}
+
+impl Events {
+    fn take_room(&mut self, kept: usize) -> bool {
+        let free = self.room > kept;
+        self.room -= usize::from(free);
+        free
+    }
+
+    fn refill(&mut self, now: Instant) {
+        let since = self.refilled.replace(now).map_or(Duration::ZERO, |before| now - before);
+        let more = usize::try_from(since.as_millis()).unwrap_or(usize::MAX).saturating_mul(PER_SECOND) / 1000;
+        self.room = self.room.saturating_add(more).min(BURST);
+    }
+
+    fn has_news(&self) -> bool {
+        !self.noted.is_empty() || !self.ended.is_empty() || self.finished + self.failed > 0
+    }
+}
+
+impl State {
+    /// A task was submitted, or one that the cluster knows of has changed.
+    pub(super) fn note_task(&mut self, id: TaskId) {
+        if self.events.noted.len() < NOTED_MAX {
+            self.events.noted.push(id);
+        }
+        self.arm_events();
+    }
+
+    pub(super) fn note_submitted(&mut self, id: TaskId) {
+        self.events.submitted += 1;
+        self.note_task(id);
+    }
+
+    fn arm_events(&mut self) {
+        if self.events.due.is_none() {
+            let due = self.now + INTERVAL;
+            self.events.due = Some(due);
+            self.arm(due);
+        }
+    }
+
+    /// An attempt of a task has ended; `error` is the first of its results when it failed.
+    pub(super) fn record_end(&mut self, id: TaskId, task: &Task, error: Option<&Value>, sentence: &str) {
+        let failed = error.is_some();
+        if failed {
+            self.events.failed += 1;
+        } else {
+            self.events.finished += 1;
+        }
+        // What the cluster believes to be running has its end told in any case; it was counted when it was told of.
+        let known = task.reported != task_event::State::Nil;
+        if !known && !self.events.take_room(if failed { 0 } else { KEPT_FOR_FAILURES }) {
+            self.events.not_recorded += 1;
+            return self.arm_events();
+        }
+        let state = if failed { task_event::State::Failed } else { task_event::State::Finished };
+        let mut event = self.describe(id, task, state);
+        event.error = error.map(|value| error_sentence(value, sentence)).unwrap_or_default();
+        let started = task.started.or_else(|| task.place.and(Some(self.now)));
+        self.events.ended_times.push(Times { submitted: task.submitted, started, ended: Some(self.now) });
+        self.events.ended.push(event);
+        self.arm_events();
+    }
+
+    fn describe(&self, id: TaskId, task: &Task, state: task_event::State) -> TaskEvent {
+        let ClassKey { language, resources, .. } = self.class_key(task);
+        let amounts = resources.iter().map(|(name, amount)| (name.to_string(), *amount)).collect();
+        let bytes = |id: Option<[u8; 16]>| id.map(|id| Bytes::copy_from_slice(&id)).unwrap_or_default();
+        TaskEvent {
+            task_id: id.to_bytes(),
+            attempt: task.attempt,
+            state: state.into(),
+            name: task.name.to_string(),
+            language: language.as_str().to_owned(),
+            parent_task_id: bytes(task.parent.map(|parent| parent.0)),
+            node_id: bytes(task.place.map(|place| place.node.0)),
+            worker_id: bytes(task.place.map(|place| place.worker.0)),
+            resources: Some(v1::Resources { amounts }),
+            ..TaskEvent::default()
+        }
+    }
+
+    /// The batch, when its time has come.
+    pub(super) fn send_due_events(&mut self) {
+        match self.events.due {
+            Some(due) if due <= self.now => self.send_events(),
+            Some(due) => self.arm(due),
+            None => {}
+        }
+    }
+
+    /// Sends what there is to say about tasks, if there is anything.
+    pub(super) fn send_news(&mut self) {
+        if self.events.has_news() {
+            self.send_events();
+        }
+    }
+
+    /// Sends what there is to say, now.
+    pub fn send_events(&mut self) {
+        self.events.due = None;
+        self.events.refill(self.now);
+        self.note_started();
+        if !self.events.has_news() {
+            return;
+        }
+        let noted = std::mem::take(&mut self.events.noted);
+        let mut events = std::mem::take(&mut self.events.ended);
+        let times = std::mem::take(&mut self.events.ended_times);
+        for (event, times) in events.iter_mut().zip(times) {
+            stamp(event, times, self.now);
+        }
+        let mut seen = FastSet::default();
+        for id in noted {
+            if seen.insert(id) {
+                events.extend(self.changed_event(id));
+            }
+        }
+        let counts = &mut self.events;
+        let batch = TaskEvents {
+            owner_id: self.me.process.to_bytes(),
+            job_id: self.job.as_ref().map(|job| job.job_id.clone()).unwrap_or_default(),
+            // The edge has a clock.
+            sent_unix_us: 0,
+            events,
+            submitted: std::mem::take(&mut counts.submitted),
+            finished: std::mem::take(&mut counts.finished),
+            failed: std::mem::take(&mut counts.failed),
+            not_recorded: std::mem::take(&mut counts.not_recorded),
+            live: self.tasks.len() as u64,
+        };
+        self.tell_node(process_to_node::Message::TaskEvents(batch));
+        if !self.tasks.is_empty() {
+            self.arm_events();
+        }
+    }
+
+    /// The first task of each lease is the one that runs: nobody says so, to spare the message.
+    fn note_started(&mut self) {
+        let fronts: Vec<TaskId> = self.running_fronts().collect();
+        for id in fronts {
+            let now = self.now;
+            let Some(task) = self.tasks.get_mut(&id) else { continue };
+            task.started.get_or_insert(now);
+            if !matches!(task.reported, task_event::State::Running | task_event::State::Paused) {
+                self.events.noted.push(id);
+            }
+        }
+        if !self.tasks.is_empty() {
+            self.arm_events();
+        }
+    }
+
+    /// The present state of a task that has not ended, unless the cluster knows it.
+    fn changed_event(&mut self, id: TaskId) -> Option<TaskEvent> {
+        let task = self.tasks.get(&id)?;
+        let state = task.event_state();
+        if state == task.reported {
+            return None;
+        }
+        let known = task.reported != task_event::State::Nil;
+        if !known && !self.events.take_room(KEPT_FOR_FAILURES) {
+            return None;
+        }
+        let task = self.tasks.get(&id)?;
+        let mut event = self.describe(id, task, state);
+        stamp(&mut event, Times { submitted: task.submitted, started: task.started, ended: None }, self.now);
+        self.tasks.get_mut(&id)?.reported = state;
+        Some(event)
+    }
+}
+
+fn stamp(event: &mut TaskEvent, times: Times, now: Instant) {
+    let ago = |at: Instant| u64::try_from(now.saturating_duration_since(at).as_micros()).unwrap_or(u64::MAX);
+    event.submitted_us_ago = ago(times.submitted);
+    event.started_us_ago = times.started.map(ago);
+    event.ended_us_ago = times.ended.map(ago);
+}
+
+/// One sentence for people.
+fn error_sentence(value: &Value, sentence: &str) -> String {
+    let text = match value.format() {
+        value::Format::SystemError => manta_object_store::layout::decode(&value.data)
+            .map(|parts| SystemError::decode(&parts.inband).message)
+            .unwrap_or_default(),
+        _ => sentence.to_owned(),
+    };
+    let text = if text.is_empty() { "the task failed; its owner has the exception".to_owned() } else { text };
+    match text.char_indices().nth(ERROR_CHARS_MAX) {
+        Some((cut, _)) => format!("{} [cut]", &text[..cut]),
+        None => text,
+    }
+}
