@@ -121,3 +121,22 @@ fn a_pause_that_outlives_its_worker_is_forgotten_with_it() {
     sim.state(0).end_wait(waiter, &[object]);
     sim.assert_empty(0, &[object]);
 }
+
+#[test]
+fn the_end_of_a_task_that_was_paused_is_told_once_and_of_others_never() {
+    let mut sim = Sim::new(1);
+    let refs = [sim.submit(0, "paused", &[], 3), sim.submit(0, "other", &[], 3)];
+    let task = sim.take(1).unwrap();
+    debugger(&mut sim, 1, &task, true);
+    debugger(&mut sim, 1, &task, false);
+    assert!(sim.ended.is_empty());
+    sim.finish(1, &task, inline(b""));
+    assert_eq!(sim.ended, [task.task_id.clone()]);
+    sim.run_all(Duration::ZERO);
+    assert_eq!(sim.ended.len(), 1);
+    // The word of a stop may come when it is over and the task has ended.
+    debugger(&mut sim, 1, &task, true);
+    debugger(&mut sim, 1, &task, false);
+    assert_eq!(sim.ended.len(), 2);
+    sim.assert_empty(0, &refs);
+}

@@ -70,6 +70,8 @@ pub struct Sim {
     node: node::Node,
     pub freed: Vec<ObjectId>,
     pub pulls: Vec<ObjectId>,
+    /// Tasks whose end a worker has told because they had been paused.
+    pub ended: Vec<Bytes>,
     pub pull_error: String,
     pub refuse: Option<String>,
     /// Whether the node starts a worker for each CPU that a blocked lease gives back.
@@ -96,6 +98,7 @@ impl Sim {
             node: node::Node::new(workers),
             freed: Vec::new(),
             pulls: Vec::new(),
+            ended: Vec::new(),
             pull_error: String::new(),
             refuse: None,
             start_workers: false,

@@ -89,6 +89,7 @@ impl Sim {
                 };
                 self.tell(who, node_to_process::Message::Fate(reply));
             }
+            process_to_node::Message::TaskEnded(ended) => self.ended.push(ended.task_id),
             process_to_node::Message::Pull(pull) => {
                 self.pulls.push(ObjectId::try_from(&pull.object_id).unwrap());
                 let pulled = Pulled { request_id: pull.request_id, error: self.pull_error.clone(), size: 0 };
