@@ -23,6 +23,39 @@ if TYPE_CHECKING:
 _REACH_SECONDS_MAX = 0.02
 
 
+class _Interest:
+    """The local trace functions of code that ran before, for the quickest answer that Python can give to a call."""
+
+    def __init__(self) -> None:
+        self._held: list[CodeType] = []
+        self.forget: Any = None
+
+    def answer_calls(self, otherwise: Any) -> Any:
+        """The global trace function: gives what is kept for the code, or asks `otherwise`."""
+        kept: dict[int, Any] = {}
+
+        def on_call(frame: FrameType, event: str, arg: Any) -> Any:
+            try:
+                return kept[id(frame.f_code)]
+            except KeyError:
+                return otherwise(frame, kept)
+
+        def forget() -> None:
+            # A new dictionary: who is just making an answer by an older table puts it into the old one.
+            nonlocal kept
+            kept = {}
+            self._held = []
+
+        self.forget = forget
+        return on_call
+
+    def keep(self, kept: dict[int, Any], code: CodeType, local: Any) -> None:
+        """Keeps an answer, and the code with it, as another would have its number else."""
+        if len(kept) < limits.CODE_CACHE_MAX:
+            self._held.append(code)
+            kept[id(code)] = local
+
+
 class SettraceTracer:
     """The tracer for interpreters without `sys.monitoring`."""
 
@@ -34,8 +67,8 @@ class SettraceTracer:
         self._stepping = False
         self._exceptions = False
         self._traced: set[int] = set()
-        self._interest: dict[int, tuple[CodeType, Any]] = {}
-        self._call = self._on_call
+        self._interest = _Interest()
+        self._call = self._interest.answer_calls(self._on_call)
         self._event = self._on_event
 
     @property
@@ -53,7 +86,7 @@ class SettraceTracer:
         table = self._core.binder.table
         self._wanted = not table.is_empty or self._stepping
         self._exceptions = bool(table.filters)
-        self._interest = {}
+        self._interest.forget()
         if self._wanted:
             threading.settrace(self._call)
             self._mark_running_frames()
@@ -63,9 +96,8 @@ class SettraceTracer:
 
     def watch_codes(self, codes: list[CodeType]) -> None:
         """Frames that run this code already must be told."""
-        for code in codes:
-            self._interest.pop(id(code), None)
         if self._wanted and codes:
+            self._interest.forget()
             self._mark_running_frames()
 
     def rearm(self) -> None:
@@ -73,6 +105,7 @@ class SettraceTracer:
         steps = [t.step for t in self._core.threads.known() if t.step is not None]
         self._stepping = bool(steps)
         self._wanted = self._stepping or not self._core.binder.table.is_empty
+        self._interest.forget()
         for step in steps:
             for frame in step.frames:
                 self._trace_frame(frame, lines=True)
@@ -90,13 +123,14 @@ class SettraceTracer:
     def prepare_step(self, thread: ThreadState, frame: FrameType) -> None:
         """The calling thread needs the tracer, and the frame its local one."""
         self._stepping = self._wanted = True
+        self._interest.forget()
         self._install()
         self._trace_frame(frame, lines=True)
 
     def release(self) -> None:
         """Each traced thread drops its tracer at its next call; frames drop theirs at their next line."""
         self._wanted = self._stepping = self._exceptions = False
-        self._interest = {}
+        self._interest.forget()
         if threading.gettrace() is self._call:
             threading.settrace(None)
         self._mark_running_frames()
@@ -131,26 +165,29 @@ class SettraceTracer:
 
     def _local_trace(self, code: CodeType) -> Any:
         """The local trace function for frames of this code; nothing when it does not concern anyone."""
-        known = self._interest.get(id(code))
-        if known is not None and known[0] is code:
-            return known[1]
         core = self._core
-        interest = self._interest
         if core.binder.table.concerns(code):
             core.discover(code)
         binding = core.binder.find(code)
-        local = None
         if binding is not None and binding.lines:
-            local = self._line_trace(binding.lines)
-        elif self._exceptions and core.origins.is_user_code(code):
-            local = self._event
-        if len(interest) >= limits.CODE_CACHE_MAX:
-            interest.clear()
-        interest[id(code)] = (code, local)
-        return local
+            return self._event_trace(binding.lines) if self._exceptions else self._line_trace(binding.lines)
+        if self._exceptions and core.origins.is_user_code(code):
+            return self._event
+        return None
 
     def _line_trace(self, lines: dict[int, Any]) -> Any:
-        """A trace function that lets other lines than these go by as fast as Python can."""
+        """A trace function that lets other lines than these go by as fast as Python can. A frame that steps has another."""
+        on_event = self._event
+
+        def local(frame: FrameType, event: str, arg: Any) -> None:
+            if frame.f_lineno in lines and event == "line":
+                on_event(frame, event, arg)
+
+        local.tracer = self  # type: ignore[attr-defined]
+        return local
+
+    def _event_trace(self, lines: dict[int, Any]) -> Any:
+        """As above, where exceptions are watched too."""
 
         def local(frame: FrameType, event: str, arg: Any) -> None:
             if event != "line" or frame.f_lineno in lines or self._stepping:
@@ -168,20 +205,22 @@ class SettraceTracer:
 
     # What follows runs on the program's threads.
 
-    def _on_call(self, frame: FrameType, event: str, arg: Any) -> Any:
+    def _on_call(self, frame: FrameType, interest: dict[int, Any]) -> Any:
+        """What is asked for code that no answer is kept for, and for all code while some thread steps."""
         if not self._wanted:
             sys.settrace(None)
             return None
         code = frame.f_code
         if self._stepping:
-            thread = self._core.threads.current()
-            if thread.step is not None:
-                if thread.step.on_start(frame) is Outcome.REARM or _among(frame, thread.step.frames):
-                    frame.f_trace_lines = True
-                    return self._event
+            step = self._core.threads.current().step
+            if step is not None and (step.on_start(frame) is Outcome.REARM or _among(frame, step.frames)):
+                frame.f_trace_lines = True
+                return self._event
         local = self._local_trace(code)
         if local is self._event:
             frame.f_trace_lines = False
+        elif not self._stepping:
+            self._interest.keep(interest, code, local)
         return local
 
     def _on_event(self, frame: FrameType, event: str, arg: Any) -> None:
