@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from types import CodeType, FrameType, TracebackType
+from collections.abc import Iterator
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from . import limits
 from .errors import text_of
-from .evaluate import evaluate_code
+from .kinds import ExceptionCondition
 from .origins import Origins
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ FILTERS: list[dict[str, Any]] = [
         "description": "Stop where an exception is raised, or first comes out of a library into your code.",
         "default": False,
         "supportsCondition": True,
-        "conditionDescription": "An exception class, a tuple of classes, or an expression about `exception`",
+        "conditionDescription": "Names of exception classes, separated by commas, or an expression about `exception`",
     },
     {
         "filter": "uncaught",
@@ -29,7 +30,7 @@ FILTERS: list[dict[str, Any]] = [
         "description": "Stop when an exception leaves a task, a thread or the program.",
         "default": True,
         "supportsCondition": True,
-        "conditionDescription": "An exception class, a tuple of classes, or an expression about `exception`",
+        "conditionDescription": "Names of exception classes, separated by commas, or an expression about `exception`",
     },
     {
         "filter": "userUncaught",
@@ -37,7 +38,7 @@ FILTERS: list[dict[str, Any]] = [
         "description": "Stop when an exception leaves your code for a library that called it.",
         "default": False,
         "supportsCondition": True,
-        "conditionDescription": "An exception class, a tuple of classes, or an expression about `exception`",
+        "conditionDescription": "Names of exception classes, separated by commas, or an expression about `exception`",
     },
 ]
 
@@ -70,15 +71,12 @@ def is_unhandled(frame: FrameType, error: BaseException, origins: Origins) -> st
     return None if origins.is_user(caller) else "userUncaught"
 
 
-def passes_filter(core: Core, frame: FrameType, error: BaseException, condition: CodeType | None) -> bool:
-    """Whether the filter's condition holds: a class or classes to match, or any truth about `exception`."""
+def passes_filter(core: Core, frame: FrameType, error: BaseException, condition: ExceptionCondition | None) -> bool:
+    """Whether the filter's condition holds."""
     if condition is None:
         return True
     try:
-        value = evaluate_code(frame, condition, {"exception": error, "__exception__": error})
-        if isinstance(value, (type, tuple)):
-            return isinstance(error, value)
-        return bool(value)
+        return condition.holds(frame, error)
     except Exception as failure:
         core.send_event(
             "output",
@@ -96,11 +94,11 @@ def describe_exception(stop: Stop, error: BaseException) -> dict[str, Any]:
         "exceptionId": type(error).__name__,
         "description": text_of(error)[: limits.STRING_CHARS_MAX],
         "breakMode": stop.exception_mode,
-        "details": _details(error, 0),
+        "details": _details(error, "__exception__", 0),
     }
 
 
-def _details(error: BaseException, depth: int) -> dict[str, Any]:
+def _details(error: BaseException, expression: str, depth: int) -> dict[str, Any]:
     import traceback
 
     kind = type(error)
@@ -108,13 +106,24 @@ def _details(error: BaseException, depth: int) -> dict[str, Any]:
         "message": text_of(error).partition(": ")[2][: limits.STRING_CHARS_MAX],
         "typeName": kind.__name__,
         "fullTypeName": f"{kind.__module__}.{kind.__qualname__}",
-        "evaluateName": "__exception__",
+        "evaluateName": expression,
         "stackTrace": "".join(traceback.format_tb(error.__traceback__, limit=100))[: limits.TRACEBACK_CHARS_MAX],
     }
-    inner = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    if inner is not None and depth < 4:
-        details["innerException"] = [_details(inner, depth + 1)]
+    inner = list(_inner(error, expression)) if depth < limits.CAUSES_MAX else []
+    if inner:
+        details["innerException"] = [_details(*each, depth + 1) for each in inner]
     return details
+
+
+def _inner(error: BaseException, expression: str) -> Iterator[tuple[BaseException, str]]:
+    """What caused the exception, and the members of a group; each with the expression that names it."""
+    if error.__cause__ is not None:
+        yield error.__cause__, f"{expression}.__cause__"
+    elif error.__context__ is not None and not error.__suppress_context__:
+        yield error.__context__, f"{expression}.__context__"
+    if isinstance(error, BaseExceptionGroup):
+        for at, member in enumerate(error.exceptions[: limits.GROUP_MEMBERS_MAX]):
+            yield member, f"{expression}.exceptions[{at}]"
 
 
 def _outwards(frame: FrameType | None) -> list[FrameType]:

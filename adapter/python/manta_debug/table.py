@@ -10,6 +10,7 @@ from typing import Any
 from . import limits
 from .errors import RequestError
 from .hit import parse_hit_condition
+from .kinds import ExceptionCondition
 from .logpoint import LogTemplate
 
 EXCEPTION_FILTERS = ("raised", "uncaught", "userUncaught")
@@ -63,7 +64,7 @@ class Table:
         self.generation = 0
         self.session_id = ""
         self.breakpoints: list[Breakpoint] = []
-        self.filters: dict[str, CodeType | None] = {}
+        self.filters: dict[str, ExceptionCondition | None] = {}
         self.step_into_libraries = False
         self._by_path: dict[str, list[Breakpoint]] = {}
         self._by_function: dict[str, list[Breakpoint]] = {}
@@ -191,7 +192,7 @@ def _enter_filter(table: Table, name: str, condition: str | None) -> None:
     if name not in EXCEPTION_FILTERS:
         return  # A session has filters for other languages too; a client's own mistakes are refused before they come here.
     try:
-        table.filters[name] = _expression(condition, "condition") if condition else None
+        table.filters[name] = ExceptionCondition(condition, _expression(condition, "condition")) if condition else None
     except ValueError as error:
         raise RequestError(str(error)) from None
 
