@@ -161,6 +161,9 @@ pub struct StartArgs {
     pub listen: SocketAddr,
     #[command(flatten)]
     pub resources: ResourceArgs,
+    /// Serve metrics for Prometheus there; without a host on 127.0.0.1
+    #[arg(long, value_name = "[HOST:]PORT", value_parser = parse_metrics, conflicts_with = "address")]
+    pub metrics: Option<SocketAddr>,
     /// Stay in the foreground until Ctrl-C
     #[arg(long)]
     pub foreground: bool,
@@ -310,9 +313,17 @@ pub struct LocalArgs {
     pub json: bool,
 }
 
+fn parse_metrics(text: &str) -> Result<SocketAddr, String> {
+    let address = if text.contains(':') { text.to_owned() } else { format!("127.0.0.1:{text}") };
+    address.parse().map_err(|_| format!("'{text}' is no address such as 9090, 127.0.0.1:9090 or 0.0.0.0:9090"))
+}
+
 /// Arguments of `manta head`.
 #[derive(Args)]
 pub struct HeadArgs {
+    /// Serve metrics for Prometheus there
+    #[arg(long, value_name = "[HOST:]PORT", value_parser = parse_metrics)]
+    pub metrics: Option<SocketAddr>,
     /// Where to listen
     #[arg(long, value_name = "HOST:PORT", default_value = DEFAULT_ADDRESS)]
     pub listen: SocketAddr,

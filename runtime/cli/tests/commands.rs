@@ -146,6 +146,30 @@ fn the_token_is_private_and_kept() {
     assert_eq!(std::fs::read(&path).unwrap(), token);
 }
 
+/// The body of an HTTP answer.
+fn http_get(address: &str, path: &str) -> String {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn metrics_are_served_when_asked_for() {
+    let home = Home::new();
+    let text = home.ok(&["start", "--listen", "127.0.0.1:0", "--num-cpus", "1", "--metrics", "0"]);
+    let (_, rest) = text.split_once("http://").unwrap();
+    let address = rest.split_once("/metrics").unwrap().0;
+    let page = http_get(address, "/metrics");
+    assert!(page.starts_with("HTTP/1.1 200 OK"), "{page}");
+    assert!(page.contains("\nmanta_node_resource_total{node=\"node-1\",resource=\"CPU\"} 1\n"), "{page}");
+    assert!(http_get(address, "/").starts_with("HTTP/1.1 404"));
+    let wrong = home.run(&["start", "--metrics", "nowhere"]);
+    assert_eq!(wrong.status.code(), Some(2));
+}
+
 #[test]
 fn completions_are_printed() {
     let home = Home::new();

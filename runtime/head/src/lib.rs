@@ -5,6 +5,7 @@
 //! them directly, and a session's messages pass through as bytes.
 
 mod core;
+mod metrics;
 mod outbox;
 mod service;
 mod sessions;

@@ -27,6 +27,7 @@ use tonic::{Request, Response, Status, Streaming, service::interceptor::Intercep
 
 use crate::{
     core::{Core, Effect, LinkId},
+    metrics,
     outbox::{Outbox, Outgoing},
 };
 
@@ -41,6 +42,8 @@ pub struct HeadOptions {
     pub address: String,
     /// What every call must carry.
     pub token: Token,
+    /// Where Prometheus reads metrics: `HOST:PORT`, port 0 takes a free one; `None` for nowhere.
+    pub metrics: Option<String>,
 }
 
 /// Says why the head cannot run.
@@ -51,6 +54,16 @@ pub enum HeadError {
         "the head cannot listen on {address}: {source}. Is a cluster running there already ('manta status')? Another address is chosen with --listen HOST:PORT"
     )]
     Listen {
+        /// What was asked for.
+        address: String,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The address for metrics is not free, or not this machine's.
+    #[error(
+        "the head cannot serve metrics on {address}: {source}. Choose another address with --metrics HOST:PORT"
+    )]
+    Metrics {
         /// What was asked for.
         address: String,
         /// What the operating system said.
@@ -67,6 +80,7 @@ pub struct Head {
     address: SocketAddr,
     shared: Arc<Shared>,
     token: Token,
+    metrics: Option<TcpListener>,
 }
 
 impl Head {
@@ -78,6 +92,13 @@ impl Head {
         let failed = |source| HeadError::Listen { address: options.address.clone(), source };
         let listener = TcpListener::bind(&options.address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
+        let metrics = match options.metrics {
+            Some(address) => {
+                let failed = |source| HeadError::Metrics { address: address.clone(), source };
+                Some(TcpListener::bind(&address).await.map_err(failed)?)
+            }
+            None => None,
+        };
         let cluster_id = NodeId::random().to_string();
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
@@ -90,13 +111,19 @@ impl Head {
             exit: Notify::new(),
             node_left: Notify::new(),
         });
-        Ok(Self { listener, address, shared, token: options.token })
+        Ok(Self { listener, address, shared, token: options.token, metrics })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it serves metrics.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
     /// The id of the cluster that this head makes, in hex.
@@ -114,6 +141,7 @@ impl Head {
         let service = HeadServer::new(Service { shared: Arc::clone(&shared) })
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let metrics = self.metrics.map(|listener| shared.serve_metrics(listener, self.token.clone()));
         let service = InterceptedService::new(service, RequireToken(self.token));
         let incoming = TcpListenerStream::new(self.listener);
         let incoming = tokio_stream::StreamExt::map(incoming, |stream| {
@@ -139,10 +167,14 @@ impl Head {
                 );
             }
         };
-        tokio::select! {
+        let result = tokio::select! {
             result = server => Ok(result?),
             () = ended => Ok(()),
+        };
+        if let Some(metrics) = metrics {
+            metrics.abort();
         }
+        result
     }
 }
 
@@ -209,6 +241,12 @@ impl Shared {
             }
             Effect::Exit => self.exit.notify_one(),
         }
+    }
+
+    fn serve_metrics(self: &Arc<Self>, listener: TcpListener, token: Token) -> tokio::task::JoinHandle<()> {
+        let shared = Arc::clone(self);
+        let render = move || metrics::render(&shared.lock().core, shared.started.elapsed());
+        tokio::spawn(metrics::serve(listener, token, Arc::new(render)))
     }
 
     fn after(self: &Arc<Self>, delay: Duration, event: impl FnOnce(&mut Core) + Send + 'static) {

@@ -19,6 +19,8 @@ pub struct HeadReady {
     pub pid: u32,
     /// Its log.
     pub session_dir: String,
+    /// Where Prometheus reads its metrics.
+    pub metrics: Option<String>,
 }
 
 /// Runs until the cluster is told to end.
@@ -28,7 +30,11 @@ pub struct HeadReady {
 pub async fn run(args: HeadArgs) -> anyhow::Result<()> {
     let token = Token::find_or_create()?;
     let stop = daemon::told_to_end()?;
-    let head = Head::bind(HeadOptions { address: args.listen.to_string(), token }).await?;
+    let head = Head::bind(HeadOptions {
+        address: args.listen.to_string(),
+        token,
+        metrics: args.metrics.map(|address| address.to_string()),
+    }).await?;
     let session_dir = SessionDir::create(&format!("head-{}", &head.cluster_id()[..8]))
         .context("the head's folder cannot be made")?;
     logging::to_folder(session_dir.path())?;
@@ -37,6 +43,7 @@ pub async fn run(args: HeadArgs) -> anyhow::Result<()> {
         cluster_id: head.cluster_id(),
         pid: std::process::id(),
         session_dir: session_dir.path().display().to_string(),
+        metrics: head.metrics_address().map(|address| address.to_string()),
     })?;
     if args.daemon {
         daemon::detach()?;

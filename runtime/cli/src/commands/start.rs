@@ -51,6 +51,7 @@ pub async fn run(args: StartArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+#[expect(clippy::print_stdout, reason = "the command's output")]
 async fn start_head(args: &StartArgs, token: &Token) -> anyhow::Result<Started> {
     let wanted = args.listen.to_string();
     let known_as = reachable(&wanted);
@@ -70,8 +71,14 @@ async fn start_head(args: &StartArgs, token: &Token) -> anyhow::Result<Started> 
     for stale in state::load(Some(&known_as))?.iter().filter(|started| !started.is_alive()) {
         stale.forget()?;
     }
-    let args = ["head", "--listen", &wanted, "--daemon"].map(str::to_owned);
-    let ready: HeadReady = daemon::start(&args, token)?;
+    let mut command = ["head", "--listen", &wanted, "--daemon"].map(str::to_owned).to_vec();
+    if let Some(metrics) = args.metrics {
+        command.extend(["--metrics".to_owned(), metrics.to_string()]);
+    }
+    let ready: HeadReady = daemon::start(&command, token)?;
+    if let Some(metrics) = &ready.metrics {
+        println!("Metrics for Prometheus are at http://{metrics}/metrics");
+    }
     let head = ProcessRef::of(ready.pid).context("the head ended as soon as it was ready")?;
     Ok(Started { address: reachable(&ready.address), head: Some(head), nodes: Vec::new() })
 }
