@@ -16,6 +16,7 @@ use manta_proto::{
 };
 
 use crate::{
+    placement_groups::PlacementGroups,
     sessions::Session,
     tasks::{TASKS_KEPT_MAX, TaskTable},
 };
@@ -69,6 +70,7 @@ pub struct Core {
     pub(crate) config: Option<DebugConfig>,
     pub(crate) tasks: TaskTable,
     pub(crate) lost_nodes: VecDeque<NodeInfo>,
+    pub(crate) groups: PlacementGroups,
     view_timer_runs: bool,
     /// How often a session was lost.
     pub(crate) losses: u64,
@@ -88,6 +90,7 @@ impl Core {
             config: None,
             tasks: TaskTable::new(TASKS_KEPT_MAX),
             lost_nodes: VecDeque::new(),
+            groups: PlacementGroups::default(),
             view_timer_runs: false,
             losses: 0,
             effects: Vec::new(),
@@ -132,6 +135,7 @@ impl Core {
         };
         self.effects.push(Effect::ToNode(link, down(head_to_node::Message::Registered(registered))));
         self.send_views(Some(link));
+        self.place_groups();
         Ok(id)
     }
 
@@ -161,6 +165,7 @@ impl Core {
             Some(Message::ConfigAck(ack)) => self.on_config_ack(ack),
             Some(Message::TaskEnded(ended)) => self.tell_session(head_to_session::Message::TaskEnded(ended)),
             Some(Message::Output(output)) => self.on_output(from, output),
+            Some(Message::BundlesReserved(answer)) => self.on_bundles_reserved(from, &answer),
             Some(Message::TaskEvents(batch)) => self.on_task_events(batch),
             // A second registration, or a message of a newer node: neither changes anything here.
             Some(Message::Register(_)) | None => {}
@@ -195,6 +200,7 @@ impl Core {
             let cause = format!("the node of its driver, {}, was lost", node.info.name);
             self.on_job_ended(v1::JobEnded { job_id: job.to_bytes(), cause });
         }
+        self.on_node_of_groups_lost(id);
         if self.lost_nodes.len() == LOST_NODES_MAX {
             self.lost_nodes.pop_front();
         }
@@ -203,12 +209,17 @@ impl Core {
 
     fn on_load(&mut self, from: NodeId, load: NodeLoad) {
         let Some(node) = self.nodes.get_mut(&from) else { return };
-        let changed = node.load.available != load.available;
+        let more = load.total.is_some() && node.info.total != load.total;
+        if more {
+            node.info.total.clone_from(&load.total);
+        }
+        let changed = more || node.load.available != load.available;
         node.load = load;
         if changed && !self.view_timer_runs {
             self.view_timer_runs = true;
             self.effects.push(Effect::ViewTimer);
         }
+        self.place_groups();
     }
 
     /// The moment after a change of load is over.
@@ -248,6 +259,7 @@ impl Core {
                 .push(Effect::ToNode(node.link, down(head_to_node::Message::JobEnded(ended.clone()))));
         }
         self.tell_session(head_to_session::Message::JobEnded(ended));
+        self.on_job_of_groups_ended(id);
     }
 
     pub(crate) fn job_runs(&self, job_id: &[u8]) -> bool {

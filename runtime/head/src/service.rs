@@ -381,6 +381,37 @@ impl head_server::Head for Service {
         answer.map(Response::new).map_err(Status::failed_precondition)
     }
 
+    async fn create_placement_group(
+        &self,
+        request: Request<v1::CreatePlacementGroupRequest>,
+    ) -> Result<Response<v1::CreatePlacementGroupResponse>, Status> {
+        let request = request.into_inner();
+        check_version(request.protocol_version)?;
+        let group = request.group.ok_or_else(|| Status::invalid_argument("the request names no group"))?;
+        let created = self.shared.with(|core| core.on_create_group(group));
+        created
+            .map(|()| Response::new(v1::CreatePlacementGroupResponse {}))
+            .map_err(Status::failed_precondition)
+    }
+
+    async fn remove_placement_group(
+        &self,
+        request: Request<v1::RemovePlacementGroupRequest>,
+    ) -> Result<Response<v1::RemovePlacementGroupResponse>, Status> {
+        check_version(request.get_ref().protocol_version)?;
+        self.shared.with(|core| core.on_remove_group(&request.get_ref().group_id));
+        Ok(Response::new(v1::RemovePlacementGroupResponse {}))
+    }
+
+    async fn list_placement_groups(
+        &self,
+        request: Request<v1::ListPlacementGroupsRequest>,
+    ) -> Result<Response<v1::ListPlacementGroupsResponse>, Status> {
+        check_version(request.get_ref().protocol_version)?;
+        let groups = self.shared.lock().core.list_groups();
+        Ok(Response::new(v1::ListPlacementGroupsResponse { groups }))
+    }
+
     async fn shutdown(
         &self,
         request: Request<ShutdownRequest>,

@@ -1,5 +1,7 @@
 //! The reactor alone: events in, effects out. Every effect must be looked at: one that nobody expected fails the test.
 
+mod placement_groups;
+
 use std::collections::VecDeque;
 
 use manta_proto::{

@@ -4,6 +4,7 @@
 //! It must never wait, and never look at what a debug message means beyond the few fields that name a paused task.
 
 mod agents;
+mod bundles;
 mod debug;
 mod events;
 mod fates;
@@ -139,6 +140,7 @@ pub struct Core {
     peers: BTreeMap<NodeId, peers::Peer>,
     budget: Budget,
     gpus: Devices,
+    bundles: bundles::Bundles,
     drivers: HashMap<ProcessId, jobs::Driver>,
     workers: HashMap<ProcessId, workers::Worker>,
     pools: HashMap<workers::PoolKey, workers::Pool>,
@@ -165,6 +167,7 @@ impl Core {
             peers: BTreeMap::new(),
             budget,
             gpus,
+            bundles: bundles::Bundles::default(),
             drivers: HashMap::new(),
             workers: HashMap::new(),
             pools: HashMap::new(),
@@ -215,6 +218,7 @@ impl Core {
             workers: count(self.workers.len()),
             running_tasks: count(self.leases.granted_here()),
             pending_leases: count(self.leases.pending()),
+            total: Some(self.budget.total().to_wire()),
         }
     }
 

@@ -9,6 +9,13 @@ pub const GPU: &str = "GPU";
 /// GPUs of one node.
 const DEVICES_MAX: u64 = 256;
 
+/// The GPUs that this needs, from its placement group when it is in one.
+#[must_use]
+pub fn gpus_of(need: &Resources) -> u64 {
+    let of_group = |name: &str| name.strip_prefix("GPU_group_").is_some_and(|rest| !rest.contains('_'));
+    need.iter().find(|(name, _)| *name == GPU || of_group(name)).map_or(0, |(_, amount)| amount)
+}
+
 /// The GPUs of a node.
 #[derive(Clone, Debug, Default)]
 pub struct Devices {
@@ -114,6 +121,13 @@ mod tests {
         gpus.give(&first);
         assert!(gpus.take(6_000).is_none());
         assert!(gpus.take(4_000).is_some());
+    }
+
+    #[test]
+    fn gpus_of_a_bundle_are_gpus() {
+        let need = [("GPU_group_0_ab".to_owned(), WHOLE), ("GPU_group_ab".to_owned(), WHOLE)];
+        assert_eq!(gpus_of(&need.into_iter().collect()), WHOLE);
+        assert_eq!(gpus_of(&[("CPU".to_owned(), WHOLE)].into_iter().collect()), 0);
     }
 
     #[test]

@@ -9,6 +9,8 @@ pub const WHOLE: u64 = 10_000;
 
 /// The name of the resource that a blocked task gives back.
 pub const CPU: &str = "CPU";
+/// How the names of the CPUs of a placement group begin.
+const CPU_OF_GROUP: &str = "CPU_group_";
 
 /// What a task needs or a node has. Amounts of zero are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,13 +68,30 @@ impl Resources {
         }
     }
 
+    /// Adds `more`.
+    pub fn add(&mut self, more: &Self) {
+        for (name, amount) in &more.0 {
+            *self.0.entry(name.clone()).or_default() += amount;
+        }
+    }
+
+    /// Without what belongs to placement groups, which is there under its own name too.
+    #[must_use]
+    pub fn without_groups(&self) -> Self {
+        self.0
+            .iter()
+            .filter(|(name, _)| !name.contains("_group_"))
+            .map(|(name, amount)| (name.clone(), *amount))
+            .collect()
+    }
+
     /// Only the CPU of it.
     #[must_use]
     pub fn cpu_only(&self) -> Self {
         Self(
             self.0
                 .iter()
-                .filter(|(name, _)| *name == CPU)
+                .filter(|(name, _)| *name == CPU || name.starts_with(CPU_OF_GROUP))
                 .map(|(name, amount)| (name.clone(), *amount))
                 .collect(),
         )
@@ -94,6 +113,16 @@ impl Resources {
                 .map(|(name, amount)| (name.clone(), *amount))
                 .collect(),
         )
+    }
+}
+
+impl FromIterator<(String, u64)> for Resources {
+    fn from_iter<I: IntoIterator<Item = (String, u64)>>(amounts: I) -> Self {
+        let mut all = Self::default();
+        for (name, amount) in amounts {
+            *all.0.entry(name).or_default() += amount;
+        }
+        all
     }
 }
 
@@ -160,6 +189,17 @@ impl Budget {
     #[must_use]
     pub fn total(&self) -> &Resources {
         &self.total
+    }
+
+    /// There is more of this now.
+    pub fn grow(&mut self, more: &Resources) {
+        self.total.add(more);
+    }
+
+    /// There is less of this now, though some of it may still be in use.
+    pub fn shrink(&mut self, less: &Resources) {
+        self.total.reduce(less);
+        self.total.0.retain(|_, amount| *amount > 0);
     }
 
     /// True when `need` is free.

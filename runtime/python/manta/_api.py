@@ -108,7 +108,7 @@ def nodes() -> list[dict[str, Any]]:
             "NodeName": node["name"],
             "NodeManagerAddress": node["address"].rpartition(":")[0],
             "NodeManagerPort": int(node["address"].rpartition(":")[2] or 0),
-            "Resources": dict(node["total"]),
+            "Resources": dict(_own(node["total"])),
             "Labels": dict(node["labels"]),
             "alive": True,
         }
@@ -128,9 +128,14 @@ def available_resources() -> dict[str, float]:
     return _sum("available")
 
 
+def _own(amounts: list[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Without what placement groups have reserved, which is there under a name of theirs too."""
+    return [(name, amount) for name, amount in amounts if "_group_" not in name]
+
+
 def _sum(kind: str) -> dict[str, float]:
     sums: dict[str, float] = {}
     for node in _manta.nodes():
-        for name, amount in node[kind]:
+        for name, amount in _own(node[kind]):
             sums[name] = sums.get(name, 0.0) + amount
     return sums

@@ -66,7 +66,9 @@ class TaskOptions:
         amounts = [("CPU", self.num_cpus), ("GPU", self.num_gpus), ("memory", self.memory), *self.resources]
         if self.accelerator_type:
             amounts.append((f"accelerator_type:{self.accelerator_type}", ACCELERATOR_AMOUNT))
-        return [(name, amount) for name, amount in amounts if amount > 0]
+        wanted = [(name, amount) for name, amount in amounts if amount > 0]
+        group = self.scheduling_strategy and self.scheduling_strategy.group
+        return group.demand(wanted) if group else wanted
 
     def placement(self) -> _placement.Wish | None:
         """Where it may run; None for anywhere."""

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from manta.util.placement_group import PlacementGroup
 from manta.util.scheduling_strategies import (
     DoesNotExist,
     Exists,
@@ -15,11 +16,15 @@ from manta.util.scheduling_strategies import (
     NodeAffinitySchedulingStrategy,
     NodeLabelSchedulingStrategy,
     NotIn,
+    PlacementGroupSchedulingStrategy,
 )
 
 LabelRule = tuple[str, str, list[str], bool]
 # Spread or not; a node with whether it is soft; labels.
 Wish = tuple[bool, "tuple[str, bool] | None", "list[LabelRule]"]
+
+# What a task takes of its bundle so as to be in it, even when it needs nothing else.
+BUNDLE_AMOUNT = 0.001
 
 _VALUES = re.compile(r"(!?)in\s*\((.*)\)")
 
@@ -32,12 +37,37 @@ class Labels:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class InGroup:
+    """A place in a placement group."""
+
+    group: str
+    bundle: int
+    bundles: tuple[dict[str, float], ...]
+
+    def demand(self, amounts: list[tuple[str, float]]) -> list[tuple[str, float]]:
+        """The same amounts under the names that they have in the group."""
+        wanted = self.bundles if self.bundle < 0 else (self.bundles[self.bundle],)
+        if not any(all(bundle.get(name, 0) >= amount for name, amount in amounts) for bundle in wanted):
+            where = "any bundle" if self.bundle < 0 else f"bundle {self.bundle}"
+            raise ValueError(
+                f"what is asked for ({dict(amounts)}) does not fit into {where} of the placement group {self.group}, "
+                f"which has {[dict(bundle) for bundle in wanted]}"
+            )
+        in_group = [*amounts, ("bundle", BUNDLE_AMOUNT)]
+        named = [(f"{name}_group_{self.group}", amount) for name, amount in in_group]
+        if self.bundle >= 0:
+            named += [(f"{name}_group_{self.bundle}_{self.group}", amount) for name, amount in in_group]
+        return named
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Strategy:
     """A checked `scheduling_strategy`."""
 
     spread: bool = False
     node: tuple[str, bool] | None = None
     labels: Labels = Labels(())
+    group: InGroup | None = None
 
 
 def wish(strategy: Strategy | None, selector: Labels | None) -> Wish | None:
@@ -61,6 +91,8 @@ def checked_strategy(option: str, value: Any) -> Strategy:
                 f"'{value.node_id}' is not the id of a node; get one from nodes() or the runtime context"
             )
         return Strategy(node=(value.node_id, value.soft))
+    if isinstance(value, PlacementGroupSchedulingStrategy):
+        return _in_group(value)
     if isinstance(value, NodeLabelSchedulingStrategy):
         rules = [_rule(key, match, False) for key, match in value.hard.items()]
         rules += [_rule(key, match, True) for key, match in value.soft.items()]
@@ -68,6 +100,19 @@ def checked_strategy(option: str, value: Any) -> Strategy:
     if isinstance(value, str):
         raise ValueError(f"'{option}' must be 'DEFAULT', 'SPREAD' or a strategy object, not '{value}'")
     raise TypeError(f"'{option}' must be 'DEFAULT', 'SPREAD' or a strategy object, not {value!r}")
+
+
+def _in_group(value: PlacementGroupSchedulingStrategy) -> Strategy:
+    group, index = value.placement_group, value.placement_group_bundle_index
+    if group is None:
+        return Strategy()
+    if not isinstance(group, PlacementGroup):
+        raise TypeError(f"'placement_group' must be a PlacementGroup, not {type(group).__name__}")
+    if isinstance(index, bool) or not isinstance(index, int) or not -1 <= index < group.bundle_count:
+        raise ValueError(
+            f"the placement group has {group.bundle_count} bundles; 'placement_group_bundle_index' is {index!r}"
+        )
+    return Strategy(group=InGroup(group.id, index, tuple(group.bundle_specs)))
 
 
 def checked_selector(option: str, value: Any) -> Labels:

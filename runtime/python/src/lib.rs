@@ -11,6 +11,7 @@ mod encode;
 mod object_ref;
 mod objects;
 mod output;
+mod placement_groups;
 mod prepared;
 mod worker;
 
@@ -27,6 +28,7 @@ mod _manta {
         object_ref::{PyObjectRef, object_ref_from_wire},
         objects::{get, next_ready, notify_ready, put, register_function, wait},
         output::{next_output, send_output},
+        placement_groups::{create_placement_group, placement_groups, remove_placement_group},
         prepared::PreparedTask,
         worker::{Task, function_code, next_task},
     };

@@ -62,6 +62,9 @@ impl Core {
             }
             Some(Message::Shutdown(shutdown)) => self.effects.push(Effect::Exit { cause: shutdown.cause }),
             Some(Message::Output(output)) => self.output_to_driver(output),
+            Some(Message::ReserveBundles(request)) => self.on_reserve_bundles(request),
+            Some(Message::CommitBundles(commit)) => self.on_commit_bundles(&commit),
+            Some(Message::ReturnBundles(back)) => self.on_return_bundles(&back),
             None => {}
         }
     }

@@ -13,7 +13,7 @@ use manta_proto::{
 
 use super::{Core, Effect, ReplyId, workers::PoolKey};
 use crate::{
-    devices::{GPU, Taken},
+    devices::{Taken, gpus_of},
     placement::{Placement, Strategy},
     resources::Resources,
 };
@@ -228,7 +228,7 @@ impl Core {
 
     /// Whether what needs this could start here now.
     pub(super) fn has_room(&self, need: &Resources) -> bool {
-        self.budget.covers(need) && self.gpus.find(need.amount(GPU)).is_some()
+        self.budget.covers(need) && self.gpus.find(gpus_of(need)).is_some()
     }
 
     fn reserve(&mut self, number: u64) {
@@ -236,7 +236,7 @@ impl Core {
         pending.stage = Stage::AwaitingWorker;
         self.budget.take(&pending.need);
         // There is room for it, which its callers have seen to.
-        pending.gpus = self.gpus.take(pending.need.amount(GPU)).unwrap_or_default();
+        pending.gpus = self.gpus.take(gpus_of(&pending.need)).unwrap_or_default();
         pending.key.gpus = self.gpus.names(&pending.gpus);
         let key = pending.key.clone();
         self.pools.entry(key.clone()).or_default().waiting.push_back(number);

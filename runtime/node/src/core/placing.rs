@@ -68,6 +68,11 @@ impl Core {
         placement: &Placement,
         task_name: &str,
     ) -> Option<String> {
+        if let Some(sentence) = self.hopeless_in_group(need) {
+            let task =
+                if task_name.is_empty() { String::new() } else { format!("task '{task_name}' cannot run: ") };
+            return sentence.map(|sentence| format!("{task}{sentence}"));
+        }
         let mut nodes = Vec::new();
         let mut only_amounts = true;
         for node in self.candidates(None, false) {

@@ -1,5 +1,6 @@
 //! The reactor alone: events in, effects out. Every effect must be looked at: one that nobody expected fails the test.
 
+mod bundles;
 mod debugging;
 mod leasing;
 mod random;

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Union
+from typing import TYPE_CHECKING, Union
+
+if TYPE_CHECKING:
+    from manta.util.placement_group import PlacementGroup
 
 __all__ = [
     "DoesNotExist",
@@ -12,7 +15,32 @@ __all__ = [
     "NodeAffinitySchedulingStrategy",
     "NodeLabelSchedulingStrategy",
     "NotIn",
+    "PlacementGroupSchedulingStrategy",
 ]
+
+
+class PlacementGroupSchedulingStrategy:
+    """In a placement group.
+
+    Args:
+        placement_group: The group; None for none.
+        placement_group_bundle_index: In this bundle of it; -1 for any.
+        placement_group_capture_child_tasks: Whether tasks that the task submits are in the group too; not supported yet.
+    """
+
+    def __init__(
+        self,
+        placement_group: PlacementGroup | None,
+        placement_group_bundle_index: int = -1,
+        placement_group_capture_child_tasks: bool | None = None,
+    ) -> None:
+        if placement_group_capture_child_tasks:
+            raise NotImplementedError(
+                "'placement_group_capture_child_tasks' is not supported yet; give each task its strategy"
+            )
+        self.placement_group = placement_group
+        self.placement_group_bundle_index = placement_group_bundle_index
+        self.placement_group_capture_child_tasks = placement_group_capture_child_tasks
 
 
 class NodeAffinitySchedulingStrategy:
