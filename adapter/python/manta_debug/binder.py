@@ -67,7 +67,7 @@ class Binder:
             line, owners = tree.owners(breakpoint.requested_line)
             for owner in owners:
                 self.bindings[id(owner.code)].add(line, breakpoint)
-                self._bound(breakpoint, line)
+                self._bound(breakpoint, line, code)
         for inner in fresh:
             self._bind_functions(inner)
         return [inner for inner in fresh if self.bindings[id(inner)].lines]
@@ -98,11 +98,12 @@ class Binder:
         binding.entry = (first_traceable_offset(code), wanted)
         for breakpoint in wanted:
             binding.add(line, breakpoint)
-            self._bound(breakpoint, line)
+            self._bound(breakpoint, line, code)
 
-    def _bound(self, breakpoint: Breakpoint, line: int) -> None:
+    def _bound(self, breakpoint: Breakpoint, line: int, code: CodeType) -> None:
         if breakpoint.bound_line is None:
             breakpoint.bound_line = line
+            breakpoint.bound_file = code.co_filename
             self._changed[breakpoint.id] = breakpoint
 
 

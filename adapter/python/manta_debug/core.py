@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from types import CodeType, FrameType
 from typing import Any
 
-from . import awaiting, limits, locate, tracing
+from . import awaiting, hashes, limits, locate, tracing
 from .binder import Binder, Binding, describe
 from .codes import CO_COROUTINE
 from .decide import judge
@@ -82,8 +82,9 @@ class Core:
         if breakpoint.error is None and breakpoint.bound_line is None:
             message, failed = self._why_unbound(breakpoint)
         answer = describe(breakpoint, message, failed)
-        if note and answer["verified"]:
-            answer["message"] = note
+        notes = [n for n in (_changed_source(breakpoint), note) if n]
+        if notes and answer["verified"]:
+            answer["message"] = " ".join(notes)
         return answer
 
     def pause(self, thread_id: int) -> None:
@@ -442,6 +443,16 @@ class Core:
         if line is None:
             return f"There is no code at or after line {breakpoint.requested_line} in this file.", True
         return f"Line {line} is not in any function that is loaded; it stops when that code is run again.", False
+
+
+def _changed_source(breakpoint: Breakpoint) -> str:
+    """What to say when this process has another text of the file than the client."""
+    if breakpoint.sha256 is None or breakpoint.bound_file is None:
+        return ""
+    digest = hashes.of_file(breakpoint.bound_file)
+    if digest is None or digest == breakpoint.sha256:
+        return ""
+    return "This process has another version of the file than the editor, so the line may hold other code here."
 
 
 def _release_in_children(core: Core) -> None:

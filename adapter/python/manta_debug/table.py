@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from types import CodeType
 from typing import Any
 
-from . import limits
+from . import hashes, limits
 from .errors import RequestError
 from .hit import parse_hit_condition
 from .kinds import ExceptionCondition
@@ -32,7 +32,9 @@ class Breakpoint:
         "key",
         "hits",
         "bound_line",
+        "bound_file",
         "path",
+        "sha256",
     )
 
     def __init__(self, id: int, key: tuple[Any, ...]) -> None:
@@ -48,6 +50,9 @@ class Breakpoint:
         self.error: str | None = None
         self.hits = 0
         self.bound_line: int | None = None
+        self.bound_file: str | None = None
+        #: The hash of the file's content as the client has it.
+        self.sha256: str | None = None
 
     @staticmethod
     def of_paths(paths: Iterable[str]) -> Breakpoint:
@@ -67,6 +72,7 @@ class Table:
         self.filters: dict[str, ExceptionCondition | None] = {}
         self.step_into_libraries = False
         self._by_path: dict[str, list[Breakpoint]] = {}
+        self._by_name: dict[str, list[Breakpoint]] = {}
         self._by_function: dict[str, list[Breakpoint]] = {}
         self._by_filename: dict[str, tuple[Breakpoint, ...]] = {}
 
@@ -93,6 +99,9 @@ class Table:
             return
         for path in {name for p in breakpoint.paths for name in (os.path.normpath(p), os.path.realpath(p))}:
             self._by_path.setdefault(path, []).append(breakpoint)
+        if breakpoint.sha256 is not None:
+            for name in {os.path.basename(p) for p in breakpoint.paths}:
+                self._by_name.setdefault(name, []).append(breakpoint)
 
     def in_file(self, filename: str) -> tuple[Breakpoint, ...]:
         """The line breakpoints of a code object's file."""
@@ -110,7 +119,12 @@ class Table:
         if found is None and not filename.startswith("<"):
             absolute = os.path.abspath(filename)
             found = self._by_path.get(absolute) or self._by_path.get(os.path.realpath(absolute))
-        return tuple(found or ())
+        if not found:
+            # The same file under another name: shipped to a worker, or reached by another mount.
+            named = self._by_name.get(os.path.basename(filename))
+            digest = hashes.of_file(filename) if named else None
+            found = [b for b in named or () if b.sha256 == digest]
+        return tuple(found)
 
     def on_function(self, code: CodeType) -> list[Breakpoint]:
         """The function breakpoints that mean this code."""
@@ -145,9 +159,9 @@ def build(arguments: dict[str, Any], previous: Table) -> Table:
         source = entry.get("source", {})
         paths = tuple(entry.get("paths") or [source.get("path", "")])
         for wanted in entry.get("breakpoints", ()):
-            _enter(table, wanted, kept, paths, source.get("path"))
+            _enter(table, wanted, kept, paths, source.get("path"), hashes.wanted_of(entry))
     for wanted in arguments.get("functionBreakpoints", ()):
-        _enter(table, wanted, kept, (), None)
+        _enter(table, wanted, kept, (), None, None)
     for name in arguments.get("exceptionFilters", ()):
         _enter_filter(table, str(name), None)
     for option in arguments.get("exceptionOptions", ()):
@@ -161,12 +175,14 @@ def _enter(
     kept: dict[tuple[Any, ...], Breakpoint],
     paths: tuple[str, ...],
     path: str | None,
+    sha256: str | None,
 ) -> None:
     texts = tuple(wanted.get(name) or None for name in ("condition", "hitCondition", "logMessage"))
     key = (wanted["id"], paths, wanted.get("line"), wanted.get("name"), texts)
     made = Breakpoint(int(wanted["id"]), key)
     made.path = path
     made.paths = paths
+    made.sha256 = sha256
     made.requested_line = int(wanted.get("line", 0))
     made.function = wanted.get("name")
     if key in kept:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import queue
 import sys
+import tempfile
 import threading
 import types
 import unittest
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from .client import SECONDS_MAX, Client, Refused
@@ -82,10 +85,10 @@ class Worker(Client):
         assert not self.engine.is_alive()
 
 
-def functions() -> types.SimpleNamespace:
+def functions(file: str = TASK_FILE) -> types.SimpleNamespace:
     """The task's functions as an unpickled worker has them: code without a module or a file."""
     namespace: dict[str, Any] = {"__name__": "job"}
-    exec(compile(TASK_TEXT, TASK_FILE, "exec"), namespace)
+    exec(compile(TASK_TEXT, file, "exec"), namespace)
     return types.SimpleNamespace(**namespace)
 
 
@@ -135,6 +138,30 @@ class ClusterTest(unittest.TestCase):
         self.worker.request("setExpression", expression="doubled", value="9", frameId=after["topFrame"]["id"])
         self.worker.request("continue", threadId=thread)
         self.assertEqual(result(results), 10)
+
+    def test_a_file_under_another_name_is_known_by_its_content(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            shipped = Path(folder) / "job.py"
+            shipped.write_text(TASK_TEXT)
+            digest = hashlib.sha256(TASK_TEXT.encode()).hexdigest()
+            for sha256, paths, stops, says in (
+                (digest, ["/editor/job.py"], True, None),
+                ("0" * 64, ["/editor/job.py"], False, None),
+                (digest, ["/editor/other.py"], False, None),
+                ("0" * 64, [str(shipped)], True, "another version of the file"),
+            ):
+                source = {"source": {"path": paths[0]}, "paths": paths, "sha256": sha256}
+                wanted = {**source, "breakpoints": [{"id": 1, "line": 2}]}
+                self.worker.request("mantaConfigure", generation=5, sessionId="s1", sources=[wanted])
+                results = self.worker.run(functions(str(shipped)).task, 1)
+                if stops:
+                    stop = self.worker.event("mantaStopped")
+                    state = self.worker.event("breakpoint")["breakpoint"]
+                    self.assertIn(says or "", state.get("message", ""))
+                    self.assertEqual("message" in state, says is not None)
+                    self.worker.request("continue", threadId=stop["threadId"])
+                self.assertEqual(result(results), 3)
+            self.assertFalse(self.worker.has_event("mantaStopped"))
 
     def test_equal_code_that_arrives_again_stops_again(self) -> None:
         self.worker.configure(2)

@@ -27,6 +27,7 @@ CAPABILITIES: dict[str, Any] = {
     "supportsModulesRequest": True,
     "supportsLoadedSourcesRequest": True,
     "supportsBreakpointLocationsRequest": True,
+    "supportedChecksumAlgorithms": ["SHA256"],
     "supportsCancelRequest": True,
     "supportsExceptionInfoRequest": True,
     "supportsExceptionFilterOptions": True,
