@@ -5,13 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dap::{BreakpointId, BreakpointReason, FunctionBreakpoint, Source, SourceBreakpoint};
+use dap::{BreakpointId, BreakpointReason, DataBreakpoint, FunctionBreakpoint, Source, SourceBreakpoint};
 
 use crate::{
     ids::{Counter, Generation, IdsExhausted, TargetId},
     limits::BREAKPOINTS_MAX,
     profile::{
-        Configuration, Configured, ConfiguredFunction, ConfiguredLine, ConfiguredSource, ExceptionOption,
+        Configuration, Configured, ConfiguredData, ConfiguredFunction, ConfiguredLine, ConfiguredSource,
+        ExceptionOption,
     },
 };
 
@@ -22,6 +23,8 @@ pub enum Place {
     File(String),
     /// At functions.
     Functions,
+    /// On values of single processes.
+    Data,
 }
 
 /// What the user set.
@@ -31,6 +34,8 @@ pub enum Spec {
     Line(SourceBreakpoint),
     /// A function.
     Function(FunctionBreakpoint),
+    /// A value of one process.
+    Data(DataBreakpoint),
 }
 
 /// What a client is told about a breakpoint.
@@ -222,12 +227,14 @@ impl Breakpoints {
     pub fn configuration(&self, generation: Generation, session_id: &str, into_framework: bool) -> String {
         let mut sources = Vec::new();
         let mut function_breakpoints = Vec::new();
+        let mut data_breakpoints = Vec::new();
         for group in self.groups.values() {
             let mut lines = Vec::new();
             for Breakpoint { id, spec, .. } in &group.breakpoints {
                 match spec {
                     Spec::Line(spec) => lines.push(ConfiguredLine { id: *id, spec }),
                     Spec::Function(spec) => function_breakpoints.push(ConfiguredFunction { id: *id, spec }),
+                    Spec::Data(spec) => data_breakpoints.push(ConfiguredData { id: *id, spec }),
                 }
             }
             if !lines.is_empty() {
@@ -243,6 +250,7 @@ impl Breakpoints {
             session_id,
             sources,
             function_breakpoints,
+            data_breakpoints,
             exception_filters: &self.filters,
             exception_options: &self.filter_options,
             step_into_framework: into_framework,
@@ -352,7 +360,7 @@ fn verdict(breakpoint: &Breakpoint, client_has_file: bool, armed: &Armed) -> Ver
         (Spec::Line(_), Some(line)) => {
             Verdict { verified: true, line: Some(line), reason: None, message: breakpoint.note.clone() }
         }
-        (Spec::Function(_), Some(_)) => {
+        (Spec::Function(_) | Spec::Data(_), Some(_)) => {
             Verdict { verified: true, message: breakpoint.note.clone(), ..Verdict::default() }
         }
         (Spec::Line(spec), None) if client_has_file => Verdict {
@@ -372,13 +380,17 @@ fn verdict(breakpoint: &Breakpoint, client_has_file: bool, armed: &Armed) -> Ver
             BreakpointReason::Pending,
             format!("{nodes}; no task has loaded a function of this name yet"),
         ),
+        (Spec::Data(_), None) => Verdict::refused(
+            BreakpointReason::Pending,
+            format!("{nodes}, but the process that has this value does not watch it; it may have ended"),
+        ),
     }
 }
 
 fn shown(breakpoint: &Breakpoint, verdict: Verdict) -> dap::Breakpoint {
     let line = verdict.line.or(match &breakpoint.spec {
         Spec::Line(spec) => Some(spec.line),
-        Spec::Function(_) => None,
+        Spec::Function(_) | Spec::Data(_) => None,
     });
     dap::Breakpoint {
         id: Some(BreakpointId(breakpoint.id)),

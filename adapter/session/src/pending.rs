@@ -26,6 +26,7 @@ pub(crate) enum Purpose {
     Evaluate,
     SetExpression,
     Completions,
+    DataBreakpointInfo,
     StepInTargets,
     /// A line is looked for in a task that is to go on from there.
     GotoTargets {
@@ -248,6 +249,9 @@ impl Session {
                 respond::<dap_requests::Disassemble>(seq, &body)
             }
             Purpose::ExceptionInfo => respond::<dap_requests::ExceptionInfo>(seq, &response.body()?),
+            Purpose::DataBreakpointInfo => {
+                respond::<dap_requests::DataBreakpointInfo>(seq, &response.body()?)
+            }
             Purpose::ReadMemory => respond::<dap_requests::ReadMemory>(seq, &response.body()?),
             Purpose::WriteMemory => respond::<dap_requests::WriteMemory>(seq, &response.body()?),
             Purpose::Source(_) => respond::<dap_requests::Source>(seq, &response.body()?),

@@ -76,6 +76,8 @@ pub struct Configuration<'a> {
     pub(crate) session_id: &'a str,
     pub(crate) sources: Vec<ConfiguredSource<'a>>,
     pub(crate) function_breakpoints: Vec<ConfiguredFunction<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) data_breakpoints: Vec<ConfiguredData<'a>>,
     pub(crate) exception_filters: &'a [String],
     pub(crate) exception_options: &'a [ExceptionOption],
     pub(crate) step_into_framework: bool,
@@ -103,6 +105,14 @@ pub struct ConfiguredFunction<'a> {
     pub(crate) id: i32,
     #[serde(flatten)]
     pub(crate) spec: &'a dap::FunctionBreakpoint,
+}
+
+/// A data breakpoint with the session's id. Its own id names its process, so that others pass over it.
+#[derive(Debug, Serialize)]
+pub struct ConfiguredData<'a> {
+    pub(crate) id: i32,
+    #[serde(flatten)]
+    pub(crate) spec: &'a dap::DataBreakpoint,
 }
 
 /// An exception filter with a condition.

@@ -2,8 +2,8 @@
 
 use dap::{
     BreakpointEventBody, BreakpointEventReason, ResponseMessage, SetBreakpointsResponseBody,
-    SetExceptionBreakpointsResponseBody, SetFunctionBreakpointsResponseBody, events,
-    requests as dap_requests,
+    SetDataBreakpointsResponseBody, SetExceptionBreakpointsResponseBody, SetFunctionBreakpointsResponseBody,
+    events, requests as dap_requests,
 };
 
 use crate::{
@@ -25,6 +25,8 @@ pub(crate) enum Setting {
     Lines(Vec<i32>),
     /// Breakpoints at functions, by their ids.
     Functions(Vec<i32>),
+    /// Breakpoints on values, by their ids.
+    Data(Vec<i32>),
     /// So many exception filters.
     Exceptions(usize),
 }
@@ -128,6 +130,10 @@ impl Session {
             Setting::Functions(ids) => {
                 let body = SetFunctionBreakpointsResponseBody { breakpoints: tell(ids) };
                 ResponseMessage::ok::<dap_requests::SetFunctionBreakpoints>(seq, &body)
+            }
+            Setting::Data(ids) => {
+                let body = SetDataBreakpointsResponseBody { breakpoints: tell(ids) };
+                ResponseMessage::ok::<dap_requests::SetDataBreakpoints>(seq, &body)
             }
             Setting::Exceptions(count) => {
                 let each = dap::Breakpoint {

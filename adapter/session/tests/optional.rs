@@ -208,3 +208,56 @@ fn an_evaluation_that_is_given_up_is_given_up_in_its_target_too() {
     sim.check_empty();
     sim.finish();
 }
+
+#[test]
+fn a_value_is_watched_in_its_own_process() {
+    let (mut sim, [a, b]) = paused();
+    let scopes = sim.request("scopes", json!({"frameId": a}));
+    let locals = &scopes["scopes"][0]["variablesReference"];
+    let of_a = sim.request("dataBreakpointInfo", json!({"name": "x", "variablesReference": locals}));
+    assert_eq!(of_a["description"], "\"x\" of 1001 or null");
+    let of_b = sim.request("dataBreakpointInfo", json!({"name": "x.y", "frameId": b}));
+    assert_eq!(
+        (&of_b["dataId"], &of_b["description"]),
+        (&json!("t2:x.y"), &json!("\"x.y\" of null or 1000"))
+    );
+    let watched = json!({"breakpoints": [
+        {"dataId": of_a["dataId"], "accessType": "write"},
+        {"dataId": of_b["dataId"], "accessType": "readWrite", "condition": "x > 3"},
+        {"dataId": "t9:x"},
+    ]});
+    let set = sim.request("setDataBreakpoints", watched);
+    let verified: Vec<_> = set["breakpoints"].as_array().unwrap().iter().map(|b| &b["verified"]).collect();
+    assert_eq!(verified, [true, true, false]);
+    assert!(set["breakpoints"][2]["message"].as_str().unwrap().contains("does not watch it"), "{set}");
+    let sent = &sim.published.last().unwrap().1["dataBreakpoints"];
+    let id = set["breakpoints"][1]["id"].as_i64().unwrap();
+    assert_eq!(
+        sent[1],
+        json!({"id": id, "dataId": "t2:x.y", "accessType": "readWrite", "condition": "x > 3"})
+    );
+    sim.request("continue", json!({"threadId": 2}));
+    sim.stop_for("t2", 4, "b-2", "data breakpoint", &[id as i32]);
+    let stopped = sim.event("stopped");
+    assert_eq!((&stopped["threadId"], &stopped["reason"]), (&json!(2), &json!("data breakpoint")));
+    assert_eq!(stopped["hitBreakpointIds"], json!([id]));
+    let nothing = sim.refused("dataBreakpointInfo", json!({"name": "x"}));
+    assert!(nothing.contains("select a frame"), "{nothing}");
+    sim.request("setDataBreakpoints", json!({"breakpoints": []}));
+    assert_eq!(sim.published.last().unwrap().1.get("dataBreakpoints"), None);
+    sim.finish();
+}
+
+#[test]
+fn conditions_of_exception_filters_travel_and_panics_have_none() {
+    let mut sim = Sim::attached(json!({}));
+    let with = |filter: &str| json!({"filters": [], "filterOptions": [{"filterId": filter, "condition": "KeyError"}]});
+    sim.request("setExceptionBreakpoints", with("uncaught"));
+    let sent = &sim.published.last().unwrap().1["exceptionOptions"];
+    assert_eq!(sent, &json!([{"filterId": "uncaught", "condition": "KeyError"}]));
+    for filter in ["panic", "signal"] {
+        assert!(sim.refused("setExceptionBreakpoints", with(filter)).contains("takes no condition"));
+    }
+    sim.request("setExceptionBreakpoints", json!({"filters": ["signal"]}));
+    sim.finish();
+}

@@ -39,6 +39,12 @@ fn capabilities() -> Capabilities {
         supports_set_variable: yes,
         supports_set_expression: yes,
         supports_completions_request: yes,
+        supports_data_breakpoints: yes,
+        supports_data_breakpoint_bytes: yes,
+        supports_read_memory_request: yes,
+        supports_write_memory_request: yes,
+        supports_disassemble_request: yes,
+        supports_stepping_granularity: yes,
         supports_step_in_targets_request: yes,
         supports_goto_targets_request: yes,
         supports_restart_frame: yes,
@@ -62,7 +68,7 @@ fn filters() -> Vec<ExceptionBreakpointsFilter> {
         python_filter(
             "uncaught",
             "Uncaught exceptions",
-            "Pause a Python task when an exception is about to leave it.",
+            "Pause a task when a Python exception is about to leave it, or a Rust panic begins.",
         ),
         python_filter(
             "userUncaught",
@@ -72,9 +78,10 @@ fn filters() -> Vec<ExceptionBreakpointsFilter> {
         python_filter(
             "raised",
             "Raised exceptions",
-            "Pause a Python task at each exception, also where it is caught.",
+            "Pause a task at each Python exception, also where it is caught, and at each Rust panic.",
         ),
         filter("panic", "Panics", "Pause a Rust task when it panics."),
+        filter("signal", "Fatal signals", "Pause a Rust task when a signal is about to end its process."),
     ]
 }
 

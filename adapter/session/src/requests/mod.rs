@@ -6,6 +6,7 @@ mod cancel;
 pub(crate) mod completions;
 mod configuration_done;
 mod continue_;
+mod data_breakpoint_info;
 pub(crate) mod disassemble;
 mod disconnect;
 pub(crate) mod evaluate;
@@ -20,6 +21,7 @@ mod read_memory;
 mod restart_frame;
 pub(crate) mod scopes;
 mod set_breakpoints;
+mod set_data_breakpoints;
 mod set_exception_breakpoints;
 pub(crate) mod set_expression;
 mod set_function_breakpoints;
@@ -146,6 +148,8 @@ fn handle_optional(session: &mut Session, request: &RequestMessage) -> Handled {
         "restartFrame" => restart_frame::handle(session, request),
         "breakpointLocations" => breakpoint_locations::handle(session, request),
         "loadedSources" => loaded_sources::handle(session, request),
+        "dataBreakpointInfo" => data_breakpoint_info::handle(session, request),
+        "setDataBreakpoints" => set_data_breakpoints::handle(session, request),
         "readMemory" => read_memory::handle(session, request),
         "writeMemory" => write_memory::handle(session, request),
         "disassemble" => disassemble::handle(session, request),

@@ -9,9 +9,9 @@ use crate::{
     setting::Setting,
 };
 
-const FILTERS: [&str; 4] = ["uncaught", "userUncaught", "raised", "panic"];
-/// The native engine has no conditions for panics.
-const UNCONDITIONAL: &str = "panic";
+const FILTERS: [&str; 5] = ["uncaught", "userUncaught", "raised", "panic", "signal"];
+/// The native engine has no conditions for these.
+const UNCONDITIONAL: [&str; 2] = ["panic", "signal"];
 
 pub(super) fn handle(session: &mut Session, request: &RequestMessage) -> Handled {
     let arguments: SetExceptionBreakpointsArguments = request.arguments()?;
@@ -23,10 +23,12 @@ pub(super) fn handle(session: &mut Session, request: &RequestMessage) -> Handled
         .collect();
     let has_condition =
         |option: &ExceptionOption| option.condition.as_ref().is_some_and(|condition| !condition.is_empty());
-    if options.iter().any(|option| option.filter_id == UNCONDITIONAL && has_condition(option)) {
-        return Err(Refusal::from(format!(
-            "the exception filter '{UNCONDITIONAL}' takes no condition; remove it"
-        )));
+    if let Some(option) = options
+        .iter()
+        .find(|option| UNCONDITIONAL.contains(&option.filter_id.as_str()) && has_condition(option))
+    {
+        let filter = &option.filter_id;
+        return Err(Refusal::from(format!("the exception filter '{filter}' takes no condition; remove it")));
     }
     let asked = arguments.filters.iter().chain(options.iter().map(|option| &option.filter_id));
     for filter in asked {

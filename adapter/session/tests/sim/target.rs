@@ -74,6 +74,14 @@ impl FakeTarget {
                 });
             }
         }
+        for watched in arguments["dataBreakpoints"].as_array().into_iter().flatten() {
+            let is_own = watched["dataId"].as_str().unwrap().starts_with(&self.name);
+            answers.push(if is_own {
+                json!({"id": watched["id"], "verified": true})
+            } else {
+                json!({"id": watched["id"], "verified": false, "reason": "pending"})
+            });
+        }
         json!({"generation": arguments["generation"], "breakpoints": answers})
     }
 
@@ -179,6 +187,10 @@ impl FakeTarget {
                 let label = arguments["source"]["path"].clone();
                 Ok(json!({"targets": [{"id": arguments["line"], "label": label, "line": arguments["line"]}]}))
             }
+            "dataBreakpointInfo" => Ok(json!({
+                "dataId": format!("{}:{}", self.name, arguments["name"].as_str().unwrap()),
+                "description": format!("{} of {} or {}", arguments["name"], arguments["variablesReference"], arguments["frameId"]),
+            })),
             "readMemory" => Ok(json!({"address": arguments["memoryReference"], "data": "AAAA"})),
             "writeMemory" => Ok(json!({"bytesWritten": 3})),
             "disassemble" => Ok(json!({"instructions": [
