@@ -16,6 +16,7 @@ from . import requests
 from .core import Core
 from .errors import RequestError, text_of
 from .stops import Stop
+from .values.render import integers_as
 
 Message = dict[str, Any]
 
@@ -128,7 +129,8 @@ class Engine:
         try:
             if handed.is_cancelled:
                 raise RequestError(_CANCELLED)
-            answer = request.run(self, stop, arguments)
+            with integers_as(arguments.get("format")):
+                answer = request.run(self, stop, arguments)
             reply = answer if isinstance(answer, requests.Reply) else requests.Reply(answer)
         except BaseException as error:
             # Also what an expression raises to end a program, as `exit()` does: this is the program's own thread.

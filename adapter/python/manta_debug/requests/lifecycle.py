@@ -28,6 +28,7 @@ CAPABILITIES: dict[str, Any] = {
     "supportsLoadedSourcesRequest": True,
     "supportsBreakpointLocationsRequest": True,
     "supportedChecksumAlgorithms": ["SHA256"],
+    "supportsValueFormattingOptions": True,
     "supportsCancelRequest": True,
     "supportsExceptionInfoRequest": True,
     "supportsExceptionFilterOptions": True,

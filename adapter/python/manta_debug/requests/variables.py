@@ -49,7 +49,7 @@ def _page(node: Node, arguments: Arguments) -> list[Child]:
 
 def _computed(stop: Stop, node: PropertyNode) -> Body:
     try:
-        value = stop.bounded(lambda: getattr(node.owner, node.attribute), limits.WATCH_SECONDS_MAX)
+        value = stop.bounded(node.compute, limits.WATCH_SECONDS_MAX)
     except RequestError as error:
         return {"name": node.attribute, "value": f"<{error}>", "variablesReference": 0}
     except Exception as error:

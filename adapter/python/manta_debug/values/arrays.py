@@ -1,4 +1,4 @@
-"""Arrays and tables of numpy, torch and pandas: shape, type and the first elements, never the whole."""
+"""Arrays of numpy and torch: shape, type and the first elements, never the whole."""
 
 from __future__ import annotations
 
@@ -10,23 +10,18 @@ from .. import limits
 
 def is_array(value: Any) -> bool:
     """Whether `summary_of` knows the value."""
-    return is_numpy(value) or is_torch(value) or _is_frame(value) or _is_series(value)
+    return is_numpy(value) or is_torch(value)
 
 
 def summary_of(value: Any) -> str:
-    """One line for an array or a table."""
+    """One line for an array."""
     if is_numpy(value):
         return f"array{_dimensions(value.shape)} {value.dtype}{_first(value.flat, value.size)}"
-    if is_torch(value):
-        head = f"Tensor{_dimensions(value.shape)} {str(value.dtype).removeprefix('torch.')} on {value.device}"
-        if value.device.type != "cpu" or value.layout is not sys.modules["torch"].strided:
-            return head
-        flat = value.detach().reshape(-1)[: limits.ARRAY_ITEMS_SHOWN_MAX].tolist()
-        return head + _first(flat, value.numel())
-    if _is_frame(value):
-        rows, columns = value.shape
-        return f"DataFrame of {rows} rows and {columns} columns"
-    return f"Series of {value.shape[0]} values, {value.dtype}"
+    head = f"Tensor{_dimensions(value.shape)} {str(value.dtype).removeprefix('torch.')} on {value.device}"
+    if value.device.type != "cpu" or value.layout is not sys.modules["torch"].strided:
+        return head
+    flat = value.detach().reshape(-1)[: limits.ARRAY_ITEMS_SHOWN_MAX].tolist()
+    return head + _first(flat, value.numel())
 
 
 def is_numpy(value: Any) -> bool:
@@ -54,14 +49,6 @@ def facts_of(value: Any) -> dict[str, Any]:
 def length_of(value: Any) -> int:
     """The number of elements along the first axis; 0 for a scalar."""
     return int(value.shape[0]) if len(value.shape) else 0
-
-
-def _is_frame(value: Any) -> bool:
-    return _is_exactly(value, "pandas", "DataFrame")
-
-
-def _is_series(value: Any) -> bool:
-    return _is_exactly(value, "pandas", "Series")
 
 
 def _is_exactly(value: Any, module: str, name: str) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from itertools import islice
 from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, MethodType, ModuleType
@@ -12,10 +14,11 @@ from typing import Any
 
 from .. import guard, limits
 from ..errors import text_of
-from . import static
+from . import static, tables
 from .arrays import is_array, summary_of
 
 _ELLIPSIS = "…"
+_format = threading.local()
 _OPAQUE_STDLIB = frozenset(
     {"partial", "ChainMap", "UserDict", "UserList", "SimpleNamespace", "mappingproxy", "Future", "Task"}
 )
@@ -26,9 +29,21 @@ def render(value: object) -> str:
     return _cut(_render(value, limits.VALUE_DEPTH_MAX, limits.STRING_CHARS_MAX), limits.VALUE_CHARS_MAX)
 
 
+@contextlib.contextmanager
+def integers_as(wanted: object) -> Iterator[None]:
+    """Has the calling thread show integers as a client's `format` asks."""
+    before = getattr(_format, "is_hex", False)
+    _format.is_hex = isinstance(wanted, dict) and bool(wanted.get("hex"))
+    try:
+        yield
+    finally:
+        _format.is_hex = before
+
+
 def render_key(value: object) -> str:
     """A dictionary's key or a set's element, as a short name."""
-    return _cut(_render(value, 1, 100), 120)
+    with integers_as(None):
+        return _cut(_render(value, 1, 100), 120)
 
 
 def render_for_log(value: object) -> str:
@@ -65,6 +80,9 @@ def _render_other(value: Any, kind: type, depth: int) -> str:
             return inner if kind is base or base in _NAMED_BY_THEMSELVES else f"{static.class_name(kind)}({inner})"
     if is_array(value):
         return guard.run(lambda: summary_of(value), limits.REPR_SECONDS_MAX)
+    reader = tables.reader_of(value)
+    if reader is not None:
+        return guard.run(lambda: tables.summary_of(value, reader), limits.REPR_SECONDS_MAX)
     if _may_call_repr(kind):
         return _called_repr(value)
     return _fields(value, kind, depth)
@@ -121,6 +139,8 @@ def _bytes(value: Any, depth: int, limit: int) -> str:
 
 def _integer(value: Any, depth: int, limit: int) -> str:
     bits = int.bit_length(value)
+    if getattr(_format, "is_hex", False) and bits <= limits.INTEGER_BITS_MAX:
+        return int.__format__(value, "#x")
     return int.__repr__(value) if bits <= limits.INTEGER_BITS_MAX else f"<int of {bits} bits>"
 
 
@@ -232,7 +252,6 @@ _BASES: tuple[tuple[type, _Renderer], ...] = (
     (ModuleType, _module),
     (str, _string),
     (int, _integer),
-    (OrderedDict, _dict),
     (dict, _dict),
     (list, _list),
     (tuple, _tuple),

@@ -9,9 +9,9 @@ from itertools import islice
 from types import FrameType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from .. import limits
+from .. import guard, limits
 from ..codes import CO_OPTIMIZED
-from . import arrays, static
+from . import arrays, object_refs, static, tables
 from .render import render, render_key, type_name
 
 if TYPE_CHECKING:
@@ -38,12 +38,12 @@ class ValueNode:
 
 @dataclass(frozen=True, slots=True)
 class PropertyNode:
-    """A property that is computed when the client opens it."""
+    """A property, or another value, that is computed when the client opens it."""
 
-    owner: Any
     attribute: str
     name: str | None
     frame: FrameType
+    compute: Callable[[], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,7 @@ class Child:
     suffix: str | None
     hint: dict[str, Any] = field(default_factory=dict)
     is_property: bool = False
+    compute: Callable[[], Any] | None = None
     node: Node | None = None
     text: str = ""
 
@@ -85,7 +86,8 @@ def indexed_count(value: Any) -> int:
             return int(base.__len__(value))
     if arrays.is_numpy(value) or arrays.is_torch(value):
         return arrays.length_of(value)
-    return 0
+    reader = tables.reader_of(value)
+    return _asked(lambda: tables.length_of(value, reader), 0) if reader is not None else 0
 
 
 def indexed(value: Any, start: int, stop: int) -> Iterator[Child]:
@@ -93,6 +95,9 @@ def indexed(value: Any, start: int, stop: int) -> Iterator[Child]:
     if isinstance(value, dict):
         for key, item in _steady(lambda: list(islice(dict.items(value), start, stop))):
             yield Child(f"[{render_key(key)}]", item, _key_suffix(key))
+    elif (reader := tables.reader_of(value)) is not None:
+        for name, item, suffix in _asked(lambda: tables.children(value, reader, start, stop), []):
+            yield Child(name, item, suffix, {"attributes": ["readOnly"]})
     elif isinstance(value, (set, frozenset)):
         base: Any = set if isinstance(value, set) else frozenset
         for at, item in enumerate(_steady(lambda: list(islice(base.__iter__(value), start, stop))), start):
@@ -106,13 +111,16 @@ def named(value: Any) -> list[Child]:
     """A value's fields, facts and properties."""
     if arrays.is_numpy(value) or arrays.is_torch(value):
         return [Child(n, v, f".{n}", {"attributes": ["readOnly"]}) for n, v in arrays.facts_of(value).items()]
-    if isinstance(value, _LEAVES) and type(value) in _LEAVES:
+    if (isinstance(value, _LEAVES) and type(value) in _LEAVES) or tables.reader_of(value) is not None:
         return []
+    if object_refs.is_object_ref(value):
+        return [Child("value", None, None, {"lazy": True}, compute=lambda: object_refs.value_of(value))]
     if isinstance(value, tuple):
         names = static.class_attribute(type(value), "_fields")
         if type(names) is tuple and len(names) == tuple.__len__(value):
             return [Child(str(n), v, f".{n}") for n, v in zip(names, tuple.__iter__(value), strict=True)]
-    children = [Child(n, v, f".{n}", _visibility(n)) for n, v in static.fields(value).items() if _is_shown(value, n)]
+    found = [(n, v) for n, v in static.fields(value).items() if _is_shown(value, n)]
+    children = [Child(n, v, f".{n}" if n.isidentifier() else None, _visibility(n)) for n, v in found]
     if isinstance(value, BaseException):
         children = [*_exception_parts(value), *children]
     children.sort(key=lambda c: c.name.startswith("_"))
@@ -132,7 +140,10 @@ def scope_children(node: ScopeNode) -> list[Child]:
     children = [Child(n, v, n, _visibility(n)) for n, v in list(names.items()) if type(n) is str and _is_variable(n)]
     if node.is_globals or not node.frame.f_code.co_flags & CO_OPTIMIZED:
         children.sort(key=lambda c: isinstance(c.value, (ModuleType, type, FunctionType)))
-    pseudo = [Child(n, v, None, {"attributes": ["readOnly"], "kind": "virtual"}) for n, v in node.pseudo]
+    pseudo = [
+        Child(n, v, n if n == "__exception__" else None, {"attributes": ["readOnly"], "kind": "virtual"})
+        for n, v in node.pseudo
+    ]
     return pseudo + children
 
 
@@ -140,9 +151,15 @@ def describe(stop: Stop, frame: FrameType, child: Child, parent: str | None, par
     """One DAP `Variable`."""
     expression = None if child.suffix is None or parent is None else parent + child.suffix
     variable: dict[str, Any] = {"name": child.name}
+    compute = child.compute
     if child.is_property and isinstance(parent_node, ValueNode):
-        reference = stop.handle(PropertyNode(parent_node.value, child.name, expression, frame))
-        variable.update(value="", type="property", variablesReference=reference)
+        owner = parent_node.value
+        compute = lambda: getattr(owner, child.name)  # noqa: E731
+    if compute is not None:
+        reference = stop.handle(PropertyNode(child.name, expression, frame, compute))
+        variable.update(value="", variablesReference=reference)
+        if child.is_property:
+            variable["type"] = "property"
     elif child.node is not None:
         variable.update(value=child.text, variablesReference=stop.handle(child.node))
     else:
@@ -174,6 +191,14 @@ def _slice(value: Any, start: int, stop: int) -> list[Any]:
     if isinstance(value, deque):
         return list(_steady(lambda: list(islice(deque.__iter__(value), start, stop))))
     return [value[at] for at in range(start, min(stop, arrays.length_of(value)))]
+
+
+def _asked(read: Callable[[], Any], otherwise: Any) -> Any:
+    """What a library's own object answers, in a limited time; a failure shows in the value's summary."""
+    try:
+        return guard.run(read, limits.REPR_SECONDS_MAX)
+    except Exception:
+        return otherwise
 
 
 def _steady(read: Any) -> Any:
