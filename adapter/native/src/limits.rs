@@ -1,7 +1,9 @@
 //! Every limit of the native engine. What is cut says that it was cut.
 
-/// Frames of one stack.
+/// Frames of a stack that are walked at first; more when the client asks for them.
 pub const FRAMES_MAX: usize = 1000;
+/// Frames of a stack that are walked at most.
+pub const FRAMES_DEEPEST_MAX: usize = 500_000;
 /// Children that one `variables` answer carries when the client names no count.
 pub const CHILDREN_MAX: usize = 500;
 /// Bytes of a string that are shown.
@@ -48,5 +50,7 @@ pub const INSTRUCTIONS_MAX: usize = 10_000;
 pub const SOURCES_MAX: usize = 10_000;
 /// Lines of one `breakpointLocations`.
 pub const BREAKPOINT_LOCATIONS_MAX: usize = 10_000;
+/// Names of one `completions`.
+pub const COMPLETIONS_MAX: usize = 500;
 /// One message from the client.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;

@@ -206,6 +206,79 @@ fn scalars_are_set() {
 }
 
 #[test]
+fn places_that_an_expression_names_are_set() {
+    let (program, mut agent, stop) = stopped_at("structs", Build::Plain);
+    let frame = stop["topFrame"]["id"].clone();
+    let set = |agent: &mut Agent, expression: &str, value: &str| {
+        agent.try_request(
+            "setExpression",
+            &json!({"frameId": frame, "expression": expression, "value": value}),
+        )
+    };
+    assert_eq!(set(&mut agent, "list.value", "point.x + 6")["body"]["value"], "7");
+    assert_eq!(set(&mut agent, "boxed.y", "-0x10")["body"]["value"], "-16");
+    assert_eq!(agent.evaluate(&stop, "list.value as i32 + boxed.y"), "-9");
+    for (expression, value, part) in [
+        ("list.value", "256", "does not fit"),
+        ("list.value", "\"text\"", "is not a value of the type"),
+        ("1 + 1", "3", "is no place"),
+        ("nobody", "3", "no variable"),
+    ] {
+        let refused = set(&mut agent, expression, value);
+        assert!(refused["message"].as_str().unwrap().contains(part), "{refused}");
+    }
+    agent.go_on(&stop);
+    assert_eq!(program.line(), "sum 5 origin 0 caught true");
+}
+
+#[test]
+fn names_are_completed() {
+    let (_program, mut agent, stop) = stopped_at("structs", Build::Plain);
+    let mut labels = |text: &str| {
+        let typed = json!({"frameId": stop["topFrame"]["id"], "text": text, "column": text.len() + 1});
+        let body = agent.request("completions", &typed);
+        let labels =
+            body["targets"].as_array().unwrap().iter().map(|own| own["label"].as_str().unwrap().to_owned());
+        labels.collect::<Vec<_>>()
+    };
+    assert_eq!(labels("1 + or"), ["ordered", "ordered_set"]);
+    assert_eq!(labels("list.next."), ["0"]);
+    assert_eq!(labels("point.x > reference."), ["x", "y"]);
+    assert_eq!(labels("map.le"), ["len()"]);
+    assert!(labels("nobody.").is_empty());
+}
+
+#[test]
+fn a_recursion_of_any_depth_is_shown_page_by_page() {
+    for build in [Build::Plain, Build::Optimized] {
+        let mut program = Program::start("deep", build);
+        let mut agent = Agent::attach(&program);
+        agent.configure("deep", &[("bottom", json!({}))]);
+        program.go();
+        let stop = agent.stopped();
+        let mut page = |start: u64, levels: u64| {
+            agent.request(
+                "stackTrace",
+                &json!({"threadId": stop["threadId"], "startFrame": start, "levels": levels}),
+            )
+        };
+        let first = page(0, 20);
+        assert!(first["totalFrames"].as_u64().unwrap() > 1000, "there is more: {}", first["totalFrames"]);
+        let last = page(4990, 1000);
+        let frames = last["stackFrames"].as_array().unwrap();
+        let count =
+            |frames: &[serde_json::Value]| frames.iter().filter(|own| own["name"] == "deep::down").count();
+        // One more frame is at the bottom.
+        assert_eq!(count(frames), 5001 + 1 - 4990);
+        assert!(frames.iter().any(|own| own["name"] == "deep::main"), "{last}");
+        assert_eq!(last["totalFrames"], 4990 + frames.len() as u64);
+        assert_eq!(page(0, 20)["stackFrames"], first["stackFrames"], "ids stay");
+        agent.go_on(&stop);
+        assert_eq!(program.line(), "depth 5000");
+    }
+}
+
+#[test]
 fn a_panic_stops_before_it_unwinds() {
     let mut program = Program::start("values", Build::Plain);
     let mut agent = Agent::attach(&program);

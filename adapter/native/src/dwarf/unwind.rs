@@ -7,7 +7,7 @@ use gimli::{CfaRule, Register, RegisterRule, UnwindContext, UnwindExpression, Un
 use super::Slice;
 use super::modules::{Module, Modules};
 use crate::address::Address;
-use crate::limits::{DWARF_OPERATIONS_MAX, FRAMES_MAX};
+use crate::limits::{DWARF_OPERATIONS_MAX, FRAMES_DEEPEST_MAX};
 use crate::registers::{COUNT, RIP, RSP, Registers};
 use crate::target::Memory;
 
@@ -81,7 +81,7 @@ impl Unwinder {
         innermost: &Registers,
         most: usize,
     ) -> (Vec<PhysicalFrame>, StackEnd) {
-        let most = most.min(FRAMES_MAX);
+        let most = most.min(FRAMES_DEEPEST_MAX);
         let mut frames: Vec<PhysicalFrame> = Vec::new();
         let mut registers = innermost.clone();
         let mut lookup = Address(registers.pc());
@@ -235,6 +235,7 @@ mod tests {
     use super::*;
     use crate::address::Tid;
     use crate::dwarf::modules::without_generics;
+    use crate::limits::FRAMES_MAX;
     use crate::ptrace::Process;
     use crate::target::{MappedModule, MemoryError, Target};
 

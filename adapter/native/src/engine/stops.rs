@@ -118,6 +118,18 @@ impl Stop {
         Rc::clone(self.stack.get_or_init(walk))
     }
 
+    /// Walks further, when the stack was cut and has fewer frames than this.
+    pub fn walk_to(&mut self, frames: usize, modules: &Modules, memory: &dyn Memory, unwinder: &Unwinder) {
+        let Some(known) = self.stack.get() else { return };
+        if known.end != StackEnd::Cut || known.frames.len() >= frames {
+            return;
+        }
+        // Twice as deep at least, so that a client that asks page by page does not walk the stack for each page.
+        let most = frames.max(known.physical.len().saturating_mul(2));
+        let deeper = Stack::walk(modules, memory, unwinder, &self.registers, most);
+        self.stack = OnceCell::from(Rc::new(deeper));
+    }
+
     /// Forgets the stack, because a register or the memory under it was changed.
     pub fn forget_stack(&mut self) {
         self.stack = OnceCell::new();

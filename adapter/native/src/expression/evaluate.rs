@@ -93,6 +93,9 @@ impl Evaluator<'_> {
             Expression::Field(of, name) => Evaluated::Value(self.field(of, name)?),
             Expression::Index(of, index) => Evaluated::Value(self.index(of, index)?),
             Expression::Method(of, name) => self.method(of, name)?,
+            Expression::Cast(operand, to) => {
+                cast(&simple(&self.run(operand)?, self.memory), to, self.memory)?
+            }
             Expression::Unary(sign, operand) => self.unary(*sign, operand)?,
             Expression::Binary(operator, left, right) => self.binary(*operator, left, right)?,
         })
@@ -276,6 +279,63 @@ fn compare(left: &Evaluated, right: &Evaluated, memory: &dyn Memory) -> Result<O
     ordering.ok_or_else(|| format!("{} and {} cannot be compared", left.text(memory), right.text(memory)))
 }
 
+/// Converts between numbers, truth values and characters as the language does.
+fn cast(from: &Evaluated, to: &str, memory: &dyn Memory) -> Result<Evaluated, String> {
+    let (bits, signed) = match to {
+        "f64" | "f32" => {
+            let number = match from {
+                Evaluated::Integer(value) => *value as f64,
+                Evaluated::Float(value) => *value,
+                other => return Err(format!("{} cannot be cast to {to}", other.text(memory))),
+            };
+            return Ok(Evaluated::Float(if to == "f32" { f64::from(number as f32) } else { number }));
+        }
+        "char" => {
+            let character = match from {
+                Evaluated::Integer(value) => u8::try_from(*value).ok().map(char::from),
+                Evaluated::Char(value) => Some(*value),
+                _ => None,
+            };
+            return character
+                .map(Evaluated::Char)
+                .ok_or_else(|| format!("only a u8 can be cast to char, and this is {}", from.text(memory)));
+        }
+        "i8" => (8, true),
+        "i16" => (16, true),
+        "i32" => (32, true),
+        "i64" | "isize" => (64, true),
+        "i128" => (128, true),
+        "u8" => (8, false),
+        "u16" => (16, false),
+        "u32" => (32, false),
+        "u64" | "usize" => (64, false),
+        // The largest numbers of this type are beyond what is computed with here.
+        "u128" => (127, false),
+        other => return Err(format!("{other:?} is no type that can be cast to")),
+    };
+    let value = match from {
+        Evaluated::Integer(value) => *value,
+        Evaluated::Bool(value) => i128::from(*value),
+        Evaluated::Char(value) => i128::from(u32::from(*value)),
+        Evaluated::Float(value) => {
+            // A cast of a float stays at the ends of the type; that of an integer wraps.
+            let (least, most) = if signed {
+                (-(1i128 << (bits - 1).min(126)), (1i128 << (bits - 1).min(126)) - 1)
+            } else {
+                (0, (1i128 << bits.min(126)) - 1)
+            };
+            return Ok(Evaluated::Integer((*value as i128).clamp(least, most)));
+        }
+        other => return Err(format!("{} cannot be cast to {to}", other.text(memory))),
+    };
+    if bits >= 127 {
+        return Ok(Evaluated::Integer(value));
+    }
+    let shift = 128 - bits;
+    let wrapped = if signed { value << shift >> shift } else { ((value as u128) << shift >> shift) as i128 };
+    Ok(Evaluated::Integer(wrapped))
+}
+
 fn arithmetic(
     operator: Operator,
     left: &Evaluated,
@@ -341,6 +401,11 @@ mod tests {
         assert_eq!(text("1 + 2 * 3 == 7 && !(2 < 1)"), "true");
         assert_eq!(text("7 % 4 - 0x10"), "-13");
         assert_eq!(text("1 / 2.0"), "0.5");
+        assert_eq!(text("300 as u8 + -1 as u8 as i32"), "299");
+        assert_eq!(text("200 as i8"), "-56");
+        assert_eq!(text("-1.5 as u8"), "0");
+        assert_eq!(text("97 as char == 'a' && 'a' as u32 == 97 && true as i32 == 1"), "true");
+        assert!(text("1 as Point").contains("no type that can be cast to"));
         assert_eq!(text("\"ab\".len() == 2"), "true");
         assert_eq!(text("'a' < 'b'"), "true");
     }

@@ -26,6 +26,8 @@ pub enum Expression {
     Method(Box<Expression>, String),
     /// `!a`, `-a`, `*a`, `&a`
     Unary(char, Box<Expression>),
+    /// `a as u8`
+    Cast(Box<Expression>, String),
     /// `a == b`
     Binary(Operator, Box<Expression>, Box<Expression>),
 }
@@ -119,13 +121,33 @@ impl Parser<'_> {
     }
 
     fn binary(&mut self, level: usize) -> Result<Expression, String> {
-        let Some(signs) = LEVELS.get(level) else { return self.unary() };
+        let Some(signs) = LEVELS.get(level) else { return self.cast() };
         let mut left = self.binary(level + 1)?;
         while let Some((_, operator)) = signs.iter().find(|(sign, _)| self.take(sign)) {
             let right = self.binary(level + 1)?;
             left = Expression::Binary(*operator, Box::new(left), Box::new(right));
         }
         Ok(left)
+    }
+
+    /// A cast binds tighter than every operator between two operands, and looser than those before one.
+    fn cast(&mut self) -> Result<Expression, String> {
+        let mut expression = self.unary()?;
+        loop {
+            self.skip_space();
+            let is_cast =
+                self.rest().strip_prefix("as").is_some_and(|rest| rest.starts_with(char::is_whitespace));
+            if !is_cast {
+                return Ok(expression);
+            }
+            self.at += 2;
+            self.skip_space();
+            let to = self.word();
+            if to.is_empty() {
+                return Err("the type is missing after \"as\"".to_owned());
+            }
+            expression = Expression::Cast(Box::new(expression), to);
+        }
     }
 
     fn unary(&mut self) -> Result<Expression, String> {
@@ -270,6 +292,18 @@ mod tests {
         let and = Expression::Binary(Operator::And, Box::new(greater), Box::new(equal));
         let not = Expression::Unary('!', path("done"));
         assert_eq!(parsed, Expression::Binary(Operator::Or, Box::new(and), Box::new(not)));
+    }
+
+    #[test]
+    fn a_cast_binds_tighter_than_what_stands_around_it() {
+        let parsed = parse("-a as u8 + 1").unwrap();
+        let cast = Expression::Cast(Box::new(Expression::Unary('-', path("a"))), "u8".to_owned());
+        assert_eq!(
+            parsed,
+            Expression::Binary(Operator::Add, Box::new(cast), Box::new(Expression::Integer(1)))
+        );
+        assert_eq!(parse("assets").unwrap(), *path("assets"));
+        assert!(parse("a as ").unwrap_err().contains("type is missing"));
     }
 
     #[test]

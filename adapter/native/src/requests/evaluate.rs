@@ -4,7 +4,7 @@ use dap::{EvaluateArguments, EvaluateResponseBody, VariablesReference};
 
 use super::{Answer, Answered, Server};
 use crate::engine::handles::Handle;
-use crate::expression::{Evaluated, evaluate, parse};
+use crate::expression::Evaluated;
 use crate::values::view::display_type;
 
 impl Server {
@@ -14,12 +14,7 @@ impl Server {
         let Some((tid, Handle::Frame(frame))) = self.engine.handles.get(frame_id.0).cloned() else {
             return Err("There is no such frame; its thread runs on.".to_owned());
         };
-        let expression =
-            parse(&arguments.expression).map_err(|reason| format!("This cannot be evaluated: {reason}."))?;
-        let memory = &self.engine.process;
-        let evaluated = self
-            .with_variables(tid, frame, |variables| evaluate(&expression, variables, memory))
-            .map_err(|reason| format!("This cannot be evaluated: {reason}."))?;
+        let evaluated = self.evaluated(tid, frame, &arguments.expression)?;
         let Evaluated::Value(value) = &evaluated else {
             let result = evaluated.text(&self.engine.process);
             let reference = VariablesReference(0);

@@ -6,6 +6,7 @@
 )]
 
 mod breakpoint_locations;
+mod completions;
 mod configure;
 mod data_breakpoints;
 mod disassemble;
@@ -20,6 +21,7 @@ mod release;
 mod resume;
 mod scopes;
 mod set_breakpoints;
+mod set_expression;
 mod set_variable;
 mod source;
 mod stack_trace;
@@ -138,6 +140,13 @@ impl Server {
             "scopes" => self.answer::<r::Scopes>(request, Self::scopes),
             "variables" => self.answer::<r::Variables>(request, Self::variables),
             "evaluate" => self.answer::<r::Evaluate>(request, Self::evaluate),
+            "setExpression" => self.answer::<r::SetExpression>(request, Self::set_expression),
+            "completions" => self.answer::<r::Completions>(request, Self::completions),
+            "restartFrame" => self.answer::<r::RestartFrame>(request, |_, _| {
+                Err("A frame of compiled code cannot be restarted: what it has done to its arguments, to locks and to \
+                     memory cannot be undone. Run the task again instead."
+                    .to_owned())
+            }),
             "setVariable" => self.answer::<r::SetVariable>(request, Self::set_variable),
             "continue" => self.resume_request::<r::Continue>(request),
             "next" => self.resume_request::<r::Next>(request),

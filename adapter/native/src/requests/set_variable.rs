@@ -7,6 +7,7 @@ use crate::dwarf::evaluate::Place;
 use crate::engine::handles::Handle;
 use crate::registers::Registers;
 use crate::target::Target;
+use crate::values::Value;
 use crate::values::render::unwrapped;
 use crate::values::scalar::parse_scalar;
 use crate::values::view::display_type;
@@ -26,38 +27,11 @@ impl Server {
             .into_iter()
             .find(|child| child.name == arguments.name)
             .ok_or_else(|| format!("There is no variable {:?} here.", arguments.name))?;
-        let value = unwrapped(&child.value, &self.engine.process);
-        let bytes = parse_scalar(&value.of, &arguments.value)
-            .map_err(|reason| format!("It cannot be set: {reason}."))?;
-        match &value.place {
-            Place::Memory(address) => {
-                self.engine
-                    .process
-                    .write(*address, &bytes)
-                    .map_err(|error| format!("It cannot be set: {error}."))?;
-            }
-            Place::Bytes { register: Some(register), .. } => {
-                let stack = self.stack_of(tid)?;
-                let innermost = stack.physical.first().ok_or("The thread has no stack.")?;
-                let mut word = innermost
-                    .registers
-                    .get(*register)
-                    .ok_or("It is in a register that cannot be set.")?
-                    .to_le_bytes();
-                word.get_mut(..bytes.len())
-                    .ok_or("It does not fit into its register.")?
-                    .copy_from_slice(&bytes);
-                let word = u64::from_le_bytes(word);
-                self.set_register(tid, *register, word)?;
-            }
-            Place::Bytes { register: None, .. } => {
-                return Err("It is a constant of the compiler and cannot be set.".to_owned());
-            }
-            Place::Unavailable(reason) => return Err(format!("It cannot be set: {reason}.")),
-        }
-        if let Some(stop) = self.engine.threads.get_mut(tid).and_then(|thread| thread.stop_mut()) {
-            stop.forget_stack();
-        }
+        let frame = match self.engine.handles.get(arguments.variables_reference.0) {
+            Some((_, Handle::Variables(frame))) => Some(*frame),
+            _ => None,
+        };
+        self.assign(tid, frame, &child.value, &arguments.value)?;
         let (again, variables_reference, _) = match self
             .children_of(arguments.variables_reference, 0, None)?
             .1
@@ -73,6 +47,51 @@ impl Server {
             variables_reference: Some(variables_reference),
             ..Default::default()
         }))
+    }
+
+    /// Gives a place of the program a new value. A register can be set when it is known to belong to the innermost frame.
+    pub(super) fn assign(
+        &mut self,
+        tid: crate::address::Tid,
+        frame: Option<usize>,
+        value: &Value,
+        text: &str,
+    ) -> Result<(), String> {
+        let value = unwrapped(value, &self.engine.process);
+        let bytes = parse_scalar(&value.of, text).map_err(|reason| format!("It cannot be set: {reason}."))?;
+        match &value.place {
+            Place::Memory(address) => {
+                self.engine
+                    .process
+                    .write(*address, &bytes)
+                    .map_err(|error| format!("It cannot be set: {error}."))?;
+            }
+            Place::Bytes { register: Some(register), .. } => {
+                let stack = self.stack_of(tid)?;
+                let own = frame.and_then(|frame| stack.frames.get(frame));
+                if own.is_none_or(|own| own.physical > 0) {
+                    return Err("It is in a register that a caller has saved, and cannot be set.".to_owned());
+                }
+                let innermost = stack.physical.first().ok_or("The thread has no stack.")?;
+                let mut word = innermost
+                    .registers
+                    .get(*register)
+                    .ok_or("It is in a register that cannot be set.")?
+                    .to_le_bytes();
+                word.get_mut(..bytes.len())
+                    .ok_or("It does not fit into its register.")?
+                    .copy_from_slice(&bytes);
+                self.set_register(tid, *register, u64::from_le_bytes(word))?;
+            }
+            Place::Bytes { register: None, .. } => {
+                return Err("It is a constant of the compiler and cannot be set.".to_owned());
+            }
+            Place::Unavailable(reason) => return Err(format!("It cannot be set: {reason}.")),
+        }
+        if let Some(stop) = self.engine.threads.get_mut(tid).and_then(|thread| thread.stop_mut()) {
+            stop.forget_stack();
+        }
+        Ok(())
     }
 
     /// Sets a register of the innermost frame; those of callers live in memory by now.

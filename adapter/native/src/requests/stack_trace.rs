@@ -1,11 +1,15 @@
 //! `stackTrace`, in pages.
 
+use std::rc::Rc;
+
 use dap::{StackTraceArguments, StackTraceResponseBody};
 
 use super::{Answer, Answered, Server};
-use crate::address::Address;
+use crate::address::{Address, Tid};
 use crate::dwarf::unwind::StackEnd;
-use crate::limits::FRAMES_MAX;
+use crate::engine::stops::Stack;
+use crate::engine::threads::Thread;
+use crate::limits::{FRAMES_DEEPEST_MAX, FRAMES_MAX};
 
 impl Server {
     pub(super) fn stack_trace(&mut self, arguments: StackTraceArguments) -> Answered<StackTraceResponseBody> {
@@ -14,6 +18,7 @@ impl Server {
         let start = usize::try_from(arguments.start_frame.unwrap_or(0)).unwrap_or(0);
         let levels = usize::try_from(arguments.levels.unwrap_or(0)).unwrap_or(0);
         let levels = if levels == 0 { FRAMES_MAX } else { levels };
+        let stack = self.walk_to(tid, start.saturating_add(levels), stack)?;
         let mut frames = Vec::new();
         for (index, frame) in stack.frames.iter().enumerate().skip(start).take(levels) {
             let pc = Address(stack.physical[frame.physical].registers.pc());
@@ -24,12 +29,27 @@ impl Server {
             );
         }
         if stack.end == StackEnd::Cut
+            && stack.physical.len() >= FRAMES_DEEPEST_MAX
             && start + levels >= stack.frames.len()
             && let Some(last) = frames.last_mut()
         {
-            last.name.push_str(&format!(" (cut after {FRAMES_MAX} frames)"));
+            last.name.push_str(&format!(" (cut after {} frames)", stack.frames.len()));
         }
-        let total_frames = i32::try_from(stack.frames.len()).ok();
+        // A stack that goes on has one frame more at least: clients ask for what they have not seen.
+        let beyond = usize::from(stack.end == StackEnd::Cut && stack.physical.len() < FRAMES_DEEPEST_MAX);
+        let total_frames = i32::try_from(stack.frames.len() + beyond).ok();
         Ok(Answer::Now(StackTraceResponseBody { stack_frames: frames, total_frames }))
+    }
+
+    /// The stack with at least so many frames, if it has them.
+    fn walk_to(&mut self, tid: Tid, frames: usize, stack: Rc<Stack>) -> Result<Rc<Stack>, String> {
+        if stack.end != StackEnd::Cut || stack.frames.len() >= frames {
+            return Ok(stack);
+        }
+        let engine = &mut self.engine;
+        if let Some(stop) = engine.threads.get_mut(tid).and_then(Thread::stop_mut) {
+            stop.walk_to(frames, &engine.modules, &engine.process, &engine.unwinder);
+        }
+        self.stack_of(tid)
     }
 }

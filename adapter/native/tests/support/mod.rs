@@ -68,6 +68,11 @@ fn built(build: Build) -> &'static Path {
     })
 }
 
+/// The built file of a fixture.
+pub fn program_file(name: &str, build: Build) -> PathBuf {
+    built(build).join(name)
+}
+
 /// A fixture that runs.
 pub struct Program {
     child: Child,
