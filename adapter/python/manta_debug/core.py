@@ -74,7 +74,8 @@ class Core:
             self.tracer.apply()
             self.tracer.watch_codes(bound)
             note = self.tracer.note if table.has_breakpoints else ""
-            return [self.describe(b, note) for b in table.breakpoints]
+            answers = [self.describe(b, note) for b in table.breakpoints]
+        return answers + [_unwatched(wanted) for wanted in arguments.get("dataBreakpoints") or ()]
 
     def describe(self, breakpoint: Breakpoint, note: str = "") -> Body:
         """The answer for one breakpoint, with a sentence where it is not in force."""
@@ -443,6 +444,12 @@ class Core:
         if line is None:
             return f"There is no code at or after line {breakpoint.requested_line} in this file.", True
         return f"Line {line} is not in any function that is loaded; it stops when that code is run again.", False
+
+
+def _unwatched(wanted: Body) -> Body:
+    """The answer for a data breakpoint, which belongs to some other process."""
+    message = "A variable of Python cannot be watched: set a breakpoint with a condition instead."
+    return {"id": int(wanted["id"]), "verified": False, "reason": "pending", "message": message}
 
 
 def _changed_source(breakpoint: Breakpoint) -> str:

@@ -6,6 +6,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from . import awaiting, limits
+from .codes import CO_OPTIMIZED
 from .origins import Origin, Origins
 from .stops import StackEntry, Stop
 
@@ -70,6 +71,8 @@ def describe_frame(core: Core, stop: Stop, index: int) -> dict[str, Any]:
         "column": 1,
         "source": core.sources.of(code),
     }
+    if index or stop.exception is not None or not code.co_flags & CO_OPTIMIZED:
+        described["canRestart"] = False
     if core.origins.of(code) is not Origin.USER:
         described["presentationHint"] = "subtle"
     return described

@@ -163,6 +163,19 @@ class ClusterTest(unittest.TestCase):
                 self.assertEqual(result(results), 3)
             self.assertFalse(self.worker.has_event("mantaStopped"))
 
+    def test_what_belongs_to_other_languages_is_answered_and_passed_over(self) -> None:
+        answer = self.worker.request(
+            "mantaConfigure",
+            generation=7,
+            sessionId="s1",
+            sources=[],
+            dataBreakpoints=[{"id": 11, "dataId": "there", "accessType": "write"}],
+            exceptionFilters=["panic", "signal"],
+        )
+        [state] = answer["breakpoints"]
+        self.assertEqual((state["id"], state["verified"], state["reason"]), (11, False, "pending"))
+        self.assertEqual(result(self.worker.run(functions().task, 1)), 3)
+
     def test_equal_code_that_arrives_again_stops_again(self) -> None:
         self.worker.configure(2)
         for _ in range(3):

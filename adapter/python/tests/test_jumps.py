@@ -121,6 +121,7 @@ class JumpTest(unittest.TestCase):
         with debugged("jumps.py") as program:
             stop = self.stop_at(program, "in second", "last")
             frames = program.stack(stop["threadId"])
+            self.assertEqual([f.get("canRestart") for f in frames], [None, False, False])
             with self.assertRaisesRegex(Refused, "innermost"):
                 program.request("restartFrame", frameId=frames[1]["id"])
             source = {"path": str(JUMPS)}
