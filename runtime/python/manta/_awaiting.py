@@ -13,17 +13,19 @@ from manta import _manta
 
 _lock = threading.Lock()
 _tokens = itertools.count(1)
-_waiting: dict[int, tuple[_manta.ObjectRef[Any], concurrent.futures.Future[Any]]] = {}
+_waiting: dict[int, tuple[_manta.ObjectRef[Any], concurrent.futures.Future[Any], bool]] = {}
 _thread: threading.Thread | None = None
 
 
-def future(object_ref: _manta.ObjectRef[Any]) -> concurrent.futures.Future[Any]:
-    """A future of the object's value."""
+def future(
+    object_ref: _manta.ObjectRef[Any], with_value: bool = True
+) -> concurrent.futures.Future[Any]:
+    """A future of the object's value; without it, of None as soon as the object is there or has failed."""
     global _thread
     made: concurrent.futures.Future[Any] = concurrent.futures.Future()
     with _lock:
         token = next(_tokens)
-        _waiting[token] = (object_ref, made)
+        _waiting[token] = (object_ref, made, with_value)
         try:
             _manta.notify_ready(object_ref, token)
         except BaseException:
@@ -33,6 +35,11 @@ def future(object_ref: _manta.ObjectRef[Any]) -> concurrent.futures.Future[Any]:
             _thread = threading.Thread(target=_serve, name="manta-await", daemon=True)
             _thread.start()
     return made
+
+
+async def readiness(object_ref: _manta.ObjectRef[Any]) -> None:
+    """Waits until the object is there, or has failed."""
+    await asyncio.wrap_future(future(object_ref, False))
 
 
 def awaiting(object_ref: _manta.ObjectRef[Any]) -> Generator[Any, None, Any]:
@@ -51,13 +58,17 @@ def _serve() -> None:
         left = list(_waiting.values())
         _waiting.clear()
         _thread = None
-    for _, unsettled in left:
+    for _, unsettled, _ in left:
         unsettled.cancel()
 
 
-def _settle(object_ref: _manta.ObjectRef[Any], unsettled: concurrent.futures.Future[Any]) -> None:
+def _settle(
+    object_ref: _manta.ObjectRef[Any], unsettled: concurrent.futures.Future[Any], with_value: bool
+) -> None:
     if not unsettled.set_running_or_notify_cancel():
         return
+    if not with_value:
+        return unsettled.set_result(None)
     try:
         value = _manta.get([object_ref], None)[0]
     except BaseException as error:

@@ -16,3 +16,9 @@ class Described:
     retry_exceptions: tuple[type[BaseException], ...] | None = None
     # A worker ends after so many of its tasks; 0 for any number.
     max_calls: int = 0
+    # What the task was given of its node, by name.
+    resources: tuple[tuple[str, float], ...] = (("CPU", 1),)
+
+
+# What this worker's main thread runs.
+running: Described | None = None

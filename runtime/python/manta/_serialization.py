@@ -55,6 +55,28 @@ def explain(value: Any, what: str, error: BaseException) -> TypeError:
     )
 
 
+def blame(value: Any, depth: int) -> tuple[str, Any, Any, BaseException] | None:
+    """What in `value` cannot be pickled: the path to it, the thing, what holds it, and the error; None when all of it can."""
+    import cloudpickle
+
+    try:
+        cloudpickle.dumps(value, protocol=PROTOCOL)
+        return None
+    except Exception as error:
+        found: tuple[str, Any, Any, BaseException] = ("", value, value, error)
+    for _ in range(depth):
+        holder, path = found[1], found[0]
+        for step, child in _children(holder):
+            inner = _blame(child, path + step, _SEARCH_DEPTH_MAX)
+            if inner is not None:
+                # One level at a time, so that the holder is known.
+                found = (path + step, child, holder, inner[2])
+                break
+        else:
+            break
+    return found
+
+
 def _blame_function(function: Callable[..., Any], name: str, error: BaseException) -> str:
     for kind, variable, value in _captured(function):
         found = _blame(value, variable)

@@ -1,0 +1,153 @@
+//! Streaming tasks: values that come one by one.
+
+use manta_proto::{
+    ids::{ObjectId, TaskId},
+    v1::{TaskSpec, Value},
+};
+
+use super::{
+    super::objects::error_value,
+    sim::{Sim, inline, message},
+};
+use crate::SystemErrorKind;
+
+const ENDED: &[u8] = b"ended";
+
+fn submit(sim: &mut Sim, backpressure: bool, max_retries: u32) -> TaskId {
+    let submission = sim.submission(0, "stream", &[], max_retries);
+    let id = submission.id;
+    sim.state(0).on_submit_stream(submission, backpressure);
+    id
+}
+
+fn give(sim: &mut Sim, worker: usize, task: &TaskSpec, index: u32) -> bool {
+    let id = TaskId::try_from(&task.task_id).unwrap();
+    let sent = sim.state(worker).on_yield(0, id, index, value(index));
+    sim.settle();
+    sent
+}
+
+fn value(index: u32) -> Value {
+    inline(&index.to_be_bytes())
+}
+
+fn next(sim: &mut Sim, id: TaskId) -> Option<(ObjectId, u32)> {
+    let next = sim.state(0).next_of_stream(id);
+    sim.settle();
+    next
+}
+
+/// Drops the stream and its result, and sees that nothing stayed behind.
+fn assert_empty(sim: &mut Sim, id: TaskId, refs: &[ObjectId]) {
+    sim.state(0).on_stream_dropped(id);
+    sim.assert_empty(0, &[&[ObjectId::of(id, 0)], refs].concat());
+}
+
+#[test]
+fn values_are_there_before_the_end_whoever_is_first() {
+    let mut sim = Sim::new(1);
+    let id = submit(&mut sim, false, 0);
+    let (early, _) = next(&mut sim, id).unwrap();
+    let task = sim.take(1).unwrap();
+    assert_eq!(sim.value(0, early), None);
+    assert!(give(&mut sim, 1, &task, 0));
+    assert!(give(&mut sim, 1, &task, 1));
+    assert_eq!(sim.value(0, early), Some(value(0)));
+    let (second, _) = next(&mut sim, id).unwrap();
+    assert_eq!(sim.value(0, second), Some(value(1)));
+    let (beyond, index) = next(&mut sim, id).unwrap();
+    sim.finish(1, &task, inline(ENDED));
+    assert!(sim.value(0, beyond).is_some(), "its waiter wakes");
+    assert!(sim.state(0).is_past_stream(id, index));
+    assert!(!sim.state(0).is_past_stream(id, 1));
+    assert_eq!(next(&mut sim, id), None);
+    assert_eq!(sim.value(0, ObjectId::of(id, 0)), Some(inline(ENDED)));
+    assert_empty(&mut sim, id, &[early, second, beyond]);
+}
+
+#[test]
+fn a_failure_is_the_last_value() {
+    let mut sim = Sim::new(1);
+    let id = submit(&mut sim, false, 0);
+    let task = sim.take(1).unwrap();
+    give(&mut sim, 1, &task, 0);
+    let error = error_value(SystemErrorKind::Internal, "after the first");
+    sim.finish(1, &task, error.clone());
+    let (first, _) = next(&mut sim, id).unwrap();
+    let (last, index) = next(&mut sim, id).unwrap();
+    assert_eq!(sim.value(0, first), Some(value(0)));
+    assert_eq!(sim.value(0, last), Some(error));
+    assert!(!sim.state(0).is_past_stream(id, index));
+    assert_eq!(next(&mut sim, id), None);
+    assert_empty(&mut sim, id, &[first, last]);
+}
+
+#[test]
+fn a_worker_that_dies_is_a_failure_too_and_says_how() {
+    let mut sim = Sim::new(1);
+    let id = submit(&mut sim, false, 0);
+    let task = sim.take(1).unwrap();
+    give(&mut sim, 1, &task, 0);
+    sim.kill(1);
+    let refs: Vec<_> = std::iter::from_fn(|| next(&mut sim, id)).map(|(object, _)| object).collect();
+    assert_eq!(refs.len(), 2);
+    assert!(message(sim.value(0, refs[1]).as_ref()).contains("SIGKILL"));
+    assert_empty(&mut sim, id, &refs);
+}
+
+#[test]
+fn the_second_attempt_gives_each_value_once() {
+    let mut sim = Sim::new(2);
+    let id = submit(&mut sim, false, 1);
+    let task = sim.take(1).unwrap();
+    give(&mut sim, 1, &task, 0);
+    give(&mut sim, 1, &task, 1);
+    let (first, _) = next(&mut sim, id).unwrap();
+    sim.state(0).on_ref_dropped(first);
+    sim.kill(1);
+    let again = sim.take(2).unwrap();
+    assert_eq!(again.attempt, 1);
+    for index in 0..3 {
+        give(&mut sim, 2, &again, index);
+    }
+    sim.finish(2, &again, inline(ENDED));
+    let refs: Vec<_> = std::iter::from_fn(|| next(&mut sim, id)).map(|(object, _)| object).collect();
+    let values: Vec<_> = refs.iter().map(|object| sim.value(0, *object)).collect();
+    assert_eq!(values, [Some(value(1)), Some(value(2))]);
+    assert_empty(&mut sim, id, &refs);
+}
+
+#[test]
+fn a_full_stream_has_room_when_its_consumer_asks() {
+    let mut sim = Sim::new(1);
+    let id = submit(&mut sim, true, 0);
+    let task = sim.take(1).unwrap();
+    give(&mut sim, 1, &task, 0);
+    assert!(sim.state(1).stream_has_no_room(id, 2).is_none());
+    give(&mut sim, 1, &task, 1);
+    assert!(sim.state(1).stream_has_no_room(id, 2).is_some());
+    let (first, _) = next(&mut sim, id).unwrap();
+    assert!(sim.state(1).stream_has_no_room(id, 2).is_none());
+    give(&mut sim, 1, &task, 2);
+    assert!(sim.state(1).stream_has_no_room(id, 2).is_some());
+    sim.state(0).on_stream_dropped(id);
+    sim.settle();
+    assert!(sim.state(1).stream_has_no_room(id, 2).is_none(), "nobody is waited for any more");
+    sim.finish(1, &task, inline(ENDED));
+    sim.assert_empty(0, &[ObjectId::of(id, 0), first]);
+}
+
+#[test]
+fn what_nobody_takes_is_let_go() {
+    let mut sim = Sim::new(1);
+    let id = submit(&mut sim, false, 0);
+    let task = sim.take(1).unwrap();
+    for index in 0..3 {
+        give(&mut sim, 1, &task, index);
+    }
+    let (first, _) = next(&mut sim, id).unwrap();
+    sim.state(0).on_stream_dropped(id);
+    give(&mut sim, 1, &task, 3);
+    sim.finish(1, &task, inline(ENDED));
+    sim.assert_empty(0, &[ObjectId::of(id, 0), first]);
+}
