@@ -31,6 +31,9 @@ pub fn measure(peers: &[String], rounds: u32) -> Result<Vec<Figures>> {
     let mut own = figures(program(&python.environment()?, "manta"))?;
     let native = Step::new(Profile::Release.program("bench_tasks")).args(["--rounds", &rounds]);
     own.extend(figures(native.env("MANTA_BIN", Profile::Release.program("manta")))?);
+    let schedule =
+        Step::cargo("run").args(["--release", "--quiet", "--package", "manta-node", "--example", "schedule"]);
+    own.extend(figures(schedule)?);
     let mut systems = vec![Figures { system: "manta".to_owned(), figures: own }];
     for peer in peers {
         println!("measuring {peer}");
