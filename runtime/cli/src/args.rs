@@ -39,11 +39,11 @@ pub enum Command {
     Stop(StopArgs),
     /// Show nodes, jobs and the debug session
     Status(StatusArgs),
-    /// List tasks, nodes, jobs or workers
+    /// List tasks, nodes, jobs, workers or placement groups
     List(ListArgs),
-    /// Show all there is about one task, node, job or worker
+    /// Show all there is about one of them
     Get(GetArgs),
-    /// Count tasks, nodes, jobs or workers
+    /// Count them, tasks by name and state
     Summary(SummaryArgs),
     /// Write a trace of the tasks, for Perfetto
     Timeline(TimelineArgs),
@@ -199,6 +199,8 @@ pub enum Kind {
     Jobs,
     /// Processes that run tasks
     Workers,
+    /// Placement groups, also those that were removed last
+    PlacementGroups,
 }
 
 impl std::fmt::Display for Kind {
@@ -208,6 +210,7 @@ impl std::fmt::Display for Kind {
             Self::Nodes => "nodes",
             Self::Jobs => "jobs",
             Self::Workers => "workers",
+            Self::PlacementGroups => "placement-groups",
         })
     }
 }
@@ -315,7 +318,9 @@ pub struct LocalArgs {
 
 fn parse_metrics(text: &str) -> Result<SocketAddr, String> {
     let address = if text.contains(':') { text.to_owned() } else { format!("127.0.0.1:{text}") };
-    address.parse().map_err(|_| format!("'{text}' is no address such as 9090, 127.0.0.1:9090 or 0.0.0.0:9090"))
+    address
+        .parse()
+        .map_err(|_| format!("'{text}' is no address such as 9090, 127.0.0.1:9090 or 0.0.0.0:9090"))
 }
 
 /// Arguments of `manta head`.

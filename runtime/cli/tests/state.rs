@@ -100,6 +100,8 @@ fn what_cannot_be_listed_is_said_in_a_sentence() {
     assert!(refused.contains("knows none of its tasks by the id 'abc'"), "{refused}");
     let refused = run(&cluster, &["list", "tasks", "--filter", "state"]).unwrap_err();
     assert!(refused.contains("key=value"), "{refused}");
+    let groups = json(&cluster, &["list", "placement-groups"]);
+    assert_eq!(groups["total"], 0);
     let nodes = run(&cluster, &["list", "nodes"]).unwrap();
     assert!(nodes.contains("node-1") && nodes.contains("ALIVE") && nodes.contains("CPU 1"), "{nodes}");
 }

@@ -54,6 +54,7 @@ impl Core {
             StateKind::StateNodes => answer(request, limit, self.node_rows(), &["state"])?,
             StateKind::StateJobs => answer(request, limit, self.job_rows(), &["state"])?,
             StateKind::StateWorkers => answer(request, limit, self.worker_rows(), &["kind", "node_name"])?,
+            StateKind::StatePlacementGroups => answer(request, limit, self.group_rows(), &["state"])?,
             StateKind::StateObjects | StateKind::StateUnknown => {
                 return Err("this head cannot list that; install the same release everywhere".to_owned());
             }
@@ -142,6 +143,22 @@ impl Core {
             }))
         };
         self.status().jobs.into_iter().map(row).collect()
+    }
+
+    fn group_rows(&self) -> Vec<Row> {
+        let row = |group: v1::PlacementGroup| {
+            let bundle = |bundle: &v1::Bundle| {
+                json!({
+                    "index": bundle.index, "resources": amounts(bundle.resources.as_ref()), "node_id": hex(&bundle.node_id),
+                })
+            };
+            object(json!({
+                "placement_group_id": hex(&group.group_id), "name": group.name, "state": group.state().as_str_name(),
+                "strategy": group.strategy().as_str_name(), "job_id": hex(&group.job_id), "detached": group.detached,
+                "bundles": group.bundles.iter().map(bundle).collect::<Vec<_>>(), "waits_for": group.waits_for,
+            }))
+        };
+        self.list_groups().into_iter().map(row).collect()
     }
 
     fn worker_rows(&self) -> Vec<Row> {

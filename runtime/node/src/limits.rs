@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Bytes of one worker's log file; what comes after is left out, and the file says so.
+/// Bytes of one of a worker's log files. A full one becomes the file before, `….1`, whose predecessor goes: the newest lines stay.
 pub const LOG_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Between SIGTERM and SIGKILL to a worker.
 pub const TERM_GRACE: Duration = Duration::from_millis(500);

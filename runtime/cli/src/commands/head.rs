@@ -34,7 +34,8 @@ pub async fn run(args: HeadArgs) -> anyhow::Result<()> {
         address: args.listen.to_string(),
         token,
         metrics: args.metrics.map(|address| address.to_string()),
-    }).await?;
+    })
+    .await?;
     let session_dir = SessionDir::create(&format!("head-{}", &head.cluster_id()[..8]))
         .context("the head's folder cannot be made")?;
     logging::to_folder(session_dir.path())?;

@@ -98,6 +98,7 @@ async fn ask(
         Kind::Nodes => StateKind::StateNodes,
         Kind::Jobs => StateKind::StateJobs,
         Kind::Workers => StateKind::StateWorkers,
+        Kind::PlacementGroups => StateKind::StatePlacementGroups,
     };
     let request = ListStateRequest {
         protocol_version: PROTOCOL_VERSION,
@@ -122,6 +123,7 @@ fn id_key(kind: Kind) -> &'static str {
         Kind::Nodes => "node_id",
         Kind::Jobs => "job_id",
         Kind::Workers => "worker_id",
+        Kind::PlacementGroups => "placement_group_id",
     }
 }
 
@@ -155,6 +157,14 @@ fn columns(kind: Kind) -> &'static [(&'static str, &'static str)] {
             ("node_name", "NODE"),
             ("driver_pid", "DRIVER PID"),
             ("started_unix_ms", "STARTED"),
+        ],
+        Kind::PlacementGroups => &[
+            ("placement_group_id", "PLACEMENT GROUP"),
+            ("name", "NAME"),
+            ("state", "STATE"),
+            ("strategy", "STRATEGY"),
+            ("job_id", "JOB"),
+            ("waits_for", "WAITS FOR"),
         ],
         Kind::Workers => &[
             ("worker_id", "WORKER"),

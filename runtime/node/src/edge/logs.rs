@@ -51,7 +51,7 @@ pub struct Pipe {
 impl Pipe {
     /// Reads until the last process that holds the other end is gone.
     pub async fn read(self, shared: Arc<Shared>, mut source: impl AsyncRead + Unpin) {
-        let mut file = LogFile::new(self.file.clone());
+        let mut file = LogFile::new(self.file.clone(), LOG_FILE_BYTES_MAX);
         let mut buffer = Vec::new();
         let mut chunk = vec![0; OUTPUT_LINE_BYTES_MAX];
         loop {
@@ -81,21 +81,22 @@ fn whole_lines(buffer: &[u8]) -> usize {
     end.unwrap_or(if buffer.len() >= OUTPUT_LINE_BYTES_MAX { buffer.len() } else { 0 })
 }
 
-/// A log file, made with the first line.
+/// A log file, made with the first line, and the full one before it.
 struct LogFile {
     path: PathBuf,
+    bytes_max: u64,
     file: Option<File>,
     written: u64,
     broken: bool,
 }
 
 impl LogFile {
-    fn new(path: PathBuf) -> Self {
-        Self { path, file: None, written: 0, broken: false }
+    fn new(path: PathBuf, bytes_max: u64) -> Self {
+        Self { path, bytes_max, file: None, written: 0, broken: false }
     }
 
     async fn write(&mut self, text: &[u8]) {
-        if self.broken || self.written > LOG_FILE_BYTES_MAX {
+        if self.broken {
             return;
         }
         if let Err(error) = self.try_write(text).await {
@@ -105,6 +106,11 @@ impl LogFile {
     }
 
     async fn try_write(&mut self, text: &[u8]) -> std::io::Result<()> {
+        if self.written > 0 && self.written + text.len() as u64 > self.bytes_max {
+            self.file = None;
+            self.written = 0;
+            tokio::fs::rename(&self.path, self.path_before()).await?;
+        }
         let file = match &mut self.file {
             Some(file) => file,
             none => {
@@ -115,10 +121,13 @@ impl LogFile {
         };
         file.write_all(text).await?;
         self.written += text.len() as u64;
-        if self.written > LOG_FILE_BYTES_MAX {
-            file.write_all(b"[this log has reached its limit; what follows is left out]\n").await?;
-        }
         file.flush().await
+    }
+
+    fn path_before(&self) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push(".1");
+        name.into()
     }
 }
 
@@ -131,6 +140,20 @@ mod tests {
         assert_eq!(whole_lines(b"a\nbc"), 2);
         assert_eq!(whole_lines(b"abc"), 0);
         assert_eq!(whole_lines(&vec![b'x'; OUTPUT_LINE_BYTES_MAX]), OUTPUT_LINE_BYTES_MAX);
+    }
+
+    #[tokio::test]
+    async fn a_log_keeps_its_newest_lines_in_two_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("worker-7.out");
+        let mut log = LogFile::new(path.clone(), 10);
+        for line in ["first\n", "2nd\n", "third\n", "4th\n", "fifth\n", "a line that is too long\n"] {
+            log.write(line.as_bytes()).await;
+        }
+        let read = |path: PathBuf| std::fs::read_to_string(path).unwrap();
+        assert_eq!(read(log.path_before()), "fifth\n");
+        assert_eq!(read(path), "a line that is too long\n");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[test]
