@@ -74,6 +74,7 @@ pub struct Core {
     view_timer_runs: bool,
     /// How often a session was lost.
     pub(crate) losses: u64,
+    pub(crate) actors: crate::actors::Actors,
     pub(crate) effects: Vec<Effect>,
 }
 
@@ -93,6 +94,7 @@ impl Core {
             groups: PlacementGroups::default(),
             view_timer_runs: false,
             losses: 0,
+            actors: crate::actors::Actors::default(),
             effects: Vec::new(),
         }
     }
@@ -167,6 +169,11 @@ impl Core {
             Some(Message::Output(output)) => self.on_output(from, output),
             Some(Message::BundlesReserved(answer)) => self.on_bundles_reserved(from, &answer),
             Some(Message::TaskEvents(batch)) => self.on_task_events(batch),
+            Some(Message::RegisterActor(request)) => self.on_register_actor(from, request),
+            Some(Message::GetActor(request)) => self.on_get_actor(from, request),
+            Some(Message::ActorUpdate(state)) => self.on_actor_update(state),
+            Some(Message::ActorWorkerEnded(ended)) => self.on_actor_worker_ended(ended),
+            Some(Message::OwnerEnded(ended)) => self.on_owner_ended(&ended.process_id),
             // A second registration, or a message of a newer node: neither changes anything here.
             Some(Message::Register(_)) | None => {}
         }
@@ -193,6 +200,8 @@ impl Core {
             let down = v1::TargetDown { target_id: target.to_bytes(), cause };
             self.tell_session(head_to_session::Message::TargetDown(down));
         }
+        let cause_of_actors = format!("{}: {cause}", node.info.name);
+        self.on_node_of_actors_lost(id, &cause_of_actors);
         let mut jobs: Vec<_> =
             self.jobs.iter().filter(|(_, job)| job.node == id).map(|(job, _)| *job).collect();
         jobs.sort_unstable();
@@ -260,6 +269,10 @@ impl Core {
         }
         self.tell_session(head_to_session::Message::JobEnded(ended));
         self.on_job_of_groups_ended(id);
+    }
+
+    pub(crate) fn is_running(&self, job: JobId) -> bool {
+        self.jobs.contains_key(&job)
     }
 
     pub(crate) fn job_runs(&self, job_id: &[u8]) -> bool {

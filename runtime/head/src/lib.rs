@@ -4,6 +4,7 @@
 //! It must never be on the way of a task, and never understand a debug message: owners lease workers from their node and talk to
 //! them directly, and a session's messages pass through as bytes.
 
+mod actors;
 mod bundles;
 mod core;
 mod metrics;

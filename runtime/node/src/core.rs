@@ -3,6 +3,7 @@
 //!
 //! It must never wait, and never look at what a debug message means beyond the few fields that name a paused task.
 
+mod actors;
 mod agents;
 mod bundles;
 mod debug;
@@ -149,6 +150,7 @@ pub struct Core {
     fates: fates::Fates,
     objects: objects::Objects,
     debug: debug::DebugPlane,
+    actors: actors::Actors,
     counter: u64,
     sent_load: Option<v1::NodeLoad>,
     pub(crate) effects: Vec<Effect>,
@@ -176,6 +178,7 @@ impl Core {
             fates: fates::Fates::default(),
             objects: objects::Objects::default(),
             debug: debug::DebugPlane::default(),
+            actors: actors::Actors::default(),
             counter: 0,
             sent_load: None,
             effects: Vec::new(),

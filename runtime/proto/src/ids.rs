@@ -95,6 +95,7 @@ id!(/** A driver's run. */ JobId, "job", 16);
 id!(/** One client's debugging of the cluster. */ SessionId, "session", 16);
 id!(/** An owner's right to run tasks in one slot of one worker. */ LeaseId, "lease", 16);
 id!(/** A task, over all its attempts. */ TaskId, "task", 16);
+id!(/** An actor. Its creation task has the same bytes as its id. */ ActorId, "actor", 16);
 id!(/** An object: the task that made it, and a big-endian index. */ ObjectId, "object", 20);
 
 impl ObjectId {

@@ -15,23 +15,31 @@ from manta import exceptions, util
 from manta._api import available_resources, cluster_resources, get, nodes, put, remote, wait
 from manta._manta import ObjectRef
 from manta._session import init, is_initialized, shutdown
+from manta.actor import ActorClass, ActorHandle, ActorID, get_actor, kill, method
 from manta.remote_function import RemoteFunction
 from manta.runtime_context import get_gpu_ids, get_runtime_context
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ActorClass",
+    "ActorHandle",
+    "ActorID",
     "ObjectRef",
     "RemoteFunction",
     "__version__",
+    "actor",
     "available_resources",
     "cluster_resources",
     "exceptions",
     "get",
+    "get_actor",
     "get_gpu_ids",
     "get_runtime_context",
     "init",
     "is_initialized",
+    "kill",
+    "method",
     "nodes",
     "put",
     "remote",
@@ -42,8 +50,8 @@ __all__ = [
 
 # fmt: off
 _NOT_YET = frozenset({
-    "ActorClass", "ActorHandle", "ActorID", "LoggingConfig", "ObjectRefGenerator", "actor", "autoscaler", "cancel",
-    "dag", "data", "experimental", "get_actor", "job_config", "kill", "llm", "method", "rllib",
+    "LoggingConfig", "ObjectRefGenerator", "autoscaler", "cancel",
+    "dag", "data", "experimental", "job_config", "llm", "rllib",
     "serve", "timeline", "train", "tune", "workflow",
 })
 # fmt: on

@@ -45,10 +45,13 @@ def on_task_start() -> None:
 
 
 def _current_task(thread_ident: int) -> dict[str, Any] | None:
-    """The task that a thread runs: a Python worker runs them on its main thread."""
-    if thread_ident != threading.main_thread().ident:
+    """The task that a thread runs: a Python worker runs them on its main thread, an actor its calls on several or on its event loop."""
+    from manta import _actor_host
+
+    call = _actor_host.task_of_thread(thread_ident)
+    if call is None and thread_ident != threading.main_thread().ident:
         return None
-    task = _manta.current_task()
+    task = call.identity if call is not None else _manta.current_task()
     if task is None:
         return None
     task_id, attempt, name, job_id = task

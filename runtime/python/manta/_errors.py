@@ -21,6 +21,11 @@ def pack(error: BaseException, function_name: str, node_name: str) -> bytes:
     return _dumps((function_name, text, _portable(error), *place))
 
 
+def pack_as_is(error: exceptions.RayError) -> bytes:
+    """The bytes that `unpack` turns into this very exception."""
+    return _dumps(error)
+
+
 def in_one_line(error: BaseException) -> str:
     """What lists of tasks show of a failure."""
     try:
@@ -33,7 +38,10 @@ def in_one_line(error: BaseException) -> str:
 def unpack(data: Any) -> BaseException:
     """The exception to raise for a failed task."""
     try:
-        function_name, text, cause, pid, node_name = pickle.loads(data)
+        loaded = pickle.loads(data)
+        if isinstance(loaded, exceptions.RayError):
+            return loaded
+        function_name, text, cause, pid, node_name = loaded
     except Exception as error:
         return exceptions.RaySystemError(
             "a task failed, and its exception cannot be read in this process "
@@ -48,6 +56,9 @@ _SYSTEM_ERRORS: dict[str, type[exceptions.RayError]] = {
     "object_lost": exceptions.ObjectLostError,
     "owner_died": exceptions.OwnerDiedError,
     "cancelled": exceptions.TaskCancelledError,
+    "actor_died": exceptions.ActorDiedError,
+    "actor_unavailable": exceptions.ActorUnavailableError,
+    "actor_unschedulable": exceptions.ActorUnschedulableError,
     "internal": exceptions.RaySystemError,
 }
 

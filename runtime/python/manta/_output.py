@@ -7,7 +7,7 @@ import sys
 import threading
 from typing import Any, TextIO
 
-from manta import _manta
+from manta import _actor_host, _manta
 
 LINES_AT_ONCE_MAX = 1000
 # How long the end of a program waits for a terminal or pipe that takes no more text.
@@ -127,7 +127,7 @@ class TaskStream(io.TextIOBase):
                 self._send(partial)
 
     def _send(self, lines: str) -> None:
-        if not _manta.send_output(self._is_stderr, lines):
+        if not _manta.send_output(self._is_stderr, lines, _actor_host.running.get()):
             self._pipe.write(lines + "\n")
             self._pipe.flush()
 

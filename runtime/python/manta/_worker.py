@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from manta import _debug_target, _errors, _manta, _output, _session
+from manta import _actor_host, _debug_target, _errors, _manta, _output, _session
 
 STDERR = 2
 # Functions that this worker keeps loaded; a job with more loads some of them again.
@@ -33,6 +33,9 @@ class Worker:
                 self._enter_job()
             _debug_target.on_task_start()
             self._run_task(task)
+            if (actor := _actor_host.hosted()) is not None:
+                del task
+                return actor.serve()
             # An idle worker must not keep the last task's arguments in memory.
             del task
 
@@ -40,6 +43,8 @@ class Worker:
         try:
             function = self._functions.get(task.function_id) or self._load(task)
             args, kwargs = task.arguments()
+            if task.creates is not None:
+                return self._create_actor(task, function, args, kwargs)
             result = function(*args, **kwargs)
             self._end_output()
             task.succeed(_values(task, result))
@@ -48,6 +53,21 @@ class Worker:
         ) as error:  # Everything that a task raises is its result, SystemExit and KeyboardInterrupt included.
             self._end_output()
             task.fail(_errors.pack(error, task.name, self._node_name), _errors.in_one_line(error))
+
+    def _create_actor(
+        self, task: _manta.Task, cls: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        host = _actor_host.Host(task, self._end_output, self._node_name, _values)
+        try:
+            host.create(cls, args, kwargs)
+        except BaseException as error:
+            self._end_output()
+            task.fail(
+                _actor_host.creation_error(error, cls.__name__, self._node_name), _errors.in_one_line(error)
+            )
+        else:
+            self._end_output()
+            task.succeed(())
 
     def _load(self, task: _manta.Task) -> Callable[..., Any]:
         name, code = _manta.function_code(task.function_id)

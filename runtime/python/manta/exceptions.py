@@ -11,6 +11,10 @@ import types
 from typing import Any
 
 __all__ = [
+    "ActorDiedError",
+    "ActorUnavailableError",
+    "ActorUnschedulableError",
+    "AsyncioActorExit",
     "CrossLanguageError",
     "GetTimeoutError",
     "NodeDiedError",
@@ -18,6 +22,8 @@ __all__ = [
     "ObjectStoreFullError",
     "OutOfMemoryError",
     "OwnerDiedError",
+    "PendingCallsLimitExceeded",
+    "RayActorError",
     "RayError",
     "RaySystemError",
     "RayTaskError",
@@ -64,6 +70,30 @@ class ObjectStoreFullError(RayError):
     """The shared memory of a node has no room for the object."""
 
 
+class RayActorError(RayError):
+    """A call of an actor has no result, because of what happened to the actor."""
+
+
+class ActorDiedError(RayActorError):
+    """The actor is dead, and stays so."""
+
+
+class ActorUnavailableError(RayActorError):
+    """The actor's worker ended under the call; the actor may be back in a moment. Nobody knows whether the call had its effect."""
+
+
+class ActorUnschedulableError(RayError):
+    """No node of the cluster can ever host the actor."""
+
+
+class AsyncioActorExit(RayError):
+    """What Ray raises inside an async actor that ends itself; here for programs that name it."""
+
+
+class PendingCallsLimitExceeded(RayError):
+    """More calls of the actor wait than its `max_pending_calls` allows."""
+
+
 class OutOfMemoryError(RayError):
     """The task's worker was killed because its machine ran out of memory."""
 
@@ -101,7 +131,7 @@ class RayTaskError(RayError):
     def as_instanceof_cause(self) -> RayTaskError:
         """The same error as an instance of its cause's class too, where that class can be inherited from."""
         cause = self.original_cause()
-        if isinstance(self, type(cause)) or not isinstance(cause, Exception) or isinstance(cause, RayError):
+        if isinstance(self, type(cause)) or not isinstance(cause, Exception):
             return self
         dual = _dual_class(type(cause))  # type: ignore[arg-type]  # Classes can be hashed.
         if dual is None:

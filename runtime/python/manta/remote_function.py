@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from manta import _manta, _session
+from manta import _manta, _session, actor
 from manta._options import TaskOptions
 
 
@@ -87,12 +87,12 @@ def _positional_counts(function: Callable[..., Any]) -> tuple[int, int] | None:
     return fewest, most
 
 
-def make_remote(target: Any, options: dict[str, Any]) -> RemoteFunction:
-    """What the decorator `remote` answers with for one function."""
+def make_remote(target: Any, options: dict[str, Any]) -> RemoteFunction | actor.ActorClass:
+    """What the decorator `remote` answers with for one function or class."""
     if inspect.isclass(target):
-        raise NotImplementedError(
-            f"'{target.__qualname__}' is a class: actors are not supported yet, only functions can be remote"
-        )
+        return actor.make_actor_class(target, options)
+    if isinstance(target, actor.ActorClass):
+        raise TypeError(f"'{target.__name__}' is an actor class already; change it with .options(...)")
     if isinstance(target, RemoteFunction):
         raise TypeError(
             f"'{target._function_name}' is a remote function already; change it with .options(...)"

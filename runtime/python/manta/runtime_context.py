@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from manta import _manta, _session
+from manta import _actor_host, _manta, _session, actor
 
 
 class RuntimeContext:
@@ -16,18 +16,42 @@ class RuntimeContext:
 
     def get_task_id(self) -> str | None:
         """The running task's id; None in the program that submits tasks."""
-        task = _manta.current_task()
+        task = _current()
         return task[0] if task else None
 
     def get_task_name(self) -> str | None:
         """The running task's name; None in the program that submits tasks."""
-        task = _manta.current_task()
+        task = _current()
         return task[2] if task else None
 
     def get_task_attempt(self) -> int | None:
         """How often the running task was tried before; None in the program that submits tasks."""
-        task = _manta.current_task()
+        task = _current()
         return task[1] if task else None
+
+    def get_actor_id(self) -> str | None:
+        """The id of the actor that runs this; None outside of actors."""
+        current = actor.current_actor()
+        return current._actor_id.hex() if current is not None else None
+
+    def get_actor_name(self) -> str | None:
+        """The name of the actor that runs this: empty when it has none, None outside of actors."""
+        hosted = _actor_host.hosted()
+        return (hosted.name or "") if hosted is not None else None
+
+    @property
+    def current_actor(self) -> actor.ActorHandle:
+        """A handle of the actor that runs this."""
+        current = actor.current_actor()
+        if current is None:
+            raise RuntimeError("current_actor is for the methods of actors, and this worker hosts none")
+        return current
+
+    @property
+    def was_current_actor_reconstructed(self) -> bool:
+        """Whether the actor that runs this was made anew after its worker ended."""
+        hosted = _actor_host.hosted()
+        return hosted is not None and hosted.attempt > 0
 
     def get_node_id(self) -> str:
         """The id of the node that this process belongs to."""
@@ -57,6 +81,11 @@ def get_gpu_ids() -> list[int | str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     names = [name.strip() for name in visible.split(",") if name.strip()]
     return [int(name) if name.isdigit() else name for name in names]
+
+
+def _current() -> tuple[str, int, str, str] | None:
+    call = _actor_host.running.get()
+    return call.identity if call is not None else _manta.current_task()
 
 
 def get_runtime_context() -> RuntimeContext:

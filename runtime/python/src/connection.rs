@@ -66,9 +66,9 @@ pub fn output_queue() -> Option<Arc<OutputQueue>> {
     OUTPUT.lock().clone()
 }
 
-/// The task that this worker runs.
+/// The task that the calling thread runs, or else this worker.
 pub fn running_task() -> Option<CurrentTask> {
-    CURRENT.read().clone()
+    manta_worker::current_task().or_else(|| CURRENT.read().clone())
 }
 
 /// While it lives, the calling thread counts as the running task's: a task whose threads wait gives its CPU back as one that waits
@@ -233,6 +233,12 @@ pub fn job(py: Python<'_>) -> PyResult<Option<Bound<'_, PyDict>>> {
     described.set_item("working_dir", job.working_dir)?;
     described.set_item("namespace", job.namespace)?;
     Ok(Some(described))
+}
+
+/// The namespace of this process's job.
+#[pyfunction]
+pub fn namespace() -> PyResult<String> {
+    Ok(core()?.namespace())
 }
 
 /// The cluster's nodes as last heard.

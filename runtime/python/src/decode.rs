@@ -86,6 +86,9 @@ fn kind_name(kind: manta_worker::SystemErrorKind) -> &'static str {
         Kind::ObjectLost => "object_lost",
         Kind::OwnerDied => "owner_died",
         Kind::Cancelled => "cancelled",
+        Kind::ActorDied => "actor_died",
+        Kind::ActorUnavailable => "actor_unavailable",
+        Kind::ActorUnschedulable => "actor_unschedulable",
         Kind::Internal => "internal",
     }
 }

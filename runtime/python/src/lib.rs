@@ -3,6 +3,7 @@
 //! It turns Python values into bytes and back, and hands everything else to [`manta_worker::Core`]. Whatever blocks does so with
 //! the GIL released. It must hold no policy: options, messages to people and the order of things are the package's.
 
+mod actor;
 mod buffer;
 mod connection;
 mod debug;
@@ -20,9 +21,10 @@ mod worker;
 mod _manta {
     #[pymodule_export]
     use super::{
+        actor::{PyActorRef, actor_from_wire, exit_actor, find_actor, kill_actor, new_actor},
         connection::{
             connect_driver, connect_worker, context, current_task, forget, is_connected, is_worker, job,
-            nodes, shutdown,
+            namespace, nodes, shutdown,
         },
         debug::{debug_receive, debug_send},
         object_ref::{PyObjectRef, object_ref_from_wire},
@@ -30,7 +32,7 @@ mod _manta {
         output::{next_output, send_output},
         placement_groups::{create_placement_group, placement_groups, remove_placement_group},
         prepared::PreparedTask,
-        worker::{Task, function_code, next_task},
+        worker::{Task, function_code, next_calls, next_task},
     };
 
     /// The longest line that travels whole.

@@ -61,6 +61,21 @@ fn waiting<T: Send>(
     }
 }
 
+/// Runs `wait` without the GIL; Python's signal handlers run meanwhile, and what they raise is the outcome.
+pub fn waiting_for_signals<T: Send>(
+    py: Python<'_>,
+    wait: impl FnOnce(&mut dyn FnMut() -> bool) -> T + Send,
+) -> PyResult<T> {
+    let mut raised = None;
+    let result = py.detach(|| {
+        wait(&mut || {
+            raised = Python::attach(|py| py.check_signals()).err();
+            raised.is_some()
+        })
+    });
+    raised.map_or(Ok(result), Err)
+}
+
 fn get_error(py: Python<'_>, error: &GetError) -> PyResult<PyErr> {
     let class = match error {
         GetError::Timeout(_) => "GetTimeoutError",
@@ -78,8 +93,11 @@ pub fn submit_error(py: Python<'_>, error: &SubmitError) -> PyErr {
     let message = error.to_string();
     let made = match error {
         SubmitError::Store(_) => exception(py, "ObjectStoreFullError", &message),
-        SubmitError::Disconnected(_) => exception(py, "RaySystemError", &message),
-        SubmitError::Resource { .. } | SubmitError::StaleRef => Ok(PyValueError::new_err(message)),
+        SubmitError::Disconnected(_) | SubmitError::Registry(_) => exception(py, "RaySystemError", &message),
+        SubmitError::PendingCalls { .. } => exception(py, "PendingCallsLimitExceeded", &message),
+        SubmitError::Resource { .. } | SubmitError::StaleRef | SubmitError::NameTaken { .. } => {
+            Ok(PyValueError::new_err(message))
+        }
     };
     made.unwrap_or_else(|failure| failure)
 }

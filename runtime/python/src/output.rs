@@ -7,7 +7,7 @@ use manta_worker::TaskOutputLine;
 use parking_lot::{Condvar, Mutex};
 use pyo3::prelude::*;
 
-use crate::connection;
+use crate::{connection, worker::Task};
 
 /// Printed text that waits for a slow terminal. What comes on top is dropped, and the driver says how much.
 const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -77,10 +77,17 @@ pub fn next_output(py: Python<'_>, most: usize) -> Option<Vec<(bool, String, u32
     Some(lines.into_iter().map(|line| (line.stderr, line.task_name, line.pid, line.text)).collect())
 }
 
-/// Sends whole lines as printed by the task that runs; answers with false when none does, and sends nothing then.
+/// Sends whole lines as printed by `task`, or else by the task that runs; answers with false when none does, and sends nothing then.
 #[pyfunction]
-pub fn send_output(py: Python<'_>, to_stderr: bool, lines: &str) -> PyResult<bool> {
-    let Some(task) = connection::running_task() else { return Ok(false) };
+#[pyo3(signature = (to_stderr, lines, task = None))]
+pub fn send_output(
+    py: Python<'_>,
+    to_stderr: bool,
+    lines: &str,
+    task: Option<&Bound<'_, Task>>,
+) -> PyResult<bool> {
+    let given = task.map(|task| task.get().current());
+    let Some(task) = given.or_else(connection::running_task) else { return Ok(false) };
     let core = connection::core()?;
     py.detach(|| {
         let text: String =

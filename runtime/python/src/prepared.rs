@@ -1,7 +1,7 @@
 //! Submission of tasks: the path that runs once a task.
 
 use manta_proto::ids::NodeId;
-use manta_worker::{Argument, Function, FunctionId, LabelOperator, NewTask, Placement};
+use manta_worker::{ActorRef, Argument, Function, FunctionId, LabelOperator, NewTask, Placement};
 use pyo3::{
     exceptions::PyValueError,
     prelude::*,
@@ -19,13 +19,22 @@ use crate::{
 #[pyclass(frozen, module = "manta._manta")]
 pub struct PreparedTask {
     generation: u64,
-    function: FunctionId,
+    function: Function,
+    /// The actor whose method it calls.
+    call: Option<Call>,
     name: String,
     resources: Vec<(String, f64)>,
     placement: Placement,
     num_returns: u32,
     max_retries: u32,
     retry_exceptions: bool,
+}
+
+/// What a call needs beside what a task needs.
+pub struct Call {
+    pub actor: ActorRef,
+    pub group: u32,
+    pub pending_max: Option<usize>,
 }
 
 /// Where a task may run: whether it is spread; the node's id in hex and whether that is soft; and the labels that a node must have, as
@@ -79,13 +88,14 @@ impl PreparedTask {
         retry_exceptions: bool,
         placement: Option<PlacementWish>,
     ) -> PyResult<Self> {
-        let function = function_id.try_into().map(FunctionId);
+        let function = function_id.try_into().map(|id| Function::Python(FunctionId(id)));
         let function = function.map_err(|_| PyValueError::new_err("a function id has 16 bytes"))?;
         let generation = connection::generation();
         let placement = placement.map_or_else(|| Ok(Placement::default()), PlacementWish::placement)?;
         Ok(Self {
             generation,
             function,
+            call: None,
             name,
             resources,
             placement,
@@ -108,18 +118,14 @@ impl PreparedTask {
         kwargs: &Bound<'py, PyDict>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let core = connection::core()?;
-        let mut prepared = Vec::with_capacity(args.len() + kwargs.len());
-        for (index, value) in args.iter_borrowed().enumerate() {
-            let what = || format!("argument {} of the task '{}'", index + 1, self.name);
-            prepared.push((None, prepare(&value, &what)?));
-        }
-        for (keyword, value) in kwargs.iter() {
-            let keyword = keyword.cast_into::<PyString>()?;
-            let what = || format!("the argument '{}' of the task '{}'", keyword, self.name);
-            let value = prepare(&value, &what)?;
-            prepared.push((Some(keyword.to_str()?.to_owned()), value));
-        }
-        let refs = self.submit_prepared(py, &core, &prepared)?;
+        let refs = self.with_task(args, kwargs, |bytes, task| {
+            let submit = || match &self.call {
+                None => core.submit(task),
+                Some(call) => core.call(&call.actor, task, call.group, call.pending_max),
+            };
+            if bytes > DETACH_BYTES { py.detach(submit) } else { submit() }
+        })?;
+        let refs = refs.map_err(|error| submit_error(py, &error))?;
         let mut refs = refs.into_iter().map(PyObjectRef::new);
         match self.num_returns {
             0 => Ok(py.None().into_bound(py)),
@@ -136,20 +142,46 @@ impl PreparedTask {
     }
 }
 
-fn prepare<'py>(value: &Bound<'py, PyAny>, what: &dyn Fn() -> String) -> PyResult<Prepared<'py>> {
-    match value.cast_exact::<PyObjectRef>() {
-        Ok(object_ref) => Ok(Prepared::Ref(object_ref.clone())),
-        Err(_) => encode(value, what).map(Prepared::Value),
-    }
-}
-
 impl PreparedTask {
-    fn submit_prepared(
+    /// A call of an actor's method, ready to be submitted.
+    pub fn of_call(
+        method: &str,
+        name: String,
+        num_returns: u32,
+        (max_retries, retry_exceptions): (u32, bool),
+        call: Call,
+    ) -> Self {
+        Self {
+            generation: connection::generation(),
+            function: Function::Method(method.into()),
+            call: Some(call),
+            name,
+            resources: Vec::new(),
+            placement: Placement::default(),
+            num_returns,
+            max_retries,
+            retry_exceptions,
+        }
+    }
+
+    /// Encodes the arguments, and gives the task with them and their size to `submit`.
+    pub fn with_task<R>(
         &self,
-        py: Python<'_>,
-        core: &manta_worker::Core,
-        prepared: &[(Option<String>, Prepared<'_>)],
-    ) -> PyResult<Vec<manta_worker::ObjectRef>> {
+        args: &Bound<'_, PyTuple>,
+        kwargs: &Bound<'_, PyDict>,
+        submit: impl FnOnce(usize, &NewTask<'_>) -> R,
+    ) -> PyResult<R> {
+        let mut prepared = Vec::with_capacity(args.len() + kwargs.len());
+        for (index, value) in args.iter_borrowed().enumerate() {
+            let what = || format!("argument {} of the task '{}'", index + 1, self.name);
+            prepared.push((None, prepare(&value, &what)?));
+        }
+        for (keyword, value) in kwargs.iter() {
+            let keyword = keyword.cast_into::<PyString>()?;
+            let what = || format!("the argument '{}' of the task '{}'", keyword, self.name);
+            let value = prepare(&value, &what)?;
+            prepared.push((Some(keyword.to_str()?.to_owned()), value));
+        }
         let buffers: Vec<Vec<&[u8]>> = prepared
             .iter()
             .map(|(_, argument)| match argument {
@@ -172,7 +204,7 @@ impl PreparedTask {
         let resources: Vec<(&str, f64)> =
             self.resources.iter().map(|(name, amount)| (name.as_str(), *amount)).collect();
         let task = NewTask {
-            function: Function::Python(self.function),
+            function: self.function.clone(),
             name: &self.name,
             args: &args,
             num_returns: self.num_returns,
@@ -181,8 +213,13 @@ impl PreparedTask {
             max_retries: self.max_retries,
             retry_exceptions: self.retry_exceptions,
         };
-        let submitted =
-            if bytes > DETACH_BYTES { py.detach(|| core.submit(&task)) } else { core.submit(&task) };
-        submitted.map_err(|error| submit_error(py, &error))
+        Ok(submit(bytes, &task))
+    }
+}
+
+fn prepare<'py>(value: &Bound<'py, PyAny>, what: &dyn Fn() -> String) -> PyResult<Prepared<'py>> {
+    match value.cast_exact::<PyObjectRef>() {
+        Ok(object_ref) => Ok(Prepared::Ref(object_ref.clone())),
+        Err(_) => encode(value, what).map(Prepared::Value),
     }
 }

@@ -1,8 +1,8 @@
 //! The worker's side: tasks come, results go.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use manta_worker::{CurrentTask, FunctionId, NewValue, NextTask, RunnableTask, TaskFunction};
+use manta_worker::{Core, CurrentTask, FunctionId, NewValue, NextTask, RunnableTask, TaskFunction};
 use pyo3::{
     exceptions::{PyRuntimeError, PyValueError},
     prelude::*,
@@ -33,10 +33,38 @@ impl Task {
     fn function_id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         match &self.0.function {
             TaskFunction::Python(id) => Ok(PyBytes::new(py, &id.0)),
+            TaskFunction::Method(method) => {
+                Err(PyRuntimeError::new_err(format!("the call of '{method}' came to a worker as a task")))
+            }
             TaskFunction::Rust(path) => Err(PyRuntimeError::new_err(format!(
                 "the Rust task '{path}' came to a Python worker; its owner sent it wrongly"
             ))),
         }
+    }
+
+    /// The method that it calls.
+    #[getter]
+    fn method(&self) -> PyResult<&str> {
+        match &self.0.function {
+            TaskFunction::Method(method) => Ok(method),
+            TaskFunction::Python(_) | TaskFunction::Rust(_) => Err(PyRuntimeError::new_err(format!(
+                "the task '{}' calls no method of an actor",
+                self.0.name
+            ))),
+        }
+    }
+
+    /// The task as (id, attempt, name, job id).
+    #[getter]
+    fn identity(&self) -> (String, u32, &str, String) {
+        (self.0.id.to_string(), self.0.attempt, &self.0.name, self.0.job_id.to_string())
+    }
+
+    /// The handle of the actor that it makes, as `actor_from_wire` reads it, and how many calls of each group run at once.
+    #[getter]
+    fn creates<'py>(&self, py: Python<'py>) -> Option<(Bound<'py, PyBytes>, Vec<u32>)> {
+        let creates = self.0.creates.as_ref()?;
+        Some((PyBytes::new(py, &creates.handle), creates.group_limits.clone()))
     }
 
     /// How many values it returns.
@@ -76,6 +104,18 @@ impl Task {
 }
 
 impl Task {
+    /// Who it is, for what is said about it.
+    pub fn current(&self) -> CurrentTask {
+        let task = &self.0;
+        CurrentTask {
+            id: task.id,
+            attempt: task.attempt,
+            name: task.name.clone(),
+            job_id: task.job_id,
+            slot: task.slot,
+        }
+    }
+
     fn finish(&self, py: Python<'_>, encoded: &[Encoded<'_>], failed: bool) -> PyResult<()> {
         let core = connection::core()?;
         let buffers: Vec<_> = encoded.iter().map(Encoded::buffers).collect();
@@ -111,6 +151,35 @@ pub fn next_task(py: Python<'_>) -> PyResult<Option<Task>> {
         }
         NextTask::Exit(_) => Ok(None),
     }
+}
+
+/// Calls of an actor that are taken at once.
+const CALLS_AT_ONCE_MAX: usize = 64;
+
+/// Waits for calls of one of the hosted actor's concurrency groups; `None` when the worker's time is over. With `one`, there is one,
+/// which the calling thread runs; else all that may run now, up to a limit, for an event loop.
+#[pyfunction]
+pub fn next_calls(py: Python<'_>, group: usize, one: bool) -> PyResult<Option<Vec<Task>>> {
+    let core = connection::core()?;
+    let calls = py.detach(|| {
+        let mut calls = match core.next_call(group, None) {
+            NextTask::Run(call) => vec![call],
+            NextTask::Nothing => Vec::new(),
+            NextTask::Exit(_) => return None,
+        };
+        while !one
+            && calls.len() < CALLS_AT_ONCE_MAX
+            && let NextTask::Run(call) = core.next_call(group, Some(Duration::ZERO))
+        {
+            calls.push(call);
+        }
+        if !one {
+            // The loop's thread runs them, not this one.
+            Core::set_current_task(None);
+        }
+        Some(calls)
+    });
+    Ok(calls.map(|calls| calls.into_iter().map(|call| Task(Arc::from(call))).collect()))
 }
 
 /// The name and the pickle of a function that a task's owner registered.

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -166,3 +167,11 @@ def descendants(pid: int) -> dict[int, int]:
         generation = [child for child, parent in parents.items() if parent in generation]
         found.update((child, os.pidfd_open(child)) for child in generation)
     return found
+
+
+def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
+    """Waits for something that another process does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        os.sched_yield()

@@ -230,14 +230,8 @@ def test_wrong_options_are_refused(options, error, words):
 
 
 def test_what_is_not_there_yet_says_so():
-    with pytest.raises(NotImplementedError, match="actors are not supported yet"):
-
-        @manta.remote
-        class Counter:
-            pass
-
-    with pytest.raises(AttributeError, match="'get_actor' is not supported yet"):
-        manta.get_actor("name")
+    with pytest.raises(AttributeError, match="'timeline' is not supported yet"):
+        manta.timeline()
     assert not hasattr(manta, "nothing_of_the_kind")
     with pytest.raises(NotImplementedError, match="generator"):
 

@@ -71,6 +71,9 @@ fn run_task(core: &Core, mut task: RunnableTask) {
                 "this binary has no task '{path}'; the driver was built from another version of the program"
             )
         }),
+        TaskFunction::Method(method) => {
+            Err(format!("it calls the method '{method}' of an actor, and native workers host none yet"))
+        }
         TaskFunction::Python(_) => Err("it is a Python task, and this is a native worker".to_owned()),
     };
     let outcome = match definition {

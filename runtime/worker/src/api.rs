@@ -1,7 +1,8 @@
 //! What bindings hand to the core and get from it.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use manta_proto::{
     connect::ConnectError,
     ids::{JobId, ProcessId, TaskId},
@@ -113,6 +114,8 @@ pub enum Function {
     Python(FunctionId),
     /// A Rust function, by its registered path.
     Rust(&'static str),
+    /// A method of an actor; for [`crate::Core::call`] alone.
+    Method(Arc<str>),
 }
 
 /// The hash of a Python function's pickle.
@@ -156,6 +159,16 @@ pub struct RunnableTask {
     pub job_id: JobId,
     /// The slot that runs it.
     pub slot: u32,
+    /// The task makes this actor, once [`crate::Core::finish`] says that it went well.
+    pub creates: Option<CreatedActor>,
+}
+
+/// An actor that a task makes.
+pub struct CreatedActor {
+    /// What [`crate::Core::actor_from_wire`] reads.
+    pub handle: Bytes,
+    /// Calls that run at once in each of its concurrency groups.
+    pub group_limits: Vec<u32>,
 }
 
 /// What a worker has to run.
@@ -165,6 +178,8 @@ pub enum TaskFunction {
     Python(FunctionId),
     /// A registered path.
     Rust(String),
+    /// A method of the actor that this worker hosts.
+    Method(String),
 }
 
 /// The job of this process.
@@ -282,9 +297,30 @@ pub enum SubmitError {
         /// What was asked for.
         amount: f64,
     },
+    /// Too many calls of an actor wait for their end.
+    #[error(
+        "{pending} calls of the actor are pending, which is as many as max_pending_calls allows; wait for some of them first"
+    )]
+    PendingCalls {
+        /// So many wait.
+        pending: usize,
+    },
+    /// Another actor of the namespace has the name.
+    #[error(
+        "the name '{name}' is taken by another actor of the namespace '{namespace}'; choose another, or give get_if_exists=True"
+    )]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// The namespace.
+        namespace: String,
+    },
+    /// The head did not register the actor, or did not answer.
+    #[error("the cluster's register of actors is of no help: {0}")]
+    Registry(String),
     /// A ref that belongs to another cluster connection.
     #[error(
-        "an object ref of an earlier cluster connection was used; refs end with the connection that made them"
+        "an object ref or actor handle of an earlier cluster connection was used; refs end with the connection that made them"
     )]
     StaleRef,
 }

@@ -90,6 +90,13 @@ pub(crate) fn system_error(kind: SystemErrorKind, sentence: String) -> Value {
     inline(&NewValue::plain(Format::SystemError, &SystemError::new(kind, sentence).encode()))
 }
 
+/// The runtime's own error, when the value is one.
+pub(crate) fn system_error_of(value: &Value) -> Option<SystemError> {
+    (Format::from_wire(value.format()) == Format::SystemError)
+        .then(|| layout::decode(&value.data).ok().map(|parts| SystemError::decode(&parts.inband)))
+        .flatten()
+}
+
 /// The refs inside a value, as counted refs of this process.
 pub(crate) fn adopt_contained(shared: &Arc<Shared>, state: &mut State, value: &Value) -> Vec<ObjectRef> {
     let addresses = value.contained.iter().filter_map(RefAddress::from_ref);

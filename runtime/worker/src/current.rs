@@ -8,7 +8,9 @@ thread_local! {
     static CURRENT: RefCell<Option<CurrentTask>> = const { RefCell::new(None) };
 }
 
-pub(crate) fn get() -> Option<CurrentTask> {
+/// The task that the calling thread runs.
+#[must_use]
+pub fn get() -> Option<CurrentTask> {
     CURRENT.with_borrow(Clone::clone)
 }
 

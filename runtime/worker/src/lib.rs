@@ -3,6 +3,7 @@
 //! [`Core`] is the handle that language bindings use from any thread. One I/O thread per process does all input and output; the
 //! decisions are in a pure reactor that takes events and gives effects. This crate must never interpret a value's bytes.
 
+mod actor;
 mod api;
 mod convert;
 mod current;
@@ -18,11 +19,13 @@ mod submit;
 mod value;
 mod waiting;
 
+pub use actor::{ActorOptions, ActorRef, MadeActor};
 pub use api::{
-    Argument, CurrentTask, DriverOptions, Function, FunctionId, GetError, JobDescription, JoinError,
-    Language, NewTask, NextSlot, NextTask, NodeDescription, OutputHandler, ProcessDescription, RunnableTask,
-    SubmitError, TaskFunction, TaskOutputLine,
+    Argument, CreatedActor, CurrentTask, DriverOptions, Function, FunctionId, GetError, JobDescription,
+    JoinError, Language, NewTask, NextSlot, NextTask, NodeDescription, OutputHandler, ProcessDescription,
+    RunnableTask, SubmitError, TaskFunction, TaskOutputLine,
 };
+pub use current::get as current_task;
 pub use handle::Core;
 pub use manta_object_store::SharedBuffer;
 pub use object_ref::ObjectRef;

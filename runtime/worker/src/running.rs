@@ -9,9 +9,9 @@ use manta_proto::{
 };
 
 use crate::{
-    Core, CurrentTask, FunctionId, NewValue, NextSlot, NextTask, RunnableTask, SystemErrorKind, TaskFunction,
-    convert, current,
-    reactor::{Effect, Popped},
+    Core, CreatedActor, CurrentTask, FunctionId, NewValue, NextSlot, NextTask, RunnableTask, SystemErrorKind,
+    TaskFunction, convert, current,
+    reactor::{ACTOR_SLOT, Effect, Popped, State},
 };
 
 /// Characters of the line that [`Core::failing`] passes on.
@@ -20,10 +20,19 @@ const ERROR_CHARS_MAX: usize = 1_001;
 impl Core {
     /// Worker: the next task of a slot (a Python worker has slot 0 alone).
     pub fn next_task(&self, slot: u32, wait: Option<Duration>) -> NextTask {
+        self.next_of(slot, wait, |state| state.pop_task(slot))
+    }
+
+    /// Worker: the next call of a concurrency group of the actor that this worker hosts.
+    pub fn next_call(&self, group: usize, wait: Option<Duration>) -> NextTask {
+        self.next_of(ACTOR_SLOT, wait, |state| state.pop_call(group))
+    }
+
+    fn next_of(&self, slot: u32, wait: Option<Duration>, pop: impl Fn(&mut State) -> Popped) -> NextTask {
         let deadline = wait.and_then(|wait| Instant::now().checked_add(wait));
         loop {
             let mut state = self.0.lock();
-            let condvar = match state.pop_task(slot) {
+            let condvar = match pop(&mut state) {
                 Popped::Task(spec) => {
                     self.0.wake_if_needed(&mut state);
                     drop(state);
@@ -71,6 +80,7 @@ impl Core {
         current::set(Some(CurrentTask { id, attempt: spec.attempt, name: spec.name.clone(), job_id, slot }));
         let function = match <[u8; 16]>::try_from(&spec.function_id[..]) {
             Ok(function) => TaskFunction::Python(FunctionId(function)),
+            Err(_) if !spec.actor_id.is_empty() => TaskFunction::Method(spec.function_name),
             Err(_) => TaskFunction::Rust(spec.function_name),
         };
         Some(RunnableTask {
@@ -82,6 +92,10 @@ impl Core {
             num_returns: spec.num_returns,
             job_id,
             slot,
+            creates: spec.creation.map(|creation| CreatedActor {
+                handle: creation.handle,
+                group_limits: creation.group_limits,
+            }),
         })
     }
 

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use manta_object_store::ObjectStore;
-use manta_proto::ids::{NodeId, ObjectId};
+use manta_proto::ids::{ActorId, NodeId, ObjectId};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     pub wake: Notify,
     /// Ids of refs that were dropped, possibly by a thread that holds the reactor's lock.
     drops: Mutex<Vec<ObjectId>>,
+    /// The same for handles of actors.
+    actor_drops: Mutex<Vec<ActorId>>,
     has_drops: AtomicBool,
     pub task_ids: Mutex<TaskIds>,
     pub put_ids: Mutex<PutIds>,
@@ -64,6 +66,7 @@ impl Shared {
             state: Mutex::new(state),
             wake: Notify::new(),
             drops: Mutex::new(Vec::new()),
+            actor_drops: Mutex::new(Vec::new()),
             has_drops: AtomicBool::new(false),
             task_ids: Mutex::new(TaskIds::new()),
             put_ids: Mutex::new(PutIds::new()),
@@ -84,6 +87,10 @@ impl Shared {
             let dropped = std::mem::take(&mut *self.drops.lock());
             for id in dropped {
                 state.on_ref_dropped(id);
+            }
+            let dropped = std::mem::take(&mut *self.actor_drops.lock());
+            for id in dropped {
+                state.on_actor_handle_dropped(id);
             }
         }
         state
@@ -111,6 +118,14 @@ impl Shared {
     /// A ref was dropped; taken into account soon, since the caller may hold the lock.
     pub fn ref_dropped(&self, id: ObjectId) {
         self.drops.lock().push(id);
+        if !self.has_drops.swap(true, Ordering::AcqRel) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// A handle of an actor was dropped.
+    pub fn actor_dropped(&self, id: ActorId) {
+        self.actor_drops.lock().push(id);
         if !self.has_drops.swap(true, Ordering::AcqRel) {
             self.wake.notify_one();
         }

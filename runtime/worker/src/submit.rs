@@ -13,7 +13,7 @@ use prost::Message;
 use crate::{
     Argument, Core, Function, Language, NewTask, NewValue, ObjectRef, SubmitError, convert, current,
     object_ref::RefAddress,
-    reactor::{NewArgument, Submission},
+    reactor::{NewArgument, State, Submission},
     shared::Shared,
 };
 
@@ -50,10 +50,41 @@ impl Core {
     /// # Errors
     /// When an argument cannot be stored, an amount of a resource is no amount, or the process has left its cluster.
     pub fn submit(&self, task: &NewTask<'_>) -> Result<Vec<ObjectRef>, SubmitError> {
+        let id = self.0.task_ids.lock().next();
+        let submission = self.submission(id, task, |_| {})?;
+        self.take_in(id, task.num_returns, |state| {
+            state.on_submit(submission);
+            Ok(())
+        })
+    }
+
+    /// Gives a submission to the reactor, and makes the refs of its results.
+    pub(crate) fn take_in(
+        &self,
+        id: TaskId,
+        num_returns: u32,
+        submit: impl FnOnce(&mut State) -> Result<(), SubmitError>,
+    ) -> Result<Vec<ObjectRef>, SubmitError> {
         let shared = &self.0;
-        let id = shared.task_ids.lock().next();
+        let me = shared.with(|state| match &state.gone {
+            Some(cause) => Err(SubmitError::Disconnected(cause.clone())),
+            None => submit(state).map(|()| state.me.process),
+        })?;
+        let address =
+            |index| RefAddress { object: ObjectId::of(id, index), owner: me, owner_node: self.node_id() };
+        Ok((0..num_returns).map(|index| ObjectRef::counted(shared, address(index))).collect())
+    }
+
+    /// Encodes a task; `complete` adds to its fixed part what this knows nothing of.
+    pub(crate) fn submission(
+        &self,
+        id: TaskId,
+        task: &NewTask<'_>,
+        complete: impl FnOnce(&mut TaskSpec),
+    ) -> Result<Submission, SubmitError> {
+        let shared = &self.0;
         let language = match task.function {
-            Function::Python(_) => Language::Python,
+            Function::Python(_) | Function::Method(_) => Language::Python,
             Function::Rust(_) => Language::Rust,
         };
         let key = convert::class_key(language, task.resources, task.placement)?;
@@ -81,42 +112,39 @@ impl Core {
             }
         }
         let Arguments { stored, contained, .. } = arguments;
-        let submission = Submission {
+        Ok(Submission {
             id,
             key,
             function: match task.function {
                 Function::Python(function) => Some(function),
-                Function::Rust(_) => None,
+                Function::Rust(_) | Function::Method(_) => None,
             },
             name: task.name.into(),
             parent: current::get().map(|task| task.id),
-            encoded: self.encode_fixed(id, task, fixed),
+            encoded: self.encode_fixed(id, task, fixed, complete),
             arguments: with_refs,
             stored,
             contained,
             num_returns: task.num_returns,
             max_retries: task.max_retries,
             retry_exceptions: task.retry_exceptions,
-        };
-        let me = shared.with(|state| match &state.gone {
-            Some(cause) => Err(SubmitError::Disconnected(cause.clone())),
-            None => {
-                state.on_submit(submission);
-                Ok(state.me.process)
-            }
-        })?;
-        let address =
-            |index| RefAddress { object: ObjectId::of(id, index), owner: me, owner_node: self.node_id() };
-        Ok((0..task.num_returns).map(|index| ObjectRef::counted(shared, address(index))).collect())
+        })
     }
 
     /// The part of the message that is the same for every attempt.
-    fn encode_fixed(&self, id: TaskId, task: &NewTask<'_>, arguments: Vec<TaskArgument>) -> Bytes {
+    fn encode_fixed(
+        &self,
+        id: TaskId,
+        task: &NewTask<'_>,
+        arguments: Vec<TaskArgument>,
+        complete: impl FnOnce(&mut TaskSpec),
+    ) -> Bytes {
         let (function_id, function_name) = match &task.function {
             Function::Python(function) => (Bytes::copy_from_slice(&function.0), String::new()),
             Function::Rust(path) => (Bytes::new(), (*path).to_owned()),
+            Function::Method(method) => (Bytes::new(), method.to_string()),
         };
-        let spec = TaskSpec {
+        let mut spec = TaskSpec {
             task_id: id.to_bytes(),
             function_id,
             function_name,
@@ -127,6 +155,7 @@ impl Core {
             parent_task_id: current::get().map(|task| task.id.to_bytes()).unwrap_or_default(),
             ..TaskSpec::default()
         };
+        complete(&mut spec);
         spec.encode_to_vec().into()
     }
 

@@ -134,16 +134,25 @@ pub enum SystemErrorKind {
     OwnerDied,
     /// The task was cancelled.
     Cancelled,
+    /// The actor is dead.
+    ActorDied,
+    /// The actor's worker ended under the call, and the actor is made anew.
+    ActorUnavailable,
+    /// No node of the cluster can ever host the actor.
+    ActorUnschedulable,
     /// The task could not be sent or its results not be stored.
     Internal,
 }
 
-const KINDS: [(SystemErrorKind, &str); 6] = [
+const KINDS: [(SystemErrorKind, &str); 9] = [
     (SystemErrorKind::WorkerDied, "worker-died"),
     (SystemErrorKind::Unschedulable, "unschedulable"),
     (SystemErrorKind::ObjectLost, "object-lost"),
     (SystemErrorKind::OwnerDied, "owner-died"),
     (SystemErrorKind::Cancelled, "cancelled"),
+    (SystemErrorKind::ActorDied, "actor-died"),
+    (SystemErrorKind::ActorUnavailable, "actor-unavailable"),
+    (SystemErrorKind::ActorUnschedulable, "actor-unschedulable"),
     (SystemErrorKind::Internal, "internal"),
 ];
 

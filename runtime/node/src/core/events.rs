@@ -32,6 +32,11 @@ impl Core {
             Some(Message::Output(output)) => self.on_task_output(from, output),
             Some(Message::TaskEvents(batch)) => self.tell_head(node_to_head::Message::TaskEvents(batch)),
             Some(Message::TaskEnded(ended)) => self.on_paused_task_ended(from, ended),
+            Some(Message::RegisterActor(request)) => self.on_register_actor(from, request),
+            Some(Message::GetActor(request)) => self.on_get_actor(from, request),
+            Some(Message::ActorUpdate(state)) => self.tell_head(node_to_head::Message::ActorUpdate(state)),
+            Some(Message::ActorReady(ready)) => self.on_actor_ready(&ready.lease_id),
+            Some(Message::ActorExit(exit)) => self.on_actor_exit(&exit),
             // A worker's own word that it has nothing to do is for later uses; a second hello has no meaning.
             Some(Message::Idle(_) | Message::Hello(_)) | None => {}
         }
@@ -65,6 +70,7 @@ impl Core {
             Some(Message::ReserveBundles(request)) => self.on_reserve_bundles(request),
             Some(Message::CommitBundles(commit)) => self.on_commit_bundles(&commit),
             Some(Message::ReturnBundles(back)) => self.on_return_bundles(&back),
+            Some(Message::Actor(reply)) => self.on_actor_reply(reply),
             None => {}
         }
     }

@@ -147,6 +147,7 @@ impl Core {
                 self.end_job(job);
             }
             self.on_owner_gone(process);
+            self.on_process_of_actors_gone(process, "");
         } else {
             self.on_worker_detached(process);
         }
@@ -160,6 +161,7 @@ impl Core {
         self.forget_pending_of_job(job);
         let mut workers: Vec<_> =
             self.workers.iter().filter(|(_, worker)| worker.job() == job).map(|(id, _)| *id).collect();
+        workers.retain(|worker| !self.is_detached_actor(*worker));
         workers.sort_unstable();
         for worker in workers {
             self.end_worker(worker);

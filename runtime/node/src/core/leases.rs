@@ -11,7 +11,7 @@ use manta_proto::{
     v1::{self, JobConfig, LeaseReply, LeaseRequest, lease_reply, node_to_process},
 };
 
-use super::{Core, Effect, ReplyId, workers::PoolKey};
+use super::{Core, Effect, ReplyId, actors::ActorLease, workers::PoolKey};
 use crate::{
     devices::{Taken, gpus_of},
     placement::{Placement, Strategy},
@@ -70,6 +70,8 @@ pub(super) struct Lease {
     pub gpus: Taken,
     pub blocked_in_get: bool,
     pub paused: bool,
+    /// The worker is this actor's alone.
+    pub actor: Option<ActorLease>,
 }
 
 impl Lease {
@@ -277,7 +279,9 @@ impl Core {
             gpus: pending.gpus.clone(),
             blocked_in_get: false,
             paused: false,
+            actor: ActorLease::of(&pending.request),
         };
+        self.on_actor_granted(worker_id, lease.actor.as_ref());
         self.leases.granted.insert(lease_id, lease);
         self.tell_process(worker_id, node_to_process::Message::Slot(assigned));
         self.answer(&pending, lease_reply::Result::Granted(grant));
@@ -365,7 +369,8 @@ impl Core {
         let Some(lease) = self.leases.granted.remove(&id) else { return };
         self.give_back(&lease);
         self.forget_paused_of_lease(id);
-        self.on_slot_free(lease.worker, id, worker_unusable);
+        // What an actor leaves behind in its worker is nobody else's.
+        self.on_slot_free(lease.worker, id, worker_unusable || lease.actor.is_some());
         self.dispatch();
     }
 
@@ -441,14 +446,21 @@ impl Core {
         let elsewhere: Vec<_> = elsewhere.into_iter().map(|(id, (node, _))| (*id, *node)).collect();
         for (id, node) in elsewhere {
             self.leases.elsewhere.remove(&id);
-            self.return_to_peer(id, node, true);
+            if !self.is_detached_elsewhere(id) {
+                self.return_to_peer(id, node, true);
+            }
         }
         self.dispatch();
     }
 
     /// Takes a lease back whose owner is gone. A Python worker may be busy with a task that nobody wants; it ends. The slots of
     /// a native worker are ended by the worker itself, which hosts tasks of others too.
+    /// A detached actor stays.
     pub(super) fn return_orphan(&mut self, id: LeaseId) {
+        let actor = self.leases.granted.get(&id).and_then(|lease| lease.actor.as_ref());
+        if actor.is_some_and(|actor| actor.detached) {
+            return;
+        }
         let python = self
             .leases
             .granted

@@ -77,6 +77,7 @@ impl Core {
                 let Ok(lease) = LeaseId::try_from(&grant.lease_id) else { return };
                 if asked && let Some(pending) = self.leases.remove(ask.0) {
                     self.leases.elsewhere.insert(lease, (node, pending.owner));
+                    self.on_actor_granted_elsewhere(lease, &pending.request);
                     self.answer(&pending, lease_reply::Result::Granted(grant));
                 } else {
                     self.return_to_peer(lease, node, false);

@@ -364,6 +364,7 @@ impl Core {
         self.workers.remove(&id);
         self.drop_leases_of_worker(id);
         self.on_owner_gone(id);
+        self.on_process_of_actors_gone(id, &fate.sentence);
         self.record_fate(id, fate);
         self.effects.push(Effect::Close(id));
         self.serve_pool(&key);

@@ -145,7 +145,9 @@ async fn serve_accepted(edge: Rc<Edge>, conn: ConnId, stream: UnixStream, outbox
     let greeted = async {
         let length = reader.read_u32_le().await? as usize;
         if length > HELLO_BYTES_MAX {
-            return Err(std::io::Error::other(format!("its first message has {length} bytes, so it is no hello")));
+            return Err(std::io::Error::other(format!(
+                "its first message has {length} bytes, so it is no hello"
+            )));
         }
         let mut frame = BytesMut::zeroed(4 + length);
         frame[..4].copy_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());

@@ -175,25 +175,32 @@ impl State {
         let request_id = self.request_id();
         self.classes[id.0].requests.push(request_id);
         self.lease_requests.insert(request_id, id);
-        let key = &self.classes[id.0].key;
+        let request = self.lease_request(request_id, &self.classes[id.0].key);
+        let request = LeaseRequest { task_name: self.task_name(task), ..request };
+        self.tell_node(process_to_node::Message::RequestLease(request));
+    }
+
+    /// A request for a worker; the name of what it is for is to be added.
+    pub(super) fn lease_request(&self, request_id: RequestId, key: &ClassKey) -> LeaseRequest {
         let amounts = key.resources.iter().map(|(name, amount)| (name.to_string(), *amount)).collect();
-        let request = LeaseRequest {
+        LeaseRequest {
             request_id: request_id.0,
             owner_id: self.me.process.to_bytes(),
             job_id: self.job.as_ref().map(|job| job.job_id.clone()).unwrap_or_default(),
             resources: Some(v1::Resources { amounts }),
             language: key.language.as_str().to_owned(),
             job: self.job.clone(),
-            task_name: self.task_name(task),
             placement: key.placement.to_wire(),
             spillback_count: 0,
             ..LeaseRequest::default()
-        };
-        self.tell_node(process_to_node::Message::RequestLease(request));
+        }
     }
 
     /// The node answers a lease request.
     pub(super) fn on_lease_reply(&mut self, reply: LeaseReply) {
+        if self.on_actor_lease_reply(&reply) {
+            return;
+        }
         let request = RequestId(reply.request_id);
         let class = self.lease_requests.remove(&request);
         if let Some(class) = class {

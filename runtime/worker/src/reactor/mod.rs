@@ -3,6 +3,7 @@
 //! Events come in as `on_*` calls, effects go out through [`State::take_effects`]. It never reads a clock ([`State::now`] is set by
 //! the caller), never does input or output, and never drops an [`crate::ObjectRef`], whose drop would call in again.
 
+mod actors;
 mod effect;
 mod events;
 mod ids;
@@ -32,11 +33,12 @@ use manta_proto::{
     v1::{ClusterView, JobConfig, Value, process_to_node},
 };
 
+pub(crate) use actors::{ActorAddress, NewActor, Question};
 pub(crate) use effect::Effect;
 pub(crate) use ids::{ConnId, FastMap, FastSet, PutIds, RequestId, TaskIds, WaiterId};
 pub(crate) use leases::ClassKey;
 pub(crate) use objects::Watcher;
-pub(crate) use slots::Popped;
+pub(crate) use slots::{ACTOR_SLOT, Popped};
 pub(crate) use tasks::{NewArgument, Submission};
 pub(crate) use waits::Wait;
 
@@ -88,6 +90,7 @@ pub(crate) struct State {
     conns: FastMap<ConnId, peers::Conn>,
     conn_of: FastMap<ProcessId, ConnId>,
 
+    actors: actors::Actors,
     slots: slots::Slots,
     outputs: output::OutputCounts,
     events: events::Events,
@@ -123,6 +126,7 @@ impl State {
             fates: FastMap::default(),
             conns: FastMap::default(),
             conn_of: FastMap::default(),
+            actors: actors::Actors::default(),
             slots: slots::Slots::default(),
             outputs: output::OutputCounts::default(),
             events: events::Events::default(),
@@ -181,6 +185,7 @@ impl State {
         self.timer = None;
         self.return_idle_leases();
         self.return_waiting_tasks();
+        self.ask_due_actors();
         self.send_due_events();
     }
 
@@ -215,6 +220,10 @@ impl State {
         .flatten()
         .collect();
         left.extend(self.slots.leftovers());
+        let actors = self.actors.leftovers();
+        if actors != [0; 4] {
+            left.push(format!("{actors:?} actors, requests, questions, asks"));
+        }
         if !left.is_empty() && !self.tasks.is_empty() {
             left.extend(
                 self.classes

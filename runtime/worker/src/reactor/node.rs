@@ -42,6 +42,7 @@ impl State {
                 }
             }
             node_to_process::Message::Job(job) => self.job = Some(job),
+            node_to_process::Message::Actor(reply) => self.on_actor_reply(reply),
             // The welcome was read before there was a reactor; a second one says nothing new.
             node_to_process::Message::Welcome(_) => {}
         }

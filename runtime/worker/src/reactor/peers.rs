@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use manta_proto::{
-    ids::{NodeId, ObjectId, ProcessId, TaskId},
+    ids::{ActorId, NodeId, ObjectId, ProcessId, TaskId},
     v1::{
         PeerHello, PeerMessage, RegisterFunction, WorkerFateReply, WorkerFateRequest, peer_message,
         process_to_node,
@@ -25,6 +25,7 @@ pub(super) struct Conn {
 /// What hangs on the answer to why a process ended.
 #[derive(Default)]
 pub(super) struct FateQuestion {
+    actors: Vec<ActorId>,
     tasks: Vec<TaskId>,
     objects: Vec<ObjectId>,
 }
@@ -144,6 +145,9 @@ impl State {
                     self.on_cancel(conn, task);
                 }
             }
+            peer_message::Message::ActorAsk(ask) => self.on_actor_ask(conn, &ask.actor_id),
+            peer_message::Message::Actor(state) => self.on_actor_state(state),
+            peer_message::Message::KillActor(kill) => self.on_kill_message(&kill),
             // Counting refs of other processes is not needed as long as objects whose ref went abroad live as long as the job.
             peer_message::Message::RefChange(_) => {}
         }
@@ -185,13 +189,16 @@ impl State {
         self.on_owner_lost(conn);
         let mut question =
             FateQuestion { tasks: self.tasks_lost_with(conn, peer.greeted), ..FateQuestion::default() };
+        let (calls, actors) = self.actors_lost_with(conn, peer.greeted);
+        question.tasks.extend(calls);
+        question.actors = actors;
         let unanswered =
             self.fetches.iter().filter(|(_, (on, _))| *on == conn).map(|(id, (_, object))| (*id, *object));
         for (request_id, object) in unanswered.collect::<Vec<_>>() {
             self.fetches.remove(&request_id);
             question.objects.push(object);
         }
-        if question.tasks.is_empty() && question.objects.is_empty() {
+        if question.tasks.is_empty() && question.objects.is_empty() && question.actors.is_empty() {
             return;
         }
         match (peer.process, peer.node) {
@@ -239,6 +246,9 @@ impl State {
     }
 
     fn answer_fate(&mut self, question: FateQuestion, fate: &str) {
+        for actor in question.actors {
+            self.on_actor_fate(actor, fate);
+        }
         for task in question.tasks {
             self.fail_for_fate(task, fate);
         }

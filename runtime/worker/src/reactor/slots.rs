@@ -1,5 +1,7 @@
 //! A worker's slots: each runs one task at a time and has a short queue of those that its owner sent ahead.
 
+mod host;
+
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use manta_proto::{
@@ -14,6 +16,8 @@ use parking_lot::Condvar;
 use super::{ConnId, FastMap, LONG_TASK, State, objects::error_value};
 use crate::SystemErrorKind;
 
+pub(crate) use host::ACTOR_SLOT;
+
 /// Slots of one worker at most; a node assigns as many as it has CPUs.
 const SLOTS_MAX: usize = 4096;
 /// Tasks that may wait for the message that assigns their lease to a slot.
@@ -27,6 +31,8 @@ pub(super) struct Slots {
     new_slots: VecDeque<u32>,
     new_slot: Arc<Condvar>,
     exit: Option<String>,
+    creating: Option<host::Creating>,
+    host: Option<host::Host>,
 }
 
 #[derive(Default)]
@@ -63,6 +69,21 @@ struct Running {
 }
 
 impl Running {
+    fn new(conn: ConnId, lease: LeaseId, task: TaskId, attempt: u32, since: Instant) -> Self {
+        Self {
+            conn,
+            lease,
+            task,
+            attempt,
+            since,
+            blocked: 0,
+            paused_by_debugger: false,
+            was_paused_by_debugger: false,
+            paused_waits: 0,
+            error: String::new(),
+        }
+    }
+
     fn is_paused(&self) -> bool {
         self.paused_by_debugger || self.paused_waits > 0
     }
@@ -84,6 +105,7 @@ impl Slots {
         for slot in &self.slots {
             slot.condvar.notify_all();
         }
+        self.host.iter().for_each(host::Host::wake_all);
     }
 }
 
@@ -141,6 +163,9 @@ impl State {
 
     /// An owner sent a task.
     pub(super) fn on_push(&mut self, conn: ConnId, spec: TaskSpec) {
+        if !spec.actor_id.is_empty() && spec.creation.is_none() {
+            return self.on_call_pushed(conn, spec);
+        }
         let (Ok(lease), Ok(_)) = (LeaseId::try_from(&spec.lease_id), TaskId::try_from(&spec.task_id)) else {
             return;
         };
@@ -186,6 +211,9 @@ impl State {
 
     /// A stored argument of a queued task has come to this node, or is lost.
     pub(super) fn on_argument_here(&mut self, slot: u32, task: TaskId, lost: Option<&str>) {
+        if slot == ACTOR_SLOT {
+            return self.on_call_argument_here(task, lost);
+        }
         let Some(entry) = self.slots.slots.get_mut(slot as usize) else { return };
         if let Some(queued) = entry.queue.iter_mut().find(|queued| queued.task == task) {
             queued.missing = queued.missing.saturating_sub(1);
@@ -218,21 +246,11 @@ impl State {
                 continue;
             }
             let (attempt, waiting) = (spec.attempt, !entry.queue.is_empty());
-            entry.running = Some(Running {
-                conn,
-                lease,
-                task,
-                attempt,
-                since: now,
-                blocked: 0,
-                paused_by_debugger: false,
-                was_paused_by_debugger: false,
-                paused_waits: 0,
-                error: String::new(),
-            });
+            entry.running = Some(Running::new(conn, lease, task, attempt, now));
             if waiting {
                 self.arm(now + LONG_TASK);
             }
+            self.note_creation(conn, lease, task, &spec);
             return Popped::Task(Box::new(spec));
         }
     }
@@ -255,11 +273,8 @@ impl State {
         }
         // What this task submitted may end with its job in the next moment.
         self.send_news();
-        let running = self
-            .slots
-            .slots
-            .get_mut(slot as usize)
-            .and_then(|slot| slot.running.take_if(|running| running.task == task));
+        self.on_creation_finished(task, failed);
+        let running = if slot == ACTOR_SLOT { self.take_call(task) } else { self.take_running(slot, task) };
         if running.as_ref().is_some_and(|running| running.was_paused_by_debugger) {
             self.tell_task_ended(task);
         }
@@ -283,8 +298,15 @@ impl State {
         }
     }
 
-    /// A thread of a running task begins or ends to wait for objects.
+    fn take_running(&mut self, slot: u32, task: TaskId) -> Option<Running> {
+        self.slots.slots.get_mut(slot as usize)?.running.take_if(|running| running.task == task)
+    }
+
+    /// A thread of a running task begins or ends to wait for objects. An actor keeps what it holds.
     pub(super) fn on_blocked(&mut self, slot: u32, task: TaskId, blocked: bool) {
+        if slot == ACTOR_SLOT {
+            return;
+        }
         let Some(running) = self.running(slot, task) else { return };
         let before = running.blocked > 0;
         running.blocked = if blocked { running.blocked + 1 } else { running.blocked.saturating_sub(1) };
@@ -313,7 +335,9 @@ impl State {
             .slots
             .iter()
             .position(|slot| slot.running.as_ref().is_some_and(|running| running.task == task));
-        let Some(slot) = found.and_then(|slot| u32::try_from(slot).ok()) else {
+        let is_call = self.running(ACTOR_SLOT, task).is_some();
+        let found = if is_call { Some(ACTOR_SLOT) } else { found.and_then(|slot| u32::try_from(slot).ok()) };
+        let Some(slot) = found else {
             if paused {
                 // It was resumed and has ended before this message was read.
                 self.tell_task_ended(task);
@@ -346,6 +370,9 @@ impl State {
     }
 
     fn running(&mut self, slot: u32, task: TaskId) -> Option<&mut Running> {
+        if slot == ACTOR_SLOT {
+            return self.slots.host.as_mut()?.running(task);
+        }
         self.slots.slots.get_mut(slot as usize)?.running.as_mut().filter(|running| running.task == task)
     }
 
@@ -402,6 +429,9 @@ impl State {
         self.slots.early.retain(|(of, ..)| *of != conn);
         for slot in &mut self.slots.slots {
             slot.queue.retain(|queued| queued.conn != conn);
+        }
+        if let Some(host) = &mut self.slots.host {
+            host.drop_queued_of(conn);
         }
     }
 

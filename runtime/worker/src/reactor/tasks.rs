@@ -10,6 +10,7 @@ use manta_proto::{
 
 use super::{
     ConnId, Effect, State, Watcher,
+    actors::Role,
     events::Place,
     ids::ClassId,
     leases::ClassKey,
@@ -58,6 +59,8 @@ enum Stage {
 
 pub(super) struct Task {
     class: ClassId,
+    /// What it is to an actor, which then runs it in place of a lease of its class.
+    actor: Option<Role>,
     function: Option<FunctionId>,
     pub name: Box<str>,
     encoded: Bytes,
@@ -99,6 +102,14 @@ impl Task {
 impl State {
     /// Takes a task in; its results exist from now on, with one ref each.
     pub fn on_submit(&mut self, submission: Submission) {
+        self.take_in(submission, None);
+    }
+
+    pub(super) fn on_submit_for_actor(&mut self, submission: Submission, role: Role) {
+        self.take_in(submission, Some(role));
+    }
+
+    fn take_in(&mut self, submission: Submission, actor: Option<Role>) {
         let Submission {
             id, key, function, name, encoded, arguments, stored, contained, num_returns, ..
         } = submission;
@@ -127,6 +138,7 @@ impl State {
         }
         let task = Task {
             class,
+            actor,
             function,
             name,
             encoded,
@@ -181,6 +193,9 @@ impl State {
         task.stage = Stage::Queued;
         (task.started, task.place) = (None, None);
         let (class, reported) = (task.class, task.reported);
+        if let Some(role) = task.actor {
+            return self.enqueue_for_actor(id, role, first);
+        }
         let queue = &mut self.classes[class.0].queue;
         if first {
             queue.push_front(id);
@@ -241,6 +256,9 @@ impl State {
             task.retries_left -= 1;
             return self.run_again(id, done.results.first());
         }
+        if let (Some(Role::Creation(actor)), false) = (task.actor, done.failed) {
+            return self.on_actor_made(actor);
+        }
         self.complete(id, done.results, done.failed);
     }
 
@@ -281,6 +299,12 @@ impl State {
     /// Ends a task whose worker died.
     pub(super) fn fail_for_fate(&mut self, id: TaskId, fate: &str) {
         let Some(task) = self.tasks.get(&id).filter(|task| task.stage == Stage::AwaitingFate) else { return };
+        match task.actor {
+            Some(Role::Call(actor)) => return self.fail_lost_call(id, actor, fate),
+            // Its actor was told already.
+            Some(Role::Creation(_)) => return,
+            None => {}
+        }
         let attempts = task.attempt + 1;
         let tried =
             if attempts == 1 { String::new() } else { format!(" It was the last of {attempts} attempts.") };
@@ -293,6 +317,46 @@ impl State {
         let Some(task) = self.tasks.get(&id) else { return };
         let sentence = format!("task '{}' cannot run: {sentence}", task.name);
         self.complete(id, vec![error_value(kind, sentence)], true);
+    }
+
+    /// Ends a call of an actor that will not answer.
+    pub(super) fn fail_call(&mut self, id: TaskId, error: Value) {
+        self.complete(id, vec![error], true);
+    }
+
+    /// Whether the task has its arguments and no worker has it.
+    pub(super) fn is_queued(&self, id: TaskId) -> bool {
+        self.tasks.get(&id).is_some_and(|task| task.stage == Stage::Queued)
+    }
+
+    /// Whether the task may be sent more than once.
+    pub(super) fn is_tried_again(&self, id: TaskId) -> bool {
+        self.tasks.get(&id).is_some_and(|task| task.retries_left > 0 || task.attempt > 0)
+    }
+
+    /// An actor's creation task has ended well: it is kept apart, with what it needs to run again.
+    pub(super) fn retire_creation(&mut self, id: TaskId) -> Option<Task> {
+        let task = self.tasks.remove(&id)?;
+        self.record_end(id, &task, None, "");
+        Some(task)
+    }
+
+    /// Makes an actor anew: its creation task had ended well, or was under way.
+    pub(super) fn make_again(&mut self, id: TaskId, made: Option<Box<Task>>) {
+        let Some(mut task) = made else { return self.run_again(id, None) };
+        task.attempt += 1;
+        task.reported = task_event::State::Nil;
+        self.tasks.insert(id, *task);
+        self.note_task(id);
+        self.enqueue(id, true);
+    }
+
+    /// An actor is dead: its creation task will not run again.
+    pub(super) fn drop_creation(&mut self, id: TaskId, made: Option<Box<Task>>, error: &Value) {
+        match made {
+            Some(task) => self.unpin_all(task.pinned),
+            None => self.complete(id, vec![error.clone()], true),
+        }
     }
 
     /// Whether the task is with the worker of this lease.
@@ -336,6 +400,7 @@ impl State {
         self.on_task_paused(id, false);
         let Some(task) = self.tasks.remove(&id) else { return };
         let expected = task.num_returns as usize;
+        let mut failure = None;
         if failed {
             let error = results.into_iter().next().filter(is_error).unwrap_or_else(|| {
                 error_value(
@@ -347,6 +412,7 @@ impl State {
             for index in 0..task.num_returns {
                 self.set_value(ObjectId::of(id, index), error.clone());
             }
+            failure = Some(error);
         } else if results.len() == expected {
             self.record_end(id, &task, None, "");
             for (index, value) in (0..).zip(results) {
@@ -364,7 +430,14 @@ impl State {
                 self.set_value(ObjectId::of(id, index), error.clone());
             }
         }
-        for object in task.pinned {
+        self.unpin_all(task.pinned);
+        if let Some(role) = task.actor {
+            self.on_actor_task_ended(id, role, task.place.is_some(), failure.as_ref());
+        }
+    }
+
+    fn unpin_all(&mut self, pinned: Vec<ObjectId>) {
+        for object in pinned {
             self.unpin(object);
         }
     }

@@ -1,0 +1,198 @@
+"""The worker's side of an actor: its instance, and the threads or the event loop that run its calls."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import inspect
+import threading
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from manta import _debug_target, _errors, _manta, exceptions
+
+# The call that a coroutine runs; threads have their own record.
+running: contextvars.ContextVar[_manta.Task | None] = contextvars.ContextVar("manta_running", default=None)
+
+_EXITED = "it ended itself with exit_actor()"
+_hosted: Host | None = None
+
+
+class ActorExit(SystemExit):
+    """Raised through an actor's method by `exit_actor`."""
+
+
+def hosted() -> Host | None:
+    """The actor that this worker hosts."""
+    return _hosted
+
+
+def exit_actor() -> NoReturn:
+    """Ends the hosted actor."""
+    if _hosted is None:
+        raise TypeError("exit_actor() is for the methods of actors, and this worker hosts none")
+    raise ActorExit
+
+
+def task_of_thread(ident: int) -> _manta.Task | None:
+    """The call that a thread runs, when it is one of an actor that runs several at once."""
+    if ident == threading.get_ident() and (task := running.get()) is not None:
+        return task
+    return _hosted.threads.get(ident) if _hosted is not None else None
+
+
+class Host:
+    """An actor and what runs its calls."""
+
+    def __init__(
+        self, creation: _manta.Task, end_output: Callable[[], None], node_name: str, values: Callable[..., Any]
+    ) -> None:
+        created = creation.creates
+        assert created is not None, "only a creation task makes an actor"
+        self.wire, self._limits = created
+        self.attempt = creation.identity[1]
+        self.name: str | None = None
+        self.description: Any = None
+        # What runs on threads other than the main one.
+        self.threads: dict[int, _manta.Task] = {}
+        self._idle = [0] * len(self._limits)
+        self._started = [0] * len(self._limits)
+        self._lock = threading.Lock()
+        self._end_output = end_output
+        self._node_name = node_name
+        self._values = values
+        self._instance: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def create(self, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Makes the instance. In an async actor its constructor runs on the event loop, which runs the calls later."""
+        global _hosted
+        self.name, self.description, *args = args  # type: ignore[assignment]  # A list is as good from here on.
+        _hosted = self
+        try:
+            if self.description.is_async:
+                self._loop = asyncio.new_event_loop()
+                asyncio.set_event_loop(self._loop)
+                self._instance = self._loop.run_until_complete(_call(functools.partial(cls, *args, **kwargs)))
+            else:
+                self._instance = cls(*args, **kwargs)
+        except BaseException:
+            _hosted = None
+            raise
+
+    def serve(self) -> None:
+        """Runs calls until the worker's time is over."""
+        if self._loop is not None:
+            self._serve_loop(self._loop)
+        else:
+            for group in range(1, len(self._limits)):
+                self._start_thread(group)
+            self._serve_thread(0, is_main=True)
+
+    def _serve_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        for group in range(len(self._limits)):
+            name = f"manta-calls-{group}"
+            threading.Thread(target=self._receive, args=(loop, group), name=name, daemon=True).start()
+        loop.run_forever()
+
+    def _receive(self, loop: asyncio.AbstractEventLoop, group: int) -> None:
+        while (calls := _manta.next_calls(group, False)) is not None:
+            loop.call_soon_threadsafe(self._start_calls, loop, calls)
+        loop.call_soon_threadsafe(loop.stop)
+
+    def _start_calls(self, loop: asyncio.AbstractEventLoop, calls: list[_manta.Task]) -> None:
+        for call in calls:
+            task = loop.create_task(self._run_async(call))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _run_async(self, call: _manta.Task) -> None:
+        running.set(call)
+        _debug_target.on_task_start()
+        try:
+            result = self._invoke(call)
+            if inspect.isawaitable(result):
+                result = await result
+            self._end_output()
+            call.succeed(self._values(call, result))
+        except BaseException as error:
+            self._failed(call, error)
+
+    def _start_thread(self, group: int) -> None:
+        self._started[group] += 1
+        name = f"manta-calls-{group}-{self._started[group]}"
+        threading.Thread(target=self._serve_thread, args=(group, False), name=name, daemon=True).start()
+
+    def _serve_thread(self, group: int, is_main: bool) -> None:
+        alone = self._limits == [1]
+        ident = threading.get_ident()
+        if is_main:
+            self._started[group] += 1
+        while True:
+            self._idle[group] += 1
+            calls = _manta.next_calls(group, True)
+            if calls is None:
+                return
+            if not alone:
+                with self._lock:
+                    self._idle[group] -= 1
+                    # Somebody has to be there for the next call.
+                    if self._idle[group] == 0 and self._started[group] < self._limits[group]:
+                        self._start_thread(group)
+            for call in calls:
+                self.threads[ident] = call
+                _debug_target.on_task_start()
+                self._run(call)
+                self.threads.pop(ident, None)
+            # The last call's arguments must not stay in memory.
+            del calls, call
+
+    def _run(self, call: _manta.Task) -> None:
+        try:
+            result = self._invoke(call)
+            self._end_output()
+            call.succeed(self._values(call, result))
+        except BaseException as error:
+            self._failed(call, error)
+
+    def _invoke(self, call: _manta.Task) -> Any:
+        args, kwargs = call.arguments()
+        name = call.method
+        method = getattr(self._instance, name, None)
+        if method is None:
+            method = functools.partial(_BUILT_IN[name], self._instance)
+        return method(*args, **kwargs)
+
+    def _failed(self, call: _manta.Task, error: BaseException) -> None:
+        self._end_output()
+        if isinstance(error, ActorExit):
+            _manta.exit_actor(_EXITED)
+        elif isinstance(error, SystemExit):
+            _manta.exit_actor(f"its method '{call.name}' ended it with sys.exit({error.code!r})")
+        else:
+            call.fail(_errors.pack(error, call.name, self._node_name), _errors.in_one_line(error))
+
+
+async def _call(function: Callable[[], Any]) -> Any:
+    return function()
+
+
+def _terminate(_instance: Any) -> NoReturn:
+    exit_actor()
+
+
+_BUILT_IN: dict[str, Callable[..., Any]] = {
+    "__ray_ready__": lambda _instance: True,
+    "__ray_terminate__": _terminate,
+    "__ray_call__": lambda instance, function, *args, **kwargs: function(instance, *args, **kwargs),
+}
+
+
+def creation_error(error: BaseException, class_name: str, node_name: str) -> bytes:
+    """The packed error of an actor whose constructor failed."""
+    text = _errors.remote_traceback(error)
+    sentence = f"the actor '{class_name}' died because its constructor failed on {node_name}:\n{text}"
+    return _errors.pack_as_is(exceptions.ActorDiedError(sentence))
+

@@ -1,0 +1,261 @@
+"""Actors: classes whose instances live in a worker of their own and are called from anywhere."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from typing import Any, NoReturn, cast
+
+from manta import _actor_host, _manta, _session
+from manta._actor_class import ClassDescription, MethodDescription, describe
+from manta._actor_options import ActorOptions, MethodOptions
+
+__all__ = ["ActorClass", "ActorHandle", "ActorMethod", "exit_actor", "method"]
+
+
+def method(*target: Any, **options: Any) -> Any:
+    """Gives a method of an actor its own options: `@method(num_returns=2)`."""
+    if target or not options:
+        raise ValueError("write @method with options, such as @method(num_returns=2)")
+    MethodOptions().updated(options)
+
+    def annotate(function: Callable[..., Any]) -> Callable[..., Any]:
+        function.__manta_method__ = options  # type: ignore[attr-defined]  # Functions take attributes.
+        return function
+
+    return annotate
+
+
+def exit_actor() -> NoReturn:
+    """Ends the actor that runs this, for good, whatever its `max_restarts`. The call fails with `ActorDiedError`."""
+    _actor_host.exit_actor()
+
+
+class ActorClass:
+    """What `@remote` makes of a class: `C.remote(...)` starts an actor and answers with its handle."""
+
+    def __init__(self, cls: type, options: ActorOptions) -> None:
+        self.__doc__ = cls.__doc__
+        self.__name__ = cls.__name__
+        self.__qualname__ = cls.__qualname__
+        self.__module__ = cls.__module__
+        self._class = cls
+        self._options = options
+        self._description = describe(cls, options)
+        self._prepared: _manta.PreparedTask | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        name = self.__name__
+        raise TypeError(
+            f"Actors cannot be instantiated directly: in place of '{name}()', use '{name}.remote()'"
+        )
+
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> NoReturn:
+        raise TypeError(
+            f"'{self.__name__}' is an actor class, which no class can inherit from; make the plain class the base, and both remote"
+        )
+
+    def __repr__(self) -> str:
+        return f"ActorClass({self.__name__})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ActorClass, (self._class, self._options)
+
+    def options(self, **options: Any) -> ActorClass:
+        """The same class with other options; this one keeps its own."""
+        return ActorClass(self._class, self._options.updated(options))
+
+    def remote(self, *args: Any, **kwargs: Any) -> ActorHandle:
+        """Starts an actor. The handle is there at once; its calls wait until the actor is."""
+        self._description.constructor.check(f"{self.__name__}.remote()", args, kwargs)
+        _session.ensure_initialized()
+        prepared = self._prepared
+        if prepared is None or not prepared.is_current():
+            prepared = self._prepare()
+        options, description = self._options, self._description
+        actor, found = _manta.new_actor(
+            prepared,
+            (options.name, description, *args),
+            kwargs,
+            {
+                "class_name": self.__name__,
+                "max_restarts": options.max_restarts,
+                "group_limits": description.group_limits,
+                "held": options.held(),
+                "detached": options.lifetime == "detached",
+                "name": options.name,
+                "namespace": options.namespace,
+                "handle": pickle.dumps(description) if options.is_registered() else b"",
+                "get_if_exists": options.get_if_exists,
+            },
+        )
+        return ActorHandle(actor, description if found is None else pickle.loads(found))
+
+    def _prepare(self) -> _manta.PreparedTask:
+        options = self._options
+        self._prepared = _manta.PreparedTask(
+            _manta.register_function(self.__qualname__, self._class),
+            f"{self.__name__}.__init__",
+            options.demand(),
+            0,
+            0,
+            False,
+            options.placement(),
+        )
+        return self._prepared
+
+
+class ActorHandle:
+    """A running actor: `handle.method.remote(...)` calls it. Handles can be passed to tasks and actors and be stored in values."""
+
+    def __init__(self, actor: _manta.ActorRef, description: ClassDescription) -> None:
+        self._ray_actor = actor
+        self._ray_description = description
+        self._ray_prepared: dict[str, _manta.PreparedTask] = {}
+
+    @property
+    def _actor_id(self) -> ActorID:
+        return ActorID(bytes.fromhex(self._ray_actor.hex()))
+
+    @property
+    def _ray_actor_id(self) -> ActorID:
+        return self._actor_id
+
+    def __getattr__(self, name: str) -> ActorMethod:
+        description = self.__dict__.get("_ray_description")
+        if description is None or name not in description.methods:
+            owner = f"the actor class '{description.name}'" if description else "this handle"
+            raise AttributeError(f"{owner} has no method '{name}'")
+        return ActorMethod(self, name, None)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._ray_description.methods]
+
+    def __repr__(self) -> str:
+        return f"Actor({self._ray_description.name}, {self._ray_actor.hex()})"
+
+    def __hash__(self) -> int:
+        return hash(self._ray_actor.hex())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ActorHandle) and self._ray_actor.hex() == other._ray_actor.hex()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self._ray_actor.to_wire(), self._ray_description)
+
+
+def _rebuild(wire: bytes, description: ClassDescription) -> ActorHandle:
+    _session.ensure_initialized()
+    return ActorHandle(_manta.actor_from_wire(wire), description)
+
+
+class ActorID:
+    """The id of an actor."""
+
+    def __init__(self, binary: bytes) -> None:
+        self._binary = binary
+
+    def binary(self) -> bytes:
+        """The id's bytes."""
+        return self._binary
+
+    def hex(self) -> str:
+        """The id in hexadecimal digits."""
+        return self._binary.hex()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ActorID) and self._binary == other._binary
+
+    def __hash__(self) -> int:
+        return hash(self._binary)
+
+    def __repr__(self) -> str:
+        return f"ActorID({self.hex()})"
+
+
+class ActorMethod:
+    """A method of an actor: `.remote(...)` calls it, `.options(...)` changes how."""
+
+    __slots__ = ("_handle", "_name", "_options")
+
+    def __init__(self, handle: ActorHandle, name: str, options: MethodOptions | None) -> None:
+        self._handle = handle
+        self._name = name
+        self._options = options
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise TypeError(
+            f"Actor methods cannot be called directly: in place of 'object.{self._name}()', use 'object.{self._name}.remote()'"
+        )
+
+    def options(self, **options: Any) -> ActorMethod:
+        """The same method with other options."""
+        base = self._options or self._description().options
+        return ActorMethod(self._handle, self._name, base.updated(options))
+
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the method: answers with an `ObjectRef`, a list of them for `num_returns` above 1, None for 0."""
+        description = self._description()
+        if kwargs or not description.fewest <= len(args) <= description.most:
+            description.check(f"{self._name}.remote()", args, kwargs)
+        if self._options is not None:
+            return self._prepare(self._options).submit(args, kwargs)
+        kept = self._handle._ray_prepared
+        prepared = kept.get(self._name)
+        if prepared is None:
+            prepared = kept[self._name] = self._prepare(description.options)
+        return prepared.submit(args, kwargs)
+
+    def _description(self) -> MethodDescription:
+        return self._handle._ray_description.methods[self._name]
+
+    def _prepare(self, options: MethodOptions) -> _manta.PreparedTask:
+        handle = self._handle
+        description = handle._ray_description
+        retries = options.max_task_retries
+        return handle._ray_actor.prepare(
+            self._name,
+            options.name or f"{description.name}.{self._name}",
+            options.num_returns,
+            description.max_task_retries if retries is None else retries,
+            options.retry_exceptions,
+            description.group(options.concurrency_group),
+            description.max_pending_calls,
+        )
+
+
+def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
+    """The handle of a named actor; `ValueError` when there is none of that name in the namespace."""
+    if not name:
+        raise ValueError("get_actor() needs the actor's name")
+    _session.ensure_initialized()
+    found = _manta.find_actor(namespace, name)
+    if found is None:
+        raise ValueError(
+            f"Failed to look up actor with name '{name}': no living actor has it in the namespace "
+            f"'{namespace or _manta.namespace()}'. Actors of other namespaces are found with get_actor(name, namespace=...)"
+        )
+    actor, description = found
+    return ActorHandle(actor, pickle.loads(description))
+
+
+def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
+    """Ends an actor at once; its pending calls fail. With `no_restart=False` it starts anew if it has restarts left."""
+    if not isinstance(actor, ActorHandle):
+        raise ValueError(f"kill() is for actors, and this is a {type(actor).__name__}; tasks cannot be killed so")
+    _session.ensure_initialized()
+    _manta.kill_actor(actor._ray_actor, no_restart)
+
+
+def make_actor_class(cls: type, options: dict[str, Any]) -> ActorClass:
+    """What the decorator `remote` answers with for a class."""
+    return ActorClass(cls, ActorOptions().updated(options))
+
+
+def current_actor() -> ActorHandle | None:
+    """A handle of the actor that this worker hosts."""
+    hosted = _actor_host.hosted()
+    if hosted is None:
+        return None
+    return ActorHandle(_manta.actor_from_wire(hosted.wire), cast(ClassDescription, hosted.description))
+
