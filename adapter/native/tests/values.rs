@@ -206,6 +206,39 @@ fn scalars_are_set() {
 }
 
 #[test]
+fn library_types_have_their_own_notation() {
+    let mut program = Program::start("library", Build::Plain);
+    let mut agent = Agent::attach(&program);
+    agent.configure("library", &[("library", json!({}))]);
+    program.go();
+    let stop = agent.stopped();
+    let locals = agent.locals(&stop);
+    let shown: Vec<_> = locals.iter().filter(|line| !line.starts_with("function")).collect();
+    assert_eq!(
+        shown,
+        [
+            "range: Range<u8> = 1..5",
+            "closed: RangeInclusive<char> = 'a'..='c'",
+            "open: RangeFrom<usize> = 3..",
+            "four: IpAddr = V4(127.0.0.1)",
+            "six: Ipv6Addr = ::1",
+            "time: SystemTime = 2000-02-29 00:00:00.000000007 UTC",
+            "span: Duration = 1.5s",
+            "holder: Rc<u16> = 5",
+            "weak: Weak<u16> = (Weak) 5",
+            "nothing: Weak<u16> = (Weak) of nothing",
+            "gone: Weak<u16> = (Weak) of what is gone",
+            "borrowed: Cow<str> = Borrowed(\"text\")",
+            "count: Option<NonZero<u32>> = Some(9)",
+            "once: OnceCell<u8> = Some(4)",
+        ]
+    );
+    let function = locals.iter().find(|line| line.starts_with("function")).unwrap();
+    assert!(function.ends_with(" library::library"), "{function}");
+    assert_eq!(agent.evaluate(&stop, "range.end - range.start"), "4");
+}
+
+#[test]
 fn places_that_an_expression_names_are_set() {
     let (program, mut agent, stop) = stopped_at("structs", Build::Plain);
     let frame = stop["topFrame"]["id"].clone();

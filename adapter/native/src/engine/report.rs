@@ -143,6 +143,7 @@ impl Engine {
             line: i64::from(frame.code.line),
             column: i64::from(frame.code.column),
             instruction_pointer_reference: Some(format!("{:#x}", pc.0)),
+            can_restart: Some(false),
             presentation_hint: (!is_user).then_some(StackFramePresentationHint::Subtle),
             ..Default::default()
         })

@@ -3,6 +3,7 @@
 //! Nothing here runs code of the program. What a value's memory says is never believed without a bound.
 
 pub mod collections;
+pub mod library;
 pub mod render;
 pub mod scalar;
 pub mod text;

@@ -1,6 +1,7 @@
 //! How a value is shown: as people think of the type, not as the library built it.
 
 use super::collections::{List, Table};
+use super::library::notation;
 use super::scalar::format_scalar;
 use super::text::{TextPlace, text_place};
 use super::{Child, Value};
@@ -47,9 +48,10 @@ pub enum View {
 }
 
 /// Wrappers of one value that nobody wants to see.
-const WRAPPERS: [&str; 10] = [
+const WRAPPERS: [&str; 11] = [
     "core::cell::Cell<",
     "core::cell::UnsafeCell<",
+    "core::cell::once::OnceCell<",
     "core::sync::atomic::Atomic",
     "core::num::nonzero::NonZero<",
     "core::num::wrapping::Wrapping<",
@@ -176,6 +178,9 @@ fn structure(value: &Value, memory: &dyn Memory) -> View {
     if name == "core::time::Duration"
         && let Some(view) = duration(value, memory)
     {
+        return view;
+    }
+    if let Some(view) = notation(value, memory) {
         return view;
     }
     fields_of(value, short_name(name))

@@ -1,0 +1,110 @@
+//! Small types of the standard library that have a notation of their own: ranges, addresses, times, weak pointers.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::Value;
+use super::render::summary;
+use super::view::View;
+use crate::target::Memory;
+
+const SECONDS_OF_DAY: i64 = 86_400;
+
+/// How a value of such a type is shown; `None` for other types, and for what does not look as expected.
+#[must_use]
+pub fn notation(value: &Value, memory: &dyn Memory) -> Option<View> {
+    let name = value.of.name.as_str();
+    if let Some(rest) = name.strip_prefix("core::ops::range::") {
+        return range(rest, value, memory).map(View::Scalar);
+    }
+    match name {
+        "core::net::ip_addr::Ipv4Addr" => {
+            let bytes = <[u8; 4]>::try_from(value.bytes(memory).ok()?).ok()?;
+            Some(View::Scalar(Ipv4Addr::from(bytes).to_string()))
+        }
+        "core::net::ip_addr::Ipv6Addr" => {
+            let bytes = <[u8; 16]>::try_from(value.bytes(memory).ok()?).ok()?;
+            Some(View::Scalar(Ipv6Addr::from(bytes).to_string()))
+        }
+        "std::time::SystemTime" => {
+            let (seconds, nanoseconds) = clock(value, memory)?;
+            Some(View::Scalar(date(seconds, nanoseconds)))
+        }
+        "std::time::Instant" => {
+            let (seconds, nanoseconds) = clock(value, memory)?;
+            Some(View::Scalar(format!("{seconds}.{nanoseconds:09}s of the monotonic clock")))
+        }
+        _ if name.starts_with("alloc::rc::Weak<") || name.starts_with("alloc::sync::Weak<") => {
+            weak(value, memory)
+        }
+        _ => None,
+    }
+}
+
+fn range(kind: &str, value: &Value, memory: &dyn Memory) -> Option<String> {
+    let end = |name: &str| value.field(name).map(|end| summary(&end, memory));
+    let kind = kind.split('<').next()?;
+    Some(match kind {
+        "Range" => format!("{}..{}", end("start")?, end("end")?),
+        "RangeInclusive" => format!("{}..={}", end("start")?, end("end")?),
+        "RangeFrom" => format!("{}..", end("start")?),
+        "RangeTo" => format!("..{}", end("end")?),
+        "RangeToInclusive" => format!("..={}", end("end")?),
+        "RangeFull" => "..".to_owned(),
+        _ => return None,
+    })
+}
+
+/// Seconds and nanoseconds of a point in time.
+fn clock(value: &Value, memory: &dyn Memory) -> Option<(i64, u32)> {
+    let spec = value.find(4, &|part| part.of.member("tv_nsec").is_some())?;
+    let seconds = spec.field("tv_sec")?.word(memory)? as i64;
+    // The nanoseconds are wrapped in a type that knows their limit.
+    let nanoseconds = u32::try_from(spec.field("tv_nsec")?.unsigned(memory)?).ok()?;
+    (nanoseconds < 1_000_000_000).then_some((seconds, nanoseconds))
+}
+
+/// A point in time as a date of the Gregorian calendar, in UTC.
+fn date(seconds: i64, nanoseconds: u32) -> String {
+    let (days, of_day) = (seconds.div_euclid(SECONDS_OF_DAY), seconds.rem_euclid(SECONDS_OF_DAY));
+    // Years begin in March here, so that the day that some of them lack is the last one. 400 years have 146,097 days.
+    let shifted = i128::from(days) + 719_468;
+    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i128::from(month <= 2);
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{nanoseconds:09} UTC")
+}
+
+/// What a weak pointer leads to, as long as somebody holds it.
+fn weak(value: &Value, memory: &dyn Memory) -> Option<View> {
+    let pointer = value.field("ptr")?.first_pointer()?;
+    // A weak pointer that was made without anything to point at.
+    if pointer.word(memory)? == u64::MAX {
+        return Some(View::Scalar("(Weak) of nothing".to_owned()));
+    }
+    let shared = pointer.pointee(memory)?;
+    let strong = shared.field("strong")?.word(memory)?;
+    if strong == 0 {
+        return Some(View::Scalar("(Weak) of what is gone".to_owned()));
+    }
+    let inner = shared.field("value").or_else(|| shared.field("data"))?;
+    Some(View::Wrapped { inner, sign: "(Weak) " })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_dates() {
+        assert_eq!(date(0, 5), "1970-01-01 00:00:00.000000005 UTC");
+        assert_eq!(date(951_782_400, 0), "2000-02-29 00:00:00.000000000 UTC");
+        assert_eq!(date(-1, 0), "1969-12-31 23:59:59.000000000 UTC");
+        assert_eq!(date(4_107_542_399, 0), "2100-02-28 23:59:59.000000000 UTC");
+        assert!(date(i64::MAX, 0).ends_with("UTC"));
+    }
+}
