@@ -51,10 +51,10 @@ impl Core {
         let mut answer = match request.kind() {
             StateKind::StateTasks if request.summary => self.count_tasks(request)?,
             StateKind::StateTasks => self.list_tasks(request, limit)?,
-            StateKind::StateNodes => answer(request, limit, self.node_rows(), &["state"])?,
-            StateKind::StateJobs => answer(request, limit, self.job_rows(), &["state"])?,
-            StateKind::StateWorkers => answer(request, limit, self.worker_rows(), &["kind", "node_name"])?,
-            StateKind::StatePlacementGroups => answer(request, limit, self.group_rows(), &["state"])?,
+            StateKind::StateNodes => answer(request, limit, &self.node_rows(), &["state"])?,
+            StateKind::StateJobs => answer(request, limit, &self.job_rows(), &["state"])?,
+            StateKind::StateWorkers => answer(request, limit, &self.worker_rows(), &["kind", "node_name"])?,
+            StateKind::StatePlacementGroups => answer(request, limit, &self.group_rows(), &["state"])?,
             StateKind::StateObjects | StateKind::StateUnknown => {
                 return Err("this head cannot list that; install the same release everywhere".to_owned());
             }
@@ -186,7 +186,7 @@ fn node_row(info: &v1::NodeInfo, state: &str) -> Row {
 fn answer(
     request: &ListStateRequest,
     limit: usize,
-    rows: Vec<Row>,
+    rows: &[Row],
     counted_by: &[&str],
 ) -> Result<ListStateResponse, String> {
     let keys: Vec<&str> =

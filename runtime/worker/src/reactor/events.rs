@@ -246,10 +246,13 @@ impl State {
 }
 
 fn stamp(event: &mut TaskEvent, times: Times, now: Instant) {
-    let ago = |at: Instant| u64::try_from(now.saturating_duration_since(at).as_micros()).unwrap_or(u64::MAX);
-    event.submitted_us_ago = ago(times.submitted);
-    event.started_us_ago = times.started.map(ago);
-    event.ended_us_ago = times.ended.map(ago);
+    event.submitted_us_ago = us_ago(now, times.submitted);
+    event.started_us_ago = times.started.map(|at| us_ago(now, at));
+    event.ended_us_ago = times.ended.map(|at| us_ago(now, at));
+}
+
+fn us_ago(now: Instant, at: Instant) -> u64 {
+    u64::try_from(now.saturating_duration_since(at).as_micros()).unwrap_or(u64::MAX)
 }
 
 /// One sentence for people.
