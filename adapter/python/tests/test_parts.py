@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import sys
 import unittest
+from typing import Any
 
 from .client import Message
 
@@ -12,6 +14,7 @@ from manta_debug.codes import CodeTree  # isort: skip
 from manta_debug.framing import FramingError, read_message, write_message  # isort: skip
 from manta_debug.hit import parse_hit_condition  # isort: skip
 from manta_debug.logpoint import LogTemplate  # isort: skip
+from manta_debug.tracing.settrace import _Interest  # isort: skip
 
 
 class HitConditionTest(unittest.TestCase):
@@ -49,6 +52,26 @@ class LogTemplateTest(unittest.TestCase):
         for text in ("{x", "{x +}", "{}"):
             with self.subTest(text), self.assertRaises(ValueError):
                 LogTemplate(text)
+
+
+class InterestTest(unittest.TestCase):
+    def test_an_answer_is_kept_and_made_again_when_the_table_changes_meanwhile(self) -> None:
+        interest = _Interest()
+        changes = iter([True, False, False])
+        asked = []
+
+        def otherwise(frame: Any, kept: dict[int, Any]) -> str:
+            asked.append(frame)
+            if next(changes):
+                interest.forget()
+            interest.keep(kept, frame.f_code, f"answer {len(asked)}")
+            return f"answer {len(asked)}"
+
+        on_call = interest.answer_calls(otherwise)
+        frame = sys._getframe()
+        self.assertEqual([on_call(frame, "call", None) for _ in range(2)], ["answer 2", "answer 2"])
+        interest.forget()
+        self.assertEqual(on_call(frame, "call", None), "answer 3")
 
 
 class FramingTest(unittest.TestCase):

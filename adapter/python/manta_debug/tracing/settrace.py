@@ -35,10 +35,16 @@ class _Interest:
         kept: dict[int, Any] = {}
 
         def on_call(frame: FrameType, event: str, arg: Any) -> Any:
+            # Between the look into the dictionary and the return no other thread can run: an answer is never older than the table.
+            key = id(frame.f_code)
             try:
-                return kept[id(frame.f_code)]
+                return kept[key]
             except KeyError:
-                return otherwise(frame, kept)
+                while True:
+                    asked = kept
+                    answer = otherwise(frame, asked)
+                    if asked is kept:
+                        return answer
 
         def forget() -> None:
             # A new dictionary: who is just making an answer by an older table puts it into the old one.
