@@ -12,7 +12,8 @@ print(ray.get([square.remote(i) for i in range(4)]))
 from typing import NoReturn
 
 from manta import exceptions, util
-from manta._api import available_resources, cluster_resources, get, nodes, put, remote, wait
+from manta._api import available_resources, cancel, cluster_resources, get, nodes, put, remote, wait
+from manta._generator import ObjectRefGenerator
 from manta._manta import ObjectRef
 from manta._session import init, is_initialized, shutdown
 from manta.actor import ActorClass, ActorHandle, ActorID, get_actor, kill, method
@@ -26,10 +27,12 @@ __all__ = [
     "ActorHandle",
     "ActorID",
     "ObjectRef",
+    "ObjectRefGenerator",
     "RemoteFunction",
     "__version__",
     "actor",
     "available_resources",
+    "cancel",
     "cluster_resources",
     "exceptions",
     "get",
@@ -50,7 +53,7 @@ __all__ = [
 
 # fmt: off
 _NOT_YET = frozenset({
-    "LoggingConfig", "ObjectRefGenerator", "autoscaler", "cancel",
+    "LoggingConfig", "autoscaler",
     "dag", "data", "experimental", "job_config", "llm", "rllib",
     "serve", "timeline", "train", "tune", "workflow",
 })

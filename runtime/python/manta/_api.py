@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
 from manta import _manta, _session
+from manta._generator import ObjectRefGenerator
 from manta.remote_function import RemoteFunction, make_remote
 
 T = TypeVar("T")
@@ -68,7 +69,12 @@ def wait(
         raise TypeError("wait() takes a list of ObjectRefs; put the one in a list")
     if not isinstance(ray_waitables, (list, tuple)):
         raise TypeError(f"wait() takes a list of ObjectRefs, not {type(ray_waitables).__name__}")
-    refs = list(ray_waitables)
+    waitables = list(ray_waitables)
+    # A generator is ready when its next value is, or when it is over.
+    refs = [
+        (one.expected() or one.completed()) if isinstance(one, ObjectRefGenerator) else one
+        for one in waitables
+    ]
     _check_refs("wait", refs, TypeError)
     if len(set(refs)) != len(refs):
         raise ValueError("wait() was given the same ObjectRef twice; pass each once")
@@ -81,7 +87,7 @@ def wait(
             f"'num_returns' is {num_returns}, but there are only {len(refs)} ObjectRefs to wait for"
         )
     _session.ensure_initialized()
-    return _split(refs, _manta.wait(refs, num_returns, timeout, fetch_local), num_returns)
+    return _split(waitables, _manta.wait(refs, num_returns, timeout, fetch_local), num_returns)
 
 
 def _split(refs: list[T], is_ready: list[bool], num_returns: int) -> tuple[list[T], list[T]]:
@@ -96,6 +102,22 @@ def _check_refs(caller: str, refs: Sequence[Any], error: type[Exception] = Value
     for index, ref in enumerate(refs):
         if not isinstance(ref, _manta.ObjectRef):
             raise error(f"{caller}() takes ObjectRefs, and item {index} is of type {type(ref).__name__}")
+
+
+def cancel(
+    ray_waitable: _manta.ObjectRef[Any] | ObjectRefGenerator, *, force: bool = False, recursive: bool = True
+) -> None:
+    """Cancels a task by a ref of its result; one that is over stays as it is.
+
+    A task that has not started never runs. One that runs gets a KeyboardInterrupt; with `force`, its worker is ended. `get` of its
+    result raises `TaskCancelledError`. `recursive` cancels the tasks that it has submitted as well.
+    """
+    _session.ensure_initialized()
+    if isinstance(ray_waitable, ObjectRefGenerator):
+        ray_waitable = ray_waitable.completed()
+    if not isinstance(ray_waitable, _manta.ObjectRef):
+        raise TypeError(f"cancel() takes an ObjectRef, not {type(ray_waitable).__name__}")
+    _manta.cancel(ray_waitable, force, recursive)
 
 
 def nodes() -> list[dict[str, Any]]:

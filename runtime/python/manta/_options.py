@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from manta import _placement
+from manta import _function, _placement
 
 MAX_RETRIES_DEFAULT = 3
 # A retry count that nobody reaches stands for "no limit" (-1 in the API).
 MAX_RETRIES_UNLIMITED = 2**32 - 1
 NUM_RETURNS_MAX = 10_000
+BACKPRESSURE_MAX = 2**31
 
 # A node with such an accelerator has a little of a resource that is named after it.
 ACCELERATOR_AMOUNT = 0.001
 
 _SUPPORTED = (
     "accelerator_type",
+    "enable_task_events",
     "label_selector",
+    "max_calls",
     "max_retries",
     "memory",
     "name",
@@ -29,15 +32,14 @@ _SUPPORTED = (
     "resources",
     "retry_exceptions",
     "scheduling_strategy",
+    "_generator_backpressure_num_objects",
+    "_metadata",
 )
 _NOT_YET = (
-    "enable_task_events",
     "fallback_strategy",
-    "max_calls",
     "object_store_memory",
     "placement_group",
     "runtime_env",
-    "_metadata",
 )
 
 
@@ -53,9 +55,18 @@ class TaskOptions:
     scheduling_strategy: _placement.Strategy | None = None
     label_selector: _placement.Labels | None = None
     name: str | None = None
-    num_returns: int = 1
+    # None for what the function is: one value, or those of a generator one by one.
+    num_returns: int | str | None = None
     max_retries: int = MAX_RETRIES_DEFAULT
-    retry_exceptions: bool = False
+    retry_exceptions: bool | tuple[type[BaseException], ...] = False
+    max_calls: int = 0
+    backpressure: int | None = None
+
+    def described(self, function: Callable[..., Any]) -> Callable[..., Any] | _function.Described:
+        """The function as it travels to workers."""
+        listed = self.retry_exceptions if isinstance(self.retry_exceptions, tuple) else None
+        described = _function.Described(function, listed, self.max_calls, tuple(self.demand()))
+        return function if described == _function.Described(function) else described
 
     def updated(self, given: Mapping[str, Any]) -> TaskOptions:
         """These options with what was given in their place."""
@@ -86,7 +97,9 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
                 f"'{option}' is not an option of remote functions; they are {', '.join(_SUPPORTED)}"
             )
         elif value is not None:
-            checked[option] = _CHECKS[option](option, value)
+            accepted = _CHECKS[option](option, value)
+            if option not in _WITHOUT_EFFECT:
+                checked[_FIELDS.get(option, option)] = accepted
     return checked
 
 
@@ -115,15 +128,53 @@ def _name(option: str, value: Any) -> str:
     return value
 
 
+def _task_num_returns(option: str, value: Any) -> int | str:
+    return "streaming" if value == "streaming" else _num_returns(option, value)
+
+
 def _num_returns(option: str, value: Any) -> int:
-    if value in ("dynamic", "streaming"):
+    if value == "streaming":
         raise ValueError(
-            f"'{option}={value}' (generators) is not supported yet; give the number of values that the function returns"
+            f"'{option}=\"streaming\"' (generators) is not supported yet for actors' methods; return a list"
+        )
+    if value == "dynamic":
+        raise ValueError(
+            f"'{option}=\"dynamic\"' is not supported, as it is deprecated in Ray; give \"streaming\", which gives the refs as they come"
         )
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"'{option}' must be a whole number, not {type(value).__name__}")
+        raise TypeError(f"'{option}' must be a whole number or \"streaming\", not {value!r}")
     if not 0 <= value <= NUM_RETURNS_MAX:
         raise ValueError(f"'{option}' must be from 0 to {NUM_RETURNS_MAX}, not {value}")
+    return value
+
+
+def _max_calls(option: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"'{option}' must be a whole number, not {type(value).__name__}")
+    if value < 0:
+        raise ValueError(f"'{option}' must be 0 (no limit) or more, not {value}")
+    return value
+
+
+def _backpressure(option: str, value: Any) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"'{option}' must be a whole number, not {type(value).__name__}")
+    if value == -1:
+        return None
+    if not 0 < value <= BACKPRESSURE_MAX:
+        raise ValueError(f"'{option}' must be -1 (no limit) or from 1 to {BACKPRESSURE_MAX}, not {value}")
+    return value
+
+
+def _flag(option: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"'{option}' must be True or False, not {value!r}")
+    return value
+
+
+def _dict(option: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"'{option}' must be a dict, not {type(value).__name__}")
     return value
 
 
@@ -136,13 +187,22 @@ def _max_retries(option: str, value: Any) -> int:
 
 
 def _retry_exceptions(option: str, value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
     if isinstance(value, (list, tuple)):
         raise ValueError(
-            f"a list of classes in '{option}' is not supported yet; give True to retry all exceptions"
+            f"a list of classes in '{option}' is not supported yet for actors; give True to retry all exceptions"
         )
-    raise TypeError(f"'{option}' must be True or False, not {value!r}")
+    return _flag(option, value)
+
+
+def _task_retry_exceptions(option: str, value: Any) -> bool | tuple[type[BaseException], ...]:
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f"'{option}' must be True, False or a list of exception classes, not {value!r}")
+    for kind in value:
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise TypeError(f"'{option}' takes exception classes, and {kind!r} is none")
+    return tuple(value)
 
 
 def _gpus(option: str, value: Any) -> float:
@@ -152,7 +212,14 @@ def _gpus(option: str, value: Any) -> float:
     return amount
 
 
-_CHECKS = {
+# Options that change nothing here: what they switch off costs nothing, and what they add is read by nobody.
+_WITHOUT_EFFECT = ("enable_task_events", "_metadata")
+_FIELDS = {"_generator_backpressure_num_objects": "backpressure"}
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "enable_task_events": _flag,
+    "max_calls": _max_calls,
+    "_generator_backpressure_num_objects": _backpressure,
+    "_metadata": _dict,
     "accelerator_type": _name,
     "label_selector": _placement.checked_selector,
     "scheduling_strategy": _placement.checked_strategy,
@@ -161,7 +228,7 @@ _CHECKS = {
     "memory": _amount,
     "resources": _resources,
     "name": _name,
-    "num_returns": _num_returns,
+    "num_returns": _task_num_returns,
     "max_retries": _max_retries,
-    "retry_exceptions": _retry_exceptions,
+    "retry_exceptions": _task_retry_exceptions,
 }

@@ -7,14 +7,22 @@ import os
 import pickle
 import signal
 import sys
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from manta import _actor_host, _debug_target, _errors, _manta, _output, _session
+from manta import _actor_host, _debug_target, _errors, _function, _manta, _output, _session
 
 STDERR = 2
 # Functions that this worker keeps loaded; a job with more loads some of them again.
 FUNCTIONS_MAX = 10_000
+
+
+def _unloaded(*_args: object) -> None:
+    """Stands for a function whose code could not be loaded."""
+
+
+_NOT_LOADED = _function.Described(_unloaded)
 
 
 class Worker:
@@ -22,7 +30,11 @@ class Worker:
 
     def __init__(self, streams: tuple[_output.TaskStream, ...]) -> None:
         self._streams = streams
-        self._functions: dict[bytes, Callable[..., Any]] = {}
+        self._functions: dict[bytes, _function.Described] = {}
+        # How often each function with a limit has run.
+        self._calls: dict[bytes, int] = {}
+        # The task's own code runs: what cancels it may raise there.
+        self._may_interrupt = False
         self._in_job = False
         self._node_name = str(_manta.context()["node_name"])
 
@@ -40,19 +52,46 @@ class Worker:
             del task
 
     def _run_task(self, task: _manta.Task) -> None:
+        described = _NOT_LOADED
         try:
-            function = self._functions.get(task.function_id) or self._load(task)
+            described = self._functions.get(task.function_id) or self._load(task)
             args, kwargs = task.arguments()
             if task.creates is not None:
-                return self._create_actor(task, function, args, kwargs)
-            result = function(*args, **kwargs)
+                return self._create_actor(task, described.function, args, kwargs)
+            _function.running = described
+            self._may_interrupt = True
+            if task.is_interrupted():
+                raise KeyboardInterrupt
+            result = described.function(*args, **kwargs)
+            if task.streaming:
+                result = _send_values(task, result)
+            values = _values(task, result)
+            self._may_interrupt = False
             self._end_output()
-            task.succeed(_values(task, result))
+            self._count_call(task, described)
+            task.succeed(values)
         except (
             BaseException
         ) as error:  # Everything that a task raises is its result, SystemExit and KeyboardInterrupt included.
+            self._may_interrupt = False
             self._end_output()
-            task.fail(_errors.pack(error, task.name, self._node_name), _errors.in_one_line(error))
+            self._count_call(task, described)
+            if isinstance(error, KeyboardInterrupt) and task.is_interrupted():
+                return task.end_cancelled()
+            retried = described.retry_exceptions
+            is_final = retried is not None and not isinstance(error, retried)
+            task.fail(_errors.pack(error, task.name, self._node_name), _errors.in_one_line(error), is_final)
+
+    def on_interrupt(self, _signal: int, _frame: object) -> None:
+        """Raises where the task is, when it is the one that was cancelled. Anybody may send the signal."""
+        if self._may_interrupt and _manta.is_interrupted():
+            raise KeyboardInterrupt("the task was cancelled")
+
+    def _count_call(self, task: _manta.Task, described: _function.Described) -> None:
+        if described.max_calls > 0:
+            calls = self._calls[task.function_id] = self._calls.get(task.function_id, 0) + 1
+            if calls >= described.max_calls:
+                task.retire()
 
     def _create_actor(
         self, task: _manta.Task, cls: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -69,10 +108,10 @@ class Worker:
             self._end_output()
             task.succeed(())
 
-    def _load(self, task: _manta.Task) -> Callable[..., Any]:
+    def _load(self, task: _manta.Task) -> _function.Described:
         name, code = _manta.function_code(task.function_id)
         try:
-            function: Callable[..., Any] = pickle.loads(code)
+            function = pickle.loads(code)
         except Exception as error:
             error.add_note(
                 f"The function '{name}' could not be loaded in the worker (Python {_session.LANGUAGE_VERSION}, {sys.executable}). "
@@ -81,8 +120,9 @@ class Worker:
             raise
         if len(self._functions) >= FUNCTIONS_MAX:
             self._functions.clear()
-        self._functions[task.function_id] = function
-        return function
+        described = function if isinstance(function, _function.Described) else _function.Described(function)
+        self._functions[task.function_id] = described
+        return described
 
     def _enter_job(self) -> None:
         """Takes over the driver's search path and working directory, so that imports and relative paths mean the same."""
@@ -101,6 +141,17 @@ class Worker:
             stream.end_line()
 
 
+def _send_values(task: _manta.Task, result: Any) -> None:
+    """Sends what a generator yields, value by value."""
+    if not isinstance(result, Iterator):
+        raise ValueError(
+            f"the task '{task.name}' has num_returns=\"streaming\", but returned a {type(result).__name__}; "
+            "it must be a generator, or return an iterator"
+        )
+    for index, value in enumerate(result):
+        task.yield_value(index, value)
+
+
 def _values(task: _manta.Task, result: Any) -> tuple[Any, ...]:
     """What the function returned, as a tuple of `num_returns` values."""
     expected = task.num_returns
@@ -108,6 +159,8 @@ def _values(task: _manta.Task, result: Any) -> tuple[Any, ...]:
         return (result,)
     if expected == 0:
         return ()
+    if isinstance(result, types.GeneratorType):
+        result = tuple(result)
     if not isinstance(result, (tuple, list)):
         raise ValueError(
             f"the task '{task.name}' has num_returns={expected}, but returned one {type(result).__name__} and no tuple or list"
@@ -127,7 +180,10 @@ def main() -> None:
     _manta.connect_worker(_session.LANGUAGE_VERSION)
     streams = _output.catch()
     _debug_target.install()
-    Worker(streams).run()
+    worker = Worker(streams)
+    # Tasks that are cancelled while they run are told by this signal.
+    signal.signal(signal.SIGINT, worker.on_interrupt)
+    worker.run()
     for stream in streams:
         stream.flush()
     # Nothing of the job outlives it: threads that tasks left behind would hold up an orderly end.

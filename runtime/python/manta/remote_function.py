@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from manta import _manta, _session, actor
+from manta._generator import ObjectRefGenerator
 from manta._options import TaskOptions
 
 
@@ -21,6 +22,9 @@ class RemoteFunction:
         self._options = options
         self._prepared: _manta.PreparedTask | None = None
         self._accepts = _positional_counts(function)
+        self._is_streaming = options.num_returns == "streaming" or (
+            options.num_returns is None and inspect.isgeneratorfunction(function)
+        )
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         name = self._function_name
@@ -33,13 +37,18 @@ class RemoteFunction:
         return RemoteFunction, (self._function, self._options)
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
-        """Submits one task: answers with an `ObjectRef`, a list of them for `num_returns` above 1, None for 0."""
+        """Submits one task: answers with an `ObjectRef`, a list of them for `num_returns` above 1, None for 0.
+
+        A generator function answers with an `ObjectRefGenerator`, unless its `num_returns` is a number.
+        """
         accepts = self._accepts
         if accepts is None or kwargs or not accepts[0] <= len(args) <= accepts[1]:
             self._check_arguments(args, kwargs)
         prepared = self._prepared
         if prepared is None or not prepared.is_current():
             prepared = self._prepare()
+        if self._is_streaming:
+            return ObjectRefGenerator(prepared.submit_stream(args, kwargs, self._options.backpressure))
         return prepared.submit(args, kwargs)
 
     def options(self, **options: Any) -> RemoteFunction:
@@ -50,12 +59,12 @@ class RemoteFunction:
         _session.ensure_initialized()
         options = self._options
         self._prepared = _manta.PreparedTask(
-            _manta.register_function(self._function_name, self._function),
+            _manta.register_function(self._function_name, options.described(self._function)),
             options.name or self._function_name,
             options.demand(),
-            options.num_returns,
+            options.num_returns if isinstance(options.num_returns, int) else 1,
             options.max_retries,
-            options.retry_exceptions,
+            options.retry_exceptions is not False,
             options.placement(),
         )
         return self._prepared
@@ -99,11 +108,7 @@ def make_remote(target: Any, options: dict[str, Any]) -> RemoteFunction | actor.
         )
     if not callable(target):
         raise TypeError(f"only functions can be remote, and {target!r} is none")
-    if inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target):
-        raise NotImplementedError(
-            f"'{target.__qualname__}' is a generator: those are not supported yet as remote functions; return a list"
-        )
-    if inspect.iscoroutinefunction(target):
+    if inspect.iscoroutinefunction(target) or inspect.isasyncgenfunction(target):
         raise ValueError(
             f"'{target.__qualname__}' is an 'async def': wrap its call in asyncio.run() inside a plain function"
         )

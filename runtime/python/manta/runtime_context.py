@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from manta import _actor_host, _manta, _session, actor
+from manta import _actor_host, _function, _manta, _session, actor
 
 
 class RuntimeContext:
@@ -28,6 +28,52 @@ class RuntimeContext:
         """How often the running task was tried before; None in the program that submits tasks."""
         task = _current()
         return task[1] if task else None
+
+    def get_task_function_name(self) -> str | None:
+        """The name of the running task's function, which the task's own name may differ from; None outside of plain tasks."""
+        if _actor_host.hosted() is not None or _manta.current_task() is None or _function.running is None:
+            return None
+        function = _function.running.function
+        return f"{function.__module__}.{getattr(function, '__qualname__', repr(function))}"
+
+    def get_assigned_resources(self) -> dict[str, float]:
+        """What the running task was given of its node; only for plain tasks."""
+        if _actor_host.hosted() is not None:
+            raise NotImplementedError("get_assigned_resources() is not there for actors yet; their options say what they hold")
+        if not _manta.is_worker():
+            raise RuntimeError("get_assigned_resources() is for tasks, and this program is none")
+        return dict(_function.running.resources) if _function.running is not None else {}
+
+    def get(self) -> dict[str, object]:
+        """The ids of what runs here, by name."""
+        found = {
+            "job_id": self.get_job_id(),
+            "node_id": self.get_node_id(),
+            "task_id": self.get_task_id(),
+            "actor_id": self.get_actor_id(),
+            "namespace": self.namespace,
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+    @property
+    def job_id(self) -> str:
+        """As `get_job_id`."""
+        return self.get_job_id()
+
+    @property
+    def node_id(self) -> str:
+        """As `get_node_id`."""
+        return self.get_node_id()
+
+    @property
+    def task_id(self) -> str | None:
+        """As `get_task_id`."""
+        return self.get_task_id()
+
+    @property
+    def worker_id(self) -> str:
+        """As `get_worker_id`."""
+        return self.get_worker_id()
 
     def get_actor_id(self) -> str | None:
         """The id of the actor that runs this; None outside of actors."""

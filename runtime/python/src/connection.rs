@@ -17,7 +17,7 @@ use pyo3::{
     types::PyDict,
 };
 
-use crate::{debug, objects, output::OutputQueue};
+use crate::{debug, objects, output::OutputQueue, stream};
 
 struct Connection {
     core: Core,
@@ -162,6 +162,7 @@ pub fn connect_driver(
 pub fn connect_worker(py: Python<'_>, language_version: &str) -> PyResult<()> {
     let core = py.detach(|| Core::worker_from_env(language_version)).map_err(|error| join_error(&error))?;
     debug::install(&core);
+    stream::install_interrupts(&core);
     connected(core, true);
     Ok(())
 }

@@ -14,6 +14,7 @@ mod objects;
 mod output;
 mod placement_groups;
 mod prepared;
+mod stream;
 mod worker;
 
 /// Everything that `import manta._manta` offers.
@@ -32,6 +33,7 @@ mod _manta {
         output::{next_output, send_output},
         placement_groups::{create_placement_group, placement_groups, remove_placement_group},
         prepared::PreparedTask,
+        stream::{PyStream, cancel, is_interrupted},
         worker::{Task, function_code, next_calls, next_task},
     };
 

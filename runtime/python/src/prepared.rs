@@ -13,6 +13,7 @@ use crate::{
     encode::{Encoded, encode},
     object_ref::PyObjectRef,
     objects::{DETACH_BYTES, submit_error},
+    stream::PyStream,
 };
 
 /// A remote function with its options, ready to be submitted any number of times under the connection that it was made for.
@@ -140,9 +141,32 @@ impl PreparedTask {
             }
         }
     }
+
+    /// Submits one streaming task, which waits while `backpressure` values were not taken.
+    fn submit_stream(
+        &self,
+        py: Python<'_>,
+        args: &Bound<'_, PyTuple>,
+        kwargs: &Bound<'_, PyDict>,
+        backpressure: Option<u32>,
+    ) -> PyResult<PyStream> {
+        let core = connection::core()?;
+        if self.call.is_some() {
+            return Err(Self::no_stream_of_calls());
+        }
+        let stream = self.with_task(args, kwargs, |bytes, task| {
+            let submit = || core.submit_stream(task, backpressure);
+            if bytes > DETACH_BYTES { py.detach(submit) } else { submit() }
+        })?;
+        stream.map(PyStream::new).map_err(|error| submit_error(py, &error))
+    }
 }
 
 impl PreparedTask {
+    fn no_stream_of_calls() -> PyErr {
+        PyValueError::new_err("a call of an actor was submitted as a streaming task")
+    }
+
     /// A call of an actor's method, ready to be submitted.
     pub fn of_call(
         method: &str,

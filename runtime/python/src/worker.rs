@@ -13,8 +13,12 @@ use crate::{
     connection,
     decode::decode,
     encode::{Encoded, encode},
-    objects::DETACH_BYTES,
+    objects::{DETACH_BYTES, submit_error},
+    stream,
 };
+
+/// How often a task that waits for its consumer looks at signals.
+const ROOM_POLL: Duration = Duration::from_millis(50);
 
 /// A task to run. It ends with `succeed` or with `fail`.
 #[pyclass(frozen, module = "manta._manta")]
@@ -95,11 +99,55 @@ impl Task {
         self.finish(py, &encoded, false)
     }
 
-    /// Ends the task with its packed exception, and the line that lists of tasks show of it.
-    #[pyo3(signature = (error, line = ""))]
-    fn fail(&self, py: Python<'_>, error: Bound<'_, PyBytes>, line: &str) -> PyResult<()> {
-        connection::core()?.failing(&self.0, line);
+    /// Ends the task with its packed exception, and the line that lists of tasks show of it. With `is_final`, it is not retried.
+    #[pyo3(signature = (error, line = "", is_final = false))]
+    fn fail(&self, py: Python<'_>, error: Bound<'_, PyBytes>, line: &str, is_final: bool) -> PyResult<()> {
+        let core = connection::core()?;
+        core.failing(&self.0, line);
+        if is_final {
+            core.failing_for_good(&self.0);
+        }
         self.finish(py, &[Encoded::error(error)], true)
+    }
+
+    /// Whether the task was cancelled while it ran.
+    fn is_interrupted(&self) -> bool {
+        stream::is_to_interrupt(self.0.id)
+    }
+
+    /// Ends a task that was cancelled.
+    fn end_cancelled(&self) -> PyResult<()> {
+        connection::core()?.finish_cancelled(&self.0);
+        connection::set_running_task(None);
+        Ok(())
+    }
+
+    /// The task is the last of this worker.
+    fn retire(&self) -> PyResult<()> {
+        connection::core()?.retire(&self.0);
+        Ok(())
+    }
+
+    /// Whether it makes its values one by one.
+    #[getter]
+    fn streaming(&self) -> bool {
+        self.0.streaming
+    }
+
+    /// Sends one value of a streaming task, and waits while too many were not taken.
+    fn yield_value(&self, py: Python<'_>, index: u32, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let core = connection::core()?;
+        let what = || format!("value {} that the task '{}' yielded", index + 1, self.0.name);
+        let encoded = encode(value, &what)?;
+        let buffers = encoded.buffers();
+        let value = encoded.value(&buffers);
+        let send = || core.yield_value(&self.0, index, &value);
+        let sent = if encoded.len() > DETACH_BYTES { py.detach(send) } else { send() };
+        sent.map_err(|error| submit_error(py, &error))?;
+        while !py.detach(|| core.wait_for_room(&self.0, ROOM_POLL)) {
+            py.check_signals()?;
+        }
+        Ok(())
     }
 }
 

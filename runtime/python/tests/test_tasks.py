@@ -218,7 +218,7 @@ def test_wrong_arguments_are_refused_at_the_call(ray):
         ({"num_cpu": 1}, ValueError, "'num_cpu' is not an option"),
         ({"num_cpus": -1}, ValueError, "0 or more"),
         ({"num_cpus": "1"}, TypeError, "a number"),
-        ({"num_returns": "streaming"}, ValueError, "not supported yet"),
+        ({"num_returns": "many"}, TypeError, "a whole number"),
         ({"resources": {"CPU": 1}}, ValueError, "give 'num_cpus'"),
         ({"runtime_env": {"pip": []}}, ValueError, "not supported yet"),
         ({"max_retries": -2}, ValueError, "-1"),
@@ -233,11 +233,6 @@ def test_what_is_not_there_yet_says_so():
     with pytest.raises(AttributeError, match="'timeline' is not supported yet"):
         manta.timeline()
     assert not hasattr(manta, "nothing_of_the_kind")
-    with pytest.raises(NotImplementedError, match="generator"):
-
-        @manta.remote
-        def numbers():
-            yield 1
 
 
 def test_too_many_cpus_is_an_error_at_once(ray):

@@ -155,6 +155,10 @@ pub struct RunnableTask {
     pub args: Vec<(Option<String>, FetchedValue)>,
     /// How many results [`crate::Core::finish`] expects.
     pub num_returns: u32,
+    /// It makes its values one by one, with [`crate::Core::yield_value`].
+    pub streaming: bool,
+    /// So many values that nobody has taken hold it up; 0 for any number.
+    pub backpressure: u32,
     /// The job it belongs to.
     pub job_id: JobId,
     /// The slot that runs it.

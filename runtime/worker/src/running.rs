@@ -90,6 +90,8 @@ impl Core {
             function,
             args,
             num_returns: spec.num_returns,
+            streaming: spec.streaming,
+            backpressure: spec.backpressure,
             job_id,
             slot,
             creates: spec.creation.map(|creation| CreatedActor {

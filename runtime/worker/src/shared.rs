@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use manta_object_store::ObjectStore;
-use manta_proto::ids::{ActorId, NodeId, ObjectId};
+use manta_proto::ids::{ActorId, NodeId, ObjectId, TaskId};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
@@ -23,6 +23,9 @@ use crate::{
 
 /// Receives DAP messages for this worker's engine.
 pub(crate) type DebugHandler = Box<dyn Fn(Bytes) + Send + Sync>;
+
+/// Raises in the thread that runs a task.
+pub(crate) type InterruptHandler = Box<dyn Fn(TaskId) + Send + Sync>;
 
 /// DAP messages that wait for an engine that is being loaded.
 const EARLY_DEBUG_MESSAGES_MAX: usize = 1024;
@@ -42,6 +45,7 @@ pub(crate) struct Shared {
     pub store: ObjectStore,
     pub on_output: Option<OutputHandler>,
     debug: Mutex<DebugInbox>,
+    interrupts: Mutex<Option<InterruptHandler>>,
     output: Arc<OutputGate>,
     arrivals: Condvar,
     pub io: Mutex<Option<IoThread>>,
@@ -73,6 +77,7 @@ impl Shared {
             store,
             on_output,
             debug: Mutex::new(DebugInbox::Early(VecDeque::new())),
+            interrupts: Mutex::new(None),
             output,
             arrivals: Condvar::new(),
             io: Mutex::new(None),
@@ -150,6 +155,17 @@ impl Shared {
             early.drain(..).for_each(&handler);
         }
         *inbox = DebugInbox::Handler(handler);
+    }
+
+    pub fn set_interrupt_handler(&self, handler: InterruptHandler) {
+        *self.interrupts.lock() = Some(handler);
+    }
+
+    /// Interrupts a task, in languages that can be.
+    pub fn interrupt(&self, task: TaskId) {
+        if let Some(handler) = &*self.interrupts.lock() {
+            handler(task);
+        }
     }
 
     /// A piece of output joined another that has not left yet.

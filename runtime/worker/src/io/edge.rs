@@ -134,6 +134,7 @@ impl Edge {
             }
             Effect::Call(call) => call(),
             Effect::Debug(dap) => self.shared.deliver_debug(dap),
+            Effect::Interrupt(task) => self.shared.interrupt(task),
             Effect::AllowTracer(pid) => allow_tracer(pid),
         }
     }

@@ -132,6 +132,11 @@ impl Actor {
 }
 
 impl State {
+    /// The connection to an actor's worker.
+    pub(super) fn conn_of_actor(&self, id: ActorId) -> Option<ConnId> {
+        self.actors.known.get(&id)?.conn
+    }
+
     /// A new handle in this process.
     pub fn add_actor_handle(&mut self, address: ActorAddress) {
         let known = self.actors.known.entry(address.actor);

@@ -27,6 +27,8 @@ pub(crate) enum Effect {
     Call(Box<dyn FnOnce() + Send>),
     /// Hands a DAP message to this worker's engine.
     Debug(Bytes),
+    /// Has the binding raise in the thread that runs a task.
+    Interrupt(TaskId),
     /// Lets a process trace this one.
     AllowTracer(u32),
 }

@@ -109,6 +109,11 @@ impl State {
 
     fn send_queued(&mut self, id: ClassId) {
         while let Some(&task) = self.classes[id.0].queue.front() {
+            if !self.is_queued(task) {
+                // It was cancelled.
+                self.classes[id.0].queue.pop_front();
+                continue;
+            }
             let Some(lease_id) = self.lease_with_room(id) else { break };
             self.classes[id.0].queue.pop_front();
             let Some(lease) = self.leases.get_mut(&lease_id) else { continue };
@@ -317,7 +322,7 @@ impl State {
         }
     }
 
-    fn give_back(&mut self, lease_id: bytes::Bytes, node_id: bytes::Bytes, worker_unusable: bool) {
+    pub(super) fn give_back(&mut self, lease_id: bytes::Bytes, node_id: bytes::Bytes, worker_unusable: bool) {
         self.tell_node(process_to_node::Message::ReturnLease(LeaseReturn {
             lease_id,
             node_id,

@@ -4,6 +4,7 @@
 //! the caller), never does input or output, and never drops an [`crate::ObjectRef`], whose drop would call in again.
 
 mod actors;
+mod cancel;
 mod effect;
 mod events;
 mod ids;
@@ -15,6 +16,7 @@ mod pauses;
 mod peers;
 mod pulls;
 mod slots;
+mod streams;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -34,6 +36,7 @@ use manta_proto::{
 };
 
 pub(crate) use actors::{ActorAddress, NewActor, Question};
+pub(crate) use cancel::Cancellation;
 pub(crate) use effect::Effect;
 pub(crate) use ids::{ConnId, FastMap, FastSet, PutIds, RequestId, TaskIds, WaiterId};
 pub(crate) use leases::ClassKey;
@@ -92,6 +95,7 @@ pub(crate) struct State {
 
     actors: actors::Actors,
     slots: slots::Slots,
+    streams: streams::Streams,
     outputs: output::OutputCounts,
     events: events::Events,
 
@@ -128,6 +132,7 @@ impl State {
             conn_of: FastMap::default(),
             actors: actors::Actors::default(),
             slots: slots::Slots::default(),
+            streams: streams::Streams::default(),
             outputs: output::OutputCounts::default(),
             events: events::Events::default(),
             effects: Vec::new(),
@@ -215,6 +220,7 @@ impl State {
             count(self.fates.len(), "fates"),
             count(self.completions.len(), "completions"),
             count(self.pause_changes.len(), "pause changes"),
+            count(self.streams.len(), "streams"),
         ]
         .into_iter()
         .flatten()

@@ -140,11 +140,9 @@ impl State {
             }
             peer_message::Message::Get(get) => self.on_get_object(conn, &get),
             peer_message::Message::Object(reply) => self.on_object_reply(reply),
-            peer_message::Message::Cancel(cancel) => {
-                if let Ok(task) = TaskId::try_from(&cancel.task_id) {
-                    self.on_cancel(conn, task);
-                }
-            }
+            peer_message::Message::Cancel(cancel) => self.on_cancel_message(conn, &cancel),
+            peer_message::Message::StreamItem(item) => self.on_stream_item(conn, item),
+            peer_message::Message::StreamTaken(taken) => self.on_stream_taken(&taken.task_id, taken.taken),
             peer_message::Message::ActorAsk(ask) => self.on_actor_ask(conn, &ask.actor_id),
             peer_message::Message::Actor(state) => self.on_actor_state(state),
             peer_message::Message::KillActor(kill) => self.on_kill_message(&kill),

@@ -13,7 +13,7 @@ use manta_proto::{
 };
 use parking_lot::Condvar;
 
-use super::{ConnId, FastMap, LONG_TASK, State, objects::error_value};
+use super::{ConnId, FastMap, LONG_TASK, State, cancel, objects::error_value};
 use crate::SystemErrorKind;
 
 pub(crate) use host::ACTOR_SLOT;
@@ -39,6 +39,8 @@ pub(super) struct Slots {
 struct Slot {
     queue: VecDeque<Queued>,
     running: Option<Running>,
+    /// It runs its last task, or has: its worker is to end.
+    retiring: bool,
     condvar: Arc<Condvar>,
 }
 
@@ -66,6 +68,8 @@ struct Running {
     paused_waits: u32,
     /// Its failure in one line, once it is known.
     error: String,
+    /// Its failure is not to be retried.
+    is_final: bool,
 }
 
 impl Running {
@@ -81,6 +85,7 @@ impl Running {
             was_paused_by_debugger: false,
             paused_waits: 0,
             error: String::new(),
+            is_final: false,
         }
     }
 
@@ -138,6 +143,7 @@ impl State {
             self.slots.new_slot.notify_one();
         }
         self.slots.of_lease.insert(lease, slot);
+        self.slots.slots[index].retiring = false;
         let early = std::mem::take(&mut self.slots.early);
         for (conn, of_lease, task) in early {
             if of_lease == lease {
@@ -189,7 +195,9 @@ impl State {
             })
             .collect();
         let missing = u32::try_from(away.len()).unwrap_or(u32::MAX);
-        let Some(entry) = self.slots.slots.get_mut(slot as usize) else { return };
+        let Some(entry) = self.slots.slots.get_mut(slot as usize).filter(|slot| !slot.retiring) else {
+            return;
+        };
         entry.queue.push_back(Queued { conn, lease, task, spec, missing, lost: None });
         if entry.queue.len() == 1 {
             entry.condvar.notify_one();
@@ -234,7 +242,7 @@ impl State {
             }
             let now = self.now;
             let entry = &mut self.slots.slots[slot as usize];
-            if entry.queue.front().is_none_or(|queued| queued.missing > 0) {
+            if entry.retiring || entry.queue.front().is_none_or(|queued| queued.missing > 0) {
                 return Popped::Wait(Arc::clone(&entry.condvar));
             }
             let Some(Queued { conn, lease, task, spec, lost, .. }) = entry.queue.pop_front() else {
@@ -255,10 +263,15 @@ impl State {
         }
     }
 
-    fn send_done(&mut self, conn: ConnId, spec: &TaskSpec, results: Vec<Value>, failed: bool, run_us: u64) {
-        let (task_id, attempt) = (spec.task_id.clone(), spec.attempt);
-        let done = TaskDone { task_id, attempt, results, failed, run_us, ..TaskDone::default() };
-        self.send(conn, peer_message::Message::Done(done));
+    pub(super) fn send_done(
+        &mut self,
+        conn: ConnId,
+        spec: &TaskSpec,
+        results: Vec<Value>,
+        failed: bool,
+        run_us: u64,
+    ) {
+        self.send(conn, peer_message::Message::Done(cancel::done(spec, results, failed, run_us)));
     }
 
     /// A slot's thread has run a task.
@@ -274,6 +287,7 @@ impl State {
         // What this task submitted may end with its job in the next moment.
         self.send_news();
         self.on_creation_finished(task, failed);
+        self.end_source(task);
         let running = if slot == ACTOR_SLOT { self.take_call(task) } else { self.take_running(slot, task) };
         if running.as_ref().is_some_and(|running| running.was_paused_by_debugger) {
             self.tell_task_ended(task);
@@ -282,8 +296,10 @@ impl State {
             Some(running) if self.conns.contains_key(&running.conn) => {
                 let run_us = u64::try_from((self.now - running.since).as_micros()).unwrap_or(u64::MAX);
                 let (attempt, printed) = (running.attempt, self.output_marks());
-                let (task_id, error) = (task.to_bytes(), running.error);
-                let done = TaskDone { task_id, attempt, results, failed, run_us, printed, error };
+                let (task_id, error, r#final) = (task.to_bytes(), running.error, running.is_final);
+                let retiring = self.slots.slots.get(slot as usize).is_some_and(|slot| slot.retiring);
+                let done =
+                    TaskDone { task_id, attempt, results, failed, run_us, printed, error, r#final, retiring };
                 self.send(running.conn, peer_message::Message::Done(done));
             }
             // Nobody waits for the results: their owner is gone.
@@ -407,20 +423,51 @@ impl State {
         }
     }
 
-    /// An owner takes a task back that it has sent: possible as long as it has not started.
-    pub(super) fn on_cancel(&mut self, conn: ConnId, task: TaskId) {
+    /// Takes a task out of its queue that has not started.
+    pub(super) fn take_queued(&mut self, conn: ConnId, task: TaskId) -> Option<TaskSpec> {
+        let early = |(of, _, spec): &(ConnId, LeaseId, TaskSpec)| *of == conn && spec.task_id == task.0[..];
+        if let Some(position) = self.slots.early.iter().position(early) {
+            return Some(self.slots.early.remove(position).2);
+        }
+        let waits = |queued: &Queued| queued.task == task && queued.conn == conn;
         for slot in &mut self.slots.slots {
-            let Some(position) =
-                slot.queue.iter().position(|queued| queued.task == task && queued.conn == conn)
-            else {
-                continue;
-            };
-            let Some(queued) = slot.queue.remove(position) else { continue };
-            let error = error_value(
-                SystemErrorKind::Cancelled,
-                format!("task '{}' was cancelled before it started", queued.spec.name),
-            );
-            return self.send_done(conn, &queued.spec, vec![error], true, 0);
+            if let Some(position) = slot.queue.iter().position(waits) {
+                return slot.queue.remove(position).map(|queued| queued.spec);
+            }
+        }
+        self.slots.host.as_mut()?.take_queued(waits)
+    }
+
+    /// The slot in which a task of this owner runs.
+    pub(super) fn slot_of_running(&mut self, conn: ConnId, task: TaskId) -> Option<u32> {
+        let runs = |running: &Running| running.task == task && running.conn == conn;
+        if self.running(ACTOR_SLOT, task).is_some_and(|running| runs(running)) {
+            return Some(ACTOR_SLOT);
+        }
+        let position = self.slots.slots.iter().position(|slot| slot.running.as_ref().is_some_and(runs))?;
+        u32::try_from(position).ok()
+    }
+
+    /// The owner of a running task, and which attempt it is.
+    pub(super) fn owner_of_running(&mut self, slot: u32, task: TaskId) -> Option<(ConnId, u32)> {
+        let running = self.running(slot, task)?;
+        let (conn, attempt) = (running.conn, running.attempt);
+        self.conns.contains_key(&conn).then_some((conn, attempt))
+    }
+
+    /// The slot starts nothing more: the task that it runs is its last.
+    pub fn retire(&mut self, slot: u32) {
+        if let Some(entry) = self.slots.slots.get_mut(slot as usize) {
+            entry.retiring = true;
+            // Their owner takes them back when it hears of it.
+            entry.queue.clear();
+        }
+    }
+
+    /// A failure of a running task is not one of those that it is to be retried for. `on_finished` is to follow.
+    pub fn on_failing_for_good(&mut self, slot: u32, task: TaskId) {
+        if let Some(running) = self.running(slot, task) {
+            running.is_final = true;
         }
     }
 

@@ -11,12 +11,16 @@ use manta_proto::{
 use super::{
     ConnId, Effect, State, Watcher,
     actors::Role,
+    cancel::cancelled,
     events::Place,
     ids::ClassId,
     leases::ClassKey,
     objects::{error_value, is_error},
 };
 use crate::{FunctionId, SystemErrorKind, object_ref::RefAddress};
+
+/// A number of retries that stands for no limit.
+const RETRIES_UNLIMITED: u32 = u32::MAX;
 
 /// An argument of a task that has at least one ref among its arguments.
 pub(crate) enum NewArgument {
@@ -83,9 +87,20 @@ pub(super) struct Task {
     /// The state in which the cluster knows this attempt.
     pub reported: task_event::State,
     error: Box<str>,
+    /// Nobody wants it any more: it runs no further attempt.
+    cancelled: bool,
 }
 
 impl Task {
+    /// Takes one of the retries, if there is one left.
+    fn may_run_again(&mut self) -> bool {
+        let may = self.retries_left > 0 && !self.cancelled;
+        if may && self.retries_left != RETRIES_UNLIMITED {
+            self.retries_left -= 1;
+        }
+        may
+    }
+
     /// The state of a task that has not ended.
     pub fn event_state(&self) -> task_event::State {
         match self.stage {
@@ -160,6 +175,7 @@ impl State {
             place: None,
             reported: task_event::State::Nil,
             error: Box::default(),
+            cancelled: false,
         };
         self.tasks.insert(id, task);
         self.note_submitted(id);
@@ -248,13 +264,19 @@ impl State {
             return;
         }
         self.on_lease_done(lease, id, done.run_us);
+        if done.retiring {
+            self.on_worker_retires(lease);
+        }
         let now = self.now;
         let Some(task) = self.tasks.get_mut(&id) else { return };
         task.started = now.checked_sub(Duration::from_micros(done.run_us));
         task.error = done.error.into();
-        if done.failed && task.retry_exceptions && task.retries_left > 0 {
-            task.retries_left -= 1;
+        if done.failed && task.retry_exceptions && !done.r#final && task.may_run_again() {
             return self.run_again(id, done.results.first());
+        }
+        if done.failed && done.retiring && task.cancelled {
+            let error = cancelled(&task.name);
+            return self.complete(id, vec![error], true);
         }
         if let (Some(Role::Creation(actor)), false) = (task.actor, done.failed) {
             return self.on_actor_made(actor);
@@ -281,14 +303,17 @@ impl State {
 
     /// The worker gave a task back without having started it, or its connection ended before it could.
     pub(super) fn requeue(&mut self, id: TaskId) {
+        if let Some(task) = self.tasks.get(&id).filter(|task| task.cancelled) {
+            let error = cancelled(&task.name);
+            return self.complete(id, vec![error], true);
+        }
         self.enqueue(id, true);
     }
 
     /// The worker died while it ran the task. `true` if the task will not run again, so that its worker's fate has to be asked for.
     pub(super) fn on_worker_lost(&mut self, id: TaskId) -> bool {
         let Some(task) = self.tasks.get_mut(&id) else { return false };
-        if task.retries_left > 0 {
-            task.retries_left -= 1;
+        if task.may_run_again() {
             self.run_again(id, None);
             return false;
         }
@@ -303,6 +328,10 @@ impl State {
             Some(Role::Call(actor)) => return self.fail_lost_call(id, actor, fate),
             // Its actor was told already.
             Some(Role::Creation(_)) => return,
+            None if task.cancelled => {
+                let error = cancelled(&task.name);
+                return self.complete(id, vec![error], true);
+            }
             None => {}
         }
         let attempts = task.attempt + 1;
@@ -322,6 +351,41 @@ impl State {
     /// Ends a call of an actor that will not answer.
     pub(super) fn fail_call(&mut self, id: TaskId, error: Value) {
         self.complete(id, vec![error], true);
+    }
+
+    /// Marks a task as cancelled, and ends it when no worker has it. `true` if a worker has it, and so has to be told.
+    pub(super) fn begin_cancel(&mut self, id: TaskId) -> bool {
+        let Some(task) = self.tasks.get_mut(&id) else { return false };
+        // An actor is ended by kill().
+        if matches!(task.actor, Some(Role::Creation(_))) {
+            return false;
+        }
+        task.cancelled = true;
+        match task.stage {
+            Stage::Pushed(_) => true,
+            Stage::AwaitingFate => false,
+            Stage::Waiting | Stage::Queued => {
+                let (error, class) = (cancelled(&task.name), task.class);
+                self.complete(id, vec![error], true);
+                self.mark_dirty(class);
+                false
+            }
+        }
+    }
+
+    /// The connection to the worker that has the task.
+    pub(super) fn conn_of_task(&self, id: TaskId) -> Option<ConnId> {
+        match (self.tasks.get(&id)?.actor, self.lease_of(id)?) {
+            (Some(Role::Call(actor) | Role::Creation(actor)), _) => self.conn_of_actor(actor),
+            (None, lease) => self.leases.get(&lease).map(|lease| lease.conn),
+        }
+    }
+
+    /// Whether a worker has this attempt of the task.
+    pub(super) fn is_attempt(&self, id: TaskId, attempt: u32) -> bool {
+        self.tasks
+            .get(&id)
+            .is_some_and(|task| task.attempt == attempt && matches!(task.stage, Stage::Pushed(_)))
     }
 
     /// Whether the task has its arguments and no worker has it.
@@ -429,7 +493,9 @@ impl State {
             for index in 0..task.num_returns {
                 self.set_value(ObjectId::of(id, index), error.clone());
             }
+            failure = Some(error);
         }
+        self.end_stream(id, failure.as_ref());
         self.unpin_all(task.pinned);
         if let Some(role) = task.actor {
             self.on_actor_task_ended(id, role, task.place.is_some(), failure.as_ref());

@@ -1,9 +1,11 @@
 //! The reactor against a simulated cluster: a node that grants leases, and any number of processes, in one thread and without a
 //! clock. Messages travel through the same frames as outside.
 
+mod cancel;
 mod events;
 mod histories;
 mod objects;
 mod pausing;
 mod sim;
+mod streams;
 mod tasks;

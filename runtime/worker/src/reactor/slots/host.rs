@@ -79,6 +79,14 @@ impl Host {
     pub fn drop_queued_of(&mut self, conn: ConnId) {
         self.groups.iter_mut().for_each(|group| group.queue.retain(|queued| queued.conn != conn));
     }
+
+    /// Takes a call out of its queue.
+    pub fn take_queued(&mut self, mut wanted: impl FnMut(&Queued) -> bool) -> Option<TaskSpec> {
+        let queues = self.groups.iter_mut().map(|group| &mut group.queue);
+        let (queue, position) =
+            queues.filter_map(|queue| queue.iter().position(&mut wanted).map(|at| (queue, at))).next()?;
+        queue.remove(position).map(|queued| queued.spec)
+    }
 }
 
 impl State {

@@ -72,6 +72,8 @@ pub struct Sim {
     pub pulls: Vec<ObjectId>,
     /// Tasks whose end a worker has told because they had been paused.
     pub ended: Vec<Bytes>,
+    /// Tasks whose thread is to be interrupted, and in which process.
+    pub interrupted: Vec<(Who, TaskId)>,
     pub pull_error: String,
     pub refuse: Option<String>,
     /// Whether the node starts a worker for each CPU that a blocked lease gives back.
@@ -99,6 +101,7 @@ impl Sim {
             freed: Vec::new(),
             pulls: Vec::new(),
             ended: Vec::new(),
+            interrupted: Vec::new(),
             pull_error: String::new(),
             refuse: None,
             start_workers: false,
@@ -195,6 +198,7 @@ impl Sim {
             Effect::ToNode(message) => self.put(Wire::ToNode(who), Delivery::ToNode(message)),
             Effect::Call(call) => call(),
             Effect::FreeAt { objects, .. } => self.freed.extend(objects),
+            Effect::Interrupt(task) => self.interrupted.push((who, task)),
             Effect::Debug(_) | Effect::AllowTracer(_) => {}
         }
     }
@@ -269,6 +273,20 @@ impl Sim {
 
     /// Submits a task of one result; the ref is counted once.
     pub fn submit(&mut self, who: Who, name: &str, arguments: &[ObjectId], max_retries: u32) -> ObjectId {
+        let submission = self.submission(who, name, arguments, max_retries);
+        let id = submission.id;
+        self.state(who).on_submit(submission);
+        ObjectId::of(id, 0)
+    }
+
+    /// A task of one result.
+    pub fn submission(
+        &mut self,
+        who: Who,
+        name: &str,
+        arguments: &[ObjectId],
+        max_retries: u32,
+    ) -> Submission {
         let id = TaskId::random();
         let state = self.state(who);
         let address = |object| RefAddress { object, ..state.own_address(object) };
@@ -278,7 +296,7 @@ impl Sim {
             .collect();
         let spec =
             TaskSpec { task_id: id.to_bytes(), name: name.into(), num_returns: 1, ..TaskSpec::default() };
-        state.on_submit(Submission {
+        Submission {
             id,
             key: ClassKey {
                 language: Language::Rust,
@@ -295,8 +313,7 @@ impl Sim {
             num_returns: 1,
             max_retries,
             retry_exceptions: false,
-        });
-        ObjectId::of(id, 0)
+        }
     }
 
     /// The task that a worker's thread takes, if one is there.
