@@ -130,6 +130,22 @@ def test_a_group_with_a_gpu_gives_its_tasks_the_gpu(monkeypatch):
         assert len(manta.get(gpus.remote(), timeout=SECONDS)) == 1
 
 
+def test_actors_live_in_their_bundle(groups):
+    @manta.remote(num_cpus=1)
+    class Place:
+        def where(self) -> str:
+            return manta.get_runtime_context().get_node_id()
+
+    group = placement_group([{"CPU": 1}, {"CPU": 1}], strategy="STRICT_SPREAD")
+    actors = [Place.options(scheduling_strategy=within(group, bundle)).remote() for bundle in range(2)]
+    places = manta.get([actor.where.remote() for actor in actors], timeout=SECONDS)
+    assert places == nodes_of(group)
+    remove_placement_group(group)
+    for actor in actors:
+        with pytest.raises(manta.exceptions.RayActorError):
+            manta.get(actor.where.remote(), timeout=SECONDS)
+
+
 def test_wrong_groups_are_refused_where_they_are_made(groups):
     for bundles in ([], [{}], [{"CPU": 0}], [{"CPU": -1}], {"CPU": 1}, [{"CPU": "1"}]):
         with pytest.raises(ValueError):
