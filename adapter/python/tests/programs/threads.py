@@ -26,7 +26,7 @@ def spin():
 
 workers = [threading.Thread(target=work, args=(n,), name=f"worker-{n}") for n in ("a", "b", "c")]
 spinner = threading.Thread(target=spin, name="spinner")
-for thread in [*workers, spinner]:
+for thread in [spinner, *workers]:
     thread.start()
 for thread in workers:
     thread.join()
