@@ -13,3 +13,4 @@ mod moving;
 mod stops;
 mod support;
 mod versions;
+mod watching;
