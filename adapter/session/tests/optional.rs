@@ -261,3 +261,31 @@ fn conditions_of_exception_filters_travel_and_panics_have_none() {
     sim.request("setExceptionBreakpoints", json!({"filters": ["signal"]}));
     sim.finish();
 }
+
+#[test]
+fn what_is_promised_is_what_some_engine_does() {
+    let mut sim = Sim::new();
+    let promised = sim.request("initialize", json!({"adapterID": "manta"}));
+    for yes in [
+        "supportsValueFormattingOptions",
+        "supportsGotoTargetsRequest",
+        "supportsDataBreakpoints",
+        "supportsDisassembleRequest",
+    ] {
+        assert_eq!(promised[yes], true, "{yes}");
+    }
+    for no in [
+        "supportsModulesRequest",
+        "supportsInstructionBreakpoints",
+        "supportsTerminateThreadsRequest",
+        "supportsStepBack",
+    ] {
+        assert_eq!(promised.get(no), None, "{no}");
+    }
+    let filters = promised["exceptionBreakpointFilters"].as_array().unwrap();
+    assert!(
+        filters.iter().all(|filter| filter["default"] == false),
+        "no failing task waits for a client by default"
+    );
+    sim.finish();
+}

@@ -39,6 +39,8 @@ fn capabilities() -> Capabilities {
         supports_set_variable: yes,
         supports_set_expression: yes,
         supports_completions_request: yes,
+        completion_trigger_characters: Some(vec![".".to_owned()]),
+        supports_value_formatting_options: yes,
         supports_data_breakpoints: yes,
         supports_data_breakpoint_bytes: yes,
         supports_read_memory_request: yes,
