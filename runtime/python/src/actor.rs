@@ -99,6 +99,7 @@ fn described(py: Python<'_>, made: MadeActor) -> Found<'_> {
 
 /// Makes an actor: answers with its handle, and with its maker's description when it was there already.
 #[pyfunction]
+#[expect(clippy::needless_pass_by_value, reason = "what is taken out of a Python dict is ours")]
 pub fn new_actor<'py>(
     py: Python<'py>,
     class: &Bound<'py, PreparedTask>,

@@ -423,13 +423,13 @@ impl State {
     }
 
     /// An owner, or the head, says how an actor is; or the worker of an actor of ours says that it ended itself.
-    pub(super) fn on_actor_state(&mut self, state: ActorState) {
+    pub(super) fn on_actor_state(&mut self, state: &ActorState) {
         let Ok(id) = ActorId::try_from(&state.actor_id) else { return };
         let Some(actor) = self.actors.known.get_mut(&id) else { return };
         let dead = state.phase() == actor_state::Phase::Dead;
         if actor.owned.is_some() {
             if dead {
-                self.end_owned(id, death(&state));
+                self.end_owned(id, death(state));
             }
             return;
         }
@@ -437,11 +437,11 @@ impl State {
             return;
         }
         if dead {
-            self.set_phase(id, Phase::Dead(death(&state)));
+            self.set_phase(id, Phase::Dead(death(state)));
         } else if matches!(actor.phase, Phase::Alive(_)) {
             // Whatever has changed, the end of the connection will say so first.
         } else if state.phase() == actor_state::Phase::Alive {
-            self.on_actor_found(id, &state);
+            self.on_actor_found(id, state);
         } else {
             let restarting = state.phase() == actor_state::Phase::Restarting;
             let ask_again = actor.address.detached;

@@ -144,7 +144,7 @@ impl State {
             peer_message::Message::StreamItem(item) => self.on_stream_item(conn, item),
             peer_message::Message::StreamTaken(taken) => self.on_stream_taken(&taken.task_id, taken.taken),
             peer_message::Message::ActorAsk(ask) => self.on_actor_ask(conn, &ask.actor_id),
-            peer_message::Message::Actor(state) => self.on_actor_state(state),
+            peer_message::Message::Actor(state) => self.on_actor_state(&state),
             peer_message::Message::KillActor(kill) => self.on_kill_message(&kill),
             // Counting refs of other processes is not needed as long as objects whose ref went abroad live as long as the job.
             peer_message::Message::RefChange(_) => {}

@@ -416,10 +416,10 @@ impl State {
     }
 
     /// An actor is dead: its creation task will not run again.
-    pub(super) fn drop_creation(&mut self, id: TaskId, made: Option<Box<Task>>, error: &Value) {
+    pub(super) fn drop_creation(&mut self, id: TaskId, made: Option<Box<Task>>, error: Value) {
         match made {
             Some(task) => self.unpin_all(task.pinned),
-            None => self.complete(id, vec![error.clone()], true),
+            None => self.complete(id, vec![error], true),
         }
     }
 

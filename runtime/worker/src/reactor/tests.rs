@@ -1,6 +1,7 @@
 //! The reactor against a simulated cluster: a node that grants leases, and any number of processes, in one thread and without a
 //! clock. Messages travel through the same frames as outside.
 
+mod actors;
 mod cancel;
 mod events;
 mod histories;

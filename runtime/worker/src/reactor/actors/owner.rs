@@ -254,7 +254,7 @@ impl State {
             self.tell_node(process_to_node::Message::CancelLease(LeaseCancel { request_id: request.0 }));
         }
         self.set_phase(id, Phase::Dead(error.clone()));
-        self.drop_creation(creation_task(id), made, &error);
+        self.drop_creation(creation_task(id), made, error);
     }
 
     fn return_actor_lease(&mut self, lease_id: bytes::Bytes, node_id: bytes::Bytes) {

@@ -63,7 +63,7 @@ impl State {
                 ..ActorState::default()
             },
         };
-        self.on_actor_state(ActorState { actor_id: id.to_bytes(), ..state });
+        self.on_actor_state(&ActorState { actor_id: id.to_bytes(), ..state });
         let waits = |actor: &super::Actor| matches!(actor.phase, Phase::Unknown) && !actor.is_idle();
         if self.actors.known.get(&id).is_some_and(|actor| waits(actor) && actor.ask_at.is_none()) {
             self.ask_again_later(id);

@@ -1,0 +1,193 @@
+//! Actors: the order of their calls, their ends and restarts, and callers that are not their owner.
+
+use manta_proto::{
+    ids::{ActorId, ObjectId, TaskId},
+    v1::{ActorCreation, TaskSpec, Value},
+};
+use prost::Message;
+
+use super::{
+    super::{ACTOR_SLOT, ActorAddress, ClassKey, NewActor, Popped, Submission},
+    sim::{Sim, Who, inline, message},
+};
+use crate::{Language, Placement};
+
+fn submission(id: TaskId, name: &str, spec: TaskSpec, num_returns: u32, max_retries: u32) -> Submission {
+    let spec = TaskSpec { task_id: id.to_bytes(), name: name.into(), num_returns, ..spec };
+    Submission {
+        id,
+        key: ClassKey { language: Language::Python, resources: [].into(), placement: Placement::default() },
+        function: None,
+        name: name.into(),
+        parent: None,
+        encoded: spec.encode_to_vec().into(),
+        arguments: Vec::new(),
+        stored: Vec::new(),
+        contained: Vec::new(),
+        num_returns,
+        max_retries,
+        retry_exceptions: false,
+    }
+}
+
+/// Submits the making of an actor.
+fn make(sim: &mut Sim, who: Who, max_restarts: u32) -> ActorId {
+    let id = ActorId(TaskId::random().0);
+    let new = NewActor {
+        id,
+        class: "Counter".into(),
+        max_restarts,
+        detached: false,
+        registered: false,
+        held: Vec::new(),
+    };
+    let creation = Some(ActorCreation { group_limits: vec![1], ..ActorCreation::default() });
+    let spec = TaskSpec { actor_id: id.to_bytes(), creation, ..TaskSpec::default() };
+    sim.state(who).on_new_actor(new, submission(TaskId(id.0), "Counter.__init__", spec, 0, 0));
+    id
+}
+
+fn call(sim: &mut Sim, who: Who, actor: ActorId, name: &str, max_retries: u32) -> ObjectId {
+    let id = TaskId::random();
+    let spec = TaskSpec { actor_id: actor.to_bytes(), ..TaskSpec::default() };
+    sim.state(who).on_call(actor, submission(id, name, spec, 1, max_retries), None).unwrap();
+    ObjectId::of(id, 0)
+}
+
+/// Runs the creation task that a worker has got.
+fn create(sim: &mut Sim, worker: Who) {
+    let task = sim.take(worker).expect("the creation task has come");
+    assert_eq!(task.name, "Counter.__init__");
+    let id = TaskId::try_from(&task.task_id).unwrap();
+    sim.state(worker).on_finished(0, id, Vec::new(), false);
+    sim.settle();
+}
+
+fn take(sim: &mut Sim, worker: Who) -> Option<TaskSpec> {
+    sim.settle();
+    match sim.state(worker).pop_call(0) {
+        Popped::Task(spec) => Some(*spec),
+        Popped::Wait(_) => None,
+        Popped::Exit(cause) => panic!("the worker was told to end: {cause}"),
+    }
+}
+
+fn finish(sim: &mut Sim, worker: Who, call: &TaskSpec) {
+    let id = TaskId::try_from(&call.task_id).unwrap();
+    sim.state(worker).on_finished(ACTOR_SLOT, id, vec![inline(call.name.as_bytes())], false);
+    sim.settle();
+}
+
+fn run_all(sim: &mut Sim, worker: Who) -> Vec<String> {
+    let mut ran = Vec::new();
+    while let Some(call) = take(sim, worker) {
+        finish(sim, worker, &call);
+        ran.push(call.name);
+    }
+    ran
+}
+
+fn drop_handle(sim: &mut Sim, who: Who, actor: ActorId) {
+    sim.state(who).on_actor_handle_dropped(actor);
+    sim.settle();
+}
+
+fn error(sim: &mut Sim, who: Who, object: ObjectId) -> String {
+    let value: Option<Value> = sim.value(who, object);
+    message(value.as_ref())
+}
+
+#[test]
+fn calls_wait_for_the_actor_and_run_in_their_order() {
+    let mut sim = Sim::new(1);
+    let actor = make(&mut sim, 0, 0);
+    let refs: Vec<_> = (0..3).map(|index| call(&mut sim, 0, actor, &format!("call {index}"), 0)).collect();
+    create(&mut sim, 1);
+    assert_eq!(run_all(&mut sim, 1), ["call 0", "call 1", "call 2"]);
+    for (index, object) in refs.iter().enumerate() {
+        assert_eq!(sim.value(0, *object), Some(inline(format!("call {index}").as_bytes())));
+    }
+    drop_handle(&mut sim, 0, actor);
+    assert!(sim.state(0).leftovers().iter().all(|left| left.ends_with("objects")), "the actor has ended");
+}
+
+#[test]
+fn a_call_without_retries_fails_with_the_end_of_the_worker() {
+    let mut sim = Sim::new(1);
+    let actor = make(&mut sim, 0, 0);
+    create(&mut sim, 1);
+    let (running, waiting) = (call(&mut sim, 0, actor, "running", 0), call(&mut sim, 0, actor, "waiting", 5));
+    take(&mut sim, 1).unwrap();
+    sim.kill(1);
+    for object in [running, waiting] {
+        let said = error(&mut sim, 0, object);
+        assert!(said.contains("'Counter' is dead") && said.contains("signal 9"), "{said}");
+    }
+    let late = call(&mut sim, 0, actor, "late", 0);
+    assert!(error(&mut sim, 0, late).contains("signal 9"));
+}
+
+#[test]
+fn a_restart_runs_again_what_may_be_tried_again_and_in_its_order() {
+    let mut sim = Sim::new(2);
+    let actor = make(&mut sim, 0, 1);
+    create(&mut sim, 1);
+    let once = call(&mut sim, 0, actor, "once", 0);
+    let again: Vec<_> = (0..3).map(|index| call(&mut sim, 0, actor, &format!("again {index}"), 1)).collect();
+    take(&mut sim, 1).unwrap();
+    sim.kill(1);
+    let said = error(&mut sim, 0, once);
+    assert!(said.contains("not available") && said.contains("signal 9"), "{said}");
+    create(&mut sim, 2);
+    assert_eq!(run_all(&mut sim, 2), ["again 0", "again 1", "again 2"]);
+    for object in again {
+        assert!(sim.value(0, object).is_some());
+    }
+    sim.kill(2);
+    let late = call(&mut sim, 0, actor, "late", 1);
+    assert!(error(&mut sim, 0, late).contains("is dead"), "its restarts are used up");
+}
+
+#[test]
+fn another_process_finds_the_actor_and_follows_its_restart() {
+    let mut sim = Sim::new(3);
+    let actor = make(&mut sim, 0, 1);
+    create(&mut sim, 1);
+    let me = &sim.state(0).me;
+    let address = ActorAddress { actor, owner: me.process, owner_node: me.node, detached: false };
+    sim.state(3).add_actor_handle(address);
+    let first = call(&mut sim, 3, actor, "first", 0);
+    assert_eq!(run_all(&mut sim, 1), ["first"]);
+    assert!(sim.value(3, first).is_some());
+    sim.kill(1);
+    sim.settle();
+    let second = call(&mut sim, 3, actor, "second", 1);
+    create(&mut sim, 2);
+    assert_eq!(run_all(&mut sim, 2), ["second"]);
+    assert!(sim.value(3, second).is_some());
+    sim.state(0).on_kill_actor(actor, true);
+    let third = call(&mut sim, 3, actor, "third", 1);
+    // As its node does, because the lease came back as unusable.
+    sim.settle();
+    sim.kill(2);
+    assert!(error(&mut sim, 3, third).contains("killed by kill()"));
+}
+
+#[test]
+fn an_actor_dies_with_its_owner() {
+    let mut sim = Sim::new(3);
+    let actor = make(&mut sim, 2, 5);
+    let host = (1..=3).find(|worker| sim.take(*worker).is_some_and(|task| task.creation.is_some())).unwrap();
+    sim.state(host).on_finished(0, TaskId(actor.0), Vec::new(), false);
+    sim.settle();
+    let me = &sim.state(2).me;
+    let address = ActorAddress { actor, owner: me.process, owner_node: me.node, detached: false };
+    sim.state(0).add_actor_handle(address);
+    let first = call(&mut sim, 0, actor, "first", 0);
+    run_all(&mut sim, host);
+    assert!(sim.value(0, first).is_some());
+    sim.kill(2);
+    sim.settle();
+    let second = call(&mut sim, 0, actor, "second", 0);
+    assert!(error(&mut sim, 0, second).contains("the process that made it ended"));
+}
