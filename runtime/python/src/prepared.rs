@@ -79,7 +79,6 @@ enum Prepared<'py> {
 #[pymethods]
 impl PreparedTask {
     #[new]
-    #[expect(clippy::too_many_arguments, reason = "called from one place in Python")]
     fn new(
         function_id: &[u8],
         name: String,

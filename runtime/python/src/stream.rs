@@ -36,7 +36,6 @@ impl Drop for PyStream {
 #[pymethods]
 impl PyStream {
     /// The ref of the next value and its place; `None` after the last.
-    #[expect(clippy::should_implement_trait, reason = "the name that Python calls")]
     fn next(&self) -> Option<(PyObjectRef, u32)> {
         self.0.next().map(|(object_ref, index)| (PyObjectRef::new(object_ref), index))
     }
