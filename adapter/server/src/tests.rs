@@ -107,6 +107,34 @@ impl Head for FakeHead {
     ) -> Result<Response<v1::ShutdownResponse>, Status> {
         Err(Status::unimplemented("no end here"))
     }
+
+    async fn create_placement_group(
+        &self,
+        _: Request<v1::CreatePlacementGroupRequest>,
+    ) -> Result<Response<v1::CreatePlacementGroupResponse>, Status> {
+        Err(Status::unimplemented("a session does not ask for this"))
+    }
+
+    async fn remove_placement_group(
+        &self,
+        _: Request<v1::RemovePlacementGroupRequest>,
+    ) -> Result<Response<v1::RemovePlacementGroupResponse>, Status> {
+        Err(Status::unimplemented("a session does not ask for this"))
+    }
+
+    async fn list_placement_groups(
+        &self,
+        _: Request<v1::ListPlacementGroupsRequest>,
+    ) -> Result<Response<v1::ListPlacementGroupsResponse>, Status> {
+        Err(Status::unimplemented("a session does not ask for this"))
+    }
+
+    async fn list_state(
+        &self,
+        _: Request<v1::ListStateRequest>,
+    ) -> Result<Response<v1::ListStateResponse>, Status> {
+        Err(Status::unimplemented("a session does not ask for this"))
+    }
 }
 
 struct Cluster {

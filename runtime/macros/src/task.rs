@@ -39,6 +39,7 @@ pub fn expand(arguments: &Arguments, function: &ItemFn) -> syn::Result<TokenStre
         impl #name {
             #(#attrs)*
             #inline
+            #[allow(clippy::needless_pass_by_value)] // A task owns what it was sent.
             #sig #block
         }
 

@@ -112,11 +112,7 @@ macro_rules! option_methods {
                 Self(self.0.spread())
             }
             /// Only nodes with this label may run it.
-            pub fn label(
-                self,
-                key: &str,
-                value: impl ::core::convert::Into<::std::string::String>,
-            ) -> Self {
+            pub fn label(self, key: &str, value: impl ::core::convert::Into<::std::string::String>) -> Self {
                 Self(self.0.label(key, value))
             }
             /// How often the task runs again after its worker died.

@@ -36,7 +36,7 @@ fn a_task_is_still_a_function() {
     assert_eq!(swap((1, "b".to_owned()), None), ("b".to_owned(), 1));
     assert_eq!(count(vec!["a".to_owned()], "banana".to_owned()).unwrap()["a"], 3);
     assert_eq!(countdown(3), 0);
-    nothing();
+    let () = nothing();
     let as_pointer: fn(i32, i32) -> i32 = *inner::add;
     assert_eq!([(1, 2), (3, 4)].map(|(a, b)| as_pointer(a, b)), [3, 7]);
 }
