@@ -57,7 +57,10 @@ mod tests {
     #[test]
     fn frames_come_back_whole_and_in_order() {
         let message = |byte| PeerMessage {
-            message: Some(peer_message::Message::Cancel(CancelTask { task_id: vec![byte; 16].into() })),
+            message: Some(peer_message::Message::Cancel(CancelTask {
+                task_id: vec![byte; 16].into(),
+                ..CancelTask::default()
+            })),
         };
         let mut wire = BytesMut::new();
         write(&mut wire, &message(1)).unwrap();

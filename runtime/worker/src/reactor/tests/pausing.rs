@@ -131,7 +131,7 @@ fn the_end_of_a_task_that_was_paused_is_told_once_and_of_others_never() {
     debugger(&mut sim, 1, &task, false);
     assert!(sim.ended.is_empty());
     sim.finish(1, &task, inline(b""));
-    assert_eq!(sim.ended, [task.task_id.clone()]);
+    assert_eq!(sim.ended, std::slice::from_ref(&task.task_id));
     sim.run_all(Duration::ZERO);
     assert_eq!(sim.ended.len(), 1);
     // The word of a stop may come when it is over and the task has ended.

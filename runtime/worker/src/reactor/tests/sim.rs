@@ -227,7 +227,7 @@ impl Sim {
                 assert!(output.is_none());
             }
             (_, Delivery::Message(to, conn, message)) if self.processes[to].alive => {
-                self.state(to).on_message(conn, message)
+                self.state(to).on_message(conn, message);
             }
             (_, Delivery::Lost(to, conn)) if self.processes[to].alive => {
                 self.processes[to].peers.remove(&conn);
@@ -263,7 +263,7 @@ impl Sim {
     /// Whether no task is unfinished anywhere.
     pub fn is_idle(&self) -> bool {
         let alive = self.processes.iter().filter(|process| process.alive);
-        alive.map(|process| process.state.leftovers()).flatten().all(|left| !left.contains("tasks"))
+        alive.flat_map(|process| process.state.leftovers()).all(|left| !left.contains("tasks"))
     }
 
     /// CPUs that blocked leases have given back.
