@@ -26,7 +26,7 @@ use crate::{
     requests::{self, Refusal},
     setting::Waiter,
     sources::{ClientFiles, Sources},
-    stops::Announcer,
+    stops::{Announcer, continue_answer},
     threads::{Origin, Resumption, State, Threads},
 };
 
@@ -321,13 +321,14 @@ impl Session {
         }
         let threads = std::mem::take(&mut self.threads);
         for thread in threads.iter() {
-            let owed = match &thread.state {
-                State::Resuming(_, Resumption::Continue(origin)) => origin,
-                State::Resuming(_, Resumption::Step { held, .. }) | State::Stepping { held, .. } => held,
-                State::Paused(_) | State::Running => continue,
-            };
-            if let Some(origin) = owed {
-                self.refuse(origin, cause);
+            match &thread.state {
+                // No task stands after the session's end, which is what `continue` asked for.
+                State::Resuming(_, Resumption::Continue(Some(origin))) => {
+                    self.reply(continue_answer(origin, false));
+                }
+                State::Resuming(_, Resumption::Step { held: Some(origin), .. })
+                | State::Stepping { held: Some(origin), .. } => self.refuse(origin, cause),
+                State::Resuming(..) | State::Stepping { .. } | State::Paused(_) | State::Running => {}
             }
         }
         self.arenas = Arenas::default();

@@ -231,9 +231,10 @@ impl Session {
             State::Paused(_) | State::Running => None,
         };
         match (owed, lost) {
-            (Some((origin, _)), Some(cause)) => self.refuse(&origin, cause),
+            // The task stands no more, which is what `continue` asked for, whatever ended it.
+            (Some((origin, false)), _) => self.reply(continue_answer(&origin, false)),
+            (Some((origin, true)), Some(cause)) => self.refuse(&origin, cause),
             (Some((origin, true)), None) => self.reply(step_answer(&origin)),
-            (Some((origin, false)), None) => self.reply(continue_answer(&origin, false)),
             (None, _) => {}
         }
         if thread.is_known {

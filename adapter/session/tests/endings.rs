@@ -77,3 +77,27 @@ fn a_held_step_is_answered_when_the_task_ends() {
     sim.check_empty();
     sim.finish();
 }
+
+#[test]
+fn a_continue_that_its_process_did_not_live_to_answer_was_obeyed() {
+    let mut sim = paused();
+    sim.holds_targets = true;
+    let seq = sim.send("continue", json!({"threadId": 1}));
+    sim.target_down("t1", "its driver has ended");
+    assert_eq!(sim.response(seq), json!({"allThreadsContinued": false}));
+    assert!(sim.event("output")["output"].as_str().unwrap().contains("its driver has ended"));
+    assert_eq!(sim.event("thread")["reason"], "exited");
+    sim.to_targets.clear();
+}
+
+#[test]
+fn a_continue_that_the_sessions_end_overtakes_was_obeyed() {
+    let mut sim = paused();
+    sim.holds_targets = true;
+    let seq = sim.send("continue", json!({"threadId": 1}));
+    sim.on(Event::ClusterLost("the head has ended".to_owned()));
+    assert_eq!(sim.response(seq), json!({"allThreadsContinued": false}));
+    assert!(sim.event("output")["output"].as_str().unwrap().contains("the head has ended"));
+    sim.event("terminated");
+    sim.to_targets.clear();
+}
