@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
+from conftest import until
 
 import manta
 from manta.util.scheduling_strategies import (
@@ -154,13 +155,17 @@ def test_a_node_without_gpus_refuses_at_once(cluster, option):
         run_on(**option)
 
 
-def test_spread_uses_all_nodes(cluster, gate):
+def test_spread_uses_all_nodes(cluster, gate, tmp_path):
     @manta.remote(scheduling_strategy="SPREAD")
-    def spread(gate) -> str:
-        gate.wait()
+    def spread(gate, mark: str) -> str:
+        with open(mark, "w"):
+            gate.wait()
         return manta.get_runtime_context().get_node_id()
 
-    refs = [spread.remote(gate) for _ in range(2)]
+    marks = [tmp_path / name for name in ("first", "second")]
+    refs = [spread.remote(gate, str(mark)) for mark in marks]
+    # Both run at once, so neither can follow the other on one node's worker.
+    until(lambda: all(mark.exists() for mark in marks))
     gate.open()
     assert set(manta.get(refs, timeout=SECONDS)) == set(node_ids().values())
 
