@@ -183,14 +183,16 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def connect_when_ready(address, deadline_seconds=30):
-    """debugpy does not say when it listens, so the connection is tried until it holds."""
+def attach_when_ready(process, address, deadline_seconds=30):
+    """debugpy does not say when it listens, and sends away who comes before it has met its program: tried until it holds."""
     deadline = time.monotonic() + deadline_seconds
     while True:
         try:
-            return dap_client.DapClient.connect(address)
-        except ConnectionRefusedError:
-            if time.monotonic() > deadline:
+            client = dap_client.DapClient.connect(address)
+            handshake(client, "attach", {"justMyCode": True}, PYTHON_LOOP)
+            return client
+        except ConnectionError:
+            if process.poll() is not None or time.monotonic() > deadline:
                 raise
 
 
@@ -199,8 +201,7 @@ def debugpy(rounds):
     command = [sys.executable, "-m", "debugpy", "--listen", address, "--wait-for-client", str(PYTHON_LOOP), "--plain"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
-        client = connect_when_ready(address)
-        handshake(client, "attach", {"justMyCode": True}, PYTHON_LOOP)
+        client = attach_when_ready(process, address)
         figures = Measuring(client, PYTHON_LOOP, rounds).measure()
         client.close()
     finally:
