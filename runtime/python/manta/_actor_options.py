@@ -121,12 +121,6 @@ def _text(option: str, value: Any) -> str:
     return value
 
 
-def _flag(option: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"'{option}' must be True or False, not {value!r}")
-    return value
-
-
 def _lifetime(option: str, value: Any) -> str:
     if value not in ("detached", "non_detached"):
         raise ValueError(f"'{option}' must be one of 'detached', 'non_detached' and None, not {value!r}")
@@ -166,7 +160,7 @@ _METHOD_CHECKS = {
 _ACTOR_CHECKS = {
     "accelerator_type": _options._name,
     "concurrency_groups": _groups,
-    "get_if_exists": _flag,
+    "get_if_exists": _options._flag,
     "label_selector": _placement.checked_selector,
     "lifetime": _lifetime,
     "max_concurrency": _concurrency,
