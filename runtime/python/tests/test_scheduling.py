@@ -98,13 +98,17 @@ def run_on(**options: object) -> str:
     return node
 
 
-def test_workers_see_the_gpus_that_their_tasks_took(gpus, gate):
+def test_workers_see_the_gpus_that_their_tasks_took(gpus, gate, tmp_path):
     @manta.remote(num_gpus=1)
-    def whole(gate) -> tuple[list[int | str], str]:
-        gate.wait()
+    def whole(gate, mark: str) -> tuple[list[int | str], str]:
+        with open(mark, "w"):
+            gate.wait()
         return manta.get_gpu_ids(), os.environ["CUDA_VISIBLE_DEVICES"]
 
-    refs = [whole.remote(gate) for _ in range(2)]
+    marks = [tmp_path / name for name in ("first", "second")]
+    refs = [whole.remote(gate, str(mark)) for mark in marks]
+    # Both run at once, so neither can take the other's device when that one is done.
+    until(lambda: all(mark.exists() for mark in marks))
     gate.open()
     seen = manta.get(refs, timeout=SECONDS)
     assert sorted(seen) == [([0], "0"), ([1], "1")]
