@@ -1,4 +1,4 @@
-//! `bench debug`: how fast tasks stop, step and show their variables through a whole cluster, beside local debuggers.
+//! `bench debug`: how fast tasks stop, step and show their variables, beside local debuggers.
 
 use anyhow::Result;
 
@@ -12,7 +12,17 @@ use crate::{
 /// The release that Manta is measured beside.
 const DEBUGPY: &str = "debugpy==1.8.22";
 
-/// Measures Manta's cluster session, then each peer debugging the same program locally.
+/// A measuring program under `tests/bench`. It is run as `FILE SYSTEM --rounds COUNT`.
+struct Program {
+    file: &'static str,
+    /// Whom it can measure.
+    systems: &'static [&'static str],
+}
+
+/// All of them; what they print of one system is put together.
+const PROGRAMS: &[Program] = &[Program { file: "debug.py", systems: &["manta", "debugpy", "lldb-dap"] }];
+
+/// Measures Manta, then each peer, one after the other so that none disturbs another.
 ///
 /// # Errors
 /// When a build, a set-up or a measurement fails.
@@ -26,17 +36,23 @@ pub fn measure(peers: &[String], rounds: u32) -> Result<Vec<Figures>> {
     let peer_environment = target().join("bench-venv").join(format!("debugpy-{}", python.version));
     let mut systems = Vec::new();
     for system in std::iter::once("manta").chain(peers.iter().map(String::as_str)) {
-        println!("measuring {system}");
         let interpreter = if system == "debugpy" {
             python::environment(&python, &peer_environment, &[DEBUGPY])?
         } else {
             environment.clone()
         };
-        let step =
-            Step::new(interpreter).args(["tests/bench/debug.py", system, "--rounds", &rounds.to_string()]);
-        let step = step.env("MANTA_BIN", Profile::Release.program("manta")).env("PYTHONPATH", &layout);
-        let step = step.env("MANTA_FIXTURES", target().join("release"));
-        systems.push(Figures { system: system.to_owned(), figures: figures(step)? });
+        let mut all = Vec::new();
+        for program in PROGRAMS.iter().filter(|program| program.systems.contains(&system)) {
+            println!("measuring {system} with {}", program.file);
+            let file = format!("tests/bench/{}", program.file);
+            let step = Step::new(&interpreter).args([&file, system, "--rounds", &rounds.to_string()]);
+            let step = step.env("MANTA_BIN", Profile::Release.program("manta")).env("PYTHONPATH", &layout);
+            let step = step.env("MANTA_FIXTURES", target().join("release"));
+            // Where a program keeps what it builds.
+            let step = step.env("MANTA_BENCH", target().join("bench"));
+            all.extend(figures(step)?);
+        }
+        systems.push(Figures { system: system.to_owned(), figures: all });
     }
     Ok(systems)
 }
