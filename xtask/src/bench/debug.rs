@@ -1,10 +1,12 @@
 //! `bench debug`: how fast tasks stop, step and show their variables, beside local debuggers.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 
 use super::{report::Figures, tasks::figures};
 use crate::{
-    python,
+    python::{self, Python},
     run::Step,
     workspace::{Profile, target},
 };
@@ -20,7 +22,10 @@ struct Program {
 }
 
 /// All of them; what they print of one system is put together.
-const PROGRAMS: &[Program] = &[Program { file: "debug.py", systems: &["manta", "debugpy", "lldb-dap"] }];
+const PROGRAMS: &[Program] = &[
+    Program { file: "debug.py", systems: &["manta", "debugpy", "lldb-dap"] },
+    Program { file: "debug_python.py", systems: &["manta", "debugpy"] },
+];
 
 /// Measures Manta, then each peer, one after the other so that none disturbs another.
 ///
@@ -31,28 +36,37 @@ pub fn measure(peers: &[String], rounds: u32) -> Result<Vec<Figures>> {
         .args(["--release", "--package", "manta-cli", "--package", "manta-fixtures"])
         .run()?;
     let layout = python::layout(Profile::Release)?;
-    let python = python::find()?.pop().expect("find gives at least one");
-    let environment = python.environment()?;
-    let peer_environment = target().join("bench-venv").join(format!("debugpy-{}", python.version));
+    let pythons = python::find()?;
     let mut systems = Vec::new();
     for system in std::iter::once("manta").chain(peers.iter().map(String::as_str)) {
-        let interpreter = if system == "debugpy" {
-            python::environment(&python, &peer_environment, &[DEBUGPY])?
-        } else {
-            environment.clone()
-        };
+        let interpreters = interpreters(&pythons, system)?;
+        let newest = interpreters.last().expect("find gives at least one");
         let mut all = Vec::new();
         for program in PROGRAMS.iter().filter(|program| program.systems.contains(&system)) {
             println!("measuring {system} with {}", program.file);
             let file = format!("tests/bench/{}", program.file);
-            let step = Step::new(&interpreter).args([&file, system, "--rounds", &rounds.to_string()]);
+            let step = Step::new(newest).args([&file, system, "--rounds", &rounds.to_string()]);
             let step = step.env("MANTA_BIN", Profile::Release.program("manta")).env("PYTHONPATH", &layout);
             let step = step.env("MANTA_FIXTURES", target().join("release"));
             // Where a program keeps what it builds.
             let step = step.env("MANTA_BENCH", target().join("bench"));
+            // For those that measure on each Python, oldest first.
+            let step = step.env("MANTA_BENCH_PYTHONS", std::env::join_paths(&interpreters)?);
             all.extend(figures(step)?);
         }
         systems.push(Figures { system: system.to_owned(), figures: all });
     }
     Ok(systems)
+}
+
+/// An interpreter of each Python for measuring `system`, in an environment with what that needs.
+fn interpreters(pythons: &[Python], system: &str) -> Result<Vec<PathBuf>> {
+    let interpreter = |python: &Python| {
+        let folder = target().join("bench-venv").join(format!("debugpy-{}", python.version));
+        match system {
+            "debugpy" => python::environment(python, &folder, &[DEBUGPY]),
+            _ => python.environment(),
+        }
+    };
+    pythons.iter().map(interpreter).collect()
 }

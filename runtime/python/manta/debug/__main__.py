@@ -1,6 +1,8 @@
 """Runs a script under the Python debug engine, which any DAP client can talk to."""
 
-import runpy
+import sys
+
+from manta_debug.__main__ import main
 
 if __name__ == "__main__":
-    runpy.run_module("manta_debug", run_name="__main__", alter_sys=True)
+    sys.exit(main(prog="python -m manta.debug"))
