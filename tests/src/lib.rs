@@ -3,6 +3,7 @@
 //! Everything here starts real processes and looks at them from outside, as a user would. It must never reach into the crates that
 //! it tests, `dap`'s types and strict check aside.
 
+pub mod chance;
 pub mod client;
 pub mod cluster;
 pub mod count;
@@ -10,6 +11,7 @@ pub mod driver;
 pub mod program;
 pub mod wire;
 
+pub use chance::Chance;
 pub use client::{Breakpoint, DapClient};
 pub use cluster::Cluster;
 pub use driver::{Driver, Ended};

@@ -20,7 +20,7 @@ pub fn run(options: &Options) -> Result<()> {
     Step::cargo("build")
         .args(["--package", "manta-cli", "--package", "manta-fixtures", "--package", "manta-tests", "--bins"])
         .run()?;
-    let interpreter = newest_environment()?;
+    let interpreter = python::newest_environment()?;
     let layout = python::layout(Profile::Debug)?;
     let mut demo = Step::new(Profile::Debug.program("demo"));
     if let Some(files) = options.files {
@@ -30,10 +30,4 @@ pub fn run(options: &Options) -> Result<()> {
         .env("PYTHONPATH", layout)
         .env("MANTA_TEST_PYTHON", interpreter)
         .run()
-}
-
-fn newest_environment() -> Result<std::path::PathBuf> {
-    let mut pythons = python::find()?;
-    let newest = pythons.pop().expect("find gives at least one");
-    newest.environment()
 }

@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask test`, `tidy`, `demo`, `bench` and `gen-dap`.
+//! The project's own commands: `cargo xtask test`, `tidy`, `demo`, `bench`, `soak` and `gen-dap`.
 //!
 //! It sets up whatever they need under `target/` and calls cargo, Python and npm. It must stay small: everybody waits for it to compile.
 
@@ -12,6 +12,7 @@ mod gen_dap;
 mod node;
 mod python;
 mod run;
+mod soak;
 mod stamp;
 mod stock_client;
 mod test;
@@ -40,6 +41,8 @@ enum Verb {
     Demo(demo::Options),
     /// Measures speed, beside peers where they are named.
     Bench(bench::Options),
+    /// Runs random graphs of tasks while workers and nodes are killed, and looks at what is left.
+    Soak(soak::Options),
     /// Generates adapter/dap/src/generated.rs from the protocol's schema.
     GenDap {
         /// The official debugAdapterProtocol.json.
@@ -68,6 +71,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Tidy => tidy::run(),
         Verb::Demo(options) => demo::run(&options),
         Verb::Bench(options) => bench::run(&options),
+        Verb::Soak(options) => soak::run(&options),
         Verb::GenDap { schema, out } => gen_dap::run(&schema, &out),
     }
 }

@@ -95,6 +95,14 @@ impl Python {
     }
 }
 
+/// The environment of the newest Python; gives its interpreter.
+///
+/// # Errors
+/// When there is no Python or its environment cannot be made.
+pub fn newest_environment() -> Result<PathBuf> {
+    find()?.pop().expect("find gives at least one").environment()
+}
+
 /// A virtual environment with `packages` in `folder`.
 ///
 /// # Errors

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
 use dap::{Thread, events};
-use manta_tests::{Cluster, DapClient};
+use manta_tests::{Chance, Cluster, DapClient};
 use serde_json::json;
 
-use crate::support::{BOTH, Chance, Language, explained, node, numbers, undisturbed};
+use crate::support::{BOTH, Language, explained, node, numbers, undisturbed};
 
 const RUNS: usize = 20;
 /// Every fifth of forty tasks reaches the line, in each language.
@@ -15,7 +15,7 @@ const STOPS_EACH: u64 = 8;
 
 #[test]
 fn exactly_the_tasks_that_reach_the_lines_stop_in_twenty_runs() -> Result<()> {
-    let mut chance = Chance::new();
+    let mut chance = Chance::of_test();
     let cluster = Cluster::start(2, 2)?;
     let plain = BOTH.map(|language| undisturbed(&cluster, language));
     let [python, rust] = plain;

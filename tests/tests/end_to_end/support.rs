@@ -1,9 +1,6 @@
 //! What several of these tests do.
 
-use std::{
-    path::PathBuf,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use dap::{Thread, ThreadId, events};
@@ -44,27 +41,6 @@ impl Language {
             Some("rs") => Ok(Self::Rust),
             _ => bail!("a task is paused in {path:?}"),
         }
-    }
-}
-
-/// A small generator, so that a run with the same seed does the same.
-pub struct Chance(u64);
-
-impl Chance {
-    /// From `MANTA_TEST_SEED`, or from the clock; the seed is printed, which shows it when the test fails.
-    pub fn new() -> Self {
-        let given = std::env::var("MANTA_TEST_SEED").ok().and_then(|text| text.parse().ok());
-        let seed = given.unwrap_or_else(|| {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            u64::from(now.subsec_nanos()) << 20 ^ now.as_secs()
-        });
-        eprintln!("the seed is {seed}; MANTA_TEST_SEED={seed} repeats this run");
-        Self(seed)
-    }
-
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
     }
 }
 

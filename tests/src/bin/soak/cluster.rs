@@ -1,0 +1,161 @@
+//! A cluster of separate processes on this machine: a head, the node that jobs come from, and nodes that may be killed.
+
+use std::{net::TcpListener, path::PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use manta_tests::{Driver, driver, program};
+use serde::Deserialize;
+
+/// CPUs of each node; more than the machine has, so that processes wait for each other as they do on a busy one.
+const CPUS: &str = "2";
+
+/// One row of `manta list nodes`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Node {
+    pub name: String,
+    pub node_id: String,
+    pub pid: u32,
+    pub state: String,
+}
+
+/// One row of `manta list workers`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Worker {
+    pub pid: u32,
+}
+
+#[derive(Deserialize)]
+struct Rows<T> {
+    rows: Vec<T>,
+}
+
+/// What a cluster used, to look for afterwards.
+#[derive(Debug, Default)]
+pub struct Traces {
+    /// Everything that ran.
+    pub pids: Vec<u32>,
+    /// Folders of objects in shared memory.
+    pub folders: Vec<PathBuf>,
+}
+
+/// The running cluster.
+pub struct Nodes {
+    home: tempfile::TempDir,
+    address: String,
+    wanted: usize,
+    store_bytes: Option<u64>,
+    /// The node that drivers join: killing it would kill what the soak wants to see survive.
+    first: Node,
+    traces: Traces,
+}
+
+impl Nodes {
+    /// Starts a head, a first node and `others` more.
+    pub fn start(others: u32, store_bytes: Option<u64>) -> Result<Self> {
+        let home = tempfile::Builder::new().prefix("manta-soak-").tempdir().context("no temporary folder")?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let address = format!("127.0.0.1:{port}");
+        let mut nodes = Self {
+            home,
+            address,
+            wanted: 1 + others as usize,
+            store_bytes,
+            first: Node { name: String::new(), node_id: String::new(), pid: 0, state: String::new() },
+            traces: Traces::default(),
+        };
+        let listen = nodes.address.clone();
+        nodes.manta_start(&["--listen", &listen])?;
+        nodes.first = nodes.alive()?.into_iter().next().context("the first node is not there")?;
+        nodes.refill()?;
+        Ok(nodes)
+    }
+
+    fn manta_start(&self, arguments: &[&str]) -> Result<()> {
+        let store = self.store_bytes.map(|bytes| bytes.to_string());
+        let mut all = vec!["start", "--num-cpus", CPUS];
+        all.extend(store.iter().flat_map(|bytes| ["--object-store-memory", bytes.as_str()]));
+        all.extend(arguments);
+        self.manta(&all).map(|_| ())
+    }
+
+    fn manta(&self, arguments: &[&str]) -> Result<String> {
+        let ended = driver::manta(self.home.path(), arguments)?;
+        if !ended.status.success() {
+            bail!("'manta {}' failed: {}", arguments.join(" "), ended.stderr.trim());
+        }
+        Ok(ended.stdout)
+    }
+
+    fn list<T: serde::de::DeserializeOwned>(&self, kind: &str) -> Result<Vec<T>> {
+        let text = self.manta(&["list", kind, "--json", "--address", &self.address])?;
+        Ok(serde_json::from_str::<Rows<T>>(&text).with_context(|| format!("of {kind}: {text}"))?.rows)
+    }
+
+    /// Brings the number of nodes up to what it was at the start.
+    pub fn refill(&mut self) -> Result<()> {
+        let alive = self.alive()?.len();
+        let address = self.address.clone();
+        for _ in alive..self.wanted {
+            self.manta_start(&["--address", &address])?;
+        }
+        for node in self.alive()? {
+            if !self.traces.pids.contains(&node.pid) {
+                self.traces.folders.push(objects_of(&node));
+                self.traces.pids.push(node.pid);
+            }
+        }
+        Ok(())
+    }
+
+    /// The nodes that the head knows to be alive.
+    pub fn alive(&self) -> Result<Vec<Node>> {
+        Ok(self.list::<Node>("nodes")?.into_iter().filter(|node| node.state == "ALIVE").collect())
+    }
+
+    /// The nodes that may be killed.
+    pub fn mortal(&self) -> Result<Vec<Node>> {
+        Ok(self.alive()?.into_iter().filter(|node| node.pid != self.first.pid).collect())
+    }
+
+    /// The workers of all nodes.
+    pub fn workers(&mut self) -> Result<Vec<Worker>> {
+        let workers: Vec<Worker> = self.list("workers")?;
+        self.traces.pids.extend(workers.iter().map(|worker| worker.pid));
+        Ok(workers)
+    }
+
+    /// Starts a job on the first node.
+    pub fn driver(&self, fixture: &str, arguments: &[&str]) -> Result<Driver> {
+        let mut command = program::isolated(&program::python()?, self.home.path());
+        command
+            .arg(program::python_source(fixture))
+            .args(arguments)
+            .env("PYTHONPATH", program::python_path())
+            .env("MANTA_ADDRESS", &self.address);
+        Driver::start(command, fixture)
+    }
+
+    /// The node that is never killed.
+    pub fn first(&self) -> &Node {
+        &self.first
+    }
+
+    /// Where a node keeps its objects.
+    pub fn object_folders(&self) -> Result<Vec<PathBuf>> {
+        Ok(self.alive()?.iter().map(objects_of).collect())
+    }
+
+    /// Ends it, and says what to look for.
+    pub fn stop(self) -> Result<Traces> {
+        let known = self.alive()?.len();
+        ensure!(known == self.wanted, "{known} nodes are alive at the end, not {}", self.wanted);
+        self.manta(&["stop", "--address", &self.address])?;
+        Ok(self.traces)
+    }
+}
+
+fn objects_of(node: &Node) -> PathBuf {
+    // SAFETY: getuid reads a number and cannot fail.
+    let uid = unsafe { libc::getuid() };
+    PathBuf::from(format!("/dev/shm/manta-{uid}-{}", &node.node_id[..8]))
+}
