@@ -1,9 +1,14 @@
-"""A small DAP client for measuring: it blocks in one read, and keeps what it did not wait for."""
+"""A small DAP client for measuring: it blocks in one read, and keeps what it did not wait for.
+
+It notes when a request's first byte went out and when a message's last byte had come, so that what it does with messages itself, such
+as parsing them, is no part of what is measured.
+"""
 
 import collections
 import json
 import socket
 import subprocess
+import time
 
 
 class Refused(Exception):
@@ -19,6 +24,7 @@ class DapClient:
         self.child = child
         self.seq = 0
         self.waiting = collections.deque()
+        self.sent_at = self.received_at = 0.0
 
     @classmethod
     def connect(cls, address):
@@ -37,7 +43,9 @@ class DapClient:
         self.seq += 1
         message = {"seq": self.seq, "type": "request", "command": command, "arguments": arguments or {}}
         body = json.dumps(message).encode()
-        self.writer.write(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+        framed = b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+        self.sent_at = time.perf_counter()
+        self.writer.write(framed)
         self.writer.flush()
         return self.seq
 
@@ -54,15 +62,17 @@ class DapClient:
         return self.find(lambda message: message.get("event") == name).get("body", {})
 
     def find(self, wanted):
-        for index, message in enumerate(self.waiting):
+        """The first message that is wanted; `received_at` says when it had come."""
+        for index, (came, message) in enumerate(self.waiting):
             if wanted(message):
                 del self.waiting[index]
+                self.received_at = came
                 return message
         while True:
             message = self.read()
             if wanted(message):
                 return message
-            self.waiting.append(message)
+            self.waiting.append((self.received_at, message))
 
     def read(self):
         length = None
@@ -75,7 +85,13 @@ class DapClient:
             name, _, value = line.partition(b":")
             if name.lower() == b"content-length":
                 length = int(value)
-        return json.loads(self.reader.read(length))
+        text = self.reader.read(length)
+        self.received_at = time.perf_counter()
+        return json.loads(text)
+
+    def elapsed_ms(self):
+        """From the last request to the message that was found last."""
+        return (self.received_at - self.sent_at) * 1000
 
     def close(self):
         try:

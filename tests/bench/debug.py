@@ -1,7 +1,8 @@
 """Measures how fast tasks stop, step and show themselves. Its last line is a JSON list of figures.
 
 Manta is measured through the whole way: client, adapter, head, node, worker and back. A peer is measured on the same loop in a
-process of this machine that it debugs directly. All times are from the client's request to the event or answer that it waits for.
+process of this machine that it debugs directly. All times are from the request's first byte to the last byte of the event or answer
+that the client waits for: the client's own work is no part of them.
 
 Usage: python debug.py manta|debugpy|lldb-dap [--rounds COUNT]
 """
@@ -32,12 +33,6 @@ def marked_line(path):
     return next(number for number, line in enumerate(lines, 1) if line.endswith("stop here"))
 
 
-def timed(work):
-    start = time.perf_counter()
-    result = work()
-    return result, (time.perf_counter() - start) * 1000
-
-
 class Measuring:
     """One adapter with a loop paused at its marked line."""
 
@@ -65,28 +60,22 @@ class Measuring:
     def go(self, command, thread):
         """Resumes the thread, and waits for its next stop."""
 
-        def work():
-            seq = self.client.send(command, {"threadId": thread})
-            stopped = self.stopped()
-            self.client.answer(seq)
-            return stopped
-
-        return timed(work)
+        seq = self.client.send(command, {"threadId": thread})
+        stopped = self.stopped()
+        took = self.client.elapsed_ms()
+        self.client.answer(seq)
+        return stopped, took
 
     def look(self, thread):
-        stack, took = timed(lambda: self.client.request("stackTrace", {"threadId": thread, "startFrame": 0, "levels": 20}))
-        self.add("stack", took)
-        frame = stack["stackFrames"][0]["id"]
-
-        def variables():
-            scopes = self.client.request("scopes", {"frameId": frame})["scopes"]
-            reference = scopes[0]["variablesReference"]
-            return self.client.request("variables", {"variablesReference": reference})["variables"]
-
-        found, took = timed(variables)
+        stack = self.client.request("stackTrace", {"threadId": thread, "startFrame": 0, "levels": 20})
+        self.add("stack", self.client.elapsed_ms())
+        scopes = self.client.request("scopes", {"frameId": stack["stackFrames"][0]["id"]})["scopes"]
+        took = self.client.elapsed_ms()
+        reference = scopes[0]["variablesReference"]
+        found = self.client.request("variables", {"variablesReference": reference})["variables"]
         if not found:
             raise SystemExit("the paused loop shows no variables")
-        self.add("variables", took)
+        self.add("variables", took + self.client.elapsed_ms())
 
     def measure(self):
         thread = self.stopped()
@@ -210,13 +199,17 @@ def debugpy(rounds):
     return {f"debug.cluster.python.{measure}": value for measure, value in figures.items()}
 
 
-def lldb_dap(rounds):
+def lldb_program():
     names = ["lldb-dap", "lldb-vscode"]
     names += [f"{name}-{version}" for version in range(25, 10, -1) for name in names]
     program = next((path for path in map(shutil.which, names) if path), None)
     if not program:
         raise SystemExit("lldb-dap is not installed (the Debian package lldb has it as lldb-vscode or lldb-dap)")
-    client = dap_client.DapClient.start([program])
+    return program
+
+
+def lldb_dap(rounds):
+    client = dap_client.DapClient.start([lldb_program()])
     loop = str(pathlib.Path(os.environ["MANTA_FIXTURES"]) / "bench_loop")
     handshake(client, "launch", {"program": loop, "args": ["--plain"]}, RUST_LOOP)
     figures = Measuring(client, RUST_LOOP, rounds).measure()

@@ -101,10 +101,14 @@ pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
     let mut server = Server::new(Engine::attach(options.pid, mode).map_err(attach)?);
     let wire = match &listener {
         None => Wire::of(dup(io::stdin().as_fd())?, dup(io::stdout().as_fd())?)?,
-        Some(listener) => match accept(&mut server, listener, &signals)? {
-            Some(wire) => wire,
-            None => return Ok(()),
-        },
+        Some(listener) => {
+            // On standard error, as `manta dap` says it; with port 0 nobody could know it otherwise.
+            eprintln!("manta debug-agent listens on {}", listener.local_addr()?);
+            match accept(&mut server, listener, &signals)? {
+                Some(wire) => wire,
+                None => return Ok(()),
+            }
+        }
     };
     let ended = serve(&mut server, &wire, &signals);
     server.release_for_good();

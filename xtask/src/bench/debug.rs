@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::{report::Figures, tasks::figures};
+use super::{
+    report::{Figure, Figures},
+    tasks::figures,
+};
 use crate::{
     python::{self, Python},
     run::Step,
@@ -25,6 +28,7 @@ struct Program {
 const PROGRAMS: &[Program] = &[
     Program { file: "debug.py", systems: &["manta", "debugpy", "lldb-dap"] },
     Program { file: "debug_python.py", systems: &["manta", "debugpy"] },
+    Program { file: "debug_native.py", systems: &["manta", "lldb-dap"] },
 ];
 
 /// Measures Manta, then each peer, one after the other so that none disturbs another.
@@ -54,7 +58,9 @@ pub fn measure(peers: &[String], rounds: u32) -> Result<Vec<Figures>> {
             let step = step.env("MANTA_BENCH_PYTHONS", std::env::join_paths(&interpreters)?);
             all.extend(figures(step)?);
         }
+        let alone = (system == "manta").then(|| engine_alone(&all));
         systems.push(Figures { system: system.to_owned(), figures: all });
+        systems.extend(alone);
     }
     Ok(systems)
 }
@@ -69,4 +75,36 @@ fn interpreters(pythons: &[Python], system: &str) -> Result<Vec<PathBuf>> {
         }
     };
     pythons.iter().map(interpreter).collect()
+}
+
+/// What the way through the cluster costs: an engine alone, `debug.KIND.…`, is a peer of `debug.cluster.KIND.…`, the same loop stopped
+/// in a task.
+fn engine_alone(own: &[Figure]) -> Figures {
+    let named = |measure: &str| own.iter().find(|figure| figure.measure == measure);
+    let through = own.iter().filter_map(|figure| {
+        let rest = figure.measure.strip_prefix("debug.cluster.")?;
+        let alone = named(&format!("debug.{rest}"))?;
+        Some(Figure { measure: figure.measure.clone(), ..alone.clone() })
+    });
+    Figures { system: "engine".to_owned(), figures: through.collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_alone_is_a_peer_of_the_way_through_the_cluster() {
+        let figure =
+            |measure: &str, value| Figure { measure: measure.to_owned(), unit: "ms".to_owned(), value };
+        let own = [
+            figure("debug.cluster.native.next", 0.4),
+            figure("debug.cluster.python.next", 0.3),
+            figure("debug.native.next", 0.2),
+            figure("debug.native.stack", 0.1),
+        ];
+        let peer = engine_alone(&own);
+        let found: Vec<_> = peer.figures.iter().map(|own| (own.measure.as_str(), own.value)).collect();
+        assert_eq!((peer.system.as_str(), found), ("engine", vec![("debug.cluster.native.next", 0.2)]));
+    }
 }
