@@ -54,3 +54,7 @@ pub const BREAKPOINT_LOCATIONS_MAX: usize = 10_000;
 pub const COMPLETIONS_MAX: usize = 500;
 /// One message from the client.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
+/// One compressed section, unpacked.
+pub const SECTION_BYTES_MAX: u64 = 2 << 30;
+/// All compressed sections of one file, unpacked.
+pub const UNPACKED_BYTES_MAX: u64 = 3 << 30;

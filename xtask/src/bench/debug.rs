@@ -29,6 +29,7 @@ const PROGRAMS: &[Program] = &[
     Program { file: "debug.py", systems: &["manta", "debugpy", "lldb-dap"] },
     Program { file: "debug_python.py", systems: &["manta", "debugpy"] },
     Program { file: "debug_native.py", systems: &["manta", "lldb-dap"] },
+    Program { file: "debug_symbols.py", systems: &["manta", "lldb-dap"] },
 ];
 
 /// Measures Manta, then each peer, one after the other so that none disturbs another.

@@ -93,7 +93,7 @@ impl FrameContext<'_> {
             return self.evaluate(expression, bytes);
         }
         let unit = self.module.image.unit(self.unit);
-        let Ok(Some(mut locations)) = self.module.image.dwarf().attr_locations(unit, value) else {
+        let Ok(Some(mut locations)) = self.module.image.dwarf(self.unit).attr_locations(unit, value) else {
             return Place::Unavailable("damaged debug information");
         };
         while let Ok(Some(location)) = locations.next() {
@@ -146,7 +146,8 @@ impl FrameContext<'_> {
                     evaluation.resume_with_relocated_address(FileAddress(address).live(self.module.bias).0)
                 }
                 EvaluationResult::RequiresIndexedAddress { index, relocate } => {
-                    let address = self.module.image.dwarf().address(unit, index).map_err(|_| DAMAGED)?;
+                    let address =
+                        self.module.image.dwarf(self.unit).address(unit, index).map_err(|_| DAMAGED)?;
                     let live = FileAddress(address).live(self.module.bias).0;
                     evaluation.resume_with_indexed_address(if relocate { live } else { address })
                 }

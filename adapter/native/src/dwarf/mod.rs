@@ -2,11 +2,14 @@
 //!
 //! Everything here works on files and on the [`Memory`](crate::target::Memory) trait; it must never touch a process itself.
 
+pub mod elf;
 pub mod evaluate;
 pub mod image;
 pub mod lines;
 pub mod modules;
 pub mod scopes;
+pub mod separate;
+pub mod split;
 pub mod types;
 pub mod unwind;
 pub mod vtables;

@@ -13,6 +13,9 @@ use super::{Attribute, UnitOffset, text};
 use crate::address::{Address, Bias, FileAddress};
 use crate::target::{MappedModule, Target, bias_of};
 
+/// Where the system keeps its libraries.
+const SYSTEM_DIRECTORIES: [&str; 4] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64"];
+
 /// A mapped file with its debug information.
 pub struct Module {
     /// Where it is mapped.
@@ -193,10 +196,13 @@ impl Module {
         CodeFrame { name, file: None, line: 0, column: 0, scope: None, is_inlined: false }
     }
 
-    /// The path of a unit's file.
+    /// The path of a unit's file. The system's own libraries, when their debug information is installed, have paths of the
+    /// machine that they were built on, often relative: nobody can open those.
     #[must_use]
     pub fn file(&self, unit: UnitIndex, file: u32) -> Option<String> {
-        self.image.files(unit).get(file as usize).filter(|path| !path.is_empty()).cloned()
+        let is_system = || SYSTEM_DIRECTORIES.iter().any(|directory| self.mapped.path.starts_with(directory));
+        let path = self.image.files(unit).get(file as usize)?;
+        (!path.is_empty() && (path.starts_with('/') || !is_system())).then(|| path.clone())
     }
 
     /// Follows an attribute that refers to another entry.
@@ -204,7 +210,7 @@ impl Module {
     pub fn resolve(&self, unit: UnitIndex, value: Attribute) -> Option<(UnitIndex, UnitOffset)> {
         match value {
             Attribute::UnitRef(offset) => Some((unit, offset)),
-            Attribute::DebugInfoRef(offset) => self.image.unit_of_offset(offset),
+            Attribute::DebugInfoRef(offset) => self.image.unit_of_offset(unit, offset),
             _ => None,
         }
     }
@@ -241,7 +247,7 @@ impl Module {
         name: gimli::DwAt,
     ) -> Option<&'static str> {
         let (unit, value) = self.inherited(unit, entry, name)?;
-        self.image.dwarf().attr_string(self.image.unit(unit), value).ok().map(text)
+        self.image.dwarf(unit).attr_string(self.image.unit(unit), value).ok().map(text)
     }
 
     /// A function's path, without generic arguments.

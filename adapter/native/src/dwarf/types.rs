@@ -230,7 +230,7 @@ impl Module {
 
     fn string(&self, unit: UnitIndex, entry: &Entry, name: gimli::DwAt) -> Option<&'static str> {
         let value = entry.attr_value(name)?;
-        self.image.dwarf().attr_string(self.image.unit(unit), value).ok().map(text)
+        self.image.dwarf(unit).attr_string(self.image.unit(unit), value).ok().map(text)
     }
 
     fn read_member(&self, unit: UnitIndex, entry: &Entry) -> Option<Member> {

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use gimli::constants as dw;
 use gimli::{EvaluationResult, Location};
 
+use super::image::UnitIndex;
 use super::modules::Module;
 use super::types::TypeId;
-use super::{Attribute, Unit, text};
+use super::{Attribute, text};
 use crate::address::{Address, FileAddress};
 
 /// The end of the name of every such table.
@@ -28,14 +29,15 @@ impl Module {
         let mut tables = HashMap::new();
         for index in self.image.unit_indices() {
             let unit = self.image.unit(index);
-            if unit.comp_dir.is_some_and(|directory| text(directory).starts_with(LIBRARY_DIRECTORY)) {
+            if self.image.directory(index).starts_with(LIBRARY_DIRECTORY) {
                 continue;
             }
             for entry in self.image.scopes(index).globals() {
                 let Ok(die) = unit.entry(*entry) else { continue };
                 let name = die.attr_value(dw::DW_AT_name);
-                let name =
-                    name.and_then(|name| self.image.dwarf().attr_string(unit, name).ok()).map_or("", text);
+                let name = name
+                    .and_then(|name| self.image.dwarf(index).attr_string(unit, name).ok())
+                    .map_or("", text);
                 if !name.ends_with(NAME_END) {
                     continue;
                 }
@@ -46,7 +48,7 @@ impl Module {
                         self.resolve(of.unit, table.attr_value(dw::DW_AT_containing_type)?)?;
                     Some(TypeId { unit, entry })
                 });
-                if let (Some(address), Some(of)) = (self.static_address(unit, place), of) {
+                if let (Some(address), Some(of)) = (self.static_address(index, place), of) {
                     tables.insert(address, of);
                 }
             }
@@ -54,7 +56,12 @@ impl Module {
         tables
     }
 
-    fn static_address(&self, unit: &Unit, place: gimli::Expression<super::Slice>) -> Option<FileAddress> {
+    fn static_address(
+        &self,
+        index: UnitIndex,
+        place: gimli::Expression<super::Slice>,
+    ) -> Option<FileAddress> {
+        let unit = self.image.unit(index);
         let mut evaluation = place.evaluation(unit.encoding());
         let mut step = evaluation.evaluate().ok()?;
         loop {
@@ -63,8 +70,8 @@ impl Module {
                 EvaluationResult::RequiresRelocatedAddress(address) => {
                     evaluation.resume_with_relocated_address(address)
                 }
-                EvaluationResult::RequiresIndexedAddress { index, .. } => {
-                    evaluation.resume_with_indexed_address(self.image.dwarf().address(unit, index).ok()?)
+                EvaluationResult::RequiresIndexedAddress { index: at, .. } => {
+                    evaluation.resume_with_indexed_address(self.image.dwarf(index).address(unit, at).ok()?)
                 }
                 _ => return None,
             }

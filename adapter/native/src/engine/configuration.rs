@@ -43,8 +43,8 @@ impl Engine {
             (_, On::Instruction(address)) => resolve_instruction(&self.modules, *address),
             (Err(reason), _) => Resolution::Failed(format!("The program cannot be read: {reason}.")),
             (Ok(program), _) if !program.image.has_units() => {
-                let why =
-                    program.image.warning().unwrap_or("build it with debug = \"full\" in its Cargo profile");
+                let advice = || "build it with debug = \"full\" in its Cargo profile".to_owned();
+                let why = program.image.warning().unwrap_or_else(advice);
                 Resolution::Failed(format!(
                     "The program {} has no debug information: {why}.",
                     program.image.path()

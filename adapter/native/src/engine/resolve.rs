@@ -54,6 +54,13 @@ pub fn resolve_line(module: &Module, paths: &[String], line: u32) -> Resolution 
             "No code of {shown} is at line {line} or after it; it may be unused or optimised away."
         ));
     };
+    let missing = rows
+        .iter()
+        .filter(|(_, row)| row.line == found)
+        .find_map(|(unit, _)| module.image.missing(*unit))
+        .map(|reason| {
+            format!("Only the lines of this code are known, not its variables and inlined calls: {reason}.")
+        });
     // The first address of the line in each function, and in each place where that was inlined.
     let mut instances: BTreeMap<(UnitIndex, Option<ScopeIndex>), u64> = BTreeMap::new();
     for (unit, row) in rows.iter().filter(|(_, row)| row.line == found) {
@@ -67,7 +74,7 @@ pub fn resolve_line(module: &Module, paths: &[String], line: u32) -> Resolution 
             FileAddress(after_prologue(module, unit, scope, address)).live(module.bias)
         })
         .collect();
-    bound(addresses, found)
+    bound(&addresses, found, missing)
 }
 
 /// Finds functions by the last parts of their path: `index_file`, or `job::index_file`.
@@ -88,9 +95,15 @@ pub fn resolve_function(module: &Module, name: &str) -> Resolution {
         }
     }
     if addresses.is_empty() {
-        return Resolution::Pending(format!("The program {} has no function {name}.", module.image.path()));
+        let unknown = module.image.missing_units().map_or_else(String::new, |(missing, _, reason)| {
+            format!(" The debug information of {missing} units is missing: {reason}.")
+        });
+        return Resolution::Pending(format!(
+            "The program {} has no function {name}.{unknown}",
+            module.image.path()
+        ));
     }
-    bound(addresses, line)
+    bound(&addresses, line, None)
 }
 
 /// Finds the instruction at an address.
@@ -128,11 +141,13 @@ pub fn lines_with_code(module: &Module, paths: &[String], lines: RangeInclusive<
         .collect()
 }
 
-fn bound(addresses: BTreeSet<Address>, line: u32) -> Resolution {
+fn bound(addresses: &BTreeSet<Address>, line: u32, remark: Option<String>) -> Resolution {
     let count = addresses.len();
-    let note = (count > LOCATIONS_MAX)
+    let cut = (count > LOCATIONS_MAX)
         .then(|| format!("The line has code at {count} addresses; only {LOCATIONS_MAX} of them stop."));
-    Resolution::Bound { addresses: addresses.into_iter().take(LOCATIONS_MAX).collect(), line, note }
+    let notes: Vec<String> = cut.into_iter().chain(remark).collect();
+    let note = (!notes.is_empty()).then(|| notes.join(" "));
+    Resolution::Bound { addresses: addresses.iter().copied().take(LOCATIONS_MAX).collect(), line, note }
 }
 
 /// Arguments can be read only after a function has put them where the debug information says.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use dap::{LoadedSourcesResponseBody, ModuleId, ModulesArguments, ModulesResponseBody};
 
 use super::{Answer, Answered, Server};
+use crate::dwarf::image::Image;
 use crate::dwarf::modules::ModuleState;
 use crate::engine::report::source_body;
 use crate::engine::user_code::is_user_file;
@@ -39,11 +40,7 @@ impl Server {
 fn module_body(state: ModuleState<'_>) -> dap::Module {
     let path = state.mapped.path.display().to_string();
     let symbols = match &state.content {
-        Ok(module) if module.image.has_units() => "Debug information loaded".to_owned(),
-        Ok(module) => match module.image.warning() {
-            Some(warning) => warning.to_owned(),
-            None => "No debug information; symbols only".to_owned(),
-        },
+        Ok(module) => symbol_status(&module.image),
         Err(reason) => format!("It cannot be read: {reason}"),
     };
     dap::Module {
@@ -53,7 +50,28 @@ fn module_body(state: ModuleState<'_>) -> dap::Module {
         is_user_code: Some(state.mapped.is_program),
         symbol_status: Some(symbols),
         address_range: Some(format!("{}-{}", state.mapped.start, state.mapped.end)),
+        symbol_file_path: state
+            .content
+            .as_ref()
+            .ok()
+            .and_then(|module| module.image.separate_file().map(str::to_owned)),
         version: state.content.ok().and_then(|module| module.image.build_id()),
         ..Default::default()
+    }
+}
+
+/// What is known of a module's code, and what is missing.
+fn symbol_status(image: &Image) -> String {
+    if !image.has_units() {
+        return match image.warning() {
+            Some(warning) => format!("No debug information; symbols only: {warning}"),
+            None => "No debug information; symbols only".to_owned(),
+        };
+    }
+    match image.missing_units() {
+        Some((missing, all, reason)) => format!(
+            "Lines only for {missing} of {all} units, as their split debug information is missing: {reason}"
+        ),
+        None => "Debug information loaded".to_owned(),
     }
 }

@@ -73,6 +73,36 @@ pub fn program_file(name: &str, build: Build) -> PathBuf {
     built(build).join(name)
 }
 
+/// Where the compiler leaves split debug information.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Split {
+    /// In one `.dwp` file beside the program.
+    Packed,
+    /// In many `.dwo` files beside the objects.
+    Unpacked,
+}
+
+/// The fixture `values` with split debug information of a version.
+pub fn split_program(version: u8, split: Split) -> PathBuf {
+    static BUILT: [OnceLock<PathBuf>; 4] = [const { OnceLock::new() }; 4];
+    let word = if split == Split::Packed { "packed" } else { "unpacked" };
+    let cell = &BUILT[usize::from(version == 5) * 2 + usize::from(split == Split::Packed)];
+    let build = || {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("native-fixtures-{version}-{word}"));
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--offline", "--quiet", "--bin", "values", "--manifest-path"]);
+        cargo.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/Cargo.toml"));
+        cargo.arg("--target-dir").arg(&target).env("CARGO_PROFILE_DEV_SPLIT_DEBUGINFO", word);
+        // As for the whole program of that version, so that the two can be compared.
+        if version == 5 {
+            cargo.env("RUSTFLAGS", "-C dwarf-version=5 -C symbol-mangling-version=v0");
+        }
+        assert!(cargo.status().unwrap().success(), "the fixture is built");
+        target.join("debug/values")
+    };
+    cell.get_or_init(build).clone()
+}
+
 /// A fixture that runs.
 pub struct Program {
     child: Child,
@@ -83,7 +113,12 @@ pub struct Program {
 impl Program {
     /// Starts a fixture and waits until it is ready.
     pub fn start(name: &str, build: Build) -> Self {
-        let mut child = Command::new(built(build).join(name))
+        Self::start_file(&program_file(name, build))
+    }
+
+    /// Starts a fixture from a file.
+    pub fn start_file(file: &Path) -> Self {
+        let mut child = Command::new(file)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // Panics are part of what is looked at; their messages are not.
@@ -179,8 +214,14 @@ pub struct Agent {
 impl Agent {
     /// Attaches to a program.
     pub fn attach(program: &Program) -> Self {
+        Self::attach_with(program, &[])
+    }
+
+    /// Attaches with variables in the agent's environment.
+    pub fn attach_with(program: &Program, variables: &[(&str, PathBuf)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_manta-debug-agent"))
             .args(["--pid", &program.pid().to_string(), "--stdio"])
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

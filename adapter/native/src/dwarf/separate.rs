@@ -1,0 +1,103 @@
+//! Where the debug information of a stripped program may lie: in a separate file, found by the program's build-id or by the
+//! name in its `.gnu_debuglink` section.
+//!
+//! The places are those that gdb and lldb look at, and the directories of `MANTA_DEBUG_PATH`.
+
+use std::path::{Path, PathBuf};
+
+use object::Object;
+
+use super::elf::Elf;
+
+/// Where distributions put debug files.
+const SYSTEM_DIRECTORY: &str = "/usr/lib/debug";
+/// Names more directories, separated by colons; each has `.build-id/ab/cdef….debug`, or files by their names.
+pub const PATH_VARIABLE: &str = "MANTA_DEBUG_PATH";
+
+/// What was found, and what looked right but was not.
+#[derive(Default)]
+pub struct Found {
+    /// The file with the debug information.
+    pub file: Option<Elf>,
+    /// Files that are there and cannot be used, each with the reason.
+    pub refused: Vec<String>,
+}
+
+/// Looks for a program's separate debug file. `beside` is the program's own path, under the root that it sees.
+#[must_use]
+pub fn find(program: &Elf, beside: &Path, root: &Path) -> Found {
+    let mut found = Found::default();
+    for candidate in candidates(program, beside, root) {
+        if !candidate.is_file() {
+            continue;
+        }
+        let name = candidate.display().to_string();
+        match Elf::open(&candidate, &name) {
+            Ok(file) if !file.has_debug_information() => {}
+            Ok(file) if !belongs_to(&file, program) => {
+                found.refused.push(format!("{name} is of another build"));
+            }
+            Ok(file) => {
+                found.file = Some(file);
+                break;
+            }
+            Err(error) => found.refused.push(error.to_string()),
+        }
+    }
+    found
+}
+
+/// The directories for debug files, the user's own first.
+fn directories(root: &Path) -> Vec<PathBuf> {
+    let own = std::env::var_os(PATH_VARIABLE);
+    let mut directories: Vec<PathBuf> = own.iter().flat_map(std::env::split_paths).collect();
+    directories.push(under(root, Path::new(SYSTEM_DIRECTORY)));
+    directories
+}
+
+fn candidates(program: &Elf, beside: &Path, root: &Path) -> Vec<PathBuf> {
+    let directories = directories(root);
+    let mut candidates = Vec::new();
+    if let Some(id) = program.build_id().filter(|id| id.len() > 1) {
+        let (first, rest) = (hex(&id[..1]), hex(&id[1..]));
+        let name = PathBuf::from(format!(".build-id/{first}/{rest}.debug"));
+        candidates.extend(directories.iter().map(|directory| directory.join(&name)));
+    }
+    let link = program.file.gnu_debuglink().ok().flatten();
+    if let Some(name) = link.and_then(|(name, _)| std::str::from_utf8(name).ok()) {
+        // A name, never a path: it must not lead anywhere else.
+        let name = name.rsplit('/').next().unwrap_or(name);
+        let folder = beside.parent().unwrap_or(Path::new("/"));
+        let inside = folder.strip_prefix(root).unwrap_or(folder);
+        candidates.extend([folder.join(name), folder.join(".debug").join(name)]);
+        for directory in &directories {
+            candidates.push(directory.join(inside.strip_prefix("/").unwrap_or(inside)).join(name));
+            candidates.push(directory.join(name));
+        }
+    }
+    candidates.retain(|candidate| candidate != beside);
+    candidates
+}
+
+/// A debug file has the build-id of its program; without one, the checksum that the program's link tells must be right.
+fn belongs_to(file: &Elf, program: &Elf) -> bool {
+    match (file.build_id(), program.build_id()) {
+        (Some(own), Some(wanted)) => own == wanted,
+        _ => match program.file.gnu_debuglink() {
+            Ok(Some((_, checksum))) => crc32fast::hash(file.data()) == checksum,
+            _ => false,
+        },
+    }
+}
+
+/// A path as the process knows it, seen from here.
+#[must_use]
+pub fn under(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+/// Bytes in hexadecimal.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

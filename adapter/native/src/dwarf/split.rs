@@ -1,0 +1,141 @@
+//! Split debug information: a skeleton unit in the program names a `.dwo` file with the rest, which may lie packed with others
+//! in a `.dwp` file beside the program (DWARF 5 section 7.3, and the GNU extension to DWARF 4 that came before it).
+
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
+
+use gimli::DwoId;
+
+use super::elf::Elf;
+use super::separate::under;
+use super::{Slice, Unit, text};
+
+/// The part of a unit that is not in the program.
+pub struct SplitUnit {
+    /// Its sections, with those of the program that it refers to.
+    pub dwarf: gimli::Dwarf<Slice>,
+    /// The unit.
+    pub unit: Unit,
+}
+
+/// Where the parts of one program are looked for.
+pub struct SplitFiles {
+    /// The program, seen from here.
+    beside: PathBuf,
+    /// What `/` is for the program.
+    root: PathBuf,
+    package: OnceCell<Option<Result<Package, String>>>,
+}
+
+struct Package {
+    name: String,
+    units: gimli::DwarfPackage<Slice>,
+}
+
+impl SplitFiles {
+    /// Looks at nothing yet.
+    #[must_use]
+    pub fn of(beside: &Path, root: &Path) -> Self {
+        Self { beside: beside.to_owned(), root: root.to_owned(), package: OnceCell::new() }
+    }
+
+    /// The rest of a skeleton unit, or the sentence that says why there is none. `None` when the unit is whole.
+    #[must_use]
+    pub fn load(&self, parent: &gimli::Dwarf<Slice>, skeleton: &Unit) -> Option<Result<SplitUnit, String>> {
+        let id = skeleton.dwo_id?;
+        let name = skeleton.dwo_name().ok().flatten()?;
+        let name = parent.attr_string(skeleton, name).map_or("", text);
+        Some(self.find(parent, skeleton, id, name))
+    }
+
+    fn find(
+        &self,
+        parent: &gimli::Dwarf<Slice>,
+        skeleton: &Unit,
+        id: DwoId,
+        name: &str,
+    ) -> Result<SplitUnit, String> {
+        let mut reasons = Vec::new();
+        match self.package() {
+            Some(Ok(package)) => match package.units.find_cu(id, parent) {
+                Ok(Some(dwarf)) => return whole(dwarf, skeleton, id, &package.name),
+                Ok(None) => reasons.push(format!("{} is of another build", package.name)),
+                Err(error) => reasons.push(format!("{} is damaged ({error})", package.name)),
+            },
+            Some(Err(reason)) => reasons.push(reason.clone()),
+            None => {}
+        }
+        for candidate in self.candidates(skeleton, name) {
+            if !candidate.is_file() {
+                continue;
+            }
+            let shown = candidate.display().to_string();
+            let opened = Elf::open(&candidate, &shown).map_err(|error| error.to_string()).and_then(|file| {
+                let mut dwarf = file.split_dwarf().map_err(|error| error.to_string())?;
+                dwarf.make_dwo(parent);
+                whole(dwarf, skeleton, id, &shown)
+            });
+            match opened {
+                Ok(found) => return Ok(found),
+                Err(reason) => reasons.push(reason),
+            }
+        }
+        if reasons.is_empty() {
+            reasons.push(format!("neither {name} nor {} is there", self.package_path().display()));
+        }
+        Err(reasons.join("; "))
+    }
+
+    fn package_path(&self) -> PathBuf {
+        let mut name = self.beside.clone().into_os_string();
+        name.push(".dwp");
+        PathBuf::from(name)
+    }
+
+    /// The `.dwp` file, if there is one.
+    fn package(&self) -> Option<&Result<Package, String>> {
+        let open = || {
+            let path = self.package_path();
+            let name = path.display().to_string();
+            path.is_file().then(|| {
+                let file = Elf::open(&path, &name).map_err(|error| error.to_string())?;
+                let damaged = |error: gimli::Error| format!("{name} is damaged ({error})");
+                let units = file.package().map_err(damaged)?;
+                match file.damage() {
+                    Some(damage) => Err(format!("{name} is damaged: {damage}")),
+                    None => Ok(Package { name, units }),
+                }
+            })
+        };
+        self.package.get_or_init(open).as_ref()
+    }
+
+    /// Where the compiler has put the file, and beside the program, which may have been moved with its files.
+    fn candidates(&self, skeleton: &Unit, name: &str) -> Vec<PathBuf> {
+        let compiled_in = skeleton.comp_dir.map_or("", text);
+        let path = Path::new(compiled_in).join(name);
+        let file_name = path.file_name().unwrap_or_default();
+        let folder = self.beside.parent().unwrap_or(Path::new("/"));
+        let mut candidates = vec![under(&self.root, &path)];
+        for near in [folder.join(file_name), folder.join("deps").join(file_name)] {
+            if !candidates.contains(&near) {
+                candidates.push(near);
+            }
+        }
+        candidates
+    }
+}
+
+/// The unit with the id that the skeleton wants, ready to be read.
+fn whole(dwarf: gimli::Dwarf<Slice>, skeleton: &Unit, id: DwoId, name: &str) -> Result<SplitUnit, String> {
+    let damaged = |error: gimli::Error| format!("{name} is damaged ({error})");
+    let mut headers = dwarf.units();
+    while let Some(header) = headers.next().map_err(damaged)? {
+        let mut unit = dwarf.unit(header).map_err(damaged)?;
+        if unit.dwo_id == Some(id) {
+            unit.copy_relocated_attributes(skeleton);
+            return Ok(SplitUnit { dwarf, unit });
+        }
+    }
+    Err(format!("{name} is of another build"))
+}
