@@ -136,7 +136,9 @@ impl Driver {
     }
 }
 
-fn on(cluster: &Cluster, mut command: Command) -> Command {
+/// A command that finds the cluster.
+#[must_use]
+pub fn on(cluster: &Cluster, mut command: Command) -> Command {
     command.env("MANTA_ADDRESS", cluster.address()).env("MANTA_TOKEN", cluster.token());
     command
 }

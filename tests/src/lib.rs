@@ -14,7 +14,7 @@ pub mod wire;
 pub use chance::Chance;
 pub use client::{Breakpoint, DapClient};
 pub use cluster::Cluster;
-pub use driver::{Driver, Ended};
+pub use driver::{Driver, Ended, on};
 
 use std::time::Duration;
 

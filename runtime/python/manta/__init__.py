@@ -17,6 +17,7 @@ from manta._generator import ObjectRefGenerator
 from manta._manta import ObjectRef
 from manta._session import init, is_initialized, shutdown
 from manta.actor import ActorClass, ActorHandle, ActorID, get_actor, kill, method
+from manta.cross_language import rust_actor_class, rust_function
 from manta.remote_function import RemoteFunction
 from manta.runtime_context import get_gpu_ids, get_runtime_context
 
@@ -34,6 +35,7 @@ __all__ = [
     "available_resources",
     "cancel",
     "cluster_resources",
+    "cross_language",
     "exceptions",
     "get",
     "get_actor",
@@ -46,6 +48,8 @@ __all__ = [
     "nodes",
     "put",
     "remote",
+    "rust_actor_class",
+    "rust_function",
     "shutdown",
     "util",
     "wait",

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from manta import _debug_target, _errors, _manta, exceptions
+from manta import _actor_class, _actor_options, _debug_target, _errors, _manta, exceptions
 
 # The call that a coroutine runs; threads have their own record.
 running: contextvars.ContextVar[_manta.Task | None] = contextvars.ContextVar("manta_running", default=None)
@@ -52,6 +52,7 @@ class Host:
         assert created is not None, "only a creation task makes an actor"
         self.wire, self._limits = created
         self.attempt = creation.identity[1]
+        self._is_foreign = creation.cross_language
         self.name: str | None = None
         self.description: Any = None
         # What runs on threads other than the main one.
@@ -69,6 +70,9 @@ class Host:
     def create(self, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Makes the instance. In an async actor its constructor runs on the event loop, which runs the calls later."""
         global _hosted
+        if self._is_foreign:
+            # Its maker knows nothing of Python's classes.
+            args = (None, _actor_class.describe(cls, _actor_options.ActorOptions()), *args)
         self.name, self.description, *args = args  # type: ignore[assignment]  # A list is as good from here on.
         _hosted = self
         try:
@@ -172,7 +176,7 @@ class Host:
         elif isinstance(error, SystemExit):
             _manta.exit_actor(f"its method '{call.name}' ended it with sys.exit({error.code!r})")
         else:
-            call.fail(_errors.pack(error, call.name, self._node_name), _errors.in_one_line(error))
+            call.fail(_errors.pack_for(call, error, self._node_name), _errors.in_one_line(error))
 
 
 async def _call(function: Callable[[], Any]) -> Any:
@@ -190,9 +194,13 @@ _BUILT_IN: dict[str, Callable[..., Any]] = {
 }
 
 
-def creation_error(error: BaseException, class_name: str, node_name: str) -> bytes:
-    """The packed error of an actor whose constructor failed."""
+def fail_creation(task: _manta.Task, error: BaseException, class_name: str, node_name: str) -> None:
+    """Ends the task that was to make an actor, whose constructor failed."""
     text = _errors.remote_traceback(error)
     sentence = f"the actor '{class_name}' died because its constructor failed on {node_name}:\n{text}"
-    return _errors.pack_as_is(exceptions.ActorDiedError(sentence))
+    line = _errors.in_one_line(error)
+    if task.cross_language:
+        task.fail_creation(sentence, line)
+    else:
+        task.fail(_errors.pack_as_is(exceptions.ActorDiedError(sentence)), line)
 

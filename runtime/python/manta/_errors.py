@@ -8,7 +8,7 @@ import traceback
 from types import TracebackType
 from typing import Any
 
-from manta import exceptions
+from manta import _manta, exceptions
 
 PACKAGE_DIR = os.path.dirname(os.path.abspath(__file__)) + os.sep
 TRACEBACK_CHARS_MAX = 256 * 1024
@@ -19,6 +19,20 @@ def pack(error: BaseException, function_name: str, node_name: str) -> bytes:
     text = remote_traceback(error)
     place = (os.getpid(), node_name)
     return _dumps((function_name, text, _portable(error), *place))
+
+
+def pack_for(task: _manta.Task, error: BaseException, node_name: str) -> bytes:
+    """The bytes for the task's owner, which may be of another language: then its text alone."""
+    if not task.cross_language:
+        return pack(error, task.name, node_name)
+    described = {
+        "task": task.name,
+        "kind": "Exception",
+        "message": in_one_line(error),
+        "location": None,
+        "backtrace": remote_traceback(error),
+    }
+    return _manta.msgpack_dumps(described)
 
 
 def pack_as_is(error: exceptions.RayError) -> bytes:
@@ -70,7 +84,25 @@ def system_error(kind: str, sentence: str) -> exceptions.RayError:
 
 def rust_error(data: bytes) -> exceptions.RayError:
     """The exception for a failed Rust task."""
-    return exceptions.CrossLanguageError(f"a Rust task failed: {data.decode(errors='replace')}")
+    try:
+        failure = _manta.msgpack_loads(data)
+        task, kind, message = failure["task"], failure["kind"], failure["message"]
+        location, backtrace = failure["location"], failure["backtrace"]
+    except Exception as error:
+        return exceptions.RaySystemError(
+            f"a Rust task failed, and what it says cannot be read in this process ({type(error).__name__}: {error})"
+        )
+    inside = f"\n\nIn the worker:\n{backtrace}" if backtrace else ""
+    if kind == "Panic":
+        return exceptions.CrossLanguageError(
+            f"the Rust task '{task}' panicked at {location or 'an unknown place'}: {message}{inside}"
+        )
+    if kind == "Exception":
+        return exceptions.CrossLanguageError(
+            f"the Python task '{task}', which Rust called, failed: {message}{inside}"
+        )
+    how = "could not be called" if kind == "Call" else "failed"
+    return exceptions.CrossLanguageError(f"the Rust task '{task}' {how}: {message}")
 
 
 def remote_traceback(error: BaseException) -> str:

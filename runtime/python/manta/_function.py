@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -22,3 +23,16 @@ class Described:
 
 # What this worker's main thread runs.
 running: Described | None = None
+
+
+def named(path: str) -> Described:
+    """The function or class with the path `module:qualified.name`, which a caller of another language gave."""
+    module_name, _, name = path.partition(":")
+    found: Any = importlib.import_module(module_name)
+    for part in name.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise AttributeError(f"the module '{module_name}' has no '{name}'") from None
+    # What `@remote` has wrapped runs as what it wraps.
+    return Described(getattr(found, "__manta_wrapped__", found))

@@ -80,7 +80,7 @@ class Worker:
                 return task.end_cancelled()
             retried = described.retry_exceptions
             is_final = retried is not None and not isinstance(error, retried)
-            task.fail(_errors.pack(error, task.name, self._node_name), _errors.in_one_line(error), is_final)
+            task.fail(_errors.pack_for(task, error, self._node_name), _errors.in_one_line(error), is_final)
 
     def on_interrupt(self, _signal: int, _frame: object) -> None:
         """Raises where the task is, when it is the one that was cancelled. Anybody may send the signal."""
@@ -101,14 +101,14 @@ class Worker:
             host.create(cls, args, kwargs)
         except BaseException as error:
             self._end_output()
-            task.fail(
-                _actor_host.creation_error(error, cls.__name__, self._node_name), _errors.in_one_line(error)
-            )
+            _actor_host.fail_creation(task, error, cls.__name__, self._node_name)
         else:
             self._end_output()
             task.succeed(())
 
     def _load(self, task: _manta.Task) -> _function.Described:
+        if (path := task.function_name) is not None:
+            return _function.named(path)
         name, code = _manta.function_code(task.function_id)
         try:
             function = pickle.loads(code)

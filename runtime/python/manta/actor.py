@@ -39,7 +39,7 @@ class ActorClass:
         self.__name__ = cls.__name__
         self.__qualname__ = cls.__qualname__
         self.__module__ = cls.__module__
-        self._class = cls
+        self._class = self.__manta_wrapped__ = cls
         self._options = options
         self._description = describe(cls, options)
         self._prepared: _manta.PreparedTask | None = None
@@ -143,6 +143,23 @@ class ActorHandle:
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self._ray_actor.to_wire(), self._ray_description)
 
+    def _manta_foreign_wire(self) -> bytes:
+        """What other languages make a handle from."""
+        of = self._ray_description
+        described = describe_foreign("python", of.name, of.max_task_retries, of.max_pending_calls)
+        return self._ray_actor.to_wire() + described
+
+
+def describe_foreign(language: str, name: str, max_task_retries: int, max_pending_calls: int | None) -> bytes:
+    """What a handle knows that every language can read."""
+    described = {
+        "language": language,
+        "class": name,
+        "max_task_retries": max_task_retries,
+        "max_pending_calls": max_pending_calls,
+    }
+    return _manta.DESCRIPTION_PREFIX + _manta.msgpack_dumps(described)
+
 
 def _rebuild(wire: bytes, description: ClassDescription) -> ActorHandle:
     _session.ensure_initialized()
@@ -221,6 +238,7 @@ class ActorMethod:
             options.retry_exceptions,
             description.group(options.concurrency_group),
             description.max_pending_calls,
+            False,
         )
 
 
@@ -236,6 +254,8 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
             f"'{namespace or _manta.namespace()}'. Actors of other namespaces are found with get_actor(name, namespace=...)"
         )
     actor, description = found
+    if description.startswith(_manta.DESCRIPTION_PREFIX):
+        return cross_language.foreign_handle(actor, description)
     return ActorHandle(actor, pickle.loads(description))
 
 
@@ -259,3 +279,5 @@ def current_actor() -> ActorHandle | None:
         return None
     return ActorHandle(_manta.actor_from_wire(hosted.wire), cast(ClassDescription, hosted.description))
 
+
+from manta import cross_language  # noqa: E402  # It needs what stands above.

@@ -17,7 +17,7 @@ class RemoteFunction:
 
     def __init__(self, function: Callable[..., Any], options: TaskOptions) -> None:
         functools.update_wrapper(self, function)
-        self._function = function
+        self._function = self.__manta_wrapped__ = function
         self._function_name = getattr(function, "__qualname__", None) or repr(function)
         self._options = options
         self._prepared: _manta.PreparedTask | None = None

@@ -58,9 +58,11 @@ impl PyActorRef {
         retry_exceptions: bool,
         group: u32,
         pending_max: Option<usize>,
+        cross_language: bool,
     ) -> PreparedTask {
         let call = Call { actor: (*self.0).clone(), group, pending_max };
         PreparedTask::of_call(method, name, num_returns, (max_retries, retry_exceptions), call)
+            .across_languages(cross_language)
     }
 }
 

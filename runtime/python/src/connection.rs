@@ -137,6 +137,7 @@ pub fn connect_driver(
     let on_output: Option<manta_worker::OutputHandler> =
         if with_output { Some(Box::new(move |line| sink.push(line))) } else { None };
     let options = DriverOptions {
+        programs: Vec::new(),
         address,
         num_cpus,
         resources,
@@ -231,6 +232,8 @@ pub fn job(py: Python<'_>) -> PyResult<Option<Bound<'_, PyDict>>> {
     described.set_item("id", job.id.to_string())?;
     described.set_item("name", job.name)?;
     described.set_item("sys_path", job.sys_path)?;
+    let programs = job.programs.into_iter().map(|program| (program.language.as_str(), program.executable));
+    described.set_item("programs", programs.collect::<Vec<_>>())?;
     described.set_item("working_dir", job.working_dir)?;
     described.set_item("namespace", job.namespace)?;
     Ok(Some(described))

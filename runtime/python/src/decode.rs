@@ -3,15 +3,13 @@
 use bytes::Bytes;
 use manta_worker::{FetchedValue, Format};
 use pyo3::{
-    IntoPyObjectExt,
-    exceptions::PyRuntimeError,
-    intern,
+    IntoPyObjectExt, intern,
     prelude::*,
     sync::PyOnceLock,
     types::{PyBool, PyBytes, PyDict, PyFloat, PyList, PyString},
 };
 
-use crate::buffer::StoredBuffer;
+use crate::{buffer::StoredBuffer, msgpack};
 
 /// The Python value, or the exception to raise when it stands for a failure.
 pub fn decode<'py>(py: Python<'py>, value: &FetchedValue) -> PyResult<Bound<'py, PyAny>> {
@@ -22,9 +20,7 @@ pub fn decode<'py>(py: Python<'py>, value: &FetchedValue) -> PyResult<Bound<'py,
         },
         Format::Pickle5 => unpickle(py, value),
         Format::Raw => Ok(PyBytes::new(py, value.inband()).into_any()),
-        Format::MsgPack => Err(PyRuntimeError::new_err(
-            "this value was made by a Rust task; Python cannot read those yet, so have a Rust task turn it into bytes",
-        )),
+        Format::MsgPack => msgpack::decode(py, value.inband()),
         Format::PythonError | Format::RustError | Format::SystemError => Err(failure(py, value)?),
     }
 }
@@ -87,7 +83,7 @@ fn kind_name(kind: manta_worker::SystemErrorKind) -> &'static str {
         Kind::OwnerDied => "owner_died",
         Kind::Cancelled => "cancelled",
         Kind::ActorDied => "actor_died",
-        Kind::ActorUnavailable => "actor_unavailable",
+        Kind::ActorUnavailable | Kind::ActorRestarting => "actor_unavailable",
         Kind::ActorUnschedulable => "actor_unschedulable",
         Kind::Internal => "internal",
     }

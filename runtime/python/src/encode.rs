@@ -55,14 +55,14 @@ impl<'py> Encoded<'py> {
         }
     }
 
-    /// The pickled exception of a task that failed.
-    pub fn error(bytes: Bound<'py, PyBytes>) -> Self {
-        Self {
-            format: Format::PythonError,
-            inband: InBand::Python(bytes),
-            buffers: Vec::new(),
-            contained: Vec::new(),
-        }
+    /// Bytes of our own in a format of the caller's.
+    pub fn of(format: Format, bytes: Vec<u8>, contained: Vec<ObjectRef>) -> Self {
+        Self { format, contained, ..Self::own(bytes) }
+    }
+
+    /// The packed exception of a task that failed.
+    pub fn error(format: Format, bytes: Bound<'py, PyBytes>) -> Self {
+        Self { format, inband: InBand::Python(bytes), buffers: Vec::new(), contained: Vec::new() }
     }
 
     /// The large buffers, to be kept while [`Encoded::value`] borrows them.

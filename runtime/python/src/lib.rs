@@ -9,6 +9,7 @@ mod connection;
 mod debug;
 mod decode;
 mod encode;
+mod msgpack;
 mod object_ref;
 mod objects;
 mod output;
@@ -28,6 +29,7 @@ mod _manta {
             namespace, nodes, shutdown,
         },
         debug::{debug_receive, debug_send},
+        msgpack::{msgpack_dumps, msgpack_loads},
         object_ref::{PyObjectRef, object_ref_from_wire},
         objects::{get, next_ready, notify_ready, put, register_function, wait},
         output::{next_output, send_output},
@@ -36,6 +38,14 @@ mod _manta {
         stream::{PyStream, cancel, is_interrupted},
         worker::{Task, function_code, next_calls, next_task},
     };
+
+    /// How the description of a handle begins that other languages can read.
+    #[pymodule_export]
+    const DESCRIPTION_PREFIX: &[u8] = manta_worker::foreign::DESCRIPTION_PREFIX;
+
+    /// The bytes of a handle's wire form, which its description follows.
+    #[pymodule_export]
+    const ACTOR_WIRE_BYTES: usize = manta_worker::ActorRef::WIRE_BYTES;
 
     /// The longest line that travels whole.
     #[pymodule_export]

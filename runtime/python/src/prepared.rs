@@ -1,7 +1,11 @@
 //! Submission of tasks: the path that runs once a task.
 
+use std::sync::Arc;
+
 use manta_proto::ids::NodeId;
-use manta_worker::{ActorRef, Argument, Function, FunctionId, LabelOperator, NewTask, Placement};
+use manta_worker::{
+    ActorRef, Argument, Function, FunctionId, LabelOperator, Language, NewTask, Placement, Program,
+};
 use pyo3::{
     exceptions::PyValueError,
     prelude::*,
@@ -11,6 +15,7 @@ use pyo3::{
 use crate::{
     connection,
     encode::{Encoded, encode},
+    msgpack,
     object_ref::PyObjectRef,
     objects::{DETACH_BYTES, submit_error},
     stream::PyStream,
@@ -29,6 +34,9 @@ pub struct PreparedTask {
     num_returns: u32,
     max_retries: u32,
     retry_exceptions: bool,
+    /// What runs it, when it is of another language.
+    program: Option<Arc<Program>>,
+    cross_language: bool,
 }
 
 /// What a call needs beside what a task needs.
@@ -102,6 +110,30 @@ impl PreparedTask {
             num_returns,
             max_retries,
             retry_exceptions,
+            program: None,
+            cross_language: false,
+        })
+    }
+
+    /// A Rust function or actor class by its path, in a binary.
+    #[staticmethod]
+    #[expect(clippy::too_many_arguments, reason = "called from one place in Python")]
+    fn foreign(
+        path: &str,
+        binary: String,
+        name: String,
+        resources: Vec<(String, f64)>,
+        num_returns: u32,
+        max_retries: u32,
+        retry_exceptions: bool,
+        placement: Option<PlacementWish>,
+    ) -> PyResult<Self> {
+        let program = Program { language: Language::Rust, executable: binary, sys_path: Vec::new() };
+        Ok(Self {
+            function: Function::Named(Language::Rust, path.into()),
+            program: Some(Arc::new(program)),
+            cross_language: true,
+            ..Self::new(&[0; 16], name, resources, num_returns, max_retries, retry_exceptions, placement)?
         })
     }
 
@@ -184,6 +216,21 @@ impl PreparedTask {
             num_returns,
             max_retries,
             retry_exceptions,
+            program: None,
+            cross_language: false,
+        }
+    }
+
+    /// The same for an actor of another language.
+    pub fn across_languages(self, cross_language: bool) -> Self {
+        Self { cross_language, ..self }
+    }
+
+    fn prepare<'py>(&self, value: &Bound<'py, PyAny>, what: &dyn Fn() -> String) -> PyResult<Prepared<'py>> {
+        match value.cast_exact::<PyObjectRef>() {
+            Ok(object_ref) => Ok(Prepared::Ref(object_ref.clone())),
+            Err(_) if self.cross_language => msgpack::encode(value, what).map(Prepared::Value),
+            Err(_) => encode(value, what).map(Prepared::Value),
         }
     }
 
@@ -197,12 +244,12 @@ impl PreparedTask {
         let mut prepared = Vec::with_capacity(args.len() + kwargs.len());
         for (index, value) in args.iter_borrowed().enumerate() {
             let what = || format!("argument {} of the task '{}'", index + 1, self.name);
-            prepared.push((None, prepare(&value, &what)?));
+            prepared.push((None, self.prepare(&value, &what)?));
         }
         for (keyword, value) in kwargs.iter() {
             let keyword = keyword.cast_into::<PyString>()?;
             let what = || format!("the argument '{}' of the task '{}'", keyword, self.name);
-            let value = prepare(&value, &what)?;
+            let value = self.prepare(&value, &what)?;
             prepared.push((Some(keyword.to_str()?.to_owned()), value));
         }
         let buffers: Vec<Vec<&[u8]>> = prepared
@@ -235,14 +282,9 @@ impl PreparedTask {
             placement: &self.placement,
             max_retries: self.max_retries,
             retry_exceptions: self.retry_exceptions,
+            program: self.program.as_ref(),
+            cross_language: self.cross_language,
         };
         Ok(submit(bytes, &task))
-    }
-}
-
-fn prepare<'py>(value: &Bound<'py, PyAny>, what: &dyn Fn() -> String) -> PyResult<Prepared<'py>> {
-    match value.cast_exact::<PyObjectRef>() {
-        Ok(object_ref) => Ok(Prepared::Ref(object_ref.clone())),
-        Err(_) => encode(value, what).map(Prepared::Value),
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use manta_worker::{Core, CurrentTask, FunctionId, NewValue, NextTask, RunnableTask, TaskFunction};
+use manta_worker::{
+    Core, CurrentTask, Format, FunctionId, NewValue, NextTask, RunnableTask, SystemError, SystemErrorKind,
+    TaskFunction,
+};
 use pyo3::{
     exceptions::{PyRuntimeError, PyValueError},
     prelude::*,
@@ -13,6 +16,7 @@ use crate::{
     connection,
     decode::decode,
     encode::{Encoded, encode},
+    msgpack,
     objects::{DETACH_BYTES, submit_error},
     stream,
 };
@@ -40,10 +44,23 @@ impl Task {
             TaskFunction::Method(method) => {
                 Err(PyRuntimeError::new_err(format!("the call of '{method}' came to a worker as a task")))
             }
-            TaskFunction::Rust(path) => Err(PyRuntimeError::new_err(format!(
-                "the Rust task '{path}' came to a Python worker; its owner sent it wrongly"
-            ))),
+            TaskFunction::Named(name) => Ok(PyBytes::new(py, name.as_bytes())),
         }
+    }
+
+    /// `module:qualified.name` of its function, when it came without code.
+    #[getter]
+    fn function_name(&self) -> Option<&str> {
+        match &self.0.function {
+            TaskFunction::Named(name) => Some(name),
+            TaskFunction::Python(_) | TaskFunction::Method(_) => None,
+        }
+    }
+
+    /// Whether its owner is of another language.
+    #[getter]
+    fn cross_language(&self) -> bool {
+        self.0.cross_language
     }
 
     /// The method that it calls.
@@ -51,7 +68,7 @@ impl Task {
     fn method(&self) -> PyResult<&str> {
         match &self.0.function {
             TaskFunction::Method(method) => Ok(method),
-            TaskFunction::Python(_) | TaskFunction::Rust(_) => Err(PyRuntimeError::new_err(format!(
+            TaskFunction::Python(_) | TaskFunction::Named(_) => Err(PyRuntimeError::new_err(format!(
                 "the task '{}' calls no method of an actor",
                 self.0.name
             ))),
@@ -95,7 +112,7 @@ impl Task {
     fn succeed(&self, py: Python<'_>, values: &Bound<'_, PyTuple>) -> PyResult<()> {
         let what = || format!("what the task '{}' returned", self.0.name);
         let encoded: Vec<_> =
-            values.iter_borrowed().map(|value| encode(&value, &what)).collect::<PyResult<_>>()?;
+            values.iter_borrowed().map(|value| self.encode(&value, &what)).collect::<PyResult<_>>()?;
         self.finish(py, &encoded, false)
     }
 
@@ -107,7 +124,15 @@ impl Task {
         if is_final {
             core.failing_for_good(&self.0);
         }
-        self.finish(py, &[Encoded::error(error)], true)
+        let format = if self.0.cross_language { Format::RustError } else { Format::PythonError };
+        self.finish(py, &[Encoded::error(format, error)], true)
+    }
+
+    /// Ends the task that makes an actor for another language; the sentence says why there is none.
+    fn fail_creation(&self, py: Python<'_>, sentence: String, line: &str) -> PyResult<()> {
+        connection::core()?.failing(&self.0, line);
+        let error = SystemError { kind: SystemErrorKind::ActorDied, message: sentence }.encode();
+        self.finish(py, &[Encoded::of(Format::SystemError, error, Vec::new())], true)
     }
 
     /// Whether the task was cancelled while it ran.
@@ -138,7 +163,7 @@ impl Task {
     fn yield_value(&self, py: Python<'_>, index: u32, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let core = connection::core()?;
         let what = || format!("value {} that the task '{}' yielded", index + 1, self.0.name);
-        let encoded = encode(value, &what)?;
+        let encoded = self.encode(value, &what)?;
         let buffers = encoded.buffers();
         let value = encoded.value(&buffers);
         let send = || core.yield_value(&self.0, index, &value);
@@ -152,6 +177,11 @@ impl Task {
 }
 
 impl Task {
+    /// A value for the task's owner.
+    fn encode<'py>(&self, value: &Bound<'py, PyAny>, what: &dyn Fn() -> String) -> PyResult<Encoded<'py>> {
+        if self.0.cross_language { msgpack::encode(value, what) } else { encode(value, what) }
+    }
+
     /// Who it is, for what is said about it.
     pub fn current(&self) -> CurrentTask {
         let task = &self.0;

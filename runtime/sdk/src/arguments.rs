@@ -15,6 +15,11 @@ pub(crate) enum Given {
     Ref(manta_worker::ObjectRef),
 }
 
+/// The arguments of one submission, or the first that cannot be sent.
+pub(crate) fn given(arguments: Vec<(Option<String>, Arg)>) -> Result<Vec<(Option<String>, Given)>, Error> {
+    arguments.into_iter().map(|(name, argument)| argument.0.map(|given| (name, given))).collect()
+}
+
 /// What can be given where a task takes a `T`: a `T`, or the ref of one, which is resolved before the task starts.
 #[diagnostic::on_unimplemented(
     message = "a task that takes `{T}` cannot be given `{Self}`",

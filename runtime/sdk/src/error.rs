@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use manta_worker::{GetError, JoinError, SubmitError, SystemError};
+use manta_worker::{GetError, JoinError, SubmitError, SystemError, SystemErrorKind};
 use serde::{Deserialize, Serialize};
 
 /// Why something did not work.
@@ -12,6 +12,18 @@ pub enum Error {
     /// The task failed: it panicked, or returned an error.
     #[error(transparent)]
     Task(Box<TaskError>),
+    /// The actor is dead, and will not come back.
+    #[error("{0}")]
+    ActorDied(String),
+    /// The actor's worker ended under the call; the actor lives on or is made anew. Whether the call had an effect is not known.
+    #[error("{0}")]
+    ActorUnavailable(String),
+    /// The actor is being made anew, and the call was not to wait for that: it had no effect.
+    #[error("{0}")]
+    ActorRestarting(String),
+    /// The task was cancelled.
+    #[error("{0}")]
+    Cancelled(String),
     /// The runtime could not run the task or keep its result.
     #[error(transparent)]
     System(SystemError),
@@ -37,6 +49,18 @@ impl Error {
         Self::Disconnected(
             "this process is not part of a cluster: call manta::init() first, and keep the session that it returns".to_owned(),
         )
+    }
+
+    pub(crate) fn from_system(error: SystemError) -> Self {
+        match error.kind {
+            SystemErrorKind::ActorDied | SystemErrorKind::ActorUnschedulable => {
+                Self::ActorDied(error.message)
+            }
+            SystemErrorKind::ActorUnavailable => Self::ActorUnavailable(error.message),
+            SystemErrorKind::ActorRestarting => Self::ActorRestarting(error.message),
+            SystemErrorKind::Cancelled => Self::Cancelled(error.message),
+            _ => Self::System(error),
+        }
     }
 
     pub(crate) fn from_get(error: GetError) -> Self {
@@ -69,6 +93,8 @@ pub enum TaskErrorKind {
     Error,
     /// Its worker does not know it, or could not read its arguments.
     Call,
+    /// It raised an exception, in Python.
+    Exception,
 }
 
 /// A task's failure, as it was where it happened.
@@ -82,7 +108,7 @@ pub struct TaskError {
     pub message: String,
     /// `file:line:column` of a panic.
     pub location: Option<String>,
-    /// The panic's backtrace.
+    /// The panic's backtrace, or the exception's traceback.
     pub backtrace: Option<String>,
 }
 
@@ -98,6 +124,10 @@ impl fmt::Display for TaskError {
                 backtrace.iter().try_for_each(|backtrace| write!(f, "\n\nIn the worker:\n{backtrace}"))
             }
             TaskErrorKind::Error => write!(f, "task '{task}' failed: {message}"),
+            TaskErrorKind::Exception => {
+                write!(f, "the Python task '{task}' failed: {message}")?;
+                backtrace.iter().try_for_each(|traceback| write!(f, "\n\nIn the worker:\n{traceback}"))
+            }
             TaskErrorKind::Call => write!(f, "task '{task}' could not be called: {message}"),
         }
     }

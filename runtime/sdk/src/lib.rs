@@ -17,31 +17,49 @@
 //! The same binary is driver and worker: nodes start it again, and there [`init`] never returns but runs tasks. So what comes before
 //! `init` in `main` runs in every worker too, and what comes after it only in the driver.
 
+mod actor;
 mod arguments;
+mod cancelled;
 mod context;
+mod demand;
 mod error;
+mod foreign;
+mod host;
 mod object_ref;
 mod options;
 mod panics;
 mod registry;
+mod runtime;
 mod session;
+mod tags;
 mod worker;
 
+pub use actor::{
+    Actor, ActorHandle, ActorOptions, AnyActor, Call, get_actor, get_actor_in, kill, ready, restart,
+};
 pub use arguments::{Arg, IntoArg};
+pub use cancelled::is_cancelled;
 pub use context::{Context, Node, context, nodes};
 pub use error::{Error, TaskError, TaskErrorKind};
-pub use manta_macros::task;
-pub use object_ref::{ObjectRef, get, get_all, get_timeout, put, wait};
+pub use foreign::{
+    ForeignActor, ForeignActorOptions, ForeignCall, ForeignTask, get_any_actor, python, python_actor,
+};
+pub use host::{current_actor, exit_actor};
+pub use manta_macros::{actor, task};
+pub use object_ref::{ObjectRef, cancel, get, get_all, get_timeout, put, wait};
 pub use options::TaskOptions;
 pub use session::{Options, Session, init, init_with};
 
 /// What `#[manta::task]` expands to; not for other use.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::runtime::block_on;
     pub use crate::{
+        actor::{Class, RawHandle, RawOptions},
+        host::{ActorDefinition, Instance, MethodDefinition},
         option_methods,
         options::{submit, task_options},
-        registry::{Arguments, Fallible, Outcome, TaskDefinition, finish, finish_result},
+        registry::{Arguments, Failure, Fallible, Outcome, TaskDefinition, finish, finish_result},
     };
     pub use inventory;
 }

@@ -5,7 +5,7 @@ use std::{cell::RefCell, fmt, marker::PhantomData, time::Duration};
 use manta_worker::{FetchedValue, Format, NewValue};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, de::DeserializeOwned, ser};
 
-use crate::{Error, TaskError, session};
+use crate::{Error, TaskError, session, tags};
 
 /// The ref of a `T` that a task makes, or that was put. Clones are the same ref. It may travel inside arguments and results.
 pub struct ObjectRef<T> {
@@ -48,13 +48,13 @@ impl<T> Serialize for ObjectRef<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let inner = self.inner.as_ref().map_err(ser::Error::custom)?;
         WRITTEN.with_borrow_mut(|written| written.push(inner.clone()));
-        serde_bytes::Bytes::new(&inner.to_wire()).serialize(serializer)
+        tags::serialize(tags::REF, &inner.to_wire(), serializer)
     }
 }
 
 impl<'de, T> Deserialize<'de> for ObjectRef<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let wire = serde_bytes::ByteBuf::deserialize(deserializer)?;
+        let wire = tags::deserialize(tags::REF, deserializer)?;
         let core = session::core().map_err(de::Error::custom)?;
         let inner =
             core.ref_from_wire(&wire).ok_or_else(|| de::Error::custom("these bytes are no object ref"))?;
@@ -66,11 +66,14 @@ impl<'de, T> Deserialize<'de> for ObjectRef<T> {
 pub(crate) struct Serialized {
     pub bytes: Vec<u8>,
     pub contained: Vec<manta_worker::ObjectRef>,
+    /// Bytes as they are, and no MessagePack.
+    pub raw: bool,
 }
 
 impl Serialized {
     pub fn as_new_value(&self) -> NewValue<'_> {
-        NewValue { format: Format::MsgPack, inband: &self.bytes, buffers: &[], contained: &self.contained }
+        let format = if self.raw { Format::Raw } else { Format::MsgPack };
+        NewValue { format, inband: &self.bytes, buffers: &[], contained: &self.contained }
     }
 }
 
@@ -79,7 +82,7 @@ pub(crate) fn serialize<T: Serialize + ?Sized>(value: &T) -> Result<Serialized, 
     let bytes = rmp_serde::to_vec_named(value);
     let contained = WRITTEN.replace(outer);
     match bytes {
-        Ok(bytes) => Ok(Serialized { bytes, contained }),
+        Ok(bytes) => Ok(Serialized { bytes, contained, raw: false }),
         Err(error) => {
             let kind = std::any::type_name::<T>();
             Err(Error::Value(format!("a value of type {kind} cannot be written as MessagePack: {error}")))
@@ -89,19 +92,67 @@ pub(crate) fn serialize<T: Serialize + ?Sized>(value: &T) -> Result<Serialized, 
 
 pub(crate) fn deserialize<T: DeserializeOwned>(value: &FetchedValue) -> Result<T, Error> {
     match value.format() {
-        Format::MsgPack => rmp_serde::from_slice(value.inband()).map_err(|error| {
-            let kind = std::any::type_name::<T>();
-            Error::Value(format!("the value is not the expected {kind}: {error}"))
-        }),
+        Format::MsgPack => rmp_serde::from_slice(value.inband()).map_err(|error| unexpected::<T>(&error)),
         Format::RustError => Err(rmp_serde::from_slice::<TaskError>(value.inband()).map_or_else(
             |error| Error::Value(format!("a task failed, and its error cannot be read: {error}")),
             |error| Error::Task(Box::new(error)),
         )),
-        Format::SystemError => Err(value.system_error().map_or_else(Error::not_initialized, Error::System)),
-        Format::Pickle5 | Format::PythonError | Format::Raw => {
-            Err(Error::Value("the value was made by Python and cannot be read here".to_owned()))
-        }
+        Format::SystemError => Err(value.system_error().map_or_else(Error::not_initialized, Error::from_system)),
+        Format::Raw => from_bytes(value.inband()),
+        Format::Pickle5 => match plain_pickle(value.inband()) {
+            Some(bytes) => rmp_serde::from_slice(&bytes).map_err(|error| unexpected::<T>(&error)),
+            None => Err(Error::Value(
+                "the value is a Python object, which only Python can read; have Python make bytes, numbers, text, or lists and dicts \
+                 of them, in a task that is called from here"
+                    .to_owned(),
+            )),
+        },
+        Format::PythonError => Err(Error::Value(
+            "a Python task failed, and Python called it, so its exception can be read only there".to_owned(),
+        )),
     }
+}
+
+fn unexpected<T>(error: &dyn fmt::Display) -> Error {
+    Error::Value(format!("the value is not the expected {}: {error}", std::any::type_name::<T>()))
+}
+
+/// Plain bytes as what takes bytes, or else as a list of numbers.
+fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    use serde::de::value::{BytesDeserializer, Error as Wrong, SeqDeserializer};
+    T::deserialize(BytesDeserializer::<Wrong>::new(bytes))
+        .or_else(|_| T::deserialize(SeqDeserializer::<_, Wrong>::new(bytes.iter().copied())))
+        .map_err(|error| unexpected::<T>(&error))
+}
+
+/// The MessagePack of a pickled None, boolean, number or text, in the forms in which Python workers write those.
+fn plain_pickle(pickle: &[u8]) -> Option<Vec<u8>> {
+    let body = pickle.strip_prefix(b"\x80\x05")?.strip_suffix(b".")?;
+    let (opcode, argument) = body.split_first()?;
+    match (opcode, argument) {
+        (b'N', []) => rmp_serde::to_vec(&()),
+        (0x88, []) => rmp_serde::to_vec(&true),
+        (0x89, []) => rmp_serde::to_vec(&false),
+        (b'J', number) => rmp_serde::to_vec(&i32::from_le_bytes(number.try_into().ok()?)),
+        (0x8a, [8, number @ ..]) => rmp_serde::to_vec(&i64::from_le_bytes(number.try_into().ok()?)),
+        (b'G', number) => rmp_serde::to_vec(&f64::from_be_bytes(number.try_into().ok()?)),
+        (0x8c, [length, text @ ..]) if usize::from(*length) == text.len() => {
+            rmp_serde::to_vec(std::str::from_utf8(text).ok()?)
+        }
+        (b'X', text) if text.len() >= 4 => rmp_serde::to_vec(std::str::from_utf8(&text[4..]).ok()?),
+        _ => return None,
+    }
+    .ok()
+}
+
+/// Cancels the task that makes a value, unless it is over: one that waits does not start, and `get` of the value fails. With `force`,
+/// the worker that runs it ends; else a running Rust task goes on, unless it looks at [`is_cancelled`](crate::is_cancelled).
+/// `recursive` cancels what it has submitted too.
+///
+/// # Errors
+/// When the task could not be submitted, or the cluster is gone.
+pub fn cancel<T>(object: &ObjectRef<T>, force: bool, recursive: bool) -> Result<(), Error> {
+    Ok(session::core()?.cancel(&object.inner()?, force, recursive)?)
 }
 
 fn fetch<T: DeserializeOwned>(refs: &[&ObjectRef<T>], timeout: Option<Duration>) -> Result<Vec<T>, Error> {

@@ -1,19 +1,25 @@
 //! Options of a submission.
 
-use manta_worker::{Argument, Function, LabelOperator, NewTask, Placement};
+use std::sync::Arc;
 
-use crate::{Arg, Error, ObjectRef, arguments::Given, session};
+use manta_worker::{Function, NewTask, Program};
+
+use crate::{
+    Arg, Error, ObjectRef, arguments,
+    demand::{Demand, demand_methods},
+    session,
+};
 
 /// How a task is submitted. `task.options()` makes one with the task's own defaults.
 #[derive(Debug, Clone)]
 #[must_use = "the task is submitted by .remote(..)"]
 pub struct TaskOptions {
-    path: &'static str,
+    function: Function,
     name: String,
-    resources: Vec<(String, f64)>,
-    placement: Placement,
+    demand: Demand,
     max_retries: u32,
     retry_errors: bool,
+    program: Option<Arc<Program>>,
 }
 
 /// How often a task runs again after its worker died, unless it says otherwise.
@@ -21,17 +27,34 @@ const MAX_RETRIES: u32 = 3;
 
 /// The defaults of a task.
 pub fn task_options(path: &'static str, name: &str) -> TaskOptions {
+    foreign_options(Function::Rust(path), name)
+}
+
+pub(crate) fn foreign_options(function: Function, name: &str) -> TaskOptions {
+    let mut demand = Demand::default();
+    demand.set("CPU", 1.0);
     TaskOptions {
-        path,
+        function,
         name: name.to_owned(),
-        resources: vec![("CPU".to_owned(), 1.0)],
-        placement: Placement::default(),
+        demand,
         max_retries: MAX_RETRIES,
         retry_errors: false,
+        program: None,
     }
 }
 
 impl TaskOptions {
+    fn demand(&mut self) -> &mut Demand {
+        &mut self.demand
+    }
+
+    pub(crate) fn with_program(mut self, program: Arc<Program>) -> Self {
+        self.program = Some(program);
+        self
+    }
+
+    demand_methods!();
+
     /// The name that people see.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
@@ -43,32 +66,7 @@ impl TaskOptions {
         self.resource("CPU", amount)
     }
 
-    /// GPUs that the task takes while it runs.
-    pub fn num_gpus(self, amount: f64) -> Self {
-        self.resource("GPU", amount)
-    }
-
-    /// Another resource that some nodes have.
-    pub fn resource(mut self, name: impl Into<String>, amount: f64) -> Self {
-        let name = name.into();
-        self.resources.retain(|(other, _)| *other != name);
-        self.resources.push((name, amount));
-        self
-    }
-
-    /// Submissions go to the nodes in turn.
-    pub fn spread(mut self) -> Self {
-        self.placement = self.placement.spread();
-        self
-    }
-
-    /// Only nodes with this label may run it.
-    pub fn label(mut self, key: &str, value: impl Into<String>) -> Self {
-        self.placement = self.placement.with_label(key, LabelOperator::In, vec![value.into()], false);
-        self
-    }
-
-    /// How often the task runs again after its worker died.
+    /// How often the task runs again after its worker died; `u32::MAX` is without limit.
     pub fn max_retries(mut self, times: u32) -> Self {
         self.max_retries = times;
         self
@@ -107,6 +105,22 @@ macro_rules! option_methods {
             ) -> Self {
                 Self(self.0.resource(name, amount))
             }
+            /// Bytes of memory that the task takes while it runs, for the scheduler's books.
+            pub fn memory(self, bytes: f64) -> Self {
+                Self(self.0.memory(bytes))
+            }
+            /// On the node with this id, in hex; with `soft`, elsewhere when that node is gone or can never run it.
+            pub fn on_node(self, node: &str, soft: bool) -> Self {
+                Self(self.0.on_node(node, soft))
+            }
+            /// Only nodes on which the label has none of the values, or is not there.
+            pub fn label_not_in(self, key: &str, values: &[&str]) -> Self {
+                Self(self.0.label_not_in(key, values))
+            }
+            /// Only nodes that have the label, whatever its value.
+            pub fn label_exists(self, key: &str) -> Self {
+                Self(self.0.label_exists(key))
+            }
             /// Submissions go to the nodes in turn.
             pub fn spread(self) -> Self {
                 Self(self.0.spread())
@@ -129,30 +143,28 @@ macro_rules! option_methods {
 
 /// Submits a task. If that fails, `get` of the ref says why.
 pub fn submit<T>(options: &TaskOptions, arguments: Vec<Arg>) -> ObjectRef<T> {
-    ObjectRef::new(try_submit(options, arguments))
+    ObjectRef::new(try_submit(options, arguments.into_iter().map(|argument| (None, argument)).collect()))
 }
 
-fn try_submit(options: &TaskOptions, arguments: Vec<Arg>) -> Result<manta_worker::ObjectRef, Error> {
+pub(crate) fn try_submit(
+    options: &TaskOptions,
+    arguments: Vec<(Option<String>, Arg)>,
+) -> Result<manta_worker::ObjectRef, Error> {
+    options.demand.check()?;
     let core = session::core()?;
-    let given = arguments.into_iter().map(|argument| argument.0).collect::<Result<Vec<_>, _>>()?;
-    let args: Vec<(Option<&str>, Argument<'_>)> = given
-        .iter()
-        .map(|given| match given {
-            Given::Value(value) => (None, Argument::Value(value.as_new_value())),
-            Given::Ref(reference) => (None, Argument::Ref(reference.clone())),
-        })
-        .collect();
-    let resources: Vec<(&str, f64)> =
-        options.resources.iter().map(|(name, amount)| (name.as_str(), *amount)).collect();
+    let given = arguments::given(arguments)?;
+    let args: Vec<_> = given.iter().map(|(name, given)| (name.as_deref(), given.argument())).collect();
     let task = NewTask {
-        function: Function::Rust(options.path),
+        function: options.function.clone(),
         name: &options.name,
         args: &args,
         num_returns: 1,
-        resources: &resources,
-        placement: &options.placement,
+        resources: &options.demand.amounts(),
+        placement: &options.demand.placement,
         max_retries: options.max_retries,
         retry_exceptions: options.retry_errors,
+        program: options.program.as_ref(),
+        cross_language: options.program.is_some(),
     };
     let refs = core.submit(&task)?;
     refs.into_iter().next().ok_or_else(Error::not_initialized)

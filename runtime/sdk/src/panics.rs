@@ -13,7 +13,12 @@ pub(crate) struct Caught {
     pub message: String,
     pub location: Option<String>,
     pub backtrace: Option<String>,
+    /// It is no panic: the actor ends itself.
+    pub exits: bool,
 }
+
+/// What unwinds through a method that ends its actor.
+pub(crate) struct ExitActor;
 
 thread_local! {
     static IN_TASK: Cell<bool> = const { Cell::new(false) };
@@ -27,13 +32,14 @@ pub(crate) fn catch<R>(run: impl FnOnce() -> R) -> Result<R, Caught> {
         let previous = panic::take_hook();
         panic::set_hook(Box::new(move |info| if IN_TASK.get() { see(info) } else { previous(info) }));
     });
-    IN_TASK.set(true);
+    let outer = IN_TASK.replace(true);
     // What a task leaves half done in its own values goes with them; statics are the user's to guard, as in any thread.
     let result = panic::catch_unwind(AssertUnwindSafe(run));
-    IN_TASK.set(false);
+    IN_TASK.set(outer);
     result.map_err(|payload| {
         let (location, backtrace) = SEEN.take().unzip();
-        Caught { message: message(payload.as_ref()), location: location.flatten(), backtrace }
+        let exits = payload.is::<ExitActor>();
+        Caught { message: message(payload.as_ref()), location: location.flatten(), backtrace, exits }
     })
 }
 

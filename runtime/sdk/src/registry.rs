@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fmt::Display, sync::OnceLock};
 
-use manta_worker::FetchedValue;
+use manta_worker::{FetchedValue, RunnableTask};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -45,8 +45,21 @@ pub(crate) fn find(path: &str) -> Option<&'static TaskDefinition> {
 pub struct Arguments(std::vec::IntoIter<FetchedValue>);
 
 impl Arguments {
-    pub(crate) fn new(values: Vec<FetchedValue>) -> Self {
+    /// Takes a task's arguments out of it. Rust has no keyword arguments: those that came by name stand in their order.
+    pub(crate) fn of(task: &mut RunnableTask) -> Self {
+        let values: Vec<_> = std::mem::take(&mut task.args).into_iter().map(|(_, value)| value).collect();
         Self(values.into_iter())
+    }
+
+    /// Says when there are more arguments than parameters.
+    ///
+    /// # Errors
+    /// Then.
+    pub fn end(&mut self) -> Result<(), Failure> {
+        match self.0.len() {
+            0 => Ok(()),
+            more => Err(Failure::Call(format!("{more} arguments more than it takes were given"))),
+        }
     }
 
     /// The next argument, named for messages.

@@ -2,10 +2,10 @@
 
 use std::{io::Write, path::PathBuf};
 
-use manta_worker::{Core, DriverOptions, Language, TaskOutputLine};
+use manta_worker::{Core, DriverOptions, Language, Program, TaskOutputLine};
 use parking_lot::RwLock;
 
-use crate::{Error, worker};
+use crate::{Error, foreign, worker};
 
 static CORE: RwLock<Option<Core>> = RwLock::new(None);
 
@@ -18,6 +18,7 @@ pub struct Options {
     labels: Vec<(String, String)>,
     namespace: Option<String>,
     env: Vec<(String, String)>,
+    programs: Vec<Program>,
     quiet: bool,
 }
 
@@ -61,6 +62,14 @@ impl Options {
     #[must_use]
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// The interpreter for Python tasks: a path, or a name on PATH. `python3` without this. Its modules are looked for in the working
+    /// directory, in PYTHONPATH, and where that interpreter finds its own.
+    #[must_use]
+    pub fn python(mut self, interpreter: &str) -> Self {
+        self.programs = vec![foreign::python_program(interpreter)];
         self
     }
 
@@ -126,6 +135,7 @@ pub fn init_with(options: Options) -> Result<Session, Error> {
         job_name,
         namespace: options.namespace.unwrap_or_default(),
         env: options.env,
+        programs: options.programs,
         manta_bin_hint: None::<PathBuf>,
         on_output: (!options.quiet).then(|| Box::new(show) as manta_worker::OutputHandler),
     })?;

@@ -5,9 +5,9 @@ use std::{process, thread};
 use manta_worker::{Core, Format, NewValue, NextSlot, NextTask, RunnableTask, TaskFunction};
 
 use crate::{
-    TaskError, TaskErrorKind,
+    TaskError, TaskErrorKind, cancelled, host,
     panics::{self, Caught},
-    registry::{self, Arguments, Done, Failure},
+    registry::{self, Arguments, Done, Failure, Outcome},
     session,
 };
 
@@ -15,7 +15,7 @@ use crate::{
 pub(crate) const LANGUAGE_VERSION: &str = env!("CARGO_PKG_RUST_VERSION");
 
 /// Tasks get the stack that a main thread has, since people try their code there first.
-const STACK_BYTES: usize = 8 * 1024 * 1024;
+pub(crate) const STACK_BYTES: usize = 8 * 1024 * 1024;
 
 /// Whether a node has started this process.
 pub(crate) fn is_worker() -> bool {
@@ -29,6 +29,7 @@ pub(crate) fn run() -> ! {
     }
     let core = Core::worker_from_env(LANGUAGE_VERSION).unwrap_or_else(|error| fail(&error.to_string()));
     session::set_core(core.clone());
+    cancelled::listen(&core);
     loop {
         match core.next_slot() {
             NextSlot::Exit(_) => process::exit(0),
@@ -55,6 +56,11 @@ fn fail(sentence: &str) -> ! {
 fn run_slot(core: &Core, slot: u32) {
     loop {
         match core.next_task(slot, None) {
+            NextTask::Run(task) if task.creates.is_some() => {
+                if host::create(core, *task) {
+                    return host::serve();
+                }
+            }
             NextTask::Run(task) => run_task(core, *task),
             NextTask::Nothing => {}
             NextTask::Exit(_) => return,
@@ -63,42 +69,56 @@ fn run_slot(core: &Core, slot: u32) {
 }
 
 fn run_task(core: &Core, mut task: RunnableTask) {
-    let values = std::mem::take(&mut task.args).into_iter().map(|(_, value)| value).collect();
-    let mut arguments = Arguments::new(values);
+    let mut arguments = Arguments::of(&mut task);
     let definition = match &task.function {
-        TaskFunction::Rust(path) => registry::find(path).ok_or_else(|| {
+        TaskFunction::Named(path) => registry::find(path).ok_or_else(|| {
             format!(
-                "this binary has no task '{path}'; the driver was built from another version of the program"
+                "this binary has no task '{path}'; it is another program, or another version of it, than its caller thinks"
             )
         }),
-        TaskFunction::Method(method) => {
-            Err(format!("it calls the method '{method}' of an actor, and native workers host none yet"))
-        }
+        TaskFunction::Method(method) => Err(format!("the call of '{method}' came to a worker as a task")),
         TaskFunction::Python(_) => Err("it is a Python task, and this is a native worker".to_owned()),
     };
     let outcome = match definition {
-        Ok(definition) => {
-            let current = manta_guard::enter_task(task.id.0, task.attempt, task.job_id.0, &task.name);
-            let outcome = panics::catch(|| (definition.run)(&mut arguments));
-            drop(current);
-            outcome
-        }
+        Ok(definition) => guarded(&task, || (definition.run)(&mut arguments)),
         Err(sentence) => Ok(Err(Failure::Call(sentence))),
     };
     // Refs among unread arguments go before the task ends, so that its end is the end of its needs.
     drop(arguments);
+    cancelled::forget(task.id);
+    finish(core, &task, outcome);
+}
+
+/// Runs a task's code where debuggers see whose it is, and panics come back.
+pub(crate) fn guarded<R>(task: &RunnableTask, run: impl FnOnce() -> R) -> Result<R, Caught> {
+    let current = manta_guard::enter_task(task.id.0, task.attempt, task.job_id.0, &task.name);
+    let outcome = panics::catch(run);
+    drop(current);
+    outcome
+}
+
+/// Ends a task with what its code has come to.
+pub(crate) fn finish(core: &Core, task: &RunnableTask, outcome: Result<Outcome, Caught>) {
     let error = match outcome {
-        Ok(Ok(Done(result))) => return core.finish(&task, &[result.as_new_value()], false),
-        Ok(Err(Failure::Returned(message))) => error(&task, TaskErrorKind::Error, message),
-        Ok(Err(Failure::Call(message))) => error(&task, TaskErrorKind::Call, message),
-        Err(Caught { message, location, backtrace }) => {
-            TaskError { location, backtrace, ..error(&task, TaskErrorKind::Panic, message) }
-        }
+        Ok(Ok(Done(result))) => return core.finish(task, &[result.as_new_value()], false),
+        Ok(Err(Failure::Returned(message))) => error(task, TaskErrorKind::Error, message),
+        Ok(Err(Failure::Call(message))) => error(task, TaskErrorKind::Call, message),
+        Err(caught) if caught.exits => error(
+            task,
+            TaskErrorKind::Error,
+            "it called exit_actor(), and is no method of an actor".to_owned(),
+        ),
+        Err(caught) => panic_error(task, caught),
     };
-    core.failing(&task, error.message.lines().next().unwrap_or_default());
+    core.failing(task, error.message.lines().next().unwrap_or_default());
     // Strings and options of strings: nothing that MessagePack could not hold.
     let bytes = rmp_serde::to_vec_named(&error).unwrap_or_default();
-    core.finish(&task, &[NewValue::plain(Format::RustError, &bytes)], true);
+    core.finish(task, &[NewValue::plain(Format::RustError, &bytes)], true);
+}
+
+pub(crate) fn panic_error(task: &RunnableTask, caught: Caught) -> TaskError {
+    let Caught { message, location, backtrace, .. } = caught;
+    TaskError { location, backtrace, ..error(task, TaskErrorKind::Panic, message) }
 }
 
 fn error(task: &RunnableTask, kind: TaskErrorKind, message: String) -> TaskError {

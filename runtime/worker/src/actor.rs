@@ -134,7 +134,7 @@ impl Core {
             }
             return Err(SubmitError::NameTaken { name: entry.name, namespace: entry.namespace });
         }
-        let held = convert::class_key(Language::Python, options.held, &Placement::default())?;
+        let held = convert::class_key(Language::Python, None, options.held, &Placement::default())?;
         let address = self.own_address(id, options.detached);
         let submission = self.submission(TaskId(id.0), task, |spec| {
             spec.actor_id = id.to_bytes();

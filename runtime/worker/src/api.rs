@@ -31,6 +31,17 @@ impl Language {
     }
 }
 
+/// What workers of one language run.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Program {
+    /// The language.
+    pub language: Language,
+    /// The interpreter, or a binary that joins its cluster first thing.
+    pub executable: String,
+    /// Python: the module search path.
+    pub sys_path: Vec<String>,
+}
+
 /// Takes what tasks of the driver's job print; called on the I/O thread, so it must not block for long.
 pub type OutputHandler = Box<dyn Fn(TaskOutputLine) + Send + Sync>;
 
@@ -58,6 +69,8 @@ pub struct DriverOptions {
     pub namespace: String,
     /// Environment variables for the job's workers.
     pub env: Vec<(String, String)>,
+    /// What workers of other languages run.
+    pub programs: Vec<Program>,
     /// Where to look for the `manta` binary before the usual places.
     pub manta_bin_hint: Option<PathBuf>,
     /// Receives what tasks print.
@@ -97,6 +110,10 @@ pub struct NewTask<'a> {
     pub max_retries: u32,
     /// Whether a failure of the task itself is retried too.
     pub retry_exceptions: bool,
+    /// What its worker runs, when that is not what this process's own tasks run in.
+    pub program: Option<&'a Arc<Program>>,
+    /// It runs in another language: its results are to be MessagePack or bytes.
+    pub cross_language: bool,
 }
 
 /// An argument: a value, or a ref that is resolved before the task starts.
@@ -114,6 +131,8 @@ pub enum Function {
     Python(FunctionId),
     /// A Rust function, by its registered path.
     Rust(&'static str),
+    /// A function or class by its name: `module:qualified.name` in Python, a registered path in Rust.
+    Named(Language, Arc<str>),
     /// A method of an actor; for [`crate::Core::call`] alone.
     Method(Arc<str>),
 }
@@ -163,6 +182,8 @@ pub struct RunnableTask {
     pub job_id: JobId,
     /// The slot that runs it.
     pub slot: u32,
+    /// Its owner is of another language: results are to be MessagePack or bytes.
+    pub cross_language: bool,
     /// The task makes this actor, once [`crate::Core::finish`] says that it went well.
     pub creates: Option<CreatedActor>,
 }
@@ -180,8 +201,8 @@ pub struct CreatedActor {
 pub enum TaskFunction {
     /// Its code is in [`crate::Core::function`].
     Python(FunctionId),
-    /// A registered path.
-    Rust(String),
+    /// By its name: a registered path, or `module:qualified.name`.
+    Named(String),
     /// A method of the actor that this worker hosts.
     Method(String),
 }
@@ -195,6 +216,8 @@ pub struct JobDescription {
     pub name: String,
     /// Python: the driver's module search path.
     pub sys_path: Vec<String>,
+    /// What its workers run: the program of this process's language first.
+    pub programs: Vec<Program>,
     /// The driver's working directory.
     pub working_dir: String,
     /// The names of actors are unique within one.

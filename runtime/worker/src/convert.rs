@@ -14,7 +14,8 @@ use manta_proto::{
 };
 
 use crate::{
-    FetchedValue, Format, FunctionId, NewValue, ObjectRef, SubmitError, SystemError, SystemErrorKind,
+    FetchedValue, Format, FunctionId, NewValue, ObjectRef, Program, SubmitError, SystemError,
+    SystemErrorKind,
     object_ref::RefAddress,
     reactor::{ClassKey, State},
     shared::Shared,
@@ -137,6 +138,7 @@ fn try_open(shared: &Shared, value: &Value) -> Result<layout::Parts, String> {
 /// The class of tasks with these resources and this placement. Amounts of zero say nothing, and so do not make a class.
 pub(crate) fn class_key(
     language: crate::Language,
+    program: Option<&Arc<Program>>,
     resources: &[(&str, f64)],
     placement: &crate::Placement,
 ) -> Result<ClassKey, SubmitError> {
@@ -159,7 +161,12 @@ pub(crate) fn class_key(
         }
     }
     amounts.sort_unstable();
-    Ok(ClassKey { language, resources: amounts.into(), placement: placement.clone() })
+    Ok(ClassKey {
+        language,
+        program: program.cloned(),
+        resources: amounts.into(),
+        placement: placement.clone(),
+    })
 }
 
 /// Whole units of an amount in ten-thousandths.

@@ -8,6 +8,7 @@ use manta_proto::ids::{JobId, NodeId};
 use crate::{
     DriverOptions, JobDescription, JoinError, NodeDescription, ProcessDescription, convert,
     io::{self, WorkerEnvironment},
+    reactor::programs::programs_of,
     shared::Shared,
 };
 
@@ -59,6 +60,7 @@ impl Core {
                 id: JobId::try_from(&job.job_id).ok()?,
                 name: job.name.clone(),
                 sys_path: job.sys_path.clone(),
+                programs: programs_of(job),
                 working_dir: job.working_dir.clone(),
                 namespace: job.namespace.clone(),
             })

@@ -7,6 +7,7 @@ mod actor;
 mod api;
 mod convert;
 mod current;
+pub mod foreign;
 mod handle;
 mod io;
 mod object_ref;
@@ -24,11 +25,12 @@ pub use actor::{ActorOptions, ActorRef, MadeActor};
 pub use api::{
     Argument, CreatedActor, CurrentTask, DriverOptions, Function, FunctionId, GetError, JobDescription,
     JoinError, Language, NewTask, NextSlot, NextTask, NodeDescription, OutputHandler, ProcessDescription,
-    RunnableTask, SubmitError, TaskFunction, TaskOutputLine,
+    Program, RunnableTask, SubmitError, TaskFunction, TaskOutputLine,
 };
 pub use current::get as current_task;
 pub use handle::Core;
 pub use manta_object_store::SharedBuffer;
+pub use manta_proto::ids::{NodeId, TaskId};
 pub use object_ref::ObjectRef;
 pub use placement::{LabelOperator, Placement};
 pub use placement_groups::{GroupDescription, GroupError, GroupStrategy, NewGroup};

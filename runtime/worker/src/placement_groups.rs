@@ -91,7 +91,7 @@ impl Core {
         let mut bundles = Vec::new();
         for bundle in &group.bundles {
             let amounts: Vec<_> = bundle.iter().map(|(name, amount)| (&**name, *amount)).collect();
-            let key = convert::class_key(Language::Rust, &amounts, &Placement::default())?;
+            let key = convert::class_key(Language::Rust, None, &amounts, &Placement::default())?;
             let amounts = key.resources.iter().map(|(name, amount)| (name.to_string(), *amount)).collect();
             bundles.push(Bundle { resources: Some(Resources { amounts }), ..Bundle::default() });
         }

@@ -80,8 +80,10 @@ impl Core {
         current::set(Some(CurrentTask { id, attempt: spec.attempt, name: spec.name.clone(), job_id, slot }));
         let function = match <[u8; 16]>::try_from(&spec.function_id[..]) {
             Ok(function) => TaskFunction::Python(FunctionId(function)),
-            Err(_) if !spec.actor_id.is_empty() => TaskFunction::Method(spec.function_name),
-            Err(_) => TaskFunction::Rust(spec.function_name),
+            Err(_) if !spec.actor_id.is_empty() && spec.creation.is_none() => {
+                TaskFunction::Method(spec.function_name)
+            }
+            Err(_) => TaskFunction::Named(spec.function_name),
         };
         Some(RunnableTask {
             id,
@@ -94,6 +96,7 @@ impl Core {
             backpressure: spec.backpressure,
             job_id,
             slot,
+            cross_language: spec.cross_language,
             creates: spec.creation.map(|creation| CreatedActor {
                 handle: creation.handle,
                 group_limits: creation.group_limits,
@@ -123,6 +126,11 @@ impl Core {
         current::set(None);
         let (values, failed) = self.result_values(task, results, failed);
         self.0.with(|state| state.on_finished(task.slot, task.id, values, failed));
+    }
+
+    /// Worker: how many calls run at once in each concurrency group of the actor that the task makes. [`Core::finish`] is to follow.
+    pub fn set_group_limits(&self, task: &RunnableTask, limits: &[u32]) {
+        self.0.with(|state| state.on_group_limits(task.id, limits));
     }
 
     /// Worker: says in one line what a task fails with, for lists of tasks. [`Core::finish`] is to follow.

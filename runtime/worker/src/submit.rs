@@ -86,8 +86,9 @@ impl Core {
         let language = match task.function {
             Function::Python(_) | Function::Method(_) => Language::Python,
             Function::Rust(_) => Language::Rust,
+            Function::Named(language, _) => language,
         };
-        let key = convert::class_key(language, task.resources, task.placement)?;
+        let key = convert::class_key(language, task.program, task.resources, task.placement)?;
         let mut arguments = Arguments {
             shared,
             node: self.node_id(),
@@ -117,7 +118,7 @@ impl Core {
             key,
             function: match task.function {
                 Function::Python(function) => Some(function),
-                Function::Rust(_) | Function::Method(_) => None,
+                Function::Rust(_) | Function::Named(..) | Function::Method(_) => None,
             },
             name: task.name.into(),
             parent: current::get().map(|task| task.id),
@@ -142,7 +143,7 @@ impl Core {
         let (function_id, function_name) = match &task.function {
             Function::Python(function) => (Bytes::copy_from_slice(&function.0), String::new()),
             Function::Rust(path) => (Bytes::new(), (*path).to_owned()),
-            Function::Method(method) => (Bytes::new(), method.to_string()),
+            Function::Named(_, name) | Function::Method(name) => (Bytes::new(), name.to_string()),
         };
         let mut spec = TaskSpec {
             task_id: id.to_bytes(),
@@ -151,6 +152,7 @@ impl Core {
             name: task.name.to_owned(),
             arguments,
             num_returns: task.num_returns,
+            cross_language: task.cross_language,
             job_id: self.job_bytes(),
             parent_task_id: current::get().map(|task| task.id.to_bytes()).unwrap_or_default(),
             ..TaskSpec::default()

@@ -136,15 +136,17 @@ pub enum SystemErrorKind {
     Cancelled,
     /// The actor is dead.
     ActorDied,
-    /// The actor's worker ended under the call, and the actor is made anew.
+    /// The actor's worker ended under the call, and the actor lives on or is made anew.
     ActorUnavailable,
+    /// The actor is being made anew, and the call was not to wait for that.
+    ActorRestarting,
     /// No node of the cluster can ever host the actor.
     ActorUnschedulable,
     /// The task could not be sent or its results not be stored.
     Internal,
 }
 
-const KINDS: [(SystemErrorKind, &str); 9] = [
+const KINDS: [(SystemErrorKind, &str); 10] = [
     (SystemErrorKind::WorkerDied, "worker-died"),
     (SystemErrorKind::Unschedulable, "unschedulable"),
     (SystemErrorKind::ObjectLost, "object-lost"),
@@ -152,6 +154,7 @@ const KINDS: [(SystemErrorKind, &str); 9] = [
     (SystemErrorKind::Cancelled, "cancelled"),
     (SystemErrorKind::ActorDied, "actor-died"),
     (SystemErrorKind::ActorUnavailable, "actor-unavailable"),
+    (SystemErrorKind::ActorRestarting, "actor-restarting"),
     (SystemErrorKind::ActorUnschedulable, "actor-unschedulable"),
     (SystemErrorKind::Internal, "internal"),
 ];

@@ -2,11 +2,13 @@
 //!
 //! One program for all, since linking is what takes time.
 
+mod actors;
 mod bad_input;
 mod clusters;
 mod deadlines;
 mod endings;
 mod kills;
+mod languages;
 mod launch;
 mod looking;
 mod moving;

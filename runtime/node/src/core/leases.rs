@@ -177,6 +177,9 @@ impl Core {
         if !request.language.is_empty() {
             key.language.clone_from(&request.language);
         }
+        if !key.is_python() {
+            key.actor = ActorLease::of(&request).map(|actor| actor.actor);
+        }
         let placement = placement.unwrap_or_default();
         let gpus = Taken::default();
         let pending = Pending { asker, owner, key, need, placement, gpus, stage: Stage::Queued, request };

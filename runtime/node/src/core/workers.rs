@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use manta_proto::{
-    ids::{JobId, LeaseId, ProcessId},
+    ids::{ActorId, JobId, LeaseId, ProcessId},
     v1::{self, JobConfig, ProcessHello, node_to_head, node_to_process},
 };
 
@@ -47,6 +47,8 @@ pub(super) struct PoolKey {
     pub executable: String,
     /// The GPUs that the worker sees; workers with GPUs serve one lease, so that the memory that it took on them is free after it.
     pub gpus: String,
+    /// The actor whose worker is started for it alone: a native worker serves many leases, and an actor's serves none else.
+    pub actor: Option<ActorId>,
 }
 
 impl PoolKey {
@@ -56,6 +58,7 @@ impl PoolKey {
             language: config.language.clone(),
             executable: config.executable.clone(),
             gpus: String::new(),
+            actor: None,
         }
     }
 

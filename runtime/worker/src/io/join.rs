@@ -23,7 +23,7 @@ use tokio::{net::UnixListener, sync::mpsc};
 
 use super::{OutputGate, WorkerEnvironment, node_link, private_cluster::PrivateCluster};
 use crate::{
-    DriverOptions, JoinError, Language, OutputHandler,
+    DriverOptions, JoinError, Language, OutputHandler, Program,
     reactor::{Identity, State},
     shared::Shared,
 };
@@ -86,6 +86,7 @@ impl Joining {
             working_dir: std::env::current_dir().map(|path| path.display().to_string()).unwrap_or_default(),
             env: options.env.into_iter().collect(),
             namespace: options.namespace,
+            programs: options.programs.iter().map(Program::to_wire).collect(),
         };
         Self {
             place,

@@ -282,7 +282,9 @@ impl State {
             if let Some(actor) = self.actors.known.get_mut(&id) {
                 actor.waiting.retain(|other| *other != task);
             }
-            self.fail_call(task, unavailable(&self.task_name(task), "it is being made anew"));
+            let error =
+                unavailable(SystemErrorKind::ActorRestarting, &self.task_name(task), "it is being made anew");
+            self.fail_call(task, error);
         }
     }
 
@@ -306,9 +308,11 @@ impl State {
         let error = match self.actors.known.get_mut(&id).map(|actor| (&actor.phase, &mut actor.lost)) {
             Some((Phase::Unknown | Phase::Lost, lost)) => return lost.push((task, fate.to_owned())),
             Some((Phase::Dead(error), _)) => error.clone(),
-            Some((Phase::Pending | Phase::Restarting | Phase::Alive(_), _)) => {
-                unavailable(&name, &format!("its worker ended while the call was under way: {fate}"))
-            }
+            Some((Phase::Pending | Phase::Restarting | Phase::Alive(_), _)) => unavailable(
+                SystemErrorKind::ActorUnavailable,
+                &name,
+                &format!("its worker ended while the call was under way: {fate}"),
+            ),
             None => error_value(SystemErrorKind::ActorDied, format!("the call '{name}' was lost: {fate}")),
         };
         self.fail_call(task, error);
@@ -519,9 +523,9 @@ impl State {
 /// What calls of an actor fail with that was killed.
 const KILLED: &str = "it was killed by kill()";
 
-fn unavailable(call: &str, cause: &str) -> Value {
+fn unavailable(kind: SystemErrorKind, call: &str, cause: &str) -> Value {
     error_value(
-        SystemErrorKind::ActorUnavailable,
+        kind,
         format!(
             "the actor is not available for the call '{call}': {cause}. Call it again, or give it max_task_retries"
         ),

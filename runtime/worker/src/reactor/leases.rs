@@ -3,7 +3,7 @@
 //! Tasks of one class (language and resources) share leases. Each lease gets several tasks ahead, the more the shorter they are;
 //! a worker gives back what it does not come to.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use manta_proto::{
     ids::{LeaseId, NodeId, ProcessId, TaskId},
@@ -12,8 +12,8 @@ use manta_proto::{
     },
 };
 
-use super::{ConnId, IDLE_LEASE, LONG_TASK, RequestId, State, events::Place, ids::ClassId};
-use crate::{Language, SystemErrorKind};
+use super::{ConnId, IDLE_LEASE, LONG_TASK, RequestId, State, events::Place, ids::ClassId, programs};
+use crate::{Language, Program, SystemErrorKind};
 
 /// Tasks sent ahead to a worker of which nothing is known yet.
 const DEPTH_FIRST: usize = 4;
@@ -33,6 +33,8 @@ const REQUESTS_WITHOUT_RESOURCES: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct ClassKey {
     pub language: Language,
+    /// What its workers run, when that is not what this process's job runs by itself.
+    pub program: Option<Arc<Program>>,
     pub resources: Box<[(Box<str>, u64)]>,
     pub placement: crate::Placement,
 }
@@ -194,7 +196,7 @@ impl State {
             job_id: self.job.as_ref().map(|job| job.job_id.clone()).unwrap_or_default(),
             resources: Some(v1::Resources { amounts }),
             language: key.language.as_str().to_owned(),
-            job: self.job.clone(),
+            job: self.job.as_ref().map(|job| programs::job_of(job, key.program.as_deref())),
             placement: key.placement.to_wire(),
             spillback_count: 0,
             ..LeaseRequest::default()

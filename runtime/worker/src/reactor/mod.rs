@@ -14,6 +14,7 @@ mod objects;
 mod output;
 mod pauses;
 mod peers;
+pub(crate) mod programs;
 mod pulls;
 mod slots;
 mod streams;

@@ -98,6 +98,13 @@ impl State {
         }
     }
 
+    /// The actor that is being made knows better than its maker how many of its calls may run at once.
+    pub fn on_group_limits(&mut self, task: TaskId, limits: &[u32]) {
+        if let Some(creating) = self.slots.creating.as_mut().filter(|creating| creating.task == task) {
+            creating.limits = limits.to_vec();
+        }
+    }
+
     /// A task has ended: if it made an actor, this worker hosts it from now on.
     pub(super) fn on_creation_finished(&mut self, task: TaskId, failed: bool) {
         let Some(creating) = self.slots.creating.take_if(|creating| creating.task == task) else { return };

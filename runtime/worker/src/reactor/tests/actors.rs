@@ -16,7 +16,12 @@ fn submission(id: TaskId, name: &str, spec: TaskSpec, num_returns: u32, max_retr
     let spec = TaskSpec { task_id: id.to_bytes(), name: name.into(), num_returns, ..spec };
     Submission {
         id,
-        key: ClassKey { language: Language::Python, resources: [].into(), placement: Placement::default() },
+        key: ClassKey {
+            language: Language::Python,
+            program: None,
+            resources: [].into(),
+            placement: Placement::default(),
+        },
         function: None,
         name: name.into(),
         parent: None,

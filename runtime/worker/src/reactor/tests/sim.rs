@@ -299,6 +299,7 @@ impl Sim {
         Submission {
             id,
             key: ClassKey {
+                program: None,
                 language: Language::Rust,
                 resources: [("CPU".into(), 10_000)].into(),
                 placement: crate::Placement::default(),
