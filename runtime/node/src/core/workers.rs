@@ -225,6 +225,9 @@ impl Core {
             let Some(&pending) = pool.waiting.front() else { break };
             let worker = if key.is_python() {
                 pool.idle.pop()
+            } else if key.actor.is_some() {
+                // One that served the actor before may be about to end.
+                pool.native.pop()
             } else {
                 let slots = |id: &ProcessId| {
                     self.workers.get(id).map_or(0, |worker| worker.slots.iter().flatten().count())

@@ -366,9 +366,11 @@ impl State {
             return Vec::new();
         }
         // Not sent again before it is known where to.
-        let alive = std::mem::replace(&mut actor.phase, Phase::Pending);
-        if let Phase::Alive(place) = alive {
-            actor.lost_worker = Some(place.worker);
+        match std::mem::replace(&mut actor.phase, Phase::Pending) {
+            Phase::Alive(place) => actor.lost_worker = Some(place.worker),
+            // The worker for its next life could not be reached: it goes on being made anew.
+            Phase::Restarting => actor.phase = Phase::Restarting,
+            _ => {}
         }
         let mut failed = Vec::new();
         for task in sent.into_iter().rev() {
