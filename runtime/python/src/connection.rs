@@ -219,6 +219,7 @@ pub fn context(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     context.set_item("node_name", process.node_name)?;
     context.set_item("worker_id", process.process_id.to_string())?;
     context.set_item("session_dir", process.session_dir)?;
+    context.set_item("object_store_address", core.object_dir())?;
     context.set_item("job_id", core.job_id().map(|id| id.to_string()))?;
     context.set_item("namespace", core.job().map(|job| job.namespace))?;
     Ok(context)

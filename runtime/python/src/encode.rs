@@ -11,18 +11,20 @@ use pyo3::{
     types::{PyBool, PyBytes, PyFloat, PyInt, PyList, PyString},
 };
 
+use crate::connection;
+
 thread_local! {
     /// The refs met by each pickling in progress on this thread, innermost last.
     static CONTAINED: RefCell<Vec<Vec<ObjectRef>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Told by a ref that is being pickled. Outside of our own pickling nobody listens.
+/// Told by a ref that is being pickled. Outside of our own pickling nobody knows where the bytes go: the object stays.
 pub fn note_contained(object_ref: &ObjectRef) {
-    CONTAINED.with_borrow_mut(|pickling| {
-        if let Some(refs) = pickling.last_mut() {
-            refs.push(object_ref.clone());
-        }
-    });
+    let is_recorded = CONTAINED
+        .with_borrow_mut(|pickling| pickling.last_mut().map(|refs| refs.push(object_ref.clone())).is_some());
+    if !is_recorded && let Ok(core) = connection::core() {
+        core.leak(object_ref);
+    }
 }
 
 /// Runs `pickle` and collects the refs that it meets on this thread.

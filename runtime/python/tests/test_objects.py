@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import pickle
+import select
+import signal
 from pathlib import Path
 
 import numpy
 import pytest
+
+from conftest import until
 
 import manta
 from manta import exceptions
@@ -173,3 +178,105 @@ def test_refs_in_a_list_given_to_put_stay_alive(ray):
     (inner,) = ray.get(outer)
     del outer
     assert ray.get(inner) == "inner"
+
+
+def stored_files() -> set[str]:
+    """The objects in the store of the private cluster."""
+    folder = Path(manta._manta.context()["object_store_address"])
+    return {file.name for file in folder.iterdir() if not file.name.startswith(".")}
+
+
+
+def test_objects_whose_refs_travelled_are_freed_with_their_last_ref(ray):
+    @ray.remote
+    def total(refs):
+        return int(sum(manta.get(ref).sum() for ref in refs))
+
+    ref = ray.put(numpy.ones(LARGE, dtype=numpy.uint8))
+    name = ref.hex()
+    assert ray.get(total.remote([ref, ref])) == 2 * LARGE
+    assert name in stored_files()
+    del ref
+    until(lambda: name not in stored_files())
+
+
+def test_an_actor_keeps_what_it_was_given_until_it_lets_go(ray):
+    @ray.remote
+    class Keeper:
+        def keep(self, refs):
+            self.refs = refs
+
+        def total(self):
+            return int(manta.get(self.refs[0]).sum())
+
+        def hand_out(self):
+            return self.refs
+
+        def let_go(self):
+            self.refs = None
+
+    keeper, third = Keeper.remote(), Keeper.remote()
+    ref = ray.put(numpy.ones(LARGE, dtype=numpy.uint8))
+    name = ref.hex()
+    ray.get(keeper.keep.remote([ref]))
+    del ref
+    assert ray.get(keeper.total.remote()) == LARGE
+    # The ref comes back, and goes on to a third process without anybody else keeping it.
+    ray.get(third.keep.remote(ray.get(keeper.hand_out.remote())))
+    ray.get(keeper.let_go.remote())
+    assert ray.get(third.total.remote()) == LARGE
+    assert name in stored_files()
+    ray.get(third.let_go.remote())
+    until(lambda: name not in stored_files())
+
+
+def test_a_ref_that_a_task_returns_lives_as_long_as_somebody_has_it(ray):
+    @ray.remote
+    class Owner:
+        def make(self):
+            return [manta.put(numpy.ones(LARGE, dtype=numpy.uint8))]
+
+    owner = Owner.remote()
+    (inner,) = ray.get(owner.make.remote())
+    name = inner.hex()
+    assert ray.get(inner).sum() == LARGE
+    assert name in stored_files()
+    del inner
+    until(lambda: name not in stored_files())
+
+
+def test_a_borrower_that_dies_is_subtracted(ray):
+    @ray.remote
+    class Keeper:
+        def keep(self, refs):
+            self.refs = refs
+
+    keeper = Keeper.remote()
+    ref = ray.put(numpy.ones(LARGE, dtype=numpy.uint8))
+    name = ref.hex()
+    ray.get(keeper.keep.remote([ref]))
+    del ref
+    ray.kill(keeper)
+    until(lambda: name not in stored_files())
+
+
+def test_a_ref_that_was_pickled_by_hand_stays_valid(ray):
+    pickled = pickle.dumps(ray.put(numpy.ones(LARGE, dtype=numpy.uint8)))
+    assert ray.get(ray.put(1)) == 1
+    assert ray.get(pickle.loads(pickled)).sum() == LARGE
+
+
+def test_the_objects_of_a_dead_owner_are_lost_and_the_error_says_so(ray):
+    @ray.remote
+    class Owner:
+        def make(self):
+            return os.getpid(), manta.put(numpy.ones(LARGE, dtype=numpy.uint8))
+
+    owner = Owner.remote()
+    pid, inner = ray.get(owner.make.remote())
+    ended = os.pidfd_open(pid)
+    os.kill(pid, signal.SIGKILL)
+    select.select([ended], [], [], 30)
+    os.close(ended)
+    with pytest.raises(exceptions.OwnerDiedError, match="the process that owned it ended"):
+        ray.get(inner, timeout=30)

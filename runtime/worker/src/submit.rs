@@ -172,7 +172,6 @@ impl Core {
         let address = shared.with(|state| match &state.gone {
             Some(cause) => Err(SubmitError::Disconnected(cause.clone())),
             None => {
-                value.contained.iter().for_each(|object| state.mark_escaped(object.id()));
                 state.on_put(id, stored);
                 Ok(state.own_address(id))
             }
@@ -185,7 +184,18 @@ impl Core {
     pub fn ref_from_wire(&self, wire: &[u8]) -> Option<ObjectRef> {
         let address = RefAddress::from_bytes(wire)?;
         let shared: &Arc<Shared> = &self.0;
-        Some(shared.with(|state| ObjectRef::adopt(shared, state, address)))
+        Some(shared.with(|state| {
+            let object_ref = ObjectRef::adopt(shared, state, address);
+            state.borrow_if_uncounted(address);
+            object_ref
+        }))
+    }
+
+    /// A ref leaves this process in a way that nobody counts, for instance in a file: its object lives as long as its owner's job.
+    pub fn leak(&self, object: &ObjectRef) {
+        if object.is_of(&self.0) {
+            self.0.with(|state| state.mark_escaped(object.id()));
+        }
     }
 
     /// Makes a Python function known by the hash of its name and pickle.

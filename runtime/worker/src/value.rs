@@ -61,7 +61,7 @@ pub struct NewValue<'a> {
     pub inband: &'a [u8],
     /// Large buffers that the serialized value refers to, in their order.
     pub buffers: &'a [&'a [u8]],
-    /// The refs inside the value. Objects of this process that are named here live until its job ends.
+    /// The refs inside the value. Their objects live as long as the value does.
     pub contained: &'a [ObjectRef],
 }
 

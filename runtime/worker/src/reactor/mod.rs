@@ -4,6 +4,7 @@
 //! the caller), never does input or output, and never drops an [`crate::ObjectRef`], whose drop would call in again.
 
 mod actors;
+mod borrows;
 mod cancel;
 mod effect;
 mod events;
@@ -80,6 +81,7 @@ pub(crate) struct State {
     waiters: FastMap<WaiterId, waits::Waiter>,
     fetches: FastMap<RequestId, (ConnId, ObjectId)>,
     pulls: FastMap<ObjectId, pulls::Pull>,
+    borrows: borrows::Borrows,
 
     tasks: FastMap<TaskId, tasks::Task>,
     classes: Vec<leases::Class>,
@@ -120,6 +122,7 @@ impl State {
             waiters: FastMap::default(),
             fetches: FastMap::default(),
             pulls: FastMap::default(),
+            borrows: borrows::Borrows::default(),
             tasks: FastMap::default(),
             classes: Vec::new(),
             class_ids: std::collections::HashMap::new(),
@@ -192,6 +195,7 @@ impl State {
         self.return_idle_leases();
         self.return_waiting_tasks();
         self.ask_due_actors();
+        self.forget_departed();
         self.send_due_events();
     }
 
@@ -226,6 +230,8 @@ impl State {
         .into_iter()
         .flatten()
         .collect();
+        left.extend(self.objects.iter().map(|(id, object)| object.described(*id)));
+        left.extend(self.borrows.leftovers());
         left.extend(self.slots.leftovers());
         let actors = self.actors.leftovers();
         if actors != [0; 4] {

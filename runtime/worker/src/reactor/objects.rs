@@ -6,7 +6,7 @@ use manta_proto::{
     v1::{self, FreeObjectsRequest, GetObject, ObjectReply, Value, peer_message, process_to_node, value},
 };
 
-use super::{ConnId, Effect, RequestId, State, WaiterId};
+use super::{ConnId, Effect, RequestId, State, WaiterId, borrows::Sharing};
 use crate::{SystemError, SystemErrorKind, object_ref::RefAddress};
 use manta_proto::ids::TaskId;
 
@@ -32,13 +32,15 @@ pub(crate) struct Object {
     pub value: Option<Value>,
     /// Whether this node can read the value: it is inline, or its file is here.
     pub here: bool,
-    refs: u32,
-    pins: u32,
-    /// A ref has left this process inside a value: nobody counts it, so the object lives as long as its owner's job.
-    escaped: bool,
+    pub(super) refs: u32,
+    pub(super) pins: u32,
+    /// A ref has left this process in a way that nobody counts, such as a pickle in a file: the object lives as long as the job.
+    pub(super) escaped: bool,
     pub paused: bool,
     asked: bool,
     pub watchers: Vec<Watcher>,
+    /// What few objects have: other objects inside it, values that it is inside of, borrowers.
+    pub(super) sharing: Option<Box<Sharing>>,
 }
 
 impl Object {
@@ -53,7 +55,27 @@ impl Object {
             paused: false,
             asked: false,
             watchers: Vec::new(),
+            sharing: None,
         }
+    }
+
+    pub(super) fn is_foreign(&self) -> bool {
+        self.foreign.is_some()
+    }
+
+    #[cfg(test)]
+    pub fn described(&self, id: ObjectId) -> String {
+        let Self { foreign, refs, pins, escaped, .. } = self;
+        let (has_value, watchers, sharing) = (self.value.is_some(), self.watchers.len(), &self.sharing);
+        format!(
+            "{id}: owner {foreign:?}, value {has_value}, {refs} refs, {pins} pins, escaped {escaped}, {watchers} watchers, {sharing:?}, one of the objects"
+        )
+    }
+
+    /// Whether anything needs the object.
+    fn is_needed(&self) -> bool {
+        let is_shared = || self.sharing.as_ref().is_some_and(|sharing| sharing.is_needed());
+        self.refs > 0 || self.pins > 0 || self.escaped || !self.watchers.is_empty() || is_shared()
     }
 }
 
@@ -103,20 +125,24 @@ impl State {
 
     /// A new ref in this process.
     pub fn add_ref(&mut self, address: RefAddress) {
+        self.known(address).refs += 1;
+    }
+
+    /// What is kept of an object, whether that is new or not.
+    pub(super) fn known(&mut self, address: RefAddress) -> &mut Object {
         let foreign = (address.owner != self.me.process).then_some((address.owner, address.owner_node));
+        let is_made = self.tasks.contains_key(&address.object.task());
         let object = self.objects.entry(address.object).or_insert_with(|| Object::new(foreign));
-        object.refs += 1;
-        // Our own object came back to us after everything about it was forgotten: only after our own loss of count.
-        if foreign.is_none() && object.value.is_none() && !self.tasks.contains_key(&address.object.task()) {
-            object.value = Some(error_value(
-                SystemErrorKind::ObjectLost,
-                format!(
-                    "object {} is no longer known to its owner: it was freed after its last ref there was dropped",
-                    address.object
-                ),
-            ));
+        // Our own object came back to us after everything about it was forgotten: from a place where nobody counts.
+        if foreign.is_none() && object.value.is_none() && !is_made && !object.is_needed() {
+            let sentence = format!(
+                "object {} is no longer known to its owner: it was freed after its last counted ref was dropped",
+                address.object
+            );
+            object.value = Some(error_value(SystemErrorKind::ObjectLost, sentence));
             object.here = true;
         }
+        object
     }
 
     /// A ref of this process is gone.
@@ -129,8 +155,12 @@ impl State {
 
     /// A task of ours needs the object until it is done.
     pub(super) fn pin(&mut self, address: RefAddress) {
-        let foreign = (address.owner != self.me.process).then_some((address.owner, address.owner_node));
-        self.objects.entry(address.object).or_insert_with(|| Object::new(foreign)).pins += 1;
+        self.known(address).pins += 1;
+    }
+
+    /// The same of an object that this process knows; `false` if it does not.
+    pub(super) fn pin_known(&mut self, id: ObjectId) -> bool {
+        self.objects.get_mut(&id).map(|object| object.pins += 1).is_some()
     }
 
     pub(super) fn unpin(&mut self, id: ObjectId) {
@@ -140,9 +170,9 @@ impl State {
         }
     }
 
-    /// The object's ref leaves this process inside a value.
+    /// The object's ref leaves this process in a way that nobody counts. A foreign one stays borrowed.
     pub fn mark_escaped(&mut self, id: ObjectId) {
-        if let Some(object) = self.objects.get_mut(&id).filter(|object| object.foreign.is_none()) {
+        if let Some(object) = self.objects.get_mut(&id) {
             object.escaped = true;
         }
     }
@@ -153,7 +183,9 @@ impl State {
         object.refs = 1;
         object.here = true;
         self.announce_sealed(&value);
+        let captured = self.capture(&value);
         object.value = Some(value);
+        object.set_captured(captured);
         self.objects.insert(id, object);
     }
 
@@ -163,7 +195,9 @@ impl State {
         object.here = true;
         object.pins = 1;
         self.announce_sealed(value);
+        let captured = self.capture(value);
         object.value = Some(value.clone());
+        object.set_captured(captured);
         self.objects.insert(id, object);
     }
 
@@ -187,12 +221,17 @@ impl State {
         self.set_object_paused(id, false);
         let value = detached(value);
         let here = self.is_here(&value);
-        let Some(object) = self.objects.get_mut(&id) else {
+        if !self.objects.contains_key(&id) {
             self.free_stored(&value);
             return;
-        };
-        object.value = Some(value);
-        object.here = here;
+        }
+        let captured = self.capture(&value);
+        if let Some(object) = self.objects.get_mut(&id) {
+            object.value = Some(value);
+            object.here = here;
+            let before = object.set_captured(captured);
+            self.release_captured(before);
+        }
         self.object_changed(id);
         self.free_if_unused(id);
     }
@@ -229,13 +268,8 @@ impl State {
     }
 
     fn answer_get(&mut self, conn: ConnId, request_id: u64, value: Value) {
-        // Refs inside the value reach another process: their objects are not counted from now on.
-        for contained in &value.contained {
-            if let Ok(id) = ObjectId::try_from(&contained.object_id) {
-                self.mark_escaped(id);
-            }
-        }
-        let reply = ObjectReply { request_id, value: Some(value), error: String::new(), paused: false };
+        let hold = self.hold_refs(conn, std::slice::from_ref(&value));
+        let reply = ObjectReply { request_id, value: Some(value), hold, ..ObjectReply::default() };
         self.send(conn, peer_message::Message::Object(reply));
     }
 
@@ -269,7 +303,6 @@ impl State {
             );
             return self.answer_get(conn, get.request_id, value);
         };
-        self.mark_escaped(id);
         if self.objects.get(&id).is_some_and(|object| object.paused) {
             self.send_pause_state(conn, get.request_id, true);
         }
@@ -286,21 +319,42 @@ impl State {
             None => error_value(SystemErrorKind::ObjectLost, reply.error),
         };
         self.fetches.remove(&request_id);
-        self.set_value(id, value);
+        // Nobody wants it any more, and what its owner stored is not ours to free.
+        if self.objects.contains_key(&id) {
+            self.set_value(id, value);
+        }
     }
 
-    /// Forgets the object when nothing needs it any more, and frees what it has in the store if it is ours.
-    fn free_if_unused(&mut self, id: ObjectId) {
-        let Some(object) = self.objects.get(&id) else { return };
-        let needed = object.refs > 0 || object.pins > 0 || object.escaped || !object.watchers.is_empty();
-        // A pending result of ours is awaited, so that its bytes can be freed.
-        if needed || (object.foreign.is_none() && object.value.is_none()) {
-            return;
+    /// Forgets the object when nothing needs it any more, and frees what it has in the store if it is ours. Those inside it follow one
+    /// by one, not by recursion: such a chain may be long.
+    pub(super) fn free_if_unused(&mut self, id: ObjectId) {
+        let mut next = Some(id);
+        let mut others = Vec::new();
+        while let Some(id) = next {
+            if let Some(object) = self.forget_if_unused(id) {
+                for inner in object.into_captured() {
+                    self.uncapture(inner);
+                    others.push(inner);
+                }
+            }
+            next = others.pop();
         }
-        let Some(object) = self.objects.remove(&id) else { return };
-        if let (None, Some(value)) = (object.foreign, object.value) {
-            self.free_stored(&value);
+    }
+
+    fn forget_if_unused(&mut self, id: ObjectId) -> Option<Object> {
+        let object = self.objects.get(&id)?;
+        // A pending result of ours is awaited, so that its bytes can be freed; an owner that was asked will answer.
+        let awaited = if object.is_foreign() { self.borrows.is_asking(id) } else { object.value.is_none() };
+        if object.is_needed() || awaited {
+            return None;
         }
+        let object = self.objects.remove(&id)?;
+        match (object.foreign, &object.value) {
+            (None, Some(value)) => self.free_stored(value),
+            (Some((owner, _)), _) => self.give_back_grants(id, owner, &object),
+            (None, None) => {}
+        }
+        Some(object)
     }
 
     /// Frees a result that will not be sent. Its node has not heard of it, so it is announced first.

@@ -87,7 +87,7 @@ impl State {
     }
 
     pub(super) fn send_pause_state(&mut self, conn: ConnId, request_id: u64, paused: bool) {
-        let reply = ObjectReply { request_id, value: None, error: String::new(), paused };
+        let reply = ObjectReply { request_id, paused, ..ObjectReply::default() };
         self.send(conn, peer_message::Message::Object(reply));
     }
 

@@ -54,6 +54,11 @@ impl State {
         }
     }
 
+    /// The process behind a connection.
+    pub(super) fn process_of(&self, conn: ConnId) -> Option<ProcessId> {
+        self.conns.get(&conn)?.process
+    }
+
     /// The connection to a process, which is made if there is none.
     pub(super) fn conn_to(&mut self, process: ProcessId, node: NodeId, socket: Option<PathBuf>) -> ConnId {
         if let Some(conn) = self.conn_of.get(&process) {
@@ -126,7 +131,10 @@ impl State {
             peer_message::Message::Push(task) => self.on_push(conn, task),
             peer_message::Message::Done(done) => {
                 self.on_output_marks(&done.printed);
+                let arrived = self.on_refs_arrive(conn, done.hold, &done.results);
+                self.on_refs_kept(conn, &done);
                 self.on_done(done);
+                self.unpin_all(arrived);
             }
             peer_message::Message::Returned(returned) => {
                 let tasks: Vec<TaskId> =
@@ -139,15 +147,24 @@ impl State {
                 }
             }
             peer_message::Message::Get(get) => self.on_get_object(conn, &get),
-            peer_message::Message::Object(reply) => self.on_object_reply(reply),
+            peer_message::Message::Object(reply) => {
+                let arrived = self.on_refs_arrive(conn, reply.hold, reply.value.as_slice());
+                self.on_object_reply(reply);
+                self.unpin_all(arrived);
+            }
             peer_message::Message::Cancel(cancel) => self.on_cancel_message(conn, &cancel),
-            peer_message::Message::StreamItem(item) => self.on_stream_item(conn, item),
+            peer_message::Message::StreamItem(item) => {
+                let arrived = self.on_refs_arrive(conn, item.hold, item.value.as_slice());
+                self.on_stream_item(conn, item);
+                self.unpin_all(arrived);
+            }
             peer_message::Message::StreamTaken(taken) => self.on_stream_taken(&taken.task_id, taken.taken),
             peer_message::Message::ActorAsk(ask) => self.on_actor_ask(conn, &ask.actor_id),
             peer_message::Message::Actor(state) => self.on_actor_state(&state),
             peer_message::Message::KillActor(kill) => self.on_kill_message(&kill),
-            // Counting refs of other processes is not needed as long as objects whose ref went abroad live as long as the job.
-            peer_message::Message::RefChange(_) => {}
+            peer_message::Message::RefChange(change) => self.on_ref_change(conn, &change),
+            peer_message::Message::Borrowed(borrowed) => self.on_borrowed(&borrowed),
+            peer_message::Message::RefsSettled(settled) => self.on_refs_settled(conn, &settled),
         }
     }
 
@@ -185,6 +202,7 @@ impl State {
             self.conn_of.remove(&process);
         }
         self.on_owner_lost(conn);
+        self.on_borrower_lost(conn, peer.process);
         let mut question =
             FateQuestion { tasks: self.tasks_lost_with(conn, peer.greeted), ..FateQuestion::default() };
         let (calls, actors) = self.actors_lost_with(conn, peer.greeted);

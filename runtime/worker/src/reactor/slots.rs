@@ -14,7 +14,7 @@ use manta_proto::{
 use parking_lot::Condvar;
 
 use super::{ConnId, FastMap, LONG_TASK, State, cancel, objects::error_value};
-use crate::SystemErrorKind;
+use crate::{SystemErrorKind, object_ref::RefAddress};
 
 pub(crate) use host::ACTOR_SLOT;
 
@@ -54,10 +54,10 @@ struct Queued {
     lost: Option<String>,
 }
 
-struct Running {
-    conn: ConnId,
+pub(super) struct Running {
+    pub(super) conn: ConnId,
     lease: LeaseId,
-    task: TaskId,
+    pub(super) task: TaskId,
     attempt: u32,
     since: Instant,
     /// Waits of this task that are under way: several of its threads may wait.
@@ -70,10 +70,18 @@ struct Running {
     error: String,
     /// Its failure is not to be retried.
     is_final: bool,
+    /// Refs inside its arguments, which its owner keeps alive until it ends.
+    pub(super) contained: Vec<RefAddress>,
 }
 
 impl Running {
-    fn new(conn: ConnId, lease: LeaseId, task: TaskId, attempt: u32, since: Instant) -> Self {
+    fn new(conn: ConnId, lease: LeaseId, task: TaskId, spec: &TaskSpec, since: Instant) -> Self {
+        let attempt = spec.attempt;
+        let values = spec.arguments.iter().filter_map(|argument| match &argument.value {
+            Some(task_argument::Value::Inline(value)) => Some(value),
+            _ => None,
+        });
+        let contained = values.flat_map(|value| &value.contained).filter_map(RefAddress::from_ref).collect();
         Self {
             conn,
             lease,
@@ -86,6 +94,7 @@ impl Running {
             paused_waits: 0,
             error: String::new(),
             is_final: false,
+            contained,
         }
     }
 
@@ -253,8 +262,8 @@ impl State {
                 self.send_done(conn, &spec, vec![error], true, 0);
                 continue;
             }
-            let (attempt, waiting) = (spec.attempt, !entry.queue.is_empty());
-            entry.running = Some(Running::new(conn, lease, task, attempt, now));
+            let waiting = !entry.queue.is_empty();
+            entry.running = Some(Running::new(conn, lease, task, &spec, now));
             if waiting {
                 self.arm(now + LONG_TASK);
             }
@@ -278,11 +287,6 @@ impl State {
     pub fn on_finished(&mut self, slot: u32, task: TaskId, results: Vec<Value>, failed: bool) {
         for value in &results {
             self.announce_sealed(value);
-            for contained in &value.contained {
-                if let Ok(id) = ObjectId::try_from(&contained.object_id) {
-                    self.mark_escaped(id);
-                }
-            }
         }
         // What this task submitted may end with its job in the next moment.
         self.send_news();
@@ -293,13 +297,28 @@ impl State {
             self.tell_task_ended(task);
         }
         match running {
-            Some(running) if self.conns.contains_key(&running.conn) => {
+            Some(mut running) if self.conns.contains_key(&running.conn) => {
                 let run_us = u64::try_from((self.now - running.since).as_micros()).unwrap_or(u64::MAX);
                 let (attempt, printed) = (running.attempt, self.output_marks());
-                let (task_id, error, r#final) = (task.to_bytes(), running.error, running.is_final);
+                let (task_id, error, r#final) =
+                    (task.to_bytes(), std::mem::take(&mut running.error), running.is_final);
                 let retiring = self.slots.slots.get(slot as usize).is_some_and(|slot| slot.retiring);
-                let done =
-                    TaskDone { task_id, attempt, results, failed, run_us, printed, error, r#final, retiring };
+                let (borrowed, unsettled) = self.refs_kept(&running);
+                let hold = self.hold_refs(running.conn, &results);
+                let done = TaskDone {
+                    task_id,
+                    attempt,
+                    results,
+                    failed,
+                    run_us,
+                    printed,
+                    error,
+                    r#final,
+                    retiring,
+                    borrowed,
+                    unsettled,
+                    hold,
+                };
                 self.send(running.conn, peer_message::Message::Done(done));
             }
             // Nobody waits for the results: their owner is gone.
@@ -477,9 +496,16 @@ impl State {
         for slot in &mut self.slots.slots {
             slot.queue.retain(|queued| queued.conn != conn);
         }
+        let mut running: Vec<RefAddress> = Vec::new();
+        for slot in &self.slots.slots {
+            let of_it = slot.running.iter().filter(|running| running.conn == conn);
+            running.extend(of_it.flat_map(|running| &running.contained));
+        }
         if let Some(host) = &mut self.slots.host {
             host.drop_queued_of(conn);
+            running.extend(host.contained_of(conn));
         }
+        self.borrow_all(running);
     }
 
     /// A slot that has no thread yet, the end of the worker, or the condition to wait on.

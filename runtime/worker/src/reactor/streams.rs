@@ -148,18 +148,14 @@ impl State {
     /// Worker: sends a value to the owner; `false` when the task is no longer this worker's.
     pub fn on_yield(&mut self, slot: u32, id: TaskId, index: u32, value: Value) -> bool {
         self.announce_sealed(&value);
-        for contained in &value.contained {
-            if let Ok(object) = ObjectId::try_from(&contained.object_id) {
-                self.mark_escaped(object);
-            }
-        }
         let Some((conn, attempt)) = self.owner_of_running(slot, id) else {
             self.free_stored(&value);
             return false;
         };
         let source = self.streams.sources.entry(id).or_default();
         (source.sent, source.owner) = (index + 1, Some(conn));
-        let message = StreamItem { task_id: id.to_bytes(), attempt, index, value: Some(value) };
+        let hold = self.hold_refs(conn, std::slice::from_ref(&value));
+        let message = StreamItem { task_id: id.to_bytes(), attempt, index, value: Some(value), hold };
         self.send(conn, peer_message::Message::StreamItem(message));
         true
     }

@@ -131,10 +131,12 @@ impl State {
         for index in 0..num_returns {
             self.expect_object(ObjectId::of(id, index));
         }
+        let mut pinned: Vec<ObjectId> = Vec::with_capacity(stored.len() + contained.len());
         for object in contained {
-            self.mark_escaped(object);
+            if self.pin_known(object) {
+                pinned.push(object);
+            }
         }
-        let mut pinned: Vec<ObjectId> = Vec::with_capacity(stored.len());
         for (object, value) in &stored {
             self.on_put_argument(*object, value);
             pinned.push(*object);
@@ -502,7 +504,7 @@ impl State {
         }
     }
 
-    fn unpin_all(&mut self, pinned: Vec<ObjectId>) {
+    pub(super) fn unpin_all(&mut self, pinned: Vec<ObjectId>) {
         for object in pinned {
             self.unpin(object);
         }

@@ -2,6 +2,7 @@
 //! clock. Messages travel through the same frames as outside.
 
 mod actors;
+mod borrows;
 mod cancel;
 mod events;
 mod histories;

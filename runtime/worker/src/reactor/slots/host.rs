@@ -16,7 +16,7 @@ use parking_lot::Condvar;
 
 use super::super::{ConnId, FastMap, State, objects::error_value};
 use super::{Popped, Queued, Running};
-use crate::SystemErrorKind;
+use crate::{SystemErrorKind, object_ref::RefAddress};
 
 /// The slot of all calls of an actor.
 pub(crate) const ACTOR_SLOT: u32 = u32::MAX;
@@ -78,6 +78,12 @@ impl Host {
     /// Forgets what nobody waits for any more.
     pub fn drop_queued_of(&mut self, conn: ConnId) {
         self.groups.iter_mut().for_each(|group| group.queue.retain(|queued| queued.conn != conn));
+    }
+
+    /// The refs inside the arguments of a caller's running calls.
+    pub fn contained_of(&self, conn: ConnId) -> impl Iterator<Item = RefAddress> {
+        let of_it = self.running.values().filter(move |(_, running)| running.conn == conn);
+        of_it.flat_map(|(_, running)| running.contained.iter().copied())
     }
 
     /// Takes a call out of its queue.
@@ -192,7 +198,7 @@ impl State {
                 continue;
             }
             group.running += 1;
-            let running = Running::new(conn, lease, task, spec.attempt, now);
+            let running = Running::new(conn, lease, task, &spec, now);
             host.running.insert(task, (index, running));
             return Popped::Task(Box::new(spec));
         }

@@ -263,7 +263,7 @@ impl Sim {
     /// Whether no task is unfinished anywhere.
     pub fn is_idle(&self) -> bool {
         let alive = self.processes.iter().filter(|process| process.alive);
-        alive.flat_map(|process| process.state.leftovers()).all(|left| !left.contains("tasks"))
+        alive.flat_map(|process| process.state.leftovers()).all(|left| !left.ends_with("tasks"))
     }
 
     /// CPUs that blocked leases have given back.
@@ -372,7 +372,8 @@ impl Sim {
         for object in refs {
             self.state(who).on_ref_dropped(*object);
         }
-        self.pass(Duration::from_secs(1));
+        // Long enough for those who died to be forgotten.
+        self.pass(Duration::from_secs(3));
         for (who, process) in self.processes.iter().enumerate().filter(|(_, process)| process.alive) {
             assert_eq!(process.state.leftovers(), Vec::<String>::new(), "process {who}");
         }
