@@ -6,12 +6,17 @@ takes what it refuses (lambdas, local classes) and whatever lives in `__main__`,
 
 from __future__ import annotations
 
+import collections
+import functools
+import io
 import pickle
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
 PROTOCOL = 5
+# The place of the file's name among the arguments of `types.CodeType`.
+_CODE_FILENAME = 10
 _SEARCH_DEPTH_MAX = 4
 _SEARCH_CHILDREN_MAX = 200
 
@@ -27,21 +32,42 @@ def dumps(value: Any, keep_buffer: Callable[[pickle.PickleBuffer], Any]) -> byte
 
 def dumps_by_value(value: Any, keep_buffer: Callable[[pickle.PickleBuffer], Any]) -> bytes:
     """Pickles with cloudpickle."""
-    import cloudpickle
-
-    data: bytes = cloudpickle.dumps(value, protocol=PROTOCOL, buffer_callback=keep_buffer)
-    return data
+    return _by_value(value, keep_buffer)
 
 
 def dumps_function(function: Callable[..., Any], name: str) -> bytes:
     """Pickles a task's function, by value unless it can be imported."""
-    import cloudpickle
-
     try:
-        data: bytes = cloudpickle.dumps(function, protocol=PROTOCOL)
+        return _by_value(function, None)
     except Exception as error:
         raise TypeError(_blame_function(function, name, error)) from error
-    return data
+
+
+def _by_value(value: Any, keep_buffer: Callable[[pickle.PickleBuffer], Any] | None) -> bytes:
+    """Pickles with cloudpickle, but for the files of code."""
+    file = io.BytesIO()
+    _by_value_pickler()(file, protocol=PROTOCOL, buffer_callback=keep_buffer).dump(value)
+    return file.getvalue()
+
+
+@functools.cache
+def _by_value_pickler() -> Any:
+    """cloudpickle's pickler, which from 3.1.3 on gives all code one file's name in place of its own.
+
+    With it no traceback of a worker would name the user's file, and no breakpoint in that file would be found.
+    """
+    import cloudpickle
+
+    reducers = cloudpickle.Pickler.dispatch_table
+
+    def reduce_code(code: types.CodeType) -> tuple[Any, ...]:
+        make, arguments = reducers[types.CodeType](code)
+        return make, (*arguments[:_CODE_FILENAME], code.co_filename, *arguments[_CODE_FILENAME + 1 :])
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        dispatch_table = collections.ChainMap({types.CodeType: reduce_code}, reducers)
+
+    return Pickler
 
 
 def explain(value: Any, what: str, error: BaseException) -> TypeError:

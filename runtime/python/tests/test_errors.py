@@ -228,3 +228,28 @@ def test_a_module_that_a_worker_lacks_is_named(ray):
     with pytest.raises(ModuleNotFoundError, match="no_such_module_anywhere") as raised:
         ray.get(imports.remote())
     assert raised.value.name == "no_such_module_anywhere"
+
+
+def test_the_traceback_of_a_function_of_the_program_itself_names_its_file_and_line(run_script, tmp_path):
+    ended = run_script(
+        """
+        import manta as ray
+
+        @ray.remote
+        class Actor:
+            def fails(self):
+                return [][1]
+
+        @ray.remote
+        def fails():
+            return {}["missing"]
+
+        for ref in (Actor.remote().fails.remote(), fails.remote()):
+            try:
+                ray.get(ref)
+            except Exception as error:
+                print(error)
+        """
+    )
+    for line in (7, 11):
+        assert f'File "{tmp_path}/program.py", line {line}, in fails' in ended.stdout, ended.stdout + ended.stderr
