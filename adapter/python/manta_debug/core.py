@@ -20,7 +20,7 @@ from .binder import Binder, Binding, describe
 from .codes import CO_COROUTINE
 from .decide import judge
 from .errors import RequestError, text_of
-from .exceptions import is_reported_raise, is_unhandled, passes_filter
+from .exceptions import is_reported_raise, passes_filter, unhandled_by
 from .origins import Origins
 from .sources import Sources
 from .stack import add_awaiters, describe_frame, stack_of, stack_of_traceback
@@ -86,6 +86,9 @@ class Core:
         notes = [n for n in (_changed_source(breakpoint), note) if n]
         if notes and answer["verified"]:
             answer["message"] = " ".join(notes)
+        other = breakpoint.name_here() if self.cluster and answer["verified"] else None
+        if other is not None:
+            answer["source"] = {"name": os.path.basename(other), "path": other}
         return answer
 
     def pause(self, thread_id: int) -> None:
@@ -260,11 +263,11 @@ class Core:
         table = self.binder.table
         if not self._may_stop(thread):
             return
-        found = is_unhandled(frame, error, self.origins)
-        if found is None or found not in table.filters or not passes_filter(self, frame, error, table.filters[found]):
-            return
-        mode = "unhandled" if found == "uncaught" else "userUnhandled"
-        self._stop_on_exception(thread, stack_of_traceback(frame, error, self.origins), error, mode)
+        for found in unhandled_by(frame, error, self.origins):
+            if found in table.filters and passes_filter(self, frame, error, table.filters[found]):
+                mode = "unhandled" if found == "uncaught" else "userUnhandled"
+                self._stop_on_exception(thread, stack_of_traceback(frame, error, self.origins), error, mode)
+                return
 
     def on_breakpoint_call(self, frame: FrameType) -> None:
         """The program called `breakpoint()`."""

@@ -59,16 +59,17 @@ def is_reported_raise(frame: FrameType, error: BaseException, origins: Origins) 
     return True
 
 
-def is_unhandled(frame: FrameType, error: BaseException, origins: Origins) -> str | None:
-    """The filter that an exception which leaves this frame belongs to, or nothing while user code may still handle it."""
+def unhandled_by(frame: FrameType, error: BaseException, origins: Origins) -> tuple[str, ...]:
+    """The filters that an exception which leaves this frame belongs to, best first; none while user code may still handle it."""
     if isinstance(error, _CONTROL_FLOW) or not origins.is_user(frame):
-        return None
+        return ()
     if isinstance(error, SystemExit) and error.code in (None, 0):
-        return None
+        return ()
     caller = frame.f_back
-    if caller is None or all(origins.is_bootstrap(f) for f in _outwards(caller)):
-        return "uncaught"
-    return None if origins.is_user(caller) else "userUncaught"
+    # A coroutine of an async actor is called by the runtime, however that itself came to run on the event loop.
+    if caller is None or origins.is_runtime(caller) or all(origins.is_bootstrap(f) for f in _outwards(caller)):
+        return ("uncaught", "userUncaught")
+    return () if origins.is_user(caller) else ("userUncaught",)
 
 
 def passes_filter(core: Core, frame: FrameType, error: BaseException, condition: ExceptionCondition | None) -> bool:

@@ -48,9 +48,13 @@ class Origins:
         """Whether the user wrote this code."""
         return self.of(code) is Origin.USER
 
+    def is_runtime(self, frame: FrameType) -> bool:
+        """Whether the frame runs code of the task runtime, or of the engine."""
+        return self.of(frame.f_code) is Origin.RUNTIME
+
     def is_bootstrap(self, frame: FrameType) -> bool:
         """Whether the frame only starts a thread, a task or a script."""
-        return self.of(frame.f_code) is Origin.RUNTIME or frame.f_code.co_filename in _BOOTSTRAP
+        return self.is_runtime(frame) or frame.f_code.co_filename in _BOOTSTRAP
 
     def user_caller(self, frame: FrameType | None) -> FrameType | None:
         """The nearest frame of the user's, from this one outwards."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from types import CodeType
 from typing import Any
@@ -14,6 +15,7 @@ from .kinds import ExceptionCondition
 from .logpoint import LogTemplate
 
 EXCEPTION_FILTERS = ("raised", "uncaught", "userUncaught")
+_CELL = re.compile(r"[/\\]ipykernel_\d+[/\\](\d+\.py)$")
 _FILTER_ALIASES = {"userUnhandled": "userUncaught"}
 
 
@@ -54,6 +56,14 @@ class Breakpoint:
         #: The hash of the file's content as the client has it.
         self.sha256: str | None = None
 
+    def name_here(self) -> str | None:
+        """The file's path in this process, where that is none of the names that the client gave for it."""
+        if self.bound_file is None or not self.paths:
+            return None
+        bound = os.path.abspath(self.bound_file)
+        known = {name for p in self.paths for name in (p, os.path.normpath(p), os.path.realpath(p))}
+        return None if {self.bound_file, bound, os.path.realpath(bound)} & known else bound
+
     @staticmethod
     def of_paths(paths: Iterable[str]) -> Breakpoint:
         """One that only names a file, to ask a table what code lies in it."""
@@ -73,6 +83,7 @@ class Table:
         self.step_into_libraries = False
         self._by_path: dict[str, list[Breakpoint]] = {}
         self._by_name: dict[str, list[Breakpoint]] = {}
+        self._by_cell: dict[str, list[Breakpoint]] = {}
         self._by_function: dict[str, list[Breakpoint]] = {}
         self._by_filename: dict[str, tuple[Breakpoint, ...]] = {}
 
@@ -99,6 +110,8 @@ class Table:
             return
         for path in {name for p in breakpoint.paths for name in (os.path.normpath(p), os.path.realpath(p))}:
             self._by_path.setdefault(path, []).append(breakpoint)
+        for cell in {cell for p in breakpoint.paths if (cell := _cell_of(p)) is not None}:
+            self._by_cell.setdefault(cell, []).append(breakpoint)
         if breakpoint.sha256 is not None:
             for name in {os.path.basename(p) for p in breakpoint.paths}:
                 self._by_name.setdefault(name, []).append(breakpoint)
@@ -119,12 +132,15 @@ class Table:
         if found is None and not filename.startswith("<"):
             absolute = os.path.abspath(filename)
             found = self._by_path.get(absolute) or self._by_path.get(os.path.realpath(absolute))
-        if not found:
+        cell = _cell_of(filename)
+        if not found and cell is not None:
+            found = self._by_cell.get(cell)
+        elif not found:
             # The same file under another name: shipped to a worker, or reached by another mount.
             named = self._by_name.get(os.path.basename(filename))
             digest = hashes.of_file(filename) if named else None
             found = [b for b in named or () if b.sha256 == digest]
-        return tuple(found)
+        return tuple(found or ())
 
     def on_function(self, code: CodeType) -> list[Breakpoint]:
         """The function breakpoints that mean this code."""
@@ -141,6 +157,12 @@ class Table:
     def function_names(self) -> list[str]:
         """The functions that breakpoints name."""
         return [b.function for b in self.breakpoints if b.function is not None and b.error is None]
+
+
+def _cell_of(path: str) -> str | None:
+    """What names a notebook's cell in every kernel: the file has the hash of the cell's text for a name, in a folder of the kernel's process."""
+    match = _CELL.search(path)
+    return match[1] if match is not None else None
 
 
 def _names_match(wanted: str, qualified: str) -> bool:
@@ -178,7 +200,8 @@ def _enter(
     sha256: str | None,
 ) -> None:
     texts = tuple(wanted.get(name) or None for name in ("condition", "hitCondition", "logMessage"))
-    key = (wanted["id"], paths, wanted.get("line"), wanted.get("name"), texts)
+    # Not the file's names, of which the session learns more: the hits go on counting.
+    key = (wanted["id"], wanted.get("line"), wanted.get("name"), texts)
     made = Breakpoint(int(wanted["id"]), key)
     made.path = path
     made.paths = paths

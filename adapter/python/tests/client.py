@@ -102,7 +102,7 @@ class Client:
 
         with self._arrived:
             if not self._arrived.wait_for(found, SECONDS_MAX):
-                raise AssertionError(f"no event '{name}' came; there were {[e['event'] for e in self._events]}")
+                raise AssertionError(f"no event '{name}' came; there were {self._events}")
             for at, event in enumerate(self._events):
                 if event["event"] == name and matches(event.get("body", {})):
                     body: Message = self._events.pop(at).get("body", {})

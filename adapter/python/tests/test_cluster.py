@@ -159,9 +159,41 @@ class ClusterTest(unittest.TestCase):
                     state = self.worker.event("breakpoint")["breakpoint"]
                     self.assertIn(says or "", state.get("message", ""))
                     self.assertEqual("message" in state, says is not None)
+                    # A name that the session does not know yet teaches it where the file lies here.
+                    here = None if str(shipped) in paths else str(shipped)
+                    self.assertEqual(state.get("source", {}).get("path"), here)
                     self.worker.request("continue", threadId=stop["threadId"])
                 self.assertEqual(result(results), 3)
             self.assertFalse(self.worker.has_event("mantaStopped"))
+
+    def test_a_cell_of_a_notebook_is_known_in_whatever_kernel_it_ran(self) -> None:
+        own, name = "/tmp/ipykernel_11/1234567.py", "<ipython-input-3-0a1b2c>"
+        for asked, code, stops in (
+            (own, own, True),
+            ("/var/tmp/ipykernel_22/1234567.py", own, True),
+            ("/tmp/ipykernel_11/7654321.py", own, False),
+            ("/tmp/1234567.py", own, False),
+            (name, name, True),
+        ):
+            wanted = {"source": {"path": asked}, "paths": [asked], "breakpoints": [{"id": 1, "line": 2}]}
+            self.worker.request("mantaConfigure", generation=5, sessionId="s1", sources=[wanted])
+            results = self.worker.run(functions(code).task, 1)
+            if stops:
+                stop = self.worker.event("mantaStopped")
+                self.assertEqual(stop["topFrame"]["line"], 2)
+                self.worker.request("continue", threadId=stop["threadId"])
+            self.assertEqual(result(results), 3)
+        self.assertFalse(self.worker.has_event("mantaStopped"))
+
+    def test_hits_go_on_counting_when_the_session_learns_another_name(self) -> None:
+        breakpoints = [{"id": 1, "line": 2, "hitCondition": "2"}]
+        for paths in ([TASK_FILE], ["/learned/job.py", TASK_FILE]):
+            source = {"source": {"path": paths[0]}, "paths": paths, "breakpoints": breakpoints}
+            self.worker.request("mantaConfigure", generation=5, sessionId="s1", sources=[source])
+            results = self.worker.run(functions().task, 1)
+        stop = self.worker.event("mantaStopped")
+        self.worker.request("continue", threadId=stop["threadId"])
+        self.assertEqual(result(results), 3)
 
     def test_what_belongs_to_other_languages_is_answered_and_passed_over(self) -> None:
         answer = self.worker.request(

@@ -10,6 +10,8 @@ pub const EVENTS_MAX: usize = 1024;
 pub const TO_HEAD_MAX: usize = 65_536;
 /// Bytes that wait for a client that does not read. Beyond, its connection is closed.
 pub const TO_CLIENT_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// A source file of the client whose content is compared with what workers have; engines compare no larger ones either.
+pub const SOURCE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// A piece of what a driver prints.
 pub const DRIVER_OUTPUT_BYTES_MAX: usize = 16 * 1024;
 

@@ -104,6 +104,7 @@ impl Breakpoint {
 struct Group {
     source: Source,
     paths: Vec<String>,
+    sha256: Option<String>,
     client_has_file: bool,
     breakpoints: Vec<Breakpoint>,
 }
@@ -121,6 +122,8 @@ pub struct FileOfBreakpoints {
     pub source: Source,
     /// The names under which a target may know it, best first.
     pub paths: Vec<String>,
+    /// The hash of its content on the client's machine, by which a target knows it under any path.
+    pub sha256: Option<String>,
     /// Whether the client's machine has it.
     pub client_has_file: bool,
 }
@@ -160,7 +163,8 @@ impl Breakpoints {
         file: FileOfBreakpoints,
         specs: Vec<Spec>,
     ) -> Result<(Vec<i32>, bool), SetError> {
-        let before = self.groups.get(&place).map(|group| (group.ids(), group.paths.clone()));
+        let before =
+            self.groups.get(&place).map(|group| (group.ids(), group.paths.clone(), group.sha256.clone()));
         let mut old = self.groups.remove(&place).map(|group| group.breakpoints).unwrap_or_default();
         if self.known.len() - old.len() + specs.len() > BREAKPOINTS_MAX {
             self.restore(place, file, old);
@@ -187,7 +191,7 @@ impl Breakpoints {
         let ids: Vec<i32> = breakpoints.iter().map(|breakpoint| breakpoint.id).collect();
         self.known.extend(&ids);
         let is_changed = match before {
-            Some((old_ids, old_paths)) => old_ids != ids || old_paths != file.paths,
+            Some(before) => before != (ids.clone(), file.paths.clone(), file.sha256.clone()),
             None => !ids.is_empty(),
         };
         self.restore(place, file, breakpoints);
@@ -198,8 +202,36 @@ impl Breakpoints {
         if breakpoints.is_empty() {
             return;
         }
-        let FileOfBreakpoints { source, paths, client_has_file } = file;
-        self.groups.insert(place, Group { source, paths, client_has_file, breakpoints });
+        let FileOfBreakpoints { source, paths, sha256, client_has_file } = file;
+        self.groups.insert(place, Group { source, paths, sha256, client_has_file, breakpoints });
+    }
+
+    /// Gives each of the client's files the names that `names` has for it now. Whether that changed anything.
+    pub fn rename(&mut self, names: impl Fn(&str) -> Vec<String>) -> bool {
+        let mut is_changed = false;
+        for (place, group) in &mut self.groups {
+            // Files that only the cluster has are named by their path there.
+            if let Place::File(path) = place
+                && group.client_has_file
+            {
+                let now = names(path);
+                is_changed |= now != group.paths;
+                group.paths = now;
+            }
+        }
+        is_changed
+    }
+
+    /// The client's path of the file that breakpoint `id` is in, where `other` is none of the names that targets were told for it.
+    #[must_use]
+    pub fn unnamed(&self, id: i32, other: &str) -> Option<&str> {
+        self.groups.iter().find_map(|(place, group)| match place {
+            Place::File(path) if group.breakpoints.iter().any(|breakpoint| breakpoint.id == id) => {
+                let is_known = group.paths.iter().any(|known| known == other) || !group.client_has_file;
+                (!is_known).then_some(path.as_str())
+            }
+            _ => None,
+        })
     }
 
     /// Replaces the exception filters. Whether that changed anything.
@@ -241,6 +273,7 @@ impl Breakpoints {
                 sources.push(ConfiguredSource {
                     source: &group.source,
                     paths: &group.paths,
+                    sha256: group.sha256.as_deref(),
                     breakpoints: lines,
                 });
             }

@@ -54,6 +54,8 @@ impl Session {
     fn on_breakpoint_event(&mut self, target: &TargetId, body: &BreakpointEventBody) {
         let name = self.target_name(target);
         self.breakpoints.on_breakpoint(target, &name, &body.breakpoint);
+        self.learn_from(std::slice::from_ref(&body.breakpoint));
+        self.publish_if_due();
         self.tell_breakpoint_changes();
     }
 

@@ -10,6 +10,8 @@ pub const PAUSED_TASKS_MAX: usize = 10_000;
 pub const BREAKPOINTS_MAX: usize = 4_096;
 /// Frames and variables that one stop can hand out.
 pub const HANDLES_OF_A_STOP_MAX: usize = 200_000;
+/// Folders of the client whose other name in the cluster the session has found out; the newest count.
+pub const LEARNED_FOLDERS_MAX: usize = 64;
 /// Sources that the client lacks and that the session has a reference for.
 pub const SOURCES_MAX: usize = 100_000;
 /// Requests that wait for targets at one time.

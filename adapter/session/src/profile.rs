@@ -88,6 +88,8 @@ pub struct Configuration<'a> {
 pub struct ConfiguredSource<'a> {
     pub(crate) source: &'a dap::Source,
     pub(crate) paths: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sha256: Option<&'a str>,
     pub(crate) breakpoints: Vec<ConfiguredLine<'a>>,
 }
 

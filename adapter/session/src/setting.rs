@@ -72,7 +72,10 @@ impl Session {
             let name = self.target_name(&answer.target);
             match &answer.body {
                 Ok(body) => match serde_json::from_str::<Configured>(body) {
-                    Ok(configured) => self.breakpoints.on_configured(&answer.target, &name, &configured),
+                    Ok(configured) => {
+                        self.breakpoints.on_configured(&answer.target, &name, &configured);
+                        self.learn_from(&configured.breakpoints);
+                    }
                     Err(error) => {
                         let why = format!("its answer could not be read: {error}");
                         self.breakpoints.on_target_failed(&answer.target, &name, &why);
@@ -84,6 +87,23 @@ impl Session {
         self.publisher.on_ack(ack);
         self.publish_if_due();
         self.tell_breakpoint_changes();
+    }
+
+    /// Where targets have bound breakpoints in files of other names than they were told, by the content: the same holds of the
+    /// folders, so the files beside them get such a name too.
+    pub(crate) fn learn_from(&mut self, said: &[dap::Breakpoint]) {
+        let mut is_news = false;
+        for breakpoint in said.iter().filter(|breakpoint| breakpoint.verified) {
+            let remote = breakpoint.source.as_ref().and_then(|source| source.path.as_deref());
+            let (Some(id), Some(remote)) = (breakpoint.id, remote) else { continue };
+            if let Some(local) = self.breakpoints.unnamed(id.0, remote) {
+                is_news |= self.paths.learn(local, remote);
+            }
+        }
+        let paths = &self.paths;
+        if is_news && self.breakpoints.rename(|local| paths.to_remote(local)) {
+            self.publisher.change();
+        }
     }
 
     /// Answers the requests whose change is in force, or whose nodes have been given up.

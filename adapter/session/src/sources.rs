@@ -17,6 +17,10 @@ const HOLDERS_MAX: usize = 4;
 pub trait ClientFiles: Send {
     /// Whether there is a file of this path.
     fn exists(&self, path: &str) -> bool;
+
+    /// The SHA-256 of the present content of the file of this path, in lower-case hexadecimal; `None` when it cannot be read or is
+    /// too large for a source.
+    fn sha256(&self, path: &str) -> Option<String>;
 }
 
 /// Where a source that the client lacks can be had.
@@ -124,6 +128,10 @@ mod tests {
     impl ClientFiles for Only {
         fn exists(&self, path: &str) -> bool {
             path == self.0
+        }
+
+        fn sha256(&self, _: &str) -> Option<String> {
+            None
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use manta_session::{Event, TargetId};
 use serde_json::json;
 
-use sim::{Sim, lines_in, target::event};
+use sim::{CONTENT, Sim, lines_in, target::event};
 
 #[test]
 fn breakpoints_are_verified_when_every_node_has_answered() {
@@ -99,5 +99,30 @@ fn functions_and_exceptions_have_their_breakpoints_too() {
     sim.request("setFunctionBreakpoints", json!({"breakpoints": []}));
     sim.request("setExceptionBreakpoints", json!({"filters": []}));
     assert!(sim.published.last().unwrap().2, "an empty set says so");
+    sim.finish();
+}
+
+#[test]
+fn a_file_that_a_target_has_under_another_name_teaches_the_names_of_those_beside_it() {
+    let mut sim = Sim::attached(json!({}));
+    sim.file("/job/other.py");
+    let id = sim.set_lines(&[10])[0];
+    let other = sim.request("setBreakpoints", lines_in("/job/other.py", &[1]));
+    let last = |sim: &Sim| sim.published.last().unwrap().1["sources"].clone();
+    assert_eq!(
+        (&last(&sim)[0]["sha256"], &last(&sim)[0]["paths"]),
+        (&json!(CONTENT), &json!(["/job/job.py"]))
+    );
+    let bound = json!({"id": id, "verified": true, "line": 10, "source": {"path": "/shipped/1/job.py"}});
+    let changed = event("breakpoint", json!({"reason": "changed", "breakpoint": bound}));
+    sim.on(Event::FromTarget { target: TargetId::new("t1"), message: changed.clone() });
+    let paths = |at: usize, sim: &Sim| last(sim)[at]["paths"].clone();
+    assert_eq!(paths(0, &sim), json!(["/shipped/1/job.py", "/job/job.py"]));
+    assert_eq!(paths(1, &sim), json!(["/shipped/1/other.py", "/job/other.py"]));
+    let sets = sim.published.len();
+    sim.on(Event::FromTarget { target: TargetId::new("t2"), message: changed });
+    assert_eq!(sim.published.len(), sets, "known already");
+    assert_eq!(other["breakpoints"][0]["verified"], true);
+    sim.check_empty();
     sim.finish();
 }

@@ -46,6 +46,7 @@ fn file_of(session: &Session, source: Source) -> Result<(Place, FileOfBreakpoint
         let file = FileOfBreakpoints {
             source: Source { name, path: Some(path.clone()), ..Default::default() },
             paths: vec![path.clone()],
+            sha256: None,
             client_has_file: false,
         };
         return Ok((Place::File(path), file));
@@ -58,6 +59,7 @@ fn file_of(session: &Session, source: Source) -> Result<(Place, FileOfBreakpoint
     let file = FileOfBreakpoints {
         source: Source { name: Some(name), path: paths.first().cloned(), ..Default::default() },
         client_has_file: session.files.exists(&path),
+        sha256: session.files.sha256(&path),
         paths,
     };
     Ok((Place::File(path), file))
