@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use manta_node::resources::Resources;
@@ -150,6 +150,12 @@ impl ResourceArgs {
 /// Arguments of `manta start`.
 #[derive(Args)]
 pub struct StartArgs {
+    /// Start the head alone: one that was killed comes back so, and its nodes find it by themselves
+    #[arg(long, conflicts_with_all = ["address", "nodes"])]
+    pub head: bool,
+    /// Where the head writes down what it has to know when it is started again [default: ~/.manta/heads/PORT]
+    #[arg(long, value_name = "DIR", conflicts_with = "address")]
+    pub state: Option<PathBuf>,
     /// Nodes to start
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub nodes: u32,
@@ -297,7 +303,7 @@ pub struct TimelineArgs {
     pub address: String,
     /// The file to write; stdout without it
     #[arg(long, short, value_name = "FILE")]
-    pub output: Option<std::path::PathBuf>,
+    pub output: Option<PathBuf>,
 }
 
 /// Arguments of `manta local`.
@@ -332,6 +338,9 @@ pub struct HeadArgs {
     /// Where to listen
     #[arg(long, value_name = "HOST:PORT", default_value = DEFAULT_ADDRESS)]
     pub listen: SocketAddr,
+    /// Where it writes down what it has to know when it is killed and started again [default: ~/.manta/heads/PORT]
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
     /// Go into the background once ready
     #[arg(long)]
     pub daemon: bool,
@@ -358,7 +367,7 @@ pub struct DapArgs {
     pub listen: Option<String>,
     /// Write each message of the conversation to this file, one a line
     #[arg(long, value_name = "FILE")]
-    pub log_dap: Option<std::path::PathBuf>,
+    pub log_dap: Option<PathBuf>,
 }
 
 /// Arguments of `manta debug-agent`.

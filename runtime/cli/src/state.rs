@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -113,4 +114,10 @@ fn folder() -> PathBuf {
 fn path_of(address: &str) -> PathBuf {
     let own = address.strip_prefix("127.0.0.1:").or_else(|| address.strip_prefix("localhost:"));
     folder().join(format!("{}.json", own.unwrap_or(address).replace(['/', ':'], "-")))
+}
+
+/// Where the head of this address keeps its memory; nowhere when its port is not known beforehand.
+#[must_use]
+pub fn of_head(listen: SocketAddr) -> Option<PathBuf> {
+    (listen.port() != 0).then(|| token::home().join("heads").join(listen.port().to_string()))
 }

@@ -220,6 +220,7 @@ async fn a_wrong_token_and_a_wrong_version_are_refused_with_a_sentence() {
     let register = v1::NodeRegister {
         protocol_version: 99,
         info: Some(v1::NodeInfo { node_id: NodeId::random().to_bytes(), ..Default::default() }),
+        ..Default::default()
     };
     let first = v1::NodeToHead { message: Some(v1::node_to_head::Message::Register(register)) };
     let refused = head_of(&cluster).await.node_link(tokio_stream::iter([first])).await.unwrap_err();

@@ -13,7 +13,10 @@ use manta_proto::{
     v1::{self, ActorEntry, ActorReply, ActorState, actor_state::Phase, head_to_node},
 };
 
-use crate::core::{Core, Effect, down};
+use crate::{
+    core::{Core, Effect, down},
+    durable::{Key, Returned},
+};
 
 /// Registered actors of a cluster.
 const ACTORS_MAX: usize = 100_000;
@@ -71,7 +74,9 @@ impl Core {
         let job = JobId::try_from(&entry.job_id).map_err(|error| error.to_string())?;
         let name = (entry.namespace.clone(), entry.name.clone());
         if let Some(existing) = self.actors.names.get(&name).and_then(|id| self.actors.known.get(id)) {
-            return Ok(Some(existing.entry.clone()));
+            // Its own request came twice, since the answer was lost with the head that gave it.
+            let again = existing.entry.actor_id == entry.actor_id;
+            return Ok((!again).then(|| existing.entry.clone()));
         }
         if self.actors.known.len() >= ACTORS_MAX {
             return Err(format!(
@@ -91,6 +96,7 @@ impl Core {
             self.actors.names.insert(name, id);
         }
         self.actors.known.insert(id, Registered { entry, owner_node: from, ended: None });
+        self.mark(Key::Actor(id));
         Ok(None)
     }
 
@@ -118,6 +124,7 @@ impl Core {
         }
         let dead = state.phase() == Phase::Dead;
         actor.entry.state = Some(state);
+        self.mark(Key::Actor(id));
         if dead {
             self.forget_name(id);
         }
@@ -139,6 +146,45 @@ impl Core {
     pub(crate) fn on_owner_ended(&mut self, process: &[u8]) {
         let owned = |actor: &Registered| actor.entry.owner_id[..] == *process;
         self.orphan(owned);
+    }
+
+    /// What the head's memory has of an actor.
+    pub(crate) fn actor_entry(&self, id: ActorId) -> Option<&ActorEntry> {
+        self.actors.known.get(&id).map(|actor| &actor.entry)
+    }
+
+    /// An actor from the head's memory.
+    pub(crate) fn restore_actor(&mut self, id: ActorId, entry: ActorEntry) {
+        let Ok(owner_node) = NodeId::try_from(&entry.owner_node_id) else { return };
+        let dead = entry.state.as_ref().is_some_and(|state| state.phase() == Phase::Dead);
+        if dead {
+            self.actors.dead.push_back(id);
+        } else if !entry.name.is_empty() {
+            self.actors.names.insert((entry.namespace.clone(), entry.name.clone()), id);
+        }
+        self.actors.known.insert(id, Registered { entry, owner_node, ended: None });
+    }
+
+    /// A node is back, and says which owners and workers of registered actors live on it.
+    pub(crate) fn on_node_of_actors_returned(&mut self, node: NodeId, returned: &Returned) {
+        let ended = |actor: &Registered| {
+            let state = actor.entry.state.as_ref()?;
+            let worker = ProcessId::try_from(&state.worker_id).ok()?;
+            (state.node_id[..] == node.0 && !returned.actor_workers.contains(&worker)).then_some(worker)
+        };
+        let mut gone: Vec<_> =
+            self.actors.known.iter().filter_map(|(id, actor)| Some((*id, ended(actor)?))).collect();
+        gone.sort_unstable();
+        for (id, worker) in gone {
+            if let Some(actor) = self.actors.known.get_mut(&id) {
+                actor.ended = Some((worker, "its worker ended while the head was away".to_owned()));
+            }
+            self.check_orphan(id);
+        }
+        let lives = |owner: &[u8]| returned.actor_owners.iter().any(|process| process.0[..] == *owner);
+        self.orphan(|actor| {
+            actor.owner_node == node && !actor.entry.owner_gone && !lives(&actor.entry.owner_id)
+        });
     }
 
     /// A node is gone, with all the owners and workers that it had.
@@ -168,6 +214,7 @@ impl Core {
             if let Some(actor) = self.actors.known.get_mut(&id) {
                 actor.entry.owner_gone = true;
             }
+            self.mark(Key::Actor(id));
             self.check_orphan(id);
         }
     }
@@ -191,6 +238,7 @@ impl Core {
         let actor_id = actor.entry.actor_id.clone();
         actor.entry.state =
             Some(ActorState { actor_id, phase: Phase::Dead as i32, cause, ..ActorState::default() });
+        self.mark(Key::Actor(id));
         self.forget_name(id);
     }
 
@@ -207,6 +255,7 @@ impl Core {
             && let Some(oldest) = self.actors.dead.pop_front()
         {
             self.actors.known.remove(&oldest);
+            self.mark(Key::Actor(oldest));
         }
     }
 }

@@ -16,6 +16,7 @@ use manta_proto::{
 };
 
 use crate::{
+    durable::{Key, Memory, Returned},
     placement_groups::PlacementGroups,
     sessions::Session,
     tasks::{TASKS_KEPT_MAX, TaskTable},
@@ -53,18 +54,18 @@ pub(crate) struct Node {
     pub load: NodeLoad,
 }
 
-struct Job {
-    node: NodeId,
-    status: JobStatus,
+pub(crate) struct Job {
+    pub node: NodeId,
+    pub status: JobStatus,
 }
 
 /// The head's state.
 pub struct Core {
-    cluster_id: String,
+    pub(crate) cluster_id: String,
     pub(crate) nodes: BTreeMap<NodeId, Node>,
-    names_given: u32,
-    jobs: HashMap<JobId, Job>,
-    ended_jobs: Vec<JobStatus>,
+    pub(crate) names_given: u32,
+    pub(crate) jobs: HashMap<JobId, Job>,
+    pub(crate) ended_jobs: Vec<JobStatus>,
     pub(crate) targets: HashMap<ProcessId, (NodeId, v1::TargetUp)>,
     pub(crate) session: Option<Session>,
     pub(crate) config: Option<DebugConfig>,
@@ -72,6 +73,8 @@ pub struct Core {
     pub(crate) lost_nodes: VecDeque<NodeInfo>,
     pub(crate) groups: PlacementGroups,
     view_timer_runs: bool,
+    /// What is to be written down.
+    pub(crate) memory: Memory,
     /// How often a session was lost.
     pub(crate) losses: u64,
     pub(crate) actors: crate::actors::Actors,
@@ -93,6 +96,7 @@ impl Core {
             lost_nodes: VecDeque::new(),
             groups: PlacementGroups::default(),
             view_timer_runs: false,
+            memory: Memory::default(),
             losses: 0,
             actors: crate::actors::Actors::default(),
             effects: Vec::new(),
@@ -113,6 +117,7 @@ impl Core {
         if let Some(conflict) = version_conflict("the node that wants to join", register.protocol_version) {
             return Err(conflict);
         }
+        let returned = Returned::of(&register);
         let mut info = register.info.ok_or("the node that wants to join sent nothing about itself")?;
         let id = NodeId::try_from(&info.node_id).map_err(|error| error.to_string())?;
         if self.nodes.contains_key(&id) {
@@ -122,13 +127,19 @@ impl Core {
         if self.nodes.len() >= NODES_MAX {
             return Err(format!("the cluster has {NODES_MAX} nodes already, which is the most it takes"));
         }
+        let awaited = self.memory.awaited.remove(&id);
+        if let Some(known) = &awaited {
+            info.name.clone_from(&known.name);
+        }
         if info.name.is_empty() || self.nodes.values().any(|node| node.info.name == info.name) {
             self.names_given += 1;
             info.name = format!("node-{}", self.names_given);
+            self.mark(Key::Cluster);
         }
         let load = NodeLoad { available: info.total.clone(), ..NodeLoad::default() };
         let name = info.name.clone();
         self.nodes.insert(id, Node { link, info, load });
+        self.mark(Key::Node(id));
         let registered = v1::NodeRegistered {
             cluster_id: self.cluster_id.clone(),
             name,
@@ -136,6 +147,9 @@ impl Core {
             config: self.config.clone(),
         };
         self.effects.push(Effect::ToNode(link, down(head_to_node::Message::Registered(registered))));
+        if awaited.is_some() {
+            self.on_node_returned(id, &returned);
+        }
         self.send_views(Some(link));
         self.place_groups();
         Ok(id)
@@ -190,30 +204,36 @@ impl Core {
 
     fn forget_node(&mut self, id: NodeId, cause: &str) {
         let Some(node) = self.nodes.remove(&id) else { return };
+        self.on_node_gone(id, node.info, cause);
+    }
+
+    /// All that a node had is gone.
+    pub(crate) fn on_node_gone(&mut self, id: NodeId, info: NodeInfo, cause: &str) {
+        self.mark(Key::Node(id));
         let mut gone: Vec<_> =
             self.targets.iter().filter(|(_, (on, _))| *on == id).map(|(target, _)| *target).collect();
         gone.sort_unstable();
         for target in gone {
             self.targets.remove(&target);
             self.tasks.on_process_ended(target);
-            let cause = format!("{cause} ({})", node.info.name);
+            let cause = format!("{cause} ({})", info.name);
             let down = v1::TargetDown { target_id: target.to_bytes(), cause };
             self.tell_session(head_to_session::Message::TargetDown(down));
         }
-        let cause_of_actors = format!("{}: {cause}", node.info.name);
+        let cause_of_actors = format!("{}: {cause}", info.name);
         self.on_node_of_actors_lost(id, &cause_of_actors);
         let mut jobs: Vec<_> =
             self.jobs.iter().filter(|(_, job)| job.node == id).map(|(job, _)| *job).collect();
         jobs.sort_unstable();
         for job in jobs {
-            let cause = format!("the node of its driver, {}, was lost", node.info.name);
+            let cause = format!("the node of its driver, {}, was lost", info.name);
             self.on_job_ended(v1::JobEnded { job_id: job.to_bytes(), cause });
         }
         self.on_node_of_groups_lost(id);
         if self.lost_nodes.len() == LOST_NODES_MAX {
             self.lost_nodes.pop_front();
         }
-        self.lost_nodes.push_back(node.info);
+        self.lost_nodes.push_back(info);
     }
 
     fn on_load(&mut self, from: NodeId, load: NodeLoad) {
@@ -251,16 +271,20 @@ impl Core {
             started_unix_ms: job.started_unix_ms,
         };
         self.jobs.insert(id, Job { node: from, status });
+        self.mark(Key::Job(id));
         self.tell_session(head_to_session::Message::JobStarted(job));
     }
 
-    fn on_job_ended(&mut self, ended: v1::JobEnded) {
+    pub(crate) fn on_job_ended(&mut self, ended: v1::JobEnded) {
         let Ok(id) = JobId::try_from(&ended.job_id) else { return };
         let Some(mut job) = self.jobs.remove(&id) else { return };
         job.status.running = false;
+        self.mark(Key::Job(id));
         self.tasks.on_job_ended(id);
-        if self.ended_jobs.len() == ENDED_JOBS_MAX {
-            self.ended_jobs.remove(0);
+        if self.ended_jobs.len() == ENDED_JOBS_MAX
+            && let Ok(oldest) = JobId::try_from(&self.ended_jobs.remove(0).job_id)
+        {
+            self.mark(Key::Job(oldest));
         }
         self.ended_jobs.push(job.status);
         for node in self.nodes.values() {

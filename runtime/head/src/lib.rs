@@ -7,14 +7,17 @@
 mod actors;
 mod bundles;
 mod core;
+mod durable;
 mod metrics;
 mod outbox;
 mod placement_groups;
 mod service;
 mod sessions;
 mod state;
+mod store;
 mod tasks;
 #[cfg(test)]
 mod tests;
 
 pub use service::{Head, HeadError, HeadOptions};
+pub use store::StoreError;

@@ -202,7 +202,11 @@ mod tests {
             total: Some(Resources { amounts: [("CPU".to_owned(), 15_000)].into() }),
             ..v1::NodeInfo::default()
         };
-        let register = v1::NodeRegister { protocol_version: PROTOCOL_VERSION, info: Some(info) };
+        let register = v1::NodeRegister {
+            protocol_version: PROTOCOL_VERSION,
+            info: Some(info),
+            ..v1::NodeRegister::default()
+        };
         core.on_node_register(LinkId(1), register).unwrap();
         let page = render(&core, Duration::from_secs(2));
         for line in [

@@ -11,6 +11,7 @@ use manta_proto::{
 use crate::{
     bundles::{self, Amounts},
     core::{Core, Effect, down},
+    durable::Key,
 };
 
 /// Groups that a cluster has at one time.
@@ -105,7 +106,8 @@ impl Core {
         let id = wire.group_id.to_vec();
         let group = Group { wire, bundles: amounts, placed: BTreeMap::new(), attempt: None };
         self.groups.order.push(id.clone());
-        self.groups.groups.insert(id, group);
+        self.groups.groups.insert(id.clone(), group);
+        self.mark(Key::Group(id));
         self.place_groups();
         Ok(())
     }
@@ -114,6 +116,7 @@ impl Core {
     pub fn on_remove_group(&mut self, id: &[u8]) {
         let Some(mut group) = self.groups.groups.remove(id) else { return };
         self.groups.order.retain(|other| other != id);
+        self.mark(Key::Group(id.to_vec()));
         // Every node learns it, since tasks of the group may wait on any.
         let gone = v1::ReturnBundles { group_id: group.wire.group_id.clone(), attempt: 0, removed: true };
         self.tell_nodes(&head_to_node::Message::ReturnBundles(gone));
@@ -175,6 +178,7 @@ impl Core {
         }
         group.wire.set_state(State::Created);
         let group_id = group.wire.group_id.clone();
+        self.mark(Key::Group(id.to_vec()));
         for node in nodes {
             let commit = v1::CommitBundles { group_id: group_id.clone(), attempt: attempt.number };
             self.tell_node(node, head_to_node::Message::CommitBundles(commit));
@@ -229,7 +233,7 @@ impl Core {
 
     /// A node is gone, and the bundles on it: they get other places.
     pub(crate) fn on_node_of_groups_lost(&mut self, node: NodeId) {
-        let mut ended = Vec::new();
+        let (mut ended, mut changed) = (Vec::new(), Vec::new());
         for (id, group) in &mut self.groups.groups {
             if !group.nodes().contains(&node) {
                 continue;
@@ -238,6 +242,7 @@ impl Core {
             group.placed.retain(|_, on| *on != node);
             if group.placed.len() < before {
                 group.wire.set_state(State::Rescheduling);
+                changed.push(id.clone());
                 for bundle in &mut group.wire.bundles {
                     if bundle.node_id == node.to_bytes() {
                         bundle.node_id = bytes::Bytes::new();
@@ -254,10 +259,44 @@ impl Core {
                 }
             }
         }
+        changed.into_iter().for_each(|id| self.mark(Key::Group(id)));
         for id in ended {
             self.end_attempt(&id);
         }
         self.place_groups();
+    }
+
+    /// What the head's memory has of a group.
+    pub(crate) fn group_wire(&self, id: &[u8]) -> Option<&v1::PlacementGroup> {
+        self.groups.groups.get(id).map(|group| &group.wire)
+    }
+
+    /// A group from the head's memory, with the places that its bundles have.
+    pub(crate) fn restore_group(&mut self, wire: v1::PlacementGroup) {
+        let amounts = |bundle: &v1::Bundle| {
+            let given = bundle.resources.clone().unwrap_or_default().amounts;
+            given.into_iter().collect::<Amounts>()
+        };
+        let place =
+            |(index, bundle): (usize, &v1::Bundle)| Some((index, NodeId::try_from(&bundle.node_id).ok()?));
+        let group = Group {
+            bundles: wire.bundles.iter().map(amounts).collect(),
+            placed: wire.bundles.iter().enumerate().filter_map(place).collect(),
+            attempt: None,
+            wire,
+        };
+        let id = group.wire.group_id.to_vec();
+        self.groups.order.push(id.clone());
+        self.groups.groups.insert(id, group);
+    }
+
+    /// A node is back that did not hear of groups that were removed meanwhile.
+    pub(crate) fn on_node_of_groups_returned(&mut self, node: NodeId) {
+        let removed: Vec<_> = self.groups.removed.iter().map(|group| group.group_id.clone()).collect();
+        for group_id in removed {
+            let gone = v1::ReturnBundles { group_id, attempt: 0, removed: true };
+            self.tell_node(node, head_to_node::Message::ReturnBundles(gone));
+        }
     }
 
     /// A job ended, and its groups with it unless they are to stay.

@@ -1,9 +1,10 @@
 //! The head's edge: the gRPC service, timers, and the queues towards nodes and session.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     future::Future,
     net::SocketAddr,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -29,10 +30,13 @@ use crate::{
     core::{Core, Effect, LinkId},
     metrics,
     outbox::{Outbox, Outgoing},
+    store::{Store, StoreError},
 };
 
 /// Views that follow a change of load are sent at most this often.
 const VIEW_INTERVAL: Duration = Duration::from_millis(20);
+/// How long a head that was started again waits for the nodes that it remembers; they look for it as long.
+const RETURN_LIMIT: Duration = Duration::from_secs(60);
 /// How long the head waits for its nodes to end.
 const NODES_END_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -44,6 +48,8 @@ pub struct HeadOptions {
     pub token: Token,
     /// Where Prometheus reads metrics: `HOST:PORT`, port 0 takes a free one; `None` for nowhere.
     pub metrics: Option<String>,
+    /// The folder of what the head remembers when it is killed and started again; `None` for nothing.
+    pub state: Option<PathBuf>,
 }
 
 /// Says why the head cannot run.
@@ -69,6 +75,9 @@ pub enum HeadError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// What it remembers is of no use.
+    #[error(transparent)]
+    State(#[from] StoreError),
     /// The server failed.
     #[error("the head's server failed: {0}")]
     Serve(#[from] tonic::transport::Error),
@@ -99,10 +108,12 @@ impl Head {
             }
             None => None,
         };
-        let cluster_id = NodeId::random().to_string();
+        let (core, store) = remembered(options.state.as_deref())?;
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
-                core: Core::new(cluster_id),
+                core,
+                store,
+                unwritten: BTreeMap::new(),
                 nodes: HashMap::new(),
                 sessions: HashMap::new(),
                 links: 0,
@@ -138,6 +149,9 @@ impl Head {
     /// When the server fails.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), HeadError> {
         let shared = Arc::clone(&self.shared);
+        if shared.lock().core.awaits_nodes() {
+            shared.after(RETURN_LIMIT, Core::on_return_over);
+        }
         let service = HeadServer::new(Service { shared: Arc::clone(&shared) })
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -174,15 +188,53 @@ impl Head {
         if let Some(metrics) = metrics {
             metrics.abort();
         }
+        // The cluster was told to end: the next one begins anew.
+        if result.is_ok()
+            && let Some(store) = shared.lock().store.take()
+        {
+            store.remove();
+        }
         result
     }
 }
 
 struct State {
     core: Core,
+    store: Option<Store>,
+    /// What could not be written, to be tried again.
+    unwritten: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     nodes: HashMap<LinkId, Outbox<HeadToNode>>,
     sessions: HashMap<LinkId, SessionEdge>,
     links: u64,
+}
+
+impl State {
+    /// Writes what has changed, before anybody hears of it.
+    fn write_down(&mut self) {
+        let Some(store) = &self.store else { return self.core.drop_unsaved() };
+        let changes = self.core.take_unsaved();
+        if changes.is_empty() {
+            return;
+        }
+        self.unwritten.extend(changes);
+        match store.write(&self.unwritten) {
+            Ok(()) => self.unwritten.clear(),
+            Err(error) => {
+                tracing::error!(%error, "a head that is started again would not know of the newest changes");
+            }
+        }
+    }
+}
+
+/// The core, with what the head before it wrote down.
+fn remembered(folder: Option<&Path>) -> Result<(Core, Option<Store>), HeadError> {
+    let cluster_id = NodeId::random().to_string();
+    let Some(folder) = folder else { return Ok((Core::new(cluster_id), None)) };
+    let (store, saved) = Store::open(folder, &cluster_id)?;
+    let Some(saved) = saved else { return Ok((Core::new(cluster_id), Some(store))) };
+    let unusable = |cause| StoreError::Unusable { path: folder.to_owned(), cause };
+    let core = Core::restored(saved.cluster_id, &saved.entries).map_err(unusable)?;
+    Ok((core, Some(store)))
 }
 
 struct SessionEdge {
@@ -207,6 +259,7 @@ impl Shared {
     fn with<T>(self: &Arc<Self>, event: impl FnOnce(&mut Core) -> T) -> T {
         let mut state = self.lock();
         let answer = event(&mut state.core);
+        state.write_down();
         let effects = state.core.take_effects();
         for effect in effects {
             self.apply(&mut state, effect);

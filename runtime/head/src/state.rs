@@ -338,7 +338,11 @@ mod tests {
     fn core() -> Core {
         let mut core = Core::new("cluster".into());
         let info = v1::NodeInfo { node_id: NODE.to_bytes(), ..v1::NodeInfo::default() };
-        let register = v1::NodeRegister { protocol_version: PROTOCOL_VERSION, info: Some(info) };
+        let register = v1::NodeRegister {
+            protocol_version: PROTOCOL_VERSION,
+            info: Some(info),
+            ..v1::NodeRegister::default()
+        };
         core.on_node_register(LinkId(1), register).unwrap();
         let mut say = |message| core.on_node_message(NODE, NodeToHead { message: Some(message) });
         let job_id = JOB.to_bytes();

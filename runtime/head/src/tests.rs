@@ -1,5 +1,6 @@
 //! The reactor alone: events in, effects out. Every effect must be looked at: one that nobody expected fails the test.
 
+mod memory;
 mod placement_groups;
 
 use std::collections::VecDeque;
@@ -44,7 +45,11 @@ impl Stage {
 
     fn register(&mut self, link: u64, byte: u8) -> v1::NodeRegistered {
         let info = v1::NodeInfo { node_id: node(byte).to_bytes(), ..v1::NodeInfo::default() };
-        let register = v1::NodeRegister { protocol_version: PROTOCOL_VERSION, info: Some(info) };
+        let register = v1::NodeRegister {
+            protocol_version: PROTOCOL_VERSION,
+            info: Some(info),
+            ..v1::NodeRegister::default()
+        };
         self.core.on_node_register(LinkId(link), register).unwrap();
         self.settle();
         match self.expect_to_node(link) {
@@ -317,7 +322,7 @@ fn a_cluster_that_is_told_to_end_tells_its_nodes() {
 #[test]
 fn other_versions_are_refused() {
     let mut stage = Stage::new();
-    let register = v1::NodeRegister { protocol_version: 99, info: None };
+    let register = v1::NodeRegister { protocol_version: 99, ..v1::NodeRegister::default() };
     assert!(stage.core.on_node_register(LinkId(1), register).unwrap_err().contains("version 99"));
     let open = v1::SessionOpen { protocol_version: 99, ..v1::SessionOpen::default() };
     assert!(stage.core.on_session_open(LinkId(2), open).unwrap_err().contains("version 99"));

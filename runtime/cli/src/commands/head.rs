@@ -6,7 +6,7 @@ use manta_node::session_dir::SessionDir;
 use manta_proto::token::Token;
 use serde::{Deserialize, Serialize};
 
-use crate::{args::HeadArgs, daemon, logging};
+use crate::{args::HeadArgs, daemon, logging, state};
 
 /// What a head says when it is ready.
 #[derive(Serialize, Deserialize)]
@@ -34,6 +34,7 @@ pub async fn run(args: HeadArgs) -> anyhow::Result<()> {
         address: args.listen.to_string(),
         token,
         metrics: args.metrics.map(|address| address.to_string()),
+        state: args.state.or_else(|| state::of_head(args.listen)),
     })
     .await?;
     let session_dir = SessionDir::create(&format!("head-{}", &head.cluster_id()[..8]))

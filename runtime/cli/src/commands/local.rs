@@ -21,9 +21,13 @@ pub async fn run(args: LocalArgs) -> anyhow::Result<()> {
     let token = private_token()?;
     let host = host()?;
     logging::to_folder(host.session_dir())?;
-    let head =
-        Head::bind(HeadOptions { address: "127.0.0.1:0".to_owned(), token: token.clone(), metrics: None })
-            .await?;
+    let head = Head::bind(HeadOptions {
+        address: "127.0.0.1:0".to_owned(),
+        token: token.clone(),
+        metrics: None,
+        state: None,
+    })
+    .await?;
     let address = head.address().to_string();
     let (stop_head, head_stopped) = oneshot::channel::<()>();
     let head = tokio::spawn(head.run(async {

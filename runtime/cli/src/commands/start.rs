@@ -28,7 +28,8 @@ pub async fn run(args: StartArgs) -> anyhow::Result<()> {
         None => start_head(&args, &token).await?,
     };
     let mut names = Vec::new();
-    for _ in 0..args.nodes {
+    let nodes = if args.head { 0 } else { args.nodes };
+    for _ in 0..nodes {
         match start_node(&args, &started.address, &token) {
             Ok(ready) => {
                 started.nodes.extend(ProcessRef::of(ready.pid));
@@ -72,6 +73,9 @@ async fn start_head(args: &StartArgs, token: &Token) -> anyhow::Result<Started> 
         stale.forget()?;
     }
     let mut command = ["head", "--listen", &wanted, "--daemon"].map(str::to_owned).to_vec();
+    if let Some(state) = &args.state {
+        command.extend(["--state".to_owned(), std::path::absolute(state)?.display().to_string()]);
+    }
     if let Some(metrics) = args.metrics {
         command.extend(["--metrics".to_owned(), metrics.to_string()]);
     }
@@ -118,7 +122,11 @@ pub fn nodes(count: u32) -> String {
 #[expect(clippy::print_stdout, reason = "the command's output")]
 fn explain(args: &StartArgs, address: &str, names: &[String]) {
     let verb = if args.address.is_some() { "joined the cluster at" } else { "started, with its head at" };
-    println!("{} {verb} {address}: {}", nodes(args.nodes), names.join(", "));
+    if args.head {
+        println!("A head listens on {address}; nodes that it had before find it by themselves.");
+    } else {
+        println!("{} {verb} {address}: {}", nodes(args.nodes), names.join(", "));
+    }
     if args.address.is_some() {
         println!("\nThis machine's part ends with 'manta stop'.");
         return;

@@ -19,7 +19,11 @@ impl Stage {
         let mut core = Core::new("cluster".into());
         for (link, node) in [(1, NODE), (2, NodeId([9; 16]))] {
             let info = v1::NodeInfo { node_id: node.to_bytes(), ..v1::NodeInfo::default() };
-            let register = v1::NodeRegister { protocol_version: PROTOCOL_VERSION, info: Some(info) };
+            let register = v1::NodeRegister {
+                protocol_version: PROTOCOL_VERSION,
+                info: Some(info),
+                ..v1::NodeRegister::default()
+            };
             core.on_node_register(LinkId(link), register).unwrap();
         }
         let mut stage = Self(core);

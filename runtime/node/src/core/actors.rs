@@ -3,7 +3,7 @@
 //! What becomes of an actor is its owner's to decide; the node keeps its worker as long as the owner lives, or, for a detached actor,
 //! as long as the worker does.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use manta_proto::{
     ids::{ActorId, LeaseId, ProcessId},
@@ -12,6 +12,9 @@ use manta_proto::{
 
 use super::Core;
 use crate::resources::Resources;
+
+/// Questions to the head that are kept until it answers.
+const QUESTIONS_MAX: usize = 10_000;
 
 /// What a lease's worker is when it is an actor's.
 #[derive(Clone)]
@@ -43,23 +46,75 @@ pub(super) struct Actors {
     workers: HashMap<ProcessId, ActorId>,
     /// Leases on other nodes for detached actors of our processes.
     elsewhere: HashSet<LeaseId>,
+    /// Questions to the head without an answer: a head that comes back is asked again.
+    asked: BTreeMap<(ProcessId, u64), node_to_head::Message>,
+    /// What our processes said last of actors of theirs that live.
+    said: BTreeMap<ActorId, (ProcessId, v1::ActorState)>,
 }
 
 impl Core {
     pub(super) fn on_register_actor(&mut self, from: ProcessId, mut request: v1::RegisterActor) {
         request.process_id = from.to_bytes();
         self.actors.owners.insert(from);
-        self.tell_head(node_to_head::Message::RegisterActor(request));
+        self.ask_head(from, request.request_id, node_to_head::Message::RegisterActor(request));
     }
 
     pub(super) fn on_get_actor(&mut self, from: ProcessId, mut request: v1::GetActor) {
         request.process_id = from.to_bytes();
-        self.tell_head(node_to_head::Message::GetActor(request));
+        self.ask_head(from, request.request_id, node_to_head::Message::GetActor(request));
+    }
+
+    fn ask_head(&mut self, from: ProcessId, request_id: u64, question: node_to_head::Message) {
+        if self.actors.asked.len() < QUESTIONS_MAX {
+            self.actors.asked.insert((from, request_id), question.clone());
+        }
+        self.tell_head(question);
+    }
+
+    /// An owner says how its actor is.
+    pub(super) fn on_actor_update(&mut self, from: ProcessId, state: v1::ActorState) {
+        if let Ok(id) = ActorId::try_from(&state.actor_id) {
+            if state.phase() == v1::actor_state::Phase::Dead {
+                self.actors.said.remove(&id);
+            } else if self.actors.owners.contains(&from) {
+                self.actors.said.insert(id, (from, state.clone()));
+            }
+        }
+        self.tell_head(node_to_head::Message::ActorUpdate(state));
+    }
+
+    /// The head is back, and may not have heard the last words before it went.
+    pub(super) fn tell_of_actors_again(&mut self) {
+        let said: Vec<_> = self.actors.said.values().map(|(_, state)| state.clone()).collect();
+        for state in said {
+            self.tell_head(node_to_head::Message::ActorUpdate(state));
+        }
+        let asked: Vec<_> = self.actors.asked.values().cloned().collect();
+        for question in asked {
+            self.tell_head(question);
+        }
+    }
+
+    /// What lives on this node, for a head that remembers it.
+    #[must_use]
+    pub fn registration(&self, info: v1::NodeInfo) -> v1::NodeRegister {
+        let mut workers: Vec<_> = self.actors.workers.keys().copied().collect();
+        workers.sort_unstable();
+        let mut owners: Vec<_> = self.actors.owners.iter().copied().collect();
+        owners.sort_unstable();
+        v1::NodeRegister {
+            protocol_version: manta_proto::PROTOCOL_VERSION,
+            info: Some(info),
+            job_ids: self.drivers.values().map(|driver| driver.config.job_id.clone()).collect(),
+            actor_owner_ids: owners.into_iter().map(ProcessId::to_bytes).collect(),
+            actor_worker_ids: workers.into_iter().map(ProcessId::to_bytes).collect(),
+        }
     }
 
     /// The head answers a process of ours.
     pub(super) fn on_actor_reply(&mut self, reply: v1::ActorReply) {
         if let Ok(process) = ProcessId::try_from(&reply.process_id) {
+            self.actors.asked.remove(&(process, reply.request_id));
             self.tell_process(process, node_to_process::Message::Actor(reply));
         }
     }
@@ -118,6 +173,8 @@ impl Core {
                 cause: fate.to_owned(),
             }));
         }
+        self.actors.asked.retain(|(asker, _), _| *asker != process);
+        self.actors.said.retain(|_, (owner, _)| *owner != process);
         if self.actors.owners.remove(&process) {
             let ended = v1::OwnerEnded { process_id: process.to_bytes() };
             self.tell_head(node_to_head::Message::OwnerEnded(ended));

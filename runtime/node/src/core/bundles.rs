@@ -84,6 +84,21 @@ impl Core {
         self.dispatch();
     }
 
+    /// The head is gone, and its attempts to place groups with it.
+    pub(super) fn return_uncommitted(&mut self) {
+        let open = self.bundles.reserved.iter().flat_map(|(group, reserved)| {
+            let open = reserved.iter().filter(|reserved| !reserved.committed);
+            open.map(|reserved| v1::ReturnBundles {
+                group_id: group.clone(),
+                attempt: reserved.attempt,
+                removed: false,
+            })
+        });
+        for back in open.collect::<Vec<_>>() {
+            self.on_return_bundles(&back);
+        }
+    }
+
     /// An attempt failed, or the group is removed, and what uses it ends.
     pub(super) fn on_return_bundles(&mut self, back: &v1::ReturnBundles) {
         let group = hex(&back.group_id);

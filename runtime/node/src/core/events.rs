@@ -34,7 +34,7 @@ impl Core {
             Some(Message::TaskEnded(ended)) => self.on_paused_task_ended(from, ended),
             Some(Message::RegisterActor(request)) => self.on_register_actor(from, request),
             Some(Message::GetActor(request)) => self.on_get_actor(from, request),
-            Some(Message::ActorUpdate(state)) => self.tell_head(node_to_head::Message::ActorUpdate(state)),
+            Some(Message::ActorUpdate(state)) => self.on_actor_update(from, state),
             Some(Message::ActorReady(ready)) => self.on_actor_ready(&ready.lease_id),
             Some(Message::ActorExit(exit)) => self.on_actor_exit(&exit),
             // A worker's own word that it has nothing to do is for later uses; a second hello has no meaning.
@@ -122,6 +122,7 @@ impl Core {
         for target in targets {
             self.tell_head(node_to_head::Message::TargetUp(target));
         }
+        self.tell_of_actors_again();
     }
 
     /// The id of this node.

@@ -30,6 +30,7 @@ impl Core {
 
     /// The head's connection ended: as far as debugging goes, so did the session.
     pub fn on_head_lost(&mut self) {
+        self.return_uncommitted();
         let session =
             self.debug.config.as_ref().and_then(|config| SessionId::try_from(&config.session_id).ok());
         if let Some(session) = session {

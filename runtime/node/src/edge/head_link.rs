@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use manta_proto::{
-    PROTOCOL_VERSION, connect,
+    connect,
     limits::MESSAGE_BYTES_MAX,
-    v1::{HeadToNode, NodeInfo, NodeRegister, NodeToHead, head_client::HeadClient, node_to_head},
+    v1::{HeadToNode, NodeInfo, NodeToHead, head_client::HeadClient, node_to_head},
 };
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -28,7 +28,7 @@ pub async fn register(
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let (sender, receiver) = head_queue();
-    let register = NodeRegister { protocol_version: PROTOCOL_VERSION, info: Some(info.clone()) };
+    let register = shared.read(|core| core.registration(info.clone()));
     let first = NodeToHead { message: Some(node_to_head::Message::Register(register)) };
     sender.try_send(first).map_err(|_| NodeError::Head("its connection closed at once".to_owned()))?;
     let refused = |status: tonic::Status| NodeError::Head(status.message().to_owned());
