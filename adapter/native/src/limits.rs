@@ -58,3 +58,9 @@ pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
 pub const SECTION_BYTES_MAX: u64 = 2 << 30;
 /// All compressed sections of one file, unpacked.
 pub const UNPACKED_BYTES_MAX: u64 = 3 << 30;
+/// Debug information of fewer bytes is read as fast as an index of it.
+pub const INDEX_WORTH_BYTES: u64 = 1 << 20;
+/// Threads that make an index when somebody waits for it.
+pub const INDEX_THREADS_MAX: usize = 8;
+/// Bytes of all indices of a user on the disk.
+pub const SYMBOL_CACHE_BYTES_MAX: u64 = 1 << 30;

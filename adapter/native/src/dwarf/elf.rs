@@ -119,11 +119,16 @@ impl Elf {
         (!damage.is_empty()).then(|| damage.iter().cloned().collect::<Vec<_>>().join(", "))
     }
 
+    /// How large a section is in the file; 0 when there is none.
+    #[must_use]
+    pub fn section_bytes(&self, name: &str) -> u64 {
+        self.file.section_by_name(name).map_or(0, |section| section.size())
+    }
+
     /// Has it debug information, or the part that skeletons leave in a program?
     #[must_use]
     pub fn has_debug_information(&self) -> bool {
-        let size = |name| self.file.section_by_name(name).map_or(0, |section| section.size());
-        size(".debug_info") > 0 || size(".debug_line") > 0
+        self.section_bytes(".debug_info") > 0 || self.section_bytes(".debug_line") > 0
     }
 
     /// The debug information of a program, or of a separate debug file.

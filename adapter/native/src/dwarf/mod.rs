@@ -5,12 +5,16 @@
 pub mod elf;
 pub mod evaluate;
 pub mod image;
+pub mod index;
 pub mod lines;
 pub mod modules;
+pub mod outline;
 pub mod scopes;
 pub mod separate;
 pub mod split;
+pub mod symbols;
 pub mod types;
+pub mod units;
 pub mod unwind;
 pub mod vtables;
 

@@ -1,14 +1,18 @@
 //! The functions of a unit, with the calls that were inlined into them, their blocks and their variables.
 
-use std::collections::HashMap;
+use std::cell::OnceCell;
 use std::ops::Range;
+use std::rc::Rc;
 
 use gimli::constants as dw;
 
+use super::outline::{Outline, is_named};
 use super::{Attribute, Entry, Slice, Unit, UnitOffset, text};
 
-/// Index of a scope in its unit.
+/// Which scope of its unit: a function's number in the upper half, the place in that function in the lower.
 pub type ScopeIndex = usize;
+
+const FUNCTION_SHIFT: u32 = usize::BITS / 2;
 
 /// What a scope is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,68 +74,85 @@ pub struct Named {
     pub is_type: bool,
 }
 
-/// All scopes of a unit.
-#[derive(Debug, Default)]
+/// All scopes of a unit; those of a function are read when they are first asked for.
 pub struct UnitScopes {
-    scopes: Vec<Scope>,
-    /// Ranges of functions, sorted by start.
-    functions: Vec<(Range<u64>, ScopeIndex)>,
-    names: HashMap<usize, Named>,
-    /// Global variables: entries with a name at namespace level.
-    globals: Vec<UnitOffset>,
+    dwarf: Rc<gimli::Dwarf<Slice>>,
+    unit: Rc<Unit>,
+    outline: Outline,
+    functions: Vec<OnceCell<Vec<Scope>>>,
 }
 
 impl UnitScopes {
-    /// Reads a whole unit once.
+    /// The scopes of a unit of which the outline is known.
     #[must_use]
-    pub fn read(dwarf: &gimli::Dwarf<Slice>, unit: &Unit) -> Self {
-        let mut reader = Reader { dwarf, unit, result: Self::default(), stack: Vec::new() };
-        // A damaged unit gives the scopes before the damage.
-        let _ = reader.run();
-        let mut result = reader.result;
-        for (index, scope) in result.scopes.iter().enumerate() {
-            if scope.kind == ScopeKind::Function {
-                result.functions.extend(scope.ranges.iter().map(|range| (range.clone(), index)));
-            }
-        }
-        result.functions.sort_by_key(|(range, _)| range.start);
-        result
+    pub fn new(dwarf: Rc<gimli::Dwarf<Slice>>, unit: Rc<Unit>, outline: Outline) -> Self {
+        let functions = vec![OnceCell::new(); outline.functions.len()];
+        Self { dwarf, unit, outline, functions }
+    }
+
+    /// The scopes of one function, itself first; empty when its entry is damaged.
+    #[must_use]
+    pub fn of_function(&self, function: usize) -> &[Scope] {
+        let Some(cell) = self.functions.get(function) else { return &[] };
+        cell.get_or_init(|| {
+            let entry = gimli::UnitOffset(self.outline.functions[function] as usize);
+            let (dwarf, unit) = (&*self.dwarf, &*self.unit);
+            let mut reader = Reader {
+                dwarf,
+                unit,
+                base: function << FUNCTION_SHIFT,
+                scopes: Vec::new(),
+                stack: Vec::new(),
+            };
+            // A damaged function gives the scopes before the damage.
+            let _ = reader.run(entry);
+            reader.scopes
+        })
     }
 
     /// A scope.
     #[must_use]
     pub fn get(&self, index: ScopeIndex) -> &Scope {
-        &self.scopes[index]
+        &self.of_function(index >> FUNCTION_SHIFT)[index & ((1 << FUNCTION_SHIFT) - 1)]
     }
 
-    /// All scopes.
+    /// The scopes of one function, with their indices.
+    pub fn indexed(&self, function: usize) -> impl Iterator<Item = (ScopeIndex, &Scope)> {
+        let base = function << FUNCTION_SHIFT;
+        self.of_function(function).iter().enumerate().map(move |(place, scope)| (base | place, scope))
+    }
+
+    /// How many functions have code here.
     #[must_use]
-    pub fn all(&self) -> &[Scope] {
-        &self.scopes
+    pub fn function_count(&self) -> usize {
+        self.functions.len()
+    }
+
+    /// All scopes. Reads the whole unit.
+    pub fn all(&self) -> impl Iterator<Item = (ScopeIndex, &Scope)> {
+        (0..self.functions.len()).flat_map(move |function| self.indexed(function))
     }
 
     /// Name and container of an entry.
     #[must_use]
     pub fn named(&self, entry: UnitOffset) -> Option<Named> {
-        self.names.get(&entry.0).copied()
+        let die = self.unit.entry(entry).ok().filter(|die| is_named(die.tag()))?;
+        let name = die.attr_value(dw::DW_AT_name);
+        let name = name.and_then(|value| self.dwarf.attr_string(&self.unit, value).ok()).map(text);
+        let is_type = !matches!(die.tag(), dw::DW_TAG_namespace | dw::DW_TAG_subprogram);
+        Some(Named { parent: self.outline.container_of(entry), name, is_type })
     }
 
     /// Entries of global variables.
-    #[must_use]
-    pub fn globals(&self) -> &[UnitOffset] {
-        &self.globals
+    pub fn globals(&self) -> impl Iterator<Item = UnitOffset> {
+        self.outline.globals.iter().map(|entry| gimli::UnitOffset(*entry as usize))
     }
 
     /// The function that has code here.
     #[must_use]
     pub fn function_at(&self, address: u64) -> Option<ScopeIndex> {
-        let after = self.functions.partition_point(|(range, _)| range.start <= address);
-        self.functions[..after]
-            .iter()
-            .rev()
-            .take(4)
-            .find(|(range, _)| range.contains(&address))
-            .map(|(_, index)| *index)
+        let function = self.outline.function_at(address)?;
+        (!self.of_function(function).is_empty()).then_some(function << FUNCTION_SHIFT)
     }
 
     /// The scopes around an address, from the function inwards.
@@ -141,11 +162,8 @@ impl UnitScopes {
         let mut next = self.function_at(address);
         while let Some(index) = next {
             chain.push(index);
-            next = self.scopes[index]
-                .children
-                .iter()
-                .copied()
-                .find(|child| self.scopes[*child].contains(address));
+            let mut children = self.get(index).children.iter().copied();
+            next = children.find(|child| self.get(*child).contains(address));
         }
         chain
     }
@@ -153,32 +171,39 @@ impl UnitScopes {
     /// The function and the inlined functions around an address, from outside inwards, without blocks.
     #[must_use]
     pub fn functions_at(&self, address: u64) -> Vec<ScopeIndex> {
-        self.chain_at(address).into_iter().filter(|index| self.scopes[*index].is_function()).collect()
+        self.chain_at(address).into_iter().filter(|index| self.get(*index).is_function()).collect()
     }
 }
 
+/// Reads one function.
 struct Reader<'a> {
     dwarf: &'a gimli::Dwarf<Slice>,
     unit: &'a Unit,
-    result: UnitScopes,
-    /// What encloses the next entry, by depth: its container and its scope.
+    /// The index of the function itself.
+    base: ScopeIndex,
+    scopes: Vec<Scope>,
+    /// What encloses the next entry, by depth.
     stack: Vec<Level>,
 }
 
 #[derive(Clone, Copy)]
 struct Level {
     depth: isize,
-    container: Option<UnitOffset>,
+    /// None inside another function, which stands here only by its place in the source.
     scope: Option<ScopeIndex>,
-    /// Also inside a function that has no code here (a declaration, or the pattern of an inlined one).
-    in_function: bool,
 }
 
 impl Reader<'_> {
-    fn run(&mut self) -> gimli::Result<()> {
-        let mut entries = self.unit.entries_raw(None)?;
+    fn run(&mut self, function: UnitOffset) -> gimli::Result<()> {
+        let mut entries = self.unit.entries_raw(Some(function))?;
         let mut entry = Entry::null();
-        while !entries.is_empty() {
+        if !entries.read_entry(&mut entry)? {
+            return Ok(());
+        }
+        let own = self.scope(&entry, ScopeKind::Function, None);
+        self.stack.push(Level { depth: entry.depth(), scope: own });
+        // Without children the depth stays at that of the function.
+        while entries.next_depth() > 0 && !entries.is_empty() {
             if entries.read_entry(&mut entry)? {
                 self.entry(&entry);
             }
@@ -190,28 +215,9 @@ impl Reader<'_> {
         while self.stack.last().is_some_and(|level| level.depth >= entry.depth()) {
             self.stack.pop();
         }
-        let outer = self.stack.last().copied().unwrap_or(Level {
-            depth: -1,
-            container: None,
-            scope: None,
-            in_function: false,
-        });
-        let mut level = Level { depth: entry.depth(), ..outer };
-        match entry.tag() {
-            dw::DW_TAG_namespace
-            | dw::DW_TAG_structure_type
-            | dw::DW_TAG_union_type
-            | dw::DW_TAG_enumeration_type
-            | dw::DW_TAG_variant_part
-            | dw::DW_TAG_base_type
-            | dw::DW_TAG_pointer_type
-            | dw::DW_TAG_array_type
-            | dw::DW_TAG_subroutine_type => self.name(entry, &mut level),
-            dw::DW_TAG_subprogram => {
-                self.name(entry, &mut level);
-                level.scope = self.scope(entry, ScopeKind::Function, None);
-                level.in_function = true;
-            }
+        let outer = self.stack.last().and_then(|level| level.scope);
+        let scope = match entry.tag() {
+            dw::DW_TAG_subprogram => None,
             dw::DW_TAG_inlined_subroutine => {
                 let number =
                     |name| entry.attr_value(name).and_then(|value| value.udata_value()).unwrap_or(0) as u32;
@@ -224,34 +230,27 @@ impl Reader<'_> {
                     line: number(dw::DW_AT_call_line),
                     column: number(dw::DW_AT_call_column),
                 };
-                level.scope = self.scope(entry, kind, outer.scope).or(outer.scope);
+                self.scope(entry, kind, outer).or(outer)
             }
-            dw::DW_TAG_lexical_block => {
-                level.scope = self.scope(entry, ScopeKind::Block, outer.scope).or(outer.scope);
+            dw::DW_TAG_lexical_block => self.scope(entry, ScopeKind::Block, outer).or(outer),
+            dw::DW_TAG_formal_parameter | dw::DW_TAG_variable => {
+                if let Some(scope) = outer {
+                    self.scope_mut(scope).variables.push(entry.offset());
+                }
+                outer
             }
-            dw::DW_TAG_formal_parameter | dw::DW_TAG_variable => match outer.scope {
-                Some(scope) => self.result.scopes[scope].variables.push(entry.offset()),
-                None if !outer.in_function => self.result.globals.push(entry.offset()),
-                None => {}
-            },
-            _ => {}
-        }
+            _ => outer,
+        };
         if entry.has_children() {
-            self.stack.push(level);
+            self.stack.push(Level { depth: entry.depth(), scope });
         }
     }
 
-    fn name(&mut self, entry: &Entry, level: &mut Level) {
-        let name = entry
-            .attr_value(dw::DW_AT_name)
-            .and_then(|value| self.dwarf.attr_string(self.unit, value).ok())
-            .map(text);
-        let is_type = !matches!(entry.tag(), dw::DW_TAG_namespace | dw::DW_TAG_subprogram);
-        self.result.names.insert(entry.offset().0, Named { parent: level.container, name, is_type });
-        level.container = Some(entry.offset());
+    fn scope_mut(&mut self, index: ScopeIndex) -> &mut Scope {
+        &mut self.scopes[index - self.base]
     }
 
-    /// Adds a scope; one without code (a declaration, or an inlined call that was optimised away) is none.
+    /// Adds a scope; one without code (an inlined call that was optimised away) is none.
     fn scope(&mut self, entry: &Entry, kind: ScopeKind, parent: Option<ScopeIndex>) -> Option<ScopeIndex> {
         if kind != ScopeKind::Function && parent.is_none() {
             return None;
@@ -267,8 +266,8 @@ impl Reader<'_> {
         if ranges.is_empty() {
             return None;
         }
-        let index = self.result.scopes.len();
-        self.result.scopes.push(Scope {
+        let index = self.base | self.scopes.len();
+        self.scopes.push(Scope {
             kind,
             ranges,
             entry: entry.offset(),
@@ -277,7 +276,7 @@ impl Reader<'_> {
             variables: Vec::new(),
         });
         if let Some(parent) = parent {
-            self.result.scopes[parent].children.push(index);
+            self.scope_mut(parent).children.push(index);
         }
         Some(index)
     }

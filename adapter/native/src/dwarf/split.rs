@@ -3,6 +3,7 @@
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use gimli::DwoId;
 
@@ -13,9 +14,9 @@ use super::{Slice, Unit, text};
 /// The part of a unit that is not in the program.
 pub struct SplitUnit {
     /// Its sections, with those of the program that it refers to.
-    pub dwarf: gimli::Dwarf<Slice>,
+    pub dwarf: Rc<gimli::Dwarf<Slice>>,
     /// The unit.
-    pub unit: Unit,
+    pub unit: Rc<Unit>,
 }
 
 /// Where the parts of one program are looked for.
@@ -134,7 +135,7 @@ fn whole(dwarf: gimli::Dwarf<Slice>, skeleton: &Unit, id: DwoId, name: &str) -> 
         let mut unit = dwarf.unit(header).map_err(damaged)?;
         if unit.dwo_id == Some(id) {
             unit.copy_relocated_attributes(skeleton);
-            return Ok(SplitUnit { dwarf, unit });
+            return Ok(SplitUnit { dwarf: Rc::new(dwarf), unit: Rc::new(unit) });
         }
     }
     Err(format!("{name} is of another build"))

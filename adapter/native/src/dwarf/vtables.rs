@@ -33,7 +33,7 @@ impl Module {
                 continue;
             }
             for entry in self.image.scopes(index).globals() {
-                let Ok(die) = unit.entry(*entry) else { continue };
+                let Ok(die) = unit.entry(entry) else { continue };
                 let name = die.attr_value(dw::DW_AT_name);
                 let name = name
                     .and_then(|name| self.image.dwarf(index).attr_string(unit, name).ok())

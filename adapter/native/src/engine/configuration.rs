@@ -98,6 +98,19 @@ impl Engine {
         }
         self.causes = causes;
         self.configuration = configuration;
+        self.index_the_program();
+    }
+
+    /// Sees to it that the next agent of this program finds its breakpoints at once.
+    fn index_the_program(&mut self) {
+        if self.configuration.breakpoints.is_empty() {
+            return;
+        }
+        let Ok(program) = self.program() else { return };
+        if let Some(note) = program.image.take_index_note() {
+            self.outbox.console(&format!("{note}\n"));
+        }
+        program.image.index_in_background();
     }
 
     fn panic_addresses(&self) -> Vec<Address> {

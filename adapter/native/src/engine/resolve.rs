@@ -82,9 +82,10 @@ pub fn resolve_line(module: &Module, paths: &[String], line: u32) -> Resolution 
 pub fn resolve_function(module: &Module, name: &str) -> Resolution {
     let mut addresses = BTreeSet::new();
     let mut line = 0;
-    for unit in module.image.unit_indices() {
+    let last = name.rsplit("::").next().unwrap_or(name);
+    for (unit, function) in module.image.functions_named(last) {
         let scopes = module.image.scopes(unit);
-        for (index, scope) in scopes.all().iter().enumerate().filter(|(_, scope)| scope.is_function()) {
+        for (index, scope) in scopes.indexed(function).filter(|(_, scope)| scope.is_function()) {
             let path = module.function_name(unit, scope.entry);
             if path == name || path.ends_with(&format!("::{name}")) {
                 let Some(start) = scope.ranges.iter().map(|range| range.start).min() else { continue };
@@ -173,12 +174,12 @@ fn files_named(module: &Module, paths: &[String]) -> Vec<(UnitIndex, u32)> {
     let mut found = BTreeSet::new();
     for name in &names {
         let last = name.rsplit('/').next().unwrap_or(name);
-        for (unit, file) in module.image.units_with_file_name(last) {
-            let own = &module.image.files(*unit)[*file as usize];
+        for source in module.image.sources_named(last) {
+            let own = source.path.as_ref();
             // A build may have cut the beginning of its paths; what is left of it must match as a whole.
             let is_cut = !own.starts_with('/') && own.contains('/') && name.ends_with(&format!("/{own}"));
             if own == name || is_cut {
-                found.insert((*unit, *file));
+                found.extend(source.places);
             }
         }
     }

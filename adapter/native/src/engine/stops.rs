@@ -262,8 +262,8 @@ impl Names for FrameVariables<'_> {
             self.module.inherited_text(self.unit, *entry, gimli::constants::DW_AT_name) == Some(wanted)
         };
         let own = self.entries().into_iter().rev().find(|entry| has_name(entry, name));
-        let globals = self.module.image.scopes(self.unit).globals();
-        let found = own.or_else(|| globals.iter().copied().find(|entry| has_name(entry, last)))?;
+        let mut globals = self.module.image.scopes(self.unit).globals();
+        let found = own.or_else(|| globals.find(|entry| has_name(entry, last)))?;
         self.value(&context.variable(found)?)
     }
 }

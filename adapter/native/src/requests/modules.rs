@@ -29,10 +29,10 @@ impl Server {
     pub(super) fn loaded_sources(&mut self, _: dap::Empty) -> Answered<LoadedSourcesResponseBody> {
         let program = self.engine.program()?;
         let image = &program.image;
-        let files = image.unit_indices().flat_map(|unit| image.files(unit)).filter(|path| !path.is_empty());
-        let paths: BTreeSet<(bool, &String)> = files.map(|path| (!is_user_file(path), path)).collect();
+        let paths: BTreeSet<_> =
+            image.source_paths().into_iter().map(|path| (!is_user_file(&path), path)).collect();
         let sources =
-            paths.into_iter().take(SOURCES_MAX).map(|(is_library, path)| source_body(path, !is_library));
+            paths.into_iter().take(SOURCES_MAX).map(|(is_library, path)| source_body(&path, !is_library));
         Ok(Answer::Now(LoadedSourcesResponseBody { sources: sources.collect() }))
     }
 }

@@ -12,11 +12,7 @@ impl Server {
             arguments.source.and_then(|source| source.path).ok_or("The path of the file is missing.")?;
         let program = self.engine.program()?;
         let name = path.rsplit('/').next().unwrap_or(&path);
-        let is_own = program
-            .image
-            .units_with_file_name(name)
-            .iter()
-            .any(|(unit, file)| program.image.files(*unit)[*file as usize] == path);
+        let is_own = program.image.sources_named(name).iter().any(|source| source.path == path);
         if !is_own {
             return Err(format!("The program {} was not built from {path}.", program.image.path()));
         }

@@ -1,7 +1,7 @@
 //! A debugged program and the agent that debugs it, driven step by step. Every wait has a deadline.
 #![allow(dead_code, reason = "each test uses its part")]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -118,13 +118,21 @@ impl Program {
 
     /// Starts a fixture from a file.
     pub fn start_file(file: &Path) -> Self {
-        let mut child = Command::new(file)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+        let start = || {
+            let mut command = Command::new(file);
             // Panics are part of what is looked at; their messages are not.
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()
+        };
+        let until = Instant::now() + DEADLINE;
+        let mut child = loop {
+            match start() {
+                Ok(child) => break child,
+                // The test has just written it, and another test's child still has that file open until it runs its program.
+                Err(error) if error.kind() == ErrorKind::ExecutableFileBusy && Instant::now() < until => {}
+                Err(error) => panic!("{} does not start: {error}", file.display()),
+            }
+            thread::yield_now();
+        };
         let (sender, lines) = channel();
         let output = BufReader::new(child.stdout.take().unwrap());
         thread::spawn(move || {
@@ -201,6 +209,11 @@ impl Drop for Program {
     }
 }
 
+/// Where agents keep their indices.
+fn cache() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")
+}
+
 /// An agent and the conversation with it.
 pub struct Agent {
     child: Child,
@@ -221,6 +234,7 @@ impl Agent {
     pub fn attach_with(program: &Program, variables: &[(&str, PathBuf)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_manta-debug-agent"))
             .args(["--pid", &program.pid().to_string(), "--stdio"])
+            .env("XDG_CACHE_HOME", cache())
             .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -237,6 +251,7 @@ impl Agent {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_manta-debug-agent"))
             .args(["--pid", &program.pid().to_string(), "--listen", &address.to_string()])
+            .env("XDG_CACHE_HOME", cache())
             .spawn()
             .unwrap();
         let until = Instant::now() + DEADLINE;
