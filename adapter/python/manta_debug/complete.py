@@ -71,8 +71,8 @@ def _in_frame(frame: FrameType, extra: Mapping[str, Any]) -> Iterator[Completion
 def _in_value(value: Any) -> Iterator[Completion]:
     for name, field in static.fields(value).items():
         if name.isidentifier():
-            yield _completion(name, field, "variable" if isinstance(value, ModuleType) else "field")
-    for kind in (*(static.mro(value) if isinstance(value, type) else ()), *static.mro(type(value))):
+            yield _completion(name, field, "variable" if static.is_a(value, ModuleType) else "field")
+    for kind in (*(static.mro(value) if static.is_a(value, type) else ()), *static.mro(type(value))):
         for name, member in list(type.__getattribute__(kind, "__dict__").items()):
             if isinstance(name, str) and name.isidentifier():
                 yield _member(name, member)
@@ -88,13 +88,13 @@ def _member(name: str, member: Any) -> Completion:
 
 def _completion(name: str, value: Any, otherwise: str) -> Completion:
     detail = static.class_name(type(value))
-    if isinstance(value, ModuleType):
+    if static.is_a(value, ModuleType):
         return Completion(name, "module", detail)
-    if isinstance(value, type):
+    if static.is_a(value, type):
         return Completion(name, "class", detail)
-    if isinstance(value, MethodType):
+    if static.is_a(value, MethodType):
         return Completion(name, "method", detail)
-    if isinstance(value, (FunctionType, BuiltinFunctionType)):
+    if static.is_a(value, (FunctionType, BuiltinFunctionType)):
         return Completion(name, "function", detail)
     return Completion(name, otherwise, detail)
 
@@ -126,7 +126,7 @@ def _value_of(node: ast.expr, frame: FrameType, extra: Mapping[str, Any], depth:
             (tuple, tuple.__getitem__),
         )
         for base, get in read:
-            if isinstance(owner, base):
+            if static.is_a(owner, base):
                 try:
                     return get(owner, node.slice.value)
                 except TypeError:
@@ -138,7 +138,7 @@ def _attribute(owner: Any, name: str) -> Any:
     fields = static.fields(owner)
     if name in fields:
         return fields[name]
-    for kind in ([owner] if isinstance(owner, type) else []) + [type(owner)]:
+    for kind in ([owner] if static.is_a(owner, type) else []) + [type(owner)]:
         member = static.class_attribute(kind, name)
         if isinstance(member, (staticmethod, classmethod)):
             member = member.__func__

@@ -16,7 +16,7 @@ from . import requests
 from .core import Core
 from .errors import RequestError, text_of
 from .stops import Stop
-from .values.render import integers_as
+from .values.render import integers_as, limited_time
 
 Message = dict[str, Any]
 
@@ -129,7 +129,7 @@ class Engine:
         try:
             if handed.is_cancelled:
                 raise RequestError(_CANCELLED)
-            with integers_as(arguments.get("format")):
+            with integers_as(arguments.get("format")), limited_time():
                 answer = request.run(self, stop, arguments)
             reply = answer if isinstance(answer, requests.Reply) else requests.Reply(answer)
         except BaseException as error:

@@ -1,20 +1,32 @@
 """Puts a time limit on code that belongs to others, by an exception that is raised inside the thread that runs it.
 
-It cannot end a call that is stuck in C. That is why values are shown without calling their classes wherever possible.
+It cannot end a call that is stuck in C, as one that waits for a lock is. What may be so is run aside, on a thread that can be left
+behind.
 """
 
 from __future__ import annotations
 
+import contextvars
 import heapq
 import itertools
+import queue
+import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from types import FrameType
+from typing import Any, TypeVar
+
+from . import limits
 
 T = TypeVar("T")
 
+# The threads of this module, which are none of the program's.
+_own: set[int] = set()
+
 _ARRIVAL_TURNS = 10_000
+# How long a call that was interrupted may take to notice.
+_GRACE_SECONDS = 0.1
 
 
 class Interrupted(BaseException):
@@ -68,7 +80,7 @@ def run(call: Callable[[], T], seconds: float | None, started: Callable[[Guarded
         finally:
             guarded.finish()
     except Interrupted:
-        raise TimeoutError("it did not end in time, or was interrupted") from None
+        raise TimeoutError("it did not end in time") from None
 
 
 class _Watchdog:
@@ -94,6 +106,7 @@ class _Watchdog:
                 self._condition.notify()
 
     def _run(self) -> None:
+        _own.add(threading.get_ident())
         while True:
             with self._condition:
                 while not self._heap:
@@ -116,7 +129,115 @@ def _raise_in(ident: int, kind: type[BaseException]) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(kind))
 
 
-def is_watchdog(ident: int) -> bool:
-    """Whether this thread is the watchdog, which is no thread of the program."""
-    thread = _WATCHDOG._thread
-    return thread is not None and thread.ident == ident
+def run_aside(call: Callable[[], Any], seconds: float) -> Any:
+    """Runs `call` for at most `seconds` on another thread, with the calling thread's context variables.
+
+    Raises what the call raises, `BaseException` included, and `TimeoutError` when it has not ended, or when too many have not.
+    """
+    return _ASIDE.run(call, seconds)
+
+
+def is_own(ident: int) -> bool:
+    """Whether this is a thread of the engine's, and none of the program."""
+    return ident in _own
+
+
+class _Helper:
+    """A daemon thread that makes one call after another."""
+
+    def __init__(self, pool: _Aside) -> None:
+        self.jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self._pool = pool
+        self.thread = threading.Thread(target=self._run, name="manta-debug-helper", daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        _own.add(threading.get_ident())
+        while True:
+            job = self.jobs.get()
+            job.make()
+            del job  # What it gave must not be kept alive here.
+            self._pool.give_back(self)
+
+
+def _run_traced(call: Callable[[], T], seconds: float) -> T:
+    """As `run`, by a trace function that looks at the clock.
+
+    In 3.11 an exception on its way to a thread that is stuck in C makes every thread that is traced spin at its next call.
+    """
+    due = time.monotonic() + seconds
+
+    def look(frame: FrameType, event: str, argument: object) -> Any:
+        if time.monotonic() > due:
+            raise Interrupted
+        return look
+
+    before = sys.gettrace()
+    sys.settrace(look)
+    try:
+        return call()
+    except Interrupted:
+        raise TimeoutError("it did not end in time") from None
+    finally:
+        sys.settrace(before)
+
+
+_run_bounded = run if sys.version_info >= (3, 12) else _run_traced
+
+
+class _Job:
+    """One call, and what became of it."""
+
+    def __init__(self, call: Callable[[], Any], seconds: float) -> None:
+        self._context = contextvars.copy_context()
+        self._call = call
+        self._seconds = seconds
+        self.done = threading.Event()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def make(self) -> None:
+        try:
+            self.result = self._context.run(_run_bounded, self._call, self._seconds)
+        except BaseException as error:
+            self.error = error.with_traceback(None)
+        self.done.set()
+
+
+class _Aside:
+    """The helpers. One whose call is stuck is missing until the call ends; so many may be missing, and no more."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle: list[_Helper] = []
+        self._all: list[_Helper] = []
+
+    def run(self, call: Callable[[], Any], seconds: float) -> Any:
+        job = _Job(call, seconds)
+        self._take().jobs.put(job)
+        if not job.done.wait(seconds + _GRACE_SECONDS):
+            raise TimeoutError("it did not end in time")
+        if job.error is not None:
+            raise job.error
+        return job.result
+
+    def give_back(self, helper: _Helper) -> None:
+        with self._lock:
+            self._idle.append(helper)
+
+    def _take(self) -> _Helper:
+        with self._lock:
+            # In a forked child the parent's threads are not there.
+            self._all = [helper for helper in self._all if helper.thread.is_alive()]
+            while self._idle:
+                helper = self._idle.pop()
+                if helper.thread.is_alive():
+                    return helper
+            if len(self._all) >= limits.HELPERS_MAX:
+                raise TimeoutError("it was not tried, as too many before it have not ended")
+            helper = _Helper(self)
+            self._all.append(helper)
+            return helper
+
+
+_ASIDE = _Aside()

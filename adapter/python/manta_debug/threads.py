@@ -8,6 +8,8 @@ import threading
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from . import guard
+
 if TYPE_CHECKING:
     from .steps import Step
     from .stops import Stop
@@ -24,7 +26,7 @@ class ThreadState:
         self.owner = owner
         self.step: Step | None = None
         self.stop: Stop | None = None
-        self.is_engine = False
+        self.is_engine = guard.is_own(ident)
         self.busy = False
         self.raised: BaseException | None = None
         self.is_claimed = False
@@ -62,6 +64,7 @@ class Threads:
                 if state is None or state.is_claimed or not state.belongs_to(_owner(ident)):
                     state = self._by_ident[ident] = ThreadState(next(self._ids), ident, _owner(ident))
                 state.is_claimed = True
+                state.is_engine = state.is_engine or guard.is_own(ident)
             self._local.state = state
         elif state.owner is None:
             state.owner = _owner(state.ident)
@@ -82,7 +85,7 @@ class Threads:
                 if state is None or not state.belongs_to(_owner(ident)):
                     self._by_ident[ident] = ThreadState(next(self._ids), ident, _owner(ident))
             states = sorted(self._by_ident.values(), key=lambda s: s.thread_id)
-        return [s for s in states if not s.is_engine]
+        return [s for s in states if not s.is_engine and not guard.is_own(s.ident)]
 
     def find(self, thread_id: int) -> ThreadState | None:
         """The thread with this id, if it lives."""

@@ -15,7 +15,7 @@ class ValuesTest(unittest.TestCase):
         program.go()
         return int(program.stopped()["threadId"])
 
-    def test_locals_are_a_lazy_tree_that_calls_nothing_of_the_program(self) -> None:
+    def test_locals_are_a_lazy_tree_that_calls_nothing_but_repr(self) -> None:
         with debugged("basics.py") as program:
             thread = self.stop(program)
             found = program.locals(thread)
@@ -23,7 +23,10 @@ class ValuesTest(unittest.TestCase):
             self.assertEqual(found["numbers"]["indexedVariables"], 5)
             self.assertEqual(found["names"]["value"], "{'a': 1, 'b': [1, 2], 3: None}")
             self.assertEqual(found["point"]["value"], "Point(x=1, y=2)")
-            self.assertEqual(found["account"]["value"], "Account(owner='ann', amount=12, _hidden=None)")
+            self.assertEqual(
+                found["account"]["value"],
+                "Account(owner='ann', amount=12, _hidden=None) <its __repr__ failed: RuntimeError: not for debuggers>",
+            )
             self.assertEqual(found["text"]["value"], "'ééé'")
             self.assertEqual(found["count"]["variablesReference"], 0)
             page = program.children(found["numbers"]["variablesReference"], filter="indexed", start=3, count=10)
@@ -107,6 +110,14 @@ class ValuesTest(unittest.TestCase):
                 with self.assertRaisesRegex(Refused, cause):
                     program.evaluate(thread, expression, context)
             self.assertEqual(program.evaluate(thread, "names['b'][1]", "hover")["result"], "2")
+            self.assertEqual(program.evaluate(thread, "account.amount + 1", "hover")["result"], "13")
+            with self.assertRaisesRegex(Refused, "computes a property; use the debug console"):
+                program.evaluate(thread, "account.doubled", "hover")
+            with self.assertRaisesRegex(Refused, "There is no variable nosuch here"):
+                scope = program.request("scopes", frameId=program.stack(thread)[0]["id"])["scopes"][0]
+                program.request(
+                    "setVariable", variablesReference=scope["variablesReference"], name="nosuch", value="1"
+                )
 
     def test_an_endless_watch_is_interrupted_and_an_endless_console_expression_ends_with_continue(self) -> None:
         with debugged("basics.py") as program:

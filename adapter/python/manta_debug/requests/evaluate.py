@@ -1,10 +1,10 @@
-"""`evaluate`: expressions anywhere, statements in the debug console, nothing that calls on hover."""
+"""`evaluate`: expressions anywhere, statements in the debug console, nothing that runs code on hover."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .. import limits
+from .. import careful, limits
 from ..errors import RequestError, text_of
 from ..evaluate import evaluate
 from ..values import tree
@@ -25,12 +25,12 @@ def _evaluate(engine: Engine, stop: Stop, arguments: Arguments) -> Body:
     text = str(arguments["expression"])
     context = arguments.get("context") or "repl"
     frame = stop.frame(int(arguments["frameId"]))
-    if context == "hover":
-        _refuse_calls(text)
     extra = extra_names(stop)
     seconds = None if context == "repl" else limits.WATCH_SECONDS_MAX
 
     def run() -> Any:
+        if context == "hover":
+            return careful.look(frame, text, extra)
         return evaluate(frame, text, statements=context == "repl", extra=extra)
 
     try:
@@ -50,10 +50,16 @@ def _evaluate(engine: Engine, stop: Stop, arguments: Arguments) -> Body:
 
 def _whole_text(stop: Stop, value: Any) -> str:
     try:
-        text = stop.bounded(lambda: repr(value), limits.WATCH_SECONDS_MAX)
+        text = stop.bounded(lambda: _written(value), limits.WATCH_SECONDS_MAX)
     except Exception as error:
         raise RequestError(text_of(error)) from None
     return str(text)[: limits.EVALUATE_CHARS_MAX]
+
+
+def _written(value: Any) -> str:
+    # Python refuses to write very large numbers in decimal.
+    is_large = type(value) is int and value.bit_length() > limits.INTEGER_BITS_MAX
+    return hex(value) if is_large else repr(value)
 
 
 def _is_statement(text: str) -> bool:
@@ -62,18 +68,6 @@ def _is_statement(text: str) -> bool:
     except (SyntaxError, ValueError):
         return True
     return False
-
-
-def _refuse_calls(text: str) -> None:
-    import ast
-
-    try:
-        parsed = ast.parse(text.strip(), mode="eval")
-    except (SyntaxError, ValueError) as error:
-        raise RequestError(text_of(error)) from None
-    for node in ast.walk(parsed):
-        if isinstance(node, (ast.Call, ast.Await, ast.NamedExpr, ast.Yield, ast.YieldFrom)):
-            raise RequestError("Not evaluated on hover, because it calls something; use the debug console.")
 
 
 REQUESTS = {"evaluate": OnStop(_stop, _evaluate)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..guard import is_watchdog
 from .base import Arguments, OnClient, Reply
 
 if TYPE_CHECKING:
@@ -14,8 +13,6 @@ if TYPE_CHECKING:
 def _threads(engine: Engine, arguments: Arguments) -> Reply:
     listed = []
     for thread in engine.core.threads.alive():
-        if is_watchdog(thread.ident):
-            continue
         entry: dict[str, Any] = {"id": thread.thread_id, "name": thread.name}
         if engine.core.cluster:
             task = engine.core.task_of(thread)

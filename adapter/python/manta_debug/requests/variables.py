@@ -21,11 +21,19 @@ def _variables(engine: Engine, stop: Stop, arguments: Arguments) -> Body:
         return {"variables": [_computed(stop, node)]}
     expression = "" if isinstance(node, ScopeNode) else None if isinstance(node, GroupNode) else node.name
     children = _page(node, arguments)
-    described = [tree.describe(stop, node.frame, child, expression, node) for child in children]
+    described = [_described(stop, node, child, expression) for child in children]
     if len(children) == limits.CHILDREN_PAGE_MAX:
         cut = f"only {limits.CHILDREN_PAGE_MAX} are shown at once; evaluate a slice to see others"
         described.append({"name": "…", "value": cut, "variablesReference": 0})
     return {"variables": described}
+
+
+def _described(stop: Stop, node: Node, child: Child, expression: str | None) -> Body:
+    try:
+        return tree.describe(stop, node.frame, child, expression, node)
+    except Exception as error:
+        # One value that defies being looked at must not hide the others.
+        return {"name": child.name, "value": f"<cannot be shown: {text_of(error)}>", "variablesReference": 0}
 
 
 def _page(node: Node, arguments: Arguments) -> list[Child]:

@@ -16,7 +16,9 @@ def is_array(value: Any) -> bool:
 def summary_of(value: Any) -> str:
     """One line for an array."""
     if is_numpy(value):
-        return f"array{_dimensions(value.shape)} {value.dtype}{_first(value.flat, value.size)}"
+        head = f"array{_dimensions(value.shape)} {value.dtype}"
+        # The text of objects is made by their own code.
+        return head if value.dtype.hasobject else head + _first(value.flat, value.size)
     head = f"Tensor{_dimensions(value.shape)} {str(value.dtype).removeprefix('torch.')} on {value.device}"
     if value.device.type != "cpu" or value.layout is not sys.modules["torch"].strided:
         return head

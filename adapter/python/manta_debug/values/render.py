@@ -1,10 +1,13 @@
-"""One line for any value: bounded, and without code of the user's classes."""
+"""One line for any value: bounded. The only code of the user's classes that is run is `__repr__`, for a limited time."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 import threading
+import time
+import weakref
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
@@ -19,9 +22,11 @@ from .arrays import is_array, summary_of
 
 _ELLIPSIS = "…"
 _format = threading.local()
-_OPAQUE_STDLIB = frozenset(
+_HOLDERS_STDLIB = frozenset(
     {"partial", "ChainMap", "UserDict", "UserList", "SimpleNamespace", "mappingproxy", "Future", "Task"}
 )
+# Classes whose `__repr__` did not end in time are not asked again: each would cost that time anew.
+_slow: weakref.WeakSet[type] = weakref.WeakSet()
 
 
 def render(value: object) -> str:
@@ -38,6 +43,16 @@ def integers_as(wanted: object) -> Iterator[None]:
         yield
     finally:
         _format.is_hex = before
+
+
+@contextlib.contextmanager
+def limited_time() -> Iterator[None]:
+    """For all that one request shows, the classes' own `__repr__` get so much time together; then values are shown by their fields."""
+    _format.repr_seconds_left = limits.REPRS_SECONDS_MAX
+    try:
+        yield
+    finally:
+        del _format.repr_seconds_left
 
 
 def render_key(value: object) -> str:
@@ -75,7 +90,7 @@ def _render(value: object, depth: int, string_limit: int) -> str:
 
 def _render_other(value: Any, kind: type, depth: int) -> str:
     for base, render_base in _BASES:
-        if isinstance(value, base):
+        if static.is_a(value, base):
             inner = render_base(value, depth, limits.STRING_CHARS_MAX)
             return inner if kind is base or base in _NAMED_BY_THEMSELVES else f"{static.class_name(kind)}({inner})"
     if is_array(value):
@@ -85,13 +100,44 @@ def _render_other(value: Any, kind: type, depth: int) -> str:
         return guard.run(lambda: tables.summary_of(value, reader), limits.REPR_SECONDS_MAX)
     if _may_call_repr(kind):
         return _called_repr(value)
+    if kind in _slow:
+        return f"{_fields(value, kind, depth)} <its __repr__ did not end in time>"
+    if _has_own_repr(kind) and getattr(_format, "repr_seconds_left", limits.REPR_SECONDS_MAX) > 0:
+        return _own_repr(value, kind, depth)
     return _fields(value, kind, depth)
 
 
-def _may_call_repr(kind: type) -> bool:
-    """Classes that come with Python, and C code of extensions. What they contain is not looked into."""
+def _has_own_repr(kind: type) -> bool:
+    """Whether somebody wrote a `__repr__` for the class. One that was generated from its fields would show no more than we do."""
     if static.is_from_stdlib(kind):
-        return static.class_name(kind) not in _OPAQUE_STDLIB
+        return True
+    function = static.class_attribute(kind, "__repr__")
+    function = getattr(function, "__wrapped__", function) if type(function) is FunctionType else None
+    return type(function) is FunctionType and not function.__code__.co_filename.startswith("<")
+
+
+def _own_repr(value: object, kind: type, depth: int) -> str:
+    """What the class says of the value, or its fields with a note. It may wait for a lock that this very thread holds, so another thread
+    asks it."""
+    start = time.monotonic()
+    try:
+        text = guard.run_aside(lambda: repr(value), limits.REPR_SECONDS_MAX)
+    except TimeoutError as error:
+        _slow.add(kind)
+        return f"{_fields(value, kind, depth)} <its __repr__ was cut off: {error}>"
+    except BaseException as error:
+        return f"{_fields(value, kind, depth)} <its __repr__ failed: {_cut(text_of(error), 100)}>"
+    finally:
+        left = getattr(_format, "repr_seconds_left", None)
+        if left is not None:
+            _format.repr_seconds_left = left - (time.monotonic() - start)
+    return text if type(text) is str else f"<{static.class_name(kind)}>"
+
+
+def _may_call_repr(kind: type) -> bool:
+    """Classes that come with Python, and C code of extensions, but those that show what they contain."""
+    if static.is_from_stdlib(kind):
+        return static.class_name(kind) not in _HOLDERS_STDLIB
     return not static.has_python_repr(kind) and static.class_attribute(kind, "__repr__") is not object.__repr__
 
 
@@ -132,8 +178,10 @@ def _string(value: Any, depth: int, limit: int) -> str:
 
 
 def _bytes(value: Any, depth: int, limit: int) -> str:
-    length = len(value)
-    shown = repr(bytes(value[:limit]) if type(value) is not bytearray else bytearray(value[:limit]))
+    base = bytearray if static.is_a(value, bytearray) else bytes
+    length = base.__len__(value)
+    # A slice of a subclass made by the base class is of the base class.
+    shown = base.__repr__(base.__getitem__(value, slice(0, limit)))
     return shown if length <= limit else f"{shown}{_ELLIPSIS} ({length} bytes)"
 
 
@@ -169,7 +217,7 @@ def _dict(value: Any, depth: int, limit: int) -> str:
 
 
 def _set(value: Any, depth: int, limit: int) -> str:
-    base = set if isinstance(value, set) else frozenset
+    base = set if static.is_a(value, set) else frozenset
     count = base.__len__(value)
     inner = _items(list(islice(base.__iter__(value), limits.VALUE_ITEMS_MAX)), count, depth)
     if base is frozenset:
@@ -180,6 +228,12 @@ def _set(value: Any, depth: int, limit: int) -> str:
 def _deque(value: Any, depth: int, limit: int) -> str:
     items = list(islice(deque.__iter__(value), limits.VALUE_ITEMS_MAX))
     return f"deque([{_items(items, deque.__len__(value), depth)}])"
+
+
+def _array(value: Any, depth: int, limit: int) -> str:
+    count = array.__len__(value)
+    items = array.__getitem__(value, slice(0, limits.VALUE_ITEMS_MAX))
+    return f"array({value.typecode!r}, [{_items(list(items), count, depth)}])"
 
 
 def _exception(value: Any, depth: int, limit: int) -> str:
@@ -228,6 +282,7 @@ _EXACT: dict[type, _Renderer] = {
     set: _set,
     frozenset: _set,
     deque: _deque,
+    array: _array,
     FunctionType: _function,
     MethodType: _method,
     ModuleType: _module,
@@ -258,6 +313,7 @@ _BASES: tuple[tuple[type, _Renderer], ...] = (
     (set, _set),
     (frozenset, _set),
     (deque, _deque),
+    (array, _array),
     (bytes, _bytes),
     (bytearray, _bytes),
 )

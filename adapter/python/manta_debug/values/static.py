@@ -10,6 +10,11 @@ _MRO = type.__dict__["__mro__"]
 _NAMES = sys.stdlib_module_names | {"builtins"}
 
 
+def is_a(value: object, kinds: type | tuple[type, ...]) -> bool:
+    """Whether a value is of one of these classes. `isinstance` would ask the value's own `__class__`, which may be any code, or a lie."""
+    return issubclass(type(value), kinds)
+
+
 def mro(kind: type) -> tuple[type, ...]:
     """The method resolution order, whatever the metaclass does."""
     order: tuple[type, ...] = _MRO.__get__(kind)
@@ -47,8 +52,8 @@ def fields(value: object) -> dict[str, Any]:
 
 
 def _own_dict(value: object) -> dict[Any, Any] | None:
-    if isinstance(value, (type, ModuleType)):
-        return dict(type.__getattribute__(value, "__dict__")) if isinstance(value, type) else value.__dict__
+    if is_a(value, (type, ModuleType)):
+        return dict(type.__getattribute__(value, "__dict__")) if is_a(value, type) else value.__dict__
     holder = class_attribute(type(value), "__dict__")
     if holder is not None and not isinstance(holder, GetSetDescriptorType):
         return None

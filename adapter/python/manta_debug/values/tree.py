@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -74,7 +75,7 @@ class Child:
     text: str = ""
 
 
-_SEQUENCES: tuple[Any, ...] = (list, tuple)
+_SEQUENCES: tuple[Any, ...] = (list, tuple, array)
 _CONTAINERS: tuple[Any, ...] = (*_SEQUENCES, dict, set, frozenset, deque)
 _LEAVES = (str, bytes, bytearray, int, float, complex, bool, type(None), range, slice, FunctionType, MethodType)
 
@@ -82,7 +83,7 @@ _LEAVES = (str, bytes, bytearray, int, float, complex, bool, type(None), range, 
 def indexed_count(value: Any) -> int:
     """How many elements or entries a value has."""
     for base in _CONTAINERS:
-        if isinstance(value, base):
+        if static.is_a(value, base):
             return int(base.__len__(value))
     if arrays.is_numpy(value) or arrays.is_torch(value):
         return arrays.length_of(value)
@@ -92,14 +93,14 @@ def indexed_count(value: Any) -> int:
 
 def indexed(value: Any, start: int, stop: int) -> Iterator[Child]:
     """The elements or entries from `start` to `stop`."""
-    if isinstance(value, dict):
+    if static.is_a(value, dict):
         for key, item in _steady(lambda: list(islice(dict.items(value), start, stop))):
             yield Child(f"[{render_key(key)}]", item, _key_suffix(key))
     elif (reader := tables.reader_of(value)) is not None:
         for name, item, suffix in _asked(lambda: tables.children(value, reader, start, stop), []):
             yield Child(name, item, suffix, {"attributes": ["readOnly"]})
-    elif isinstance(value, (set, frozenset)):
-        base: Any = set if isinstance(value, set) else frozenset
+    elif static.is_a(value, (set, frozenset)):
+        base: Any = set if static.is_a(value, set) else frozenset
         for at, item in enumerate(_steady(lambda: list(islice(base.__iter__(value), start, stop))), start):
             yield Child(f"[{at}]", item, None)
     else:
@@ -111,20 +112,20 @@ def named(value: Any) -> list[Child]:
     """A value's fields, facts and properties."""
     if arrays.is_numpy(value) or arrays.is_torch(value):
         return [Child(n, v, f".{n}", {"attributes": ["readOnly"]}) for n, v in arrays.facts_of(value).items()]
-    if (isinstance(value, _LEAVES) and type(value) in _LEAVES) or tables.reader_of(value) is not None:
+    if (static.is_a(value, _LEAVES) and type(value) in _LEAVES) or tables.reader_of(value) is not None:
         return []
     if object_refs.is_object_ref(value):
         return [Child("value", None, None, {"lazy": True}, compute=lambda: object_refs.value_of(value))]
-    if isinstance(value, tuple):
+    if static.is_a(value, tuple):
         names = static.class_attribute(type(value), "_fields")
         if type(names) is tuple and len(names) == tuple.__len__(value):
             return [Child(str(n), v, f".{n}") for n, v in zip(names, tuple.__iter__(value), strict=True)]
     found = [(n, v) for n, v in static.fields(value).items() if _is_shown(value, n)]
     children = [Child(n, v, f".{n}" if n.isidentifier() else None, _visibility(n)) for n, v in found]
-    if isinstance(value, BaseException):
+    if static.is_a(value, BaseException):
         children = [*_exception_parts(value), *children]
     children.sort(key=lambda c: c.name.startswith("_"))
-    if not isinstance(value, (type, ModuleType)):
+    if not static.is_a(value, (type, ModuleType)):
         seen = {c.name for c in children}
         children += [
             Child(n, None, f".{n}", {"lazy": True, "attributes": ["hasSideEffects"]}, is_property=True)
@@ -139,7 +140,7 @@ def scope_children(node: ScopeNode) -> list[Child]:
     names = node.frame.f_globals if node.is_globals else node.frame.f_locals
     children = [Child(n, v, n, _visibility(n)) for n, v in list(names.items()) if type(n) is str and _is_variable(n)]
     if node.is_globals or not node.frame.f_code.co_flags & CO_OPTIMIZED:
-        children.sort(key=lambda c: isinstance(c.value, (ModuleType, type, FunctionType)))
+        children.sort(key=lambda c: static.is_a(c.value, (ModuleType, type, FunctionType)))
     pseudo = [
         Child(n, v, n if n == "__exception__" else None, {"attributes": ["readOnly"], "kind": "virtual"})
         for n, v in node.pseudo
@@ -186,9 +187,9 @@ def describe_value(stop: Stop, frame: FrameType, value: Any, expression: str | N
 
 def _slice(value: Any, start: int, stop: int) -> list[Any]:
     for base in _SEQUENCES:
-        if isinstance(value, base):
+        if static.is_a(value, base):
             return list(base.__getitem__(value, slice(start, stop)))
-    if isinstance(value, deque):
+    if static.is_a(value, deque):
         return list(_steady(lambda: list(islice(deque.__iter__(value), start, stop))))
     return [value[at] for at in range(start, min(stop, arrays.length_of(value)))]
 
@@ -228,7 +229,7 @@ def _exception_parts(error: BaseException) -> list[Child]:
 
 def _is_shown(value: Any, name: str) -> bool:
     is_special = name.startswith("__") and name.endswith("__")
-    return not (is_special and isinstance(value, (type, ModuleType)))
+    return not (is_special and static.is_a(value, (type, ModuleType)))
 
 
 def _is_variable(name: str) -> bool:

@@ -1,5 +1,6 @@
 """Values that are awkward to show, code that is awkward to reach, and a child process."""
 
+import array
 import collections
 import dataclasses
 import datetime
@@ -43,6 +44,28 @@ class MyList(list):
         raise RuntimeError("no repr")
 
 
+class Worded:
+    def __repr__(self):
+        return "3 apples"
+
+
+class Spins:
+    def __repr__(self):
+        while True:
+            pass
+
+
+class Lies:
+    """Says that it is a dictionary, as proxies and mocks do."""
+
+    def __init__(self):
+        self.entries = 1
+
+    @property
+    def __class__(self):
+        return dict
+
+
 Named = collections.namedtuple("Named", "first second")
 
 
@@ -70,6 +93,8 @@ def work():
     error = ValueError("bad", 3)
     numbers = {1, 2}
     queue = collections.deque([1, 2, 3])
+    worded, spins, lies = Worded(), Spins(), Lies()
+    numbers_of_c = array.array("d", range(3))
     captured = 5
 
     def inner():

@@ -22,7 +22,7 @@ class Account:
         return self.amount * 2
 
     def __repr__(self):
-        raise RuntimeError("this must not be called")
+        raise RuntimeError("not for debuggers")
 
 
 def add(left, right):
