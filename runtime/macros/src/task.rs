@@ -85,7 +85,8 @@ fn glue(arguments: &Arguments, function: &ItemFn, parameters: &[Parameter]) -> T
             impl #name {
                 /// Submits the task and gives the ref of its result at once.
                 #vis fn remote(&self, #(#names: impl ::manta::IntoArg<#kinds>),*) -> ::manta::ObjectRef<#value> {
-                    self.options().remote(#(#names),*)
+                    static TEMPLATE: ::manta::__private::Template = ::manta::__private::Template::new(__manta_options);
+                    TEMPLATE.submit([#(::manta::IntoArg::<#kinds>::into_arg(#names)),*])
                 }
 
                 /// Options for one submission: `.options().num_cpus(2.0).remote(..)`.

@@ -1,10 +1,11 @@
 //! Submission of tasks: the path that runs once a task.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use manta_proto::ids::NodeId;
 use manta_worker::{
-    ActorRef, Argument, Function, FunctionId, LabelOperator, Language, NewTask, Placement, Program,
+    ActorRef, Argument, Core, Function, FunctionId, LabelOperator, Language, NewTask, Placement, Program,
+    SubmitError, Template,
 };
 use pyo3::{
     exceptions::PyValueError,
@@ -37,6 +38,8 @@ pub struct PreparedTask {
     /// What runs it, when it is of another language.
     program: Option<Arc<Program>>,
     cross_language: bool,
+    /// What its submissions share, made with the first.
+    template: OnceLock<Template>,
 }
 
 /// What a call needs beside what a task needs.
@@ -112,6 +115,7 @@ impl PreparedTask {
             retry_exceptions,
             program: None,
             cross_language: false,
+            template: OnceLock::new(),
         })
     }
 
@@ -150,22 +154,26 @@ impl PreparedTask {
         kwargs: &Bound<'py, PyDict>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let core = connection::core()?;
-        let refs = self.with_task(args, kwargs, |bytes, task| {
-            let submit = || match &self.call {
-                None => core.submit(task),
-                Some(call) => core.call(&call.actor, task, call.group, call.pending_max),
-            };
+        let template = self.template(&core).map_err(|error| submit_error(py, &error))?;
+        let pending_max = self.call.as_ref().and_then(|call| call.pending_max);
+        let (mut first, mut more) = (None, Vec::new());
+        let mut each = |object_ref| {
+            if first.is_none() {
+                first = Some(object_ref);
+            } else {
+                more.push(object_ref);
+            }
+        };
+        let submitted = self.with_args(args, kwargs, |bytes, args| {
+            let mut submit = || core.submit_again(template, args, pending_max, &mut each);
             if bytes > DETACH_BYTES { py.detach(submit) } else { submit() }
         })?;
-        let refs = refs.map_err(|error| submit_error(py, &error))?;
-        let mut refs = refs.into_iter().map(PyObjectRef::new);
-        match self.num_returns {
-            0 => Ok(py.None().into_bound(py)),
-            1 => refs
-                .next()
-                .ok_or_else(|| PyValueError::new_err("the task has no result ref"))
-                .and_then(|object_ref| Ok(Bound::new(py, object_ref)?.into_any())),
-            _ => {
+        submitted.map_err(|error| submit_error(py, &error))?;
+        match (self.num_returns, first) {
+            (0, _) => Ok(py.None().into_bound(py)),
+            (1, Some(object_ref)) => Ok(Bound::new(py, PyObjectRef::new(object_ref))?.into_any()),
+            (_, first) => {
+                let refs = first.into_iter().chain(more).map(PyObjectRef::new);
                 let refs: Vec<_> =
                     refs.map(|object_ref| Bound::new(py, object_ref)).collect::<PyResult<_>>()?;
                 Ok(PyList::new(py, refs)?.into_any())
@@ -218,6 +226,7 @@ impl PreparedTask {
             retry_exceptions,
             program: None,
             cross_language: false,
+            template: OnceLock::new(),
         }
     }
 
@@ -234,12 +243,59 @@ impl PreparedTask {
         }
     }
 
+    /// What its submissions share.
+    fn template(&self, core: &Core) -> Result<&Template, SubmitError> {
+        if let Some(template) = self.template.get() {
+            return Ok(template);
+        }
+        let resources = self.resources();
+        let task = self.task(&resources, &[]);
+        let made = match &self.call {
+            None => core.template(&task)?,
+            Some(call) => core.call_template(&call.actor, &task, call.group)?,
+        };
+        Ok(self.template.get_or_init(|| made))
+    }
+
+    fn resources(&self) -> Vec<(&str, f64)> {
+        self.resources.iter().map(|(name, amount)| (name.as_str(), *amount)).collect()
+    }
+
+    fn task<'a>(
+        &'a self,
+        resources: &'a [(&'a str, f64)],
+        args: &'a [(Option<&'a str>, Argument<'a>)],
+    ) -> NewTask<'a> {
+        NewTask {
+            function: self.function.clone(),
+            name: &self.name,
+            args,
+            num_returns: self.num_returns,
+            resources,
+            placement: &self.placement,
+            max_retries: self.max_retries,
+            retry_exceptions: self.retry_exceptions,
+            program: self.program.as_ref(),
+            cross_language: self.cross_language,
+        }
+    }
+
     /// Encodes the arguments, and gives the task with them and their size to `submit`.
     pub fn with_task<R>(
         &self,
         args: &Bound<'_, PyTuple>,
         kwargs: &Bound<'_, PyDict>,
         submit: impl FnOnce(usize, &NewTask<'_>) -> R,
+    ) -> PyResult<R> {
+        self.with_args(args, kwargs, |bytes, args| submit(bytes, &self.task(&self.resources(), args)))
+    }
+
+    /// Encodes the arguments, and gives them and their size to `submit`.
+    fn with_args<R>(
+        &self,
+        args: &Bound<'_, PyTuple>,
+        kwargs: &Bound<'_, PyDict>,
+        submit: impl FnOnce(usize, &[(Option<&str>, Argument<'_>)]) -> R,
     ) -> PyResult<R> {
         let mut prepared = Vec::with_capacity(args.len() + kwargs.len());
         for (index, value) in args.iter_borrowed().enumerate() {
@@ -271,20 +327,6 @@ impl PreparedTask {
             };
             args.push((keyword.as_deref(), argument));
         }
-        let resources: Vec<(&str, f64)> =
-            self.resources.iter().map(|(name, amount)| (name.as_str(), *amount)).collect();
-        let task = NewTask {
-            function: self.function.clone(),
-            name: &self.name,
-            args: &args,
-            num_returns: self.num_returns,
-            resources: &resources,
-            placement: &self.placement,
-            max_retries: self.max_retries,
-            retry_exceptions: self.retry_exceptions,
-            program: self.program.as_ref(),
-            cross_language: self.cross_language,
-        };
-        Ok(submit(bytes, &task))
+        Ok(submit(bytes, &args))
     }
 }

@@ -58,7 +58,7 @@ pub mod __private {
         actor::{Class, RawHandle, RawOptions},
         host::{ActorDefinition, Instance, MethodDefinition},
         option_methods,
-        options::{submit, task_options},
+        options::{Template, submit, task_options},
         registry::{Arguments, Failure, Fallible, Outcome, TaskDefinition, finish, finish_result},
     };
     pub use inventory;

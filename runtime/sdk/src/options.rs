@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use manta_worker::{Function, NewTask, Program};
+use manta_worker::{Argument, Core, Function, NewTask, Program};
+use parking_lot::RwLock;
 
 use crate::{
     Arg, Error, ObjectRef, arguments,
@@ -51,6 +52,25 @@ impl TaskOptions {
     pub(crate) fn with_program(mut self, program: Arc<Program>) -> Self {
         self.program = Some(program);
         self
+    }
+
+    fn task<'a>(
+        &'a self,
+        resources: &'a [(&'a str, f64)],
+        args: &'a [(Option<&'a str>, Argument<'a>)],
+    ) -> NewTask<'a> {
+        NewTask {
+            function: self.function.clone(),
+            name: &self.name,
+            args,
+            num_returns: 1,
+            resources,
+            placement: &self.demand.placement,
+            max_retries: self.max_retries,
+            retry_exceptions: self.retry_errors,
+            program: self.program.as_ref(),
+            cross_language: self.program.is_some(),
+        }
     }
 
     demand_methods!();
@@ -141,6 +161,52 @@ macro_rules! option_methods {
     };
 }
 
+/// A task with its default options: what its submissions share is made once a connection.
+pub struct Template {
+    options: fn() -> TaskOptions,
+    prepared: RwLock<Option<Arc<manta_worker::Template>>>,
+}
+
+impl Template {
+    /// Of a task with these options.
+    #[must_use]
+    pub const fn new(options: fn() -> TaskOptions) -> Self {
+        Self { options, prepared: RwLock::new(None) }
+    }
+
+    /// Submits the task. If that fails, `get` of the ref says why.
+    pub fn submit<T, const COUNT: usize>(&self, arguments: [Arg; COUNT]) -> ObjectRef<T> {
+        ObjectRef::new(self.try_submit(arguments))
+    }
+
+    fn try_submit<const COUNT: usize>(
+        &self,
+        arguments: [Arg; COUNT],
+    ) -> Result<manta_worker::ObjectRef, Error> {
+        let core = session::core()?;
+        let template = self.prepared(&core)?;
+        let mut given = Vec::with_capacity(COUNT);
+        for argument in arguments {
+            given.push(argument.0?);
+        }
+        let args: Vec<_> = given.iter().map(|given| (None, given.argument())).collect();
+        let mut made = None;
+        core.submit_again(&template, &args, None, |reference| made = Some(reference))?;
+        made.ok_or_else(Error::not_initialized)
+    }
+
+    fn prepared(&self, core: &Core) -> Result<Arc<manta_worker::Template>, Error> {
+        if let Some(template) = self.prepared.read().as_ref().filter(|template| template.is_of(core)) {
+            return Ok(Arc::clone(template));
+        }
+        let options = (self.options)();
+        options.demand.check()?;
+        let made = Arc::new(core.template(&options.task(&options.demand.amounts(), &[]))?);
+        *self.prepared.write() = Some(Arc::clone(&made));
+        Ok(made)
+    }
+}
+
 /// Submits a task. If that fails, `get` of the ref says why.
 pub fn submit<T>(options: &TaskOptions, arguments: Vec<Arg>) -> ObjectRef<T> {
     ObjectRef::new(try_submit(options, arguments.into_iter().map(|argument| (None, argument)).collect()))
@@ -154,18 +220,6 @@ pub(crate) fn try_submit(
     let core = session::core()?;
     let given = arguments::given(arguments)?;
     let args: Vec<_> = given.iter().map(|(name, given)| (name.as_deref(), given.argument())).collect();
-    let task = NewTask {
-        function: options.function.clone(),
-        name: &options.name,
-        args: &args,
-        num_returns: 1,
-        resources: &options.demand.amounts(),
-        placement: &options.demand.placement,
-        max_retries: options.max_retries,
-        retry_exceptions: options.retry_errors,
-        program: options.program.as_ref(),
-        cross_language: options.program.is_some(),
-    };
-    let refs = core.submit(&task)?;
+    let refs = core.submit(&options.task(&options.demand.amounts(), &args))?;
     refs.into_iter().next().ok_or_else(Error::not_initialized)
 }

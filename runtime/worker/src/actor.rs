@@ -49,6 +49,10 @@ impl ActorRef {
         self.0.address.actor
     }
 
+    pub(crate) fn is_of(&self, core: &Core) -> bool {
+        Arc::ptr_eq(&self.0.shared, &core.0)
+    }
+
     /// What another process needs to make the same handle. From now on nobody counts the actor's handles.
     #[must_use]
     pub fn to_wire(&self) -> [u8; Self::WIRE_BYTES] {
@@ -149,10 +153,11 @@ impl Core {
             registered,
             held: held.resources.iter().map(|(name, amount)| (name.to_string(), *amount)).collect(),
         };
-        self.take_in(TaskId(id.0), 0, |state| {
+        let make = |state: &mut State| {
             state.on_new_actor(new, submission);
             Ok(())
-        })?;
+        };
+        self.take_in(TaskId(id.0), 0, make, drop)?;
         let actor = ActorRef(Arc::new(Counted { address, shared: Arc::clone(shared) }));
         Ok(MadeActor { actor, found: None })
     }
@@ -279,7 +284,7 @@ impl Core {
         group: u32,
         pending_max: Option<usize>,
     ) -> Result<Vec<ObjectRef>, SubmitError> {
-        if !Arc::ptr_eq(&actor.0.shared, &self.0) {
+        if !actor.is_of(self) {
             return Err(SubmitError::StaleRef);
         }
         let id = self.0.task_ids.lock().next();
@@ -287,10 +292,13 @@ impl Core {
             spec.actor_id = actor.id().to_bytes();
             spec.concurrency_group = group;
         })?;
-        self.take_in(id, task.num_returns, |state| {
+        let mut refs = Vec::with_capacity(task.num_returns as usize);
+        let submit = |state: &mut State| {
             let called = state.on_call(actor.id(), submission, pending_max);
             called.map_err(|pending| SubmitError::PendingCalls { pending })
-        })
+        };
+        self.take_in(id, task.num_returns, submit, |made| refs.push(made))?;
+        Ok(refs)
     }
 
     /// Ends an actor at once: its pending calls fail. With `no_restart` false it is made anew if it has restarts left.

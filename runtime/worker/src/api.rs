@@ -137,6 +137,17 @@ pub enum Function {
     Method(Arc<str>),
 }
 
+impl Function {
+    /// The language of its workers. What calls an actor needs none, since it has one.
+    pub(crate) fn language(&self) -> Language {
+        match self {
+            Self::Python(_) | Self::Method(_) => Language::Python,
+            Self::Rust(_) => Language::Rust,
+            Self::Named(language, _) => *language,
+        }
+    }
+}
+
 /// The hash of a Python function's pickle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FunctionId(pub [u8; 16]);

@@ -14,6 +14,11 @@ pub fn get() -> Option<CurrentTask> {
     CURRENT.with_borrow(Clone::clone)
 }
 
+/// Its id.
+pub(crate) fn id() -> Option<manta_proto::ids::TaskId> {
+    CURRENT.with_borrow(|task| task.as_ref().map(|task| task.id))
+}
+
 pub(crate) fn set(task: Option<CurrentTask>) {
     CURRENT.set(task);
 }

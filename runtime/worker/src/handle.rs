@@ -74,7 +74,7 @@ impl Core {
     }
 
     pub(crate) fn job_bytes(&self) -> Bytes {
-        self.0.with(|state| state.job.as_ref().map(|job| job.job_id.clone()).unwrap_or_default())
+        self.0.read(|state| state.job.as_ref().map(|job| job.job_id.clone()).unwrap_or_default())
     }
 
     pub(crate) fn node_id(&self) -> NodeId {

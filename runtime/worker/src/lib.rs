@@ -18,6 +18,7 @@ mod running;
 mod shared;
 mod stream;
 mod submit;
+mod template;
 mod value;
 mod waiting;
 
@@ -35,5 +36,6 @@ pub use object_ref::ObjectRef;
 pub use placement::{LabelOperator, Placement};
 pub use placement_groups::{GroupDescription, GroupError, GroupStrategy, NewGroup};
 pub use stream::Stream;
+pub use template::Template;
 pub use value::{FetchedValue, Format, NewValue, SystemError, SystemErrorKind};
 pub use waiting::Interrupted;

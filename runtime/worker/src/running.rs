@@ -34,8 +34,11 @@ impl Core {
             let mut state = self.0.lock();
             let condvar = match pop(&mut state) {
                 Popped::Task(spec) => {
-                    self.0.wake_if_needed(&mut state);
+                    let wake = state.needs_wake_lazily(self.0.is_polling());
                     drop(state);
+                    if wake {
+                        self.0.wake.notify_one();
+                    }
                     match self.runnable(slot, *spec) {
                         Some(task) => return NextTask::Run(Box::new(task)),
                         None => continue,
@@ -125,7 +128,14 @@ impl Core {
     pub fn finish(&self, task: &RunnableTask, results: &[NewValue<'_>], failed: bool) {
         current::set(None);
         let (values, failed) = self.result_values(task, results, failed);
-        self.0.with(|state| state.on_finished(task.slot, task.id, values, failed));
+        let mut state = self.0.lock();
+        state.on_finished(task.slot, task.id, values, failed);
+        let lazily = state.has_more(task.slot);
+        let wake = if lazily { state.needs_wake_lazily(self.0.is_polling()) } else { state.needs_wake() };
+        drop(state);
+        if wake {
+            self.0.wake.notify_one();
+        }
     }
 
     /// Worker: how many calls run at once in each concurrency group of the actor that the task makes. [`Core::finish`] is to follow.

@@ -39,6 +39,7 @@ pub(crate) struct Shared {
     /// The same for handles of actors.
     actor_drops: Mutex<Vec<ActorId>>,
     has_drops: AtomicBool,
+    polling: AtomicBool,
     pub task_ids: Mutex<TaskIds>,
     pub put_ids: Mutex<PutIds>,
     pub node: NodeId,
@@ -72,6 +73,7 @@ impl Shared {
             drops: Mutex::new(Vec::new()),
             actor_drops: Mutex::new(Vec::new()),
             has_drops: AtomicBool::new(false),
+            polling: AtomicBool::new(false),
             task_ids: Mutex::new(TaskIds::new()),
             put_ids: Mutex::new(PutIds::new()),
             store,
@@ -88,7 +90,7 @@ impl Shared {
     pub fn lock(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock();
         state.now = Instant::now();
-        if self.has_drops.swap(false, Ordering::AcqRel) {
+        if self.has_drops.swap(false, Ordering::SeqCst) {
             let dropped = std::mem::take(&mut *self.drops.lock());
             for id in dropped {
                 state.on_ref_dropped(id);
@@ -113,6 +115,38 @@ impl Shared {
         result
     }
 
+    /// Only looks at the reactor: what is pending stays so.
+    pub fn read<R>(&self, look: impl FnOnce(&State) -> R) -> R {
+        look(&self.state.lock())
+    }
+
+    /// As [`Shared::with`], for what may wait a moment. While much of it happens, the I/O thread looks by itself, which spares it and
+    /// this thread a wake-up each time.
+    pub fn with_lazily<R>(&self, action: impl FnOnce(&mut State) -> R) -> R {
+        let mut state = self.lock();
+        let result = action(&mut state);
+        let wake = state.needs_wake_lazily(self.is_polling());
+        drop(state);
+        if wake {
+            self.wake.notify_one();
+        }
+        result
+    }
+
+    /// Whether the I/O thread will look in a moment without being woken.
+    pub fn is_polling(&self) -> bool {
+        self.polling.load(Ordering::SeqCst)
+    }
+
+    /// The I/O thread, which holds the reactor's lock, says whether it will look by itself. It will in any case when a ref was dropped
+    /// by somebody who relied on it.
+    pub fn set_polling(&self, busy: bool) -> bool {
+        self.polling.store(busy, Ordering::SeqCst);
+        let polling = busy || self.has_drops.load(Ordering::SeqCst);
+        self.polling.store(polling, Ordering::SeqCst);
+        polling
+    }
+
     /// Wakes the I/O thread for effects that the holder of the lock has caused.
     pub fn wake_if_needed(&self, state: &mut State) {
         if state.needs_wake() {
@@ -123,7 +157,7 @@ impl Shared {
     /// A ref was dropped; taken into account soon, since the caller may hold the lock.
     pub fn ref_dropped(&self, id: ObjectId) {
         self.drops.lock().push(id);
-        if !self.has_drops.swap(true, Ordering::AcqRel) {
+        if !self.has_drops.swap(true, Ordering::SeqCst) && !self.is_polling() {
             self.wake.notify_one();
         }
     }

@@ -72,10 +72,12 @@ impl Core {
             spec.streaming = true;
             spec.backpressure = backpressure.unwrap_or(0);
         })?;
-        let refs = self.take_in(id, 1, |state| {
+        let mut refs = Vec::with_capacity(1);
+        let submit = |state: &mut crate::reactor::State| {
             state.on_submit_stream(submission, backpressure.is_some());
             Ok(())
-        })?;
+        };
+        self.take_in(id, 1, submit, |made| refs.push(made))?;
         let owner = shared.with(|state| state.me.process);
         let address = RefAddress { object: ObjectId::of(id, 0), owner, owner_node: shared.node };
         let result = refs.into_iter().next().unwrap_or_else(|| ObjectRef::counted(shared, address));

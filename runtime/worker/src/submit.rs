@@ -11,9 +11,9 @@ use manta_proto::{
 use prost::Message;
 
 use crate::{
-    Argument, Core, Function, Language, NewTask, NewValue, ObjectRef, SubmitError, convert, current,
+    Argument, Core, Function, NewTask, NewValue, ObjectRef, SubmitError, convert, current,
     object_ref::RefAddress,
-    reactor::{NewArgument, State, Submission},
+    reactor::{ClassOf, NewArgument, State, Submission},
     shared::Shared,
 };
 
@@ -27,6 +27,16 @@ struct Arguments<'a> {
     inline_bytes: usize,
     stored: Vec<(ObjectId, Value)>,
     contained: Vec<ObjectId>,
+}
+
+/// Arguments as a submission has them.
+pub(crate) struct EncodedArguments {
+    /// All of them, when none is a ref.
+    pub fixed: Vec<TaskArgument>,
+    /// All of them, when one is.
+    pub with_refs: Vec<NewArgument>,
+    pub stored: Vec<(ObjectId, Value)>,
+    pub contained: Vec<ObjectId>,
 }
 
 impl Arguments<'_> {
@@ -52,10 +62,13 @@ impl Core {
     pub fn submit(&self, task: &NewTask<'_>) -> Result<Vec<ObjectRef>, SubmitError> {
         let id = self.0.task_ids.lock().next();
         let submission = self.submission(id, task, |_| {})?;
-        self.take_in(id, task.num_returns, |state| {
+        let mut refs = Vec::with_capacity(task.num_returns as usize);
+        let submit = |state: &mut State| {
             state.on_submit(submission);
             Ok(())
-        })
+        };
+        self.take_in(id, task.num_returns, submit, |made| refs.push(made))?;
+        Ok(refs)
     }
 
     /// Gives a submission to the reactor, and makes the refs of its results.
@@ -64,15 +77,17 @@ impl Core {
         id: TaskId,
         num_returns: u32,
         submit: impl FnOnce(&mut State) -> Result<(), SubmitError>,
-    ) -> Result<Vec<ObjectRef>, SubmitError> {
+        each: impl FnMut(ObjectRef),
+    ) -> Result<(), SubmitError> {
         let shared = &self.0;
-        let me = shared.with(|state| match &state.gone {
+        let me = shared.with_lazily(|state| match &state.gone {
             Some(cause) => Err(SubmitError::Disconnected(cause.clone())),
             None => submit(state).map(|()| state.me.process),
         })?;
         let address =
             |index| RefAddress { object: ObjectId::of(id, index), owner: me, owner_node: self.node_id() };
-        Ok((0..num_returns).map(|index| ObjectRef::counted(shared, address(index))).collect())
+        (0..num_returns).map(|index| ObjectRef::counted(shared, address(index))).for_each(each);
+        Ok(())
     }
 
     /// Encodes a task; `complete` adds to its fixed part what this knows nothing of.
@@ -82,13 +97,42 @@ impl Core {
         task: &NewTask<'_>,
         complete: impl FnOnce(&mut TaskSpec),
     ) -> Result<Submission, SubmitError> {
-        let shared = &self.0;
-        let language = match task.function {
-            Function::Python(_) | Function::Method(_) => Language::Python,
-            Function::Rust(_) => Language::Rust,
-            Function::Named(language, _) => language,
-        };
+        let language = task.function.language();
         let key = convert::class_key(language, task.program, task.resources, task.placement)?;
+        let EncodedArguments { fixed, with_refs, stored, contained } = self.arguments(task.args)?;
+        let parent = current::id();
+        let mut spec = TaskSpec {
+            task_id: id.to_bytes(),
+            arguments: fixed,
+            parent_task_id: parent.map(TaskId::to_bytes).unwrap_or_default(),
+            ..self.fixed_spec(task)
+        };
+        complete(&mut spec);
+        Ok(Submission {
+            id,
+            class: ClassOf::New(key),
+            function: match task.function {
+                Function::Python(function) => Some(function),
+                Function::Rust(_) | Function::Named(..) | Function::Method(_) => None,
+            },
+            name: task.name.into(),
+            parent,
+            encoded: spec.encode_to_vec().into(),
+            arguments: with_refs,
+            stored,
+            contained,
+            num_returns: task.num_returns,
+            max_retries: task.max_retries,
+            retry_exceptions: task.retry_exceptions,
+        })
+    }
+
+    /// Encodes arguments, and stores the large ones.
+    pub(crate) fn arguments(
+        &self,
+        args: &[(Option<&str>, Argument<'_>)],
+    ) -> Result<EncodedArguments, SubmitError> {
+        let shared = &self.0;
         let mut arguments = Arguments {
             shared,
             node: self.node_id(),
@@ -96,9 +140,9 @@ impl Core {
             stored: Vec::new(),
             contained: Vec::new(),
         };
-        let has_refs = task.args.iter().any(|(_, argument)| matches!(argument, Argument::Ref(_)));
+        let has_refs = args.iter().any(|(_, argument)| matches!(argument, Argument::Ref(_)));
         let (mut fixed, mut with_refs) = (Vec::new(), Vec::new());
-        for (keyword, argument) in task.args {
+        for (keyword, argument) in args {
             let keyword = keyword.unwrap_or_default().to_owned();
             match argument {
                 Argument::Value(value) => {
@@ -113,52 +157,25 @@ impl Core {
             }
         }
         let Arguments { stored, contained, .. } = arguments;
-        Ok(Submission {
-            id,
-            key,
-            function: match task.function {
-                Function::Python(function) => Some(function),
-                Function::Rust(_) | Function::Named(..) | Function::Method(_) => None,
-            },
-            name: task.name.into(),
-            parent: current::get().map(|task| task.id),
-            encoded: self.encode_fixed(id, task, fixed, complete),
-            arguments: with_refs,
-            stored,
-            contained,
-            num_returns: task.num_returns,
-            max_retries: task.max_retries,
-            retry_exceptions: task.retry_exceptions,
-        })
+        Ok(EncodedArguments { fixed, with_refs, stored, contained })
     }
 
-    /// The part of the message that is the same for every attempt.
-    fn encode_fixed(
-        &self,
-        id: TaskId,
-        task: &NewTask<'_>,
-        arguments: Vec<TaskArgument>,
-        complete: impl FnOnce(&mut TaskSpec),
-    ) -> Bytes {
+    /// The part of the message that is the same for every submission of the task.
+    pub(crate) fn fixed_spec(&self, task: &NewTask<'_>) -> TaskSpec {
         let (function_id, function_name) = match &task.function {
             Function::Python(function) => (Bytes::copy_from_slice(&function.0), String::new()),
             Function::Rust(path) => (Bytes::new(), (*path).to_owned()),
             Function::Named(_, name) | Function::Method(name) => (Bytes::new(), name.to_string()),
         };
-        let mut spec = TaskSpec {
-            task_id: id.to_bytes(),
+        TaskSpec {
             function_id,
             function_name,
             name: task.name.to_owned(),
-            arguments,
             num_returns: task.num_returns,
             cross_language: task.cross_language,
             job_id: self.job_bytes(),
-            parent_task_id: current::get().map(|task| task.id.to_bytes()).unwrap_or_default(),
             ..TaskSpec::default()
-        };
-        complete(&mut spec);
-        spec.encode_to_vec().into()
+        }
     }
 
     /// Stores a value.

@@ -27,6 +27,8 @@ use crate::{
     shared::Shared,
 };
 
+/// When the I/O thread looks for what was not worth a wake-up, while there is much of it. It is the least that its timer can do.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// How long a connection to another node may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
@@ -70,7 +72,13 @@ impl Edge {
             tokio::select! {
                 () = self.shared.wake.notified() => {}
                 () = self.rearm.notified() => {}
-                () = due => self.shared.lock().on_timer(),
+                () = due => {
+                    let mut state = self.shared.lock();
+                    // It may have been the time to look for what was not worth a wake-up.
+                    if state.next_timer().is_some_and(|timer| timer <= state.now) {
+                        state.on_timer();
+                    }
+                }
                 // Dropped without a word: nobody uses this process's part in the cluster any more.
                 _ = &mut *stopped => {
                     self.shared.lock().send_events();
@@ -94,8 +102,14 @@ impl Edge {
         let mut effects = self.spare.take();
         let timer = {
             let mut state = self.shared.lock();
-            state.take_effects(&mut effects);
-            state.next_timer()
+            let busy = state.take_effects(&mut effects);
+            let timer = state.next_timer();
+            if self.shared.set_polling(busy) {
+                let soon = state.now + LOOK_AGAIN;
+                Some(timer.map_or(soon, |timer| timer.min(soon)))
+            } else {
+                timer
+            }
         };
         for effect in effects.drain(..) {
             self.carry_out(effect);

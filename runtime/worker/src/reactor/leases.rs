@@ -63,7 +63,7 @@ pub(super) struct Lease {
 }
 
 impl State {
-    pub(super) fn class(&mut self, key: ClassKey) -> ClassId {
+    pub fn class(&mut self, key: ClassKey) -> ClassId {
         if let Some(id) = self.class_ids.get(&key) {
             return *id;
         }

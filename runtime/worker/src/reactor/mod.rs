@@ -40,17 +40,19 @@ use manta_proto::{
 pub(crate) use actors::{ActorAddress, NewActor, Question};
 pub(crate) use cancel::Cancellation;
 pub(crate) use effect::Effect;
-pub(crate) use ids::{ConnId, FastMap, FastSet, PutIds, RequestId, TaskIds, WaiterId};
+pub(crate) use ids::{ClassId, ConnId, FastMap, FastSet, PutIds, RequestId, TaskIds, WaiterId};
 pub(crate) use leases::ClassKey;
 pub(crate) use objects::Watcher;
 pub(crate) use slots::{ACTOR_SLOT, Popped};
-pub(crate) use tasks::{NewArgument, Submission};
+pub(crate) use tasks::{ClassOf, NewArgument, Submission};
 pub(crate) use waits::Wait;
 
 use crate::FunctionId;
 
 /// A task that runs longer lets go of those that wait behind it.
 const LONG_TASK: Duration = Duration::from_millis(5);
+/// So many events wait for the I/O thread to look by itself before it is woken.
+const LAZY_MAX: usize = 64;
 /// A lease without work goes back after this.
 const IDLE_LEASE: Duration = Duration::from_millis(100);
 
@@ -106,6 +108,8 @@ pub(crate) struct State {
     timer: Option<Instant>,
     /// Whether the I/O thread has been told of effects that it has not taken yet.
     signalled: bool,
+    /// Events since then whose effects may wait a moment.
+    lazy: usize,
 }
 
 impl State {
@@ -142,6 +146,7 @@ impl State {
             effects: Vec::new(),
             timer: None,
             signalled: false,
+            lazy: 0,
         }
     }
 
@@ -173,11 +178,19 @@ impl State {
         needed
     }
 
-    /// Moves the pending effects to `target`, after the last decisions that wait for the end of a batch.
-    pub fn take_effects(&mut self, target: &mut Vec<Effect>) {
+    /// The same for what may wait a moment, when the I/O thread is `polling`: it will look by itself.
+    pub fn needs_wake_lazily(&mut self, polling: bool) -> bool {
+        self.lazy += 1;
+        (!polling || self.lazy >= LAZY_MAX) && self.needs_wake()
+    }
+
+    /// Moves the pending effects to `target`, after the last decisions that wait for the end of a batch. `true` if some of them could
+    /// have waited: more of that kind is to be expected.
+    pub fn take_effects(&mut self, target: &mut Vec<Effect>) -> bool {
         self.pump_dirty();
         self.signalled = false;
         target.append(&mut self.effects);
+        std::mem::take(&mut self.lazy) > 0
     }
 
     /// When [`State::on_timer`] wants to be called.

@@ -326,6 +326,14 @@ impl State {
         }
     }
 
+    /// Whether the slot has more to run, so that a result of it may wait a moment.
+    pub fn has_more(&self, slot: u32) -> bool {
+        match (slot, &self.slots.host) {
+            (ACTOR_SLOT, Some(host)) => host.has_queued(),
+            _ => self.slots.slots.get(slot as usize).is_some_and(|slot| !slot.queue.is_empty()),
+        }
+    }
+
     /// What a task fails with, in one line, for those who cannot read its error value. `on_finished` is to follow.
     pub fn on_failing(&mut self, slot: u32, task: TaskId, error: &str) {
         if let Some(running) = self.running(slot, task) {

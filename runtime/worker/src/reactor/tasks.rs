@@ -1,6 +1,9 @@
 //! The tasks that this process has submitted and owns.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use manta_proto::{
@@ -28,12 +31,18 @@ pub(crate) enum NewArgument {
     Ref { keyword: String, address: RefAddress },
 }
 
+/// What a submission shares leases by.
+pub(crate) enum ClassOf {
+    Known(ClassId),
+    New(ClassKey),
+}
+
 /// A task, encoded as far as its submitter could.
 pub(crate) struct Submission {
     pub id: TaskId,
-    pub key: ClassKey,
+    pub class: ClassOf,
     pub function: Option<FunctionId>,
-    pub name: Box<str>,
+    pub name: Arc<str>,
     /// The task that submitted it.
     pub parent: Option<TaskId>,
     /// The encoded part of the `TaskSpec` that is the same for all attempts.
@@ -66,7 +75,7 @@ pub(super) struct Task {
     /// What it is to an actor, which then runs it in place of a lease of its class.
     actor: Option<Role>,
     function: Option<FunctionId>,
-    pub name: Box<str>,
+    pub name: Arc<str>,
     encoded: Bytes,
     arguments: Vec<NewArgument>,
     pinned: Vec<ObjectId>,
@@ -126,7 +135,7 @@ impl State {
 
     fn take_in(&mut self, submission: Submission, actor: Option<Role>) {
         let Submission {
-            id, key, function, name, encoded, arguments, stored, contained, num_returns, ..
+            id, class, function, name, encoded, arguments, stored, contained, num_returns, ..
         } = submission;
         for index in 0..num_returns {
             self.expect_object(ObjectId::of(id, index));
@@ -141,7 +150,10 @@ impl State {
             self.on_put_argument(*object, value);
             pinned.push(*object);
         }
-        let class = self.class(key);
+        let class = match class {
+            ClassOf::Known(class) => class,
+            ClassOf::New(key) => self.class(key),
+        };
         let dependencies: Vec<RefAddress> = arguments
             .iter()
             .filter_map(|argument| match argument {

@@ -69,6 +69,10 @@ impl Host {
         self.running.get_mut(&task).map(|(_, running)| running)
     }
 
+    pub fn has_queued(&self) -> bool {
+        self.groups.iter().any(|group| !group.queue.is_empty())
+    }
+
     pub fn wake_all(&self) {
         self.groups.iter().for_each(|group| {
             group.condvar.notify_all();

@@ -7,7 +7,7 @@ use manta_proto::{
 use prost::Message;
 
 use super::{
-    super::{ACTOR_SLOT, ActorAddress, ClassKey, NewActor, Popped, Submission},
+    super::{ACTOR_SLOT, ActorAddress, ClassKey, ClassOf, NewActor, Popped, Submission},
     sim::{Sim, Who, inline, message},
 };
 use crate::{Language, Placement};
@@ -16,12 +16,12 @@ fn submission(id: TaskId, name: &str, spec: TaskSpec, num_returns: u32, max_retr
     let spec = TaskSpec { task_id: id.to_bytes(), name: name.into(), num_returns, ..spec };
     Submission {
         id,
-        key: ClassKey {
+        class: ClassOf::New(ClassKey {
             language: Language::Python,
             program: None,
             resources: [].into(),
             placement: Placement::default(),
-        },
+        }),
         function: None,
         name: name.into(),
         parent: None,

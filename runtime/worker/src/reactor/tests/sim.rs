@@ -18,7 +18,7 @@ use manta_proto::{
 };
 use prost::Message;
 
-use super::super::{ClassKey, ConnId, Effect, Identity, NewArgument, Popped, State, Submission};
+use super::super::{ClassKey, ClassOf, ConnId, Effect, Identity, NewArgument, Popped, State, Submission};
 use crate::{Language, object_ref::RefAddress};
 
 const NODE: NodeId = NodeId([9; 16]);
@@ -298,12 +298,12 @@ impl Sim {
             TaskSpec { task_id: id.to_bytes(), name: name.into(), num_returns: 1, ..TaskSpec::default() };
         Submission {
             id,
-            key: ClassKey {
+            class: ClassOf::New(ClassKey {
                 program: None,
                 language: Language::Rust,
                 resources: [("CPU".into(), 10_000)].into(),
                 placement: crate::Placement::default(),
-            },
+            }),
             function: None,
             name: name.into(),
             parent: None,

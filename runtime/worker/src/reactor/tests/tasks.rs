@@ -162,3 +162,32 @@ fn workers_that_can_never_be_reached_end_in_an_error() {
     assert!(said.starts_with("the worker that ran task 'task' ended: "), "{said}");
     sim.assert_empty(0, &[object]);
 }
+
+#[test]
+fn what_may_wait_wakes_nobody_until_it_is_much() {
+    let mut sim = Sim::new(1);
+    let first = sim.submission(0, "first", &[], 0);
+    let state = sim.state(0);
+    let mut effects = Vec::new();
+    state.on_submit(first);
+    assert!(state.needs_wake_lazily(false), "an I/O thread that sleeps is woken for the first");
+    assert!(state.take_effects(&mut effects), "more of the kind is to be expected");
+    let mut quiet = 0;
+    loop {
+        let next = sim.submission(0, "next", &[], 0);
+        let state = sim.state(0);
+        state.on_submit(next);
+        if state.needs_wake_lazily(true) {
+            break;
+        }
+        quiet += 1;
+    }
+    assert_eq!(quiet, 63);
+    let state = sim.state(0);
+    state.take_effects(&mut effects);
+    let last = sim.submission(0, "last", &[], 0);
+    let state = sim.state(0);
+    state.on_submit(last);
+    assert!(!state.needs_wake_lazily(true));
+    assert!(state.needs_wake(), "who waits for a result does not wait for that");
+}

@@ -1,0 +1,191 @@
+//! Tasks that are submitted again and again: what their submissions share is checked, hashed and encoded once.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use manta_proto::{
+    ids::{ActorId, TaskId},
+    v1::{TaskArgument, TaskSpec},
+};
+use prost::{Message, encoding};
+
+use crate::{
+    ActorRef, Argument, Core, Function, FunctionId, NewTask, ObjectRef, SubmitError, convert, current,
+    reactor::{ClassId, ClassKey, ClassOf, State, Submission},
+    shared::Shared,
+};
+
+/// The fields of `TaskSpec` that differ from one submission to the next.
+const TASK_ID_FIELD: u32 = 1;
+const ARGUMENTS_FIELD: u32 = 7;
+const PARENT_FIELD: u32 = 10;
+/// Bytes of an id with its field's key and length.
+const ID_FIELD_BYTES: usize = 18;
+
+/// A task without its arguments, for one connection to a cluster.
+pub struct Template {
+    shared: Arc<Shared>,
+    key: ClassKey,
+    /// The number of the class, once it has one.
+    class: AtomicUsize,
+    function: Option<FunctionId>,
+    name: Arc<str>,
+    fixed: Vec<u8>,
+    num_returns: u32,
+    max_retries: u32,
+    retry_exceptions: bool,
+    actor: Option<ActorId>,
+}
+
+impl Template {
+    /// Whether it belongs to this connection.
+    #[must_use]
+    pub fn is_of(&self, core: &Core) -> bool {
+        Arc::ptr_eq(&self.shared, &core.0)
+    }
+
+    /// The name, for people.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn class(&self, state: &mut State) -> ClassId {
+        match self.class.load(Ordering::Relaxed) {
+            usize::MAX => {
+                let class = state.class(self.key.clone());
+                self.class.store(class.0, Ordering::Relaxed);
+                class
+            }
+            known => ClassId(known),
+        }
+    }
+}
+
+impl Core {
+    /// What submissions of this task share; its arguments do not count.
+    ///
+    /// # Errors
+    /// When an amount of a resource is no amount.
+    pub fn template(&self, task: &NewTask<'_>) -> Result<Template, SubmitError> {
+        self.template_with(task, None, |_| {})
+    }
+
+    /// What calls of this method share.
+    ///
+    /// # Errors
+    /// When the handle is of an earlier connection.
+    pub fn call_template(
+        &self,
+        actor: &ActorRef,
+        task: &NewTask<'_>,
+        group: u32,
+    ) -> Result<Template, SubmitError> {
+        if !actor.is_of(self) {
+            return Err(SubmitError::StaleRef);
+        }
+        self.template_with(task, Some(actor.id()), |spec| {
+            spec.actor_id = actor.id().to_bytes();
+            spec.concurrency_group = group;
+        })
+    }
+
+    fn template_with(
+        &self,
+        task: &NewTask<'_>,
+        actor: Option<ActorId>,
+        complete: impl FnOnce(&mut TaskSpec),
+    ) -> Result<Template, SubmitError> {
+        let language = task.function.language();
+        let mut spec = self.fixed_spec(task);
+        complete(&mut spec);
+        Ok(Template {
+            shared: Arc::clone(&self.0),
+            key: convert::class_key(language, task.program, task.resources, task.placement)?,
+            class: AtomicUsize::new(usize::MAX),
+            function: match task.function {
+                Function::Python(function) => Some(function),
+                _ => None,
+            },
+            name: task.name.into(),
+            fixed: spec.encode_to_vec(),
+            num_returns: task.num_returns,
+            max_retries: task.max_retries,
+            retry_exceptions: task.retry_exceptions,
+            actor,
+        })
+    }
+
+    /// Submits the template's task, or sends its call; `each` gets the refs of its results.
+    ///
+    /// # Errors
+    /// When an argument cannot be stored, too many calls are pending, or the process has left its cluster.
+    pub fn submit_again(
+        &self,
+        template: &Template,
+        args: &[(Option<&str>, Argument<'_>)],
+        pending_max: Option<usize>,
+        each: impl FnMut(ObjectRef),
+    ) -> Result<(), SubmitError> {
+        if !template.is_of(self) {
+            return Err(SubmitError::StaleRef);
+        }
+        let id = self.0.task_ids.lock().next();
+        let parent = current::id();
+        let arguments = self.arguments(args)?;
+        let encoded = encode(template, id, parent, &arguments.fixed).into();
+        let make = |state: &mut State| Submission {
+            id,
+            class: ClassOf::Known(template.class(state)),
+            function: template.function,
+            name: Arc::clone(&template.name),
+            parent,
+            encoded,
+            arguments: arguments.with_refs,
+            stored: arguments.stored,
+            contained: arguments.contained,
+            num_returns: template.num_returns,
+            max_retries: template.max_retries,
+            retry_exceptions: template.retry_exceptions,
+        };
+        self.take_in(
+            id,
+            template.num_returns,
+            |state| {
+                let submission = make(state);
+                match template.actor {
+                    None => {
+                        state.on_submit(submission);
+                        Ok(())
+                    }
+                    Some(actor) => state
+                        .on_call(actor, submission, pending_max)
+                        .map_err(|pending| SubmitError::PendingCalls { pending }),
+                }
+            },
+            each,
+        )
+    }
+}
+
+fn encode(template: &Template, id: TaskId, parent: Option<TaskId>, arguments: &[TaskArgument]) -> Vec<u8> {
+    let length: usize =
+        arguments.iter().map(|argument| encoding::message::encoded_len(ARGUMENTS_FIELD, argument)).sum();
+    let mut bytes = Vec::with_capacity(template.fixed.len() + 2 * ID_FIELD_BYTES + length);
+    bytes.extend_from_slice(&template.fixed);
+    let mut put_id = |field, id: &[u8]| {
+        encoding::encode_key(field, encoding::WireType::LengthDelimited, &mut bytes);
+        encoding::encode_varint(id.len() as u64, &mut bytes);
+        bytes.extend_from_slice(id);
+    };
+    put_id(TASK_ID_FIELD, &id.0);
+    if let Some(parent) = parent {
+        put_id(PARENT_FIELD, &parent.0);
+    }
+    for argument in arguments {
+        encoding::message::encode(ARGUMENTS_FIELD, argument, &mut bytes);
+    }
+    bytes
+}
