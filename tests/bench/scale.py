@@ -24,50 +24,30 @@ TASKS_PER_NODES = 4000
 
 
 class Cluster:
-    """`manta local`, whose processes are known."""
+    """A head and nodes as processes of their own, whose ids are known."""
 
     def __init__(self, nodes, num_cpus):
         self.home = tempfile.TemporaryDirectory()
-        environment = {**os.environ, "MANTA_HOME": self.home.name}
+        os.environ["MANTA_HOME"] = self.home.name
         for name in ("MANTA_ADDRESS", "MANTA_TOKEN"):
-            environment.pop(name, None)
-        command = [os.environ["MANTA_BIN"], "local", "--nodes", str(nodes), "--num-cpus", str(num_cpus)]
-        self.process = subprocess.Popen(
-            [*command, "--lifeline-stdin", "--json"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
-        )
-        ready = json.loads(self.process.stdout.readline())
-        os.environ["MANTA_ADDRESS"], os.environ["MANTA_TOKEN"] = ready["address"], ready["token"]
+            os.environ.pop(name, None)
+        self.manta("start", "--nodes", str(nodes), "--num-cpus", str(num_cpus), "--listen", "127.0.0.1:0")
+        (started,) = Path(self.home.name, "clusters").iterdir()
+        known = json.loads(started.read_text())
+        self.pids = [process["pid"] for process in [known["head"], *known["nodes"]]]
+        os.environ["MANTA_ADDRESS"] = known["address"]
+
+    def manta(self, *arguments):
+        subprocess.run([os.environ["MANTA_BIN"], *arguments], check=True, stdout=subprocess.DEVNULL)
 
     def members(self):
-        """The head's and the nodes' processes, by id, with their resident bytes: not the workers and watchers."""
-        found = {}
-        for pid in descendants(self.process.pid):
-            try:
-                command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-                pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-            except (OSError, IndexError):
-                continue  # It has ended meanwhile.
-            role = command[1].decode() if len(command) > 1 and Path(os.fsdecode(command[0])).name == "manta" else ""
-            if role in ("local", "head", "node"):
-                found[pid] = pages * os.sysconf("SC_PAGESIZE")
-        return found
+        """The resident bytes of the head and of each node."""
+        pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.pids]
+        return [count * os.sysconf("SC_PAGESIZE") for count in pages]
 
     def close(self):
-        self.process.stdin.close()
-        self.process.wait()
+        self.manta("stop", "--address", os.environ["MANTA_ADDRESS"])
         self.home.cleanup()
-
-
-def descendants(pid):
-    """A process and all below it."""
-    found = [pid]
-    for one in found:
-        try:
-            for thread in Path(f"/proc/{one}/task").iterdir():
-                found.extend(int(child) for child in (thread / "children").read_text().split())
-        except OSError:
-            continue  # It has ended meanwhile.
-    return found
 
 
 def nothing():
@@ -78,7 +58,7 @@ def idle_memory():
     """Resident megabytes of head and node together, once they no longer grow or shrink."""
     cluster = Cluster(1, 2)
     last, deadline = -1, time.monotonic() + IDLE_SECONDS_MAX
-    while (memory := sum(cluster.members().values())) != last and time.monotonic() < deadline:
+    while (memory := sum(cluster.members())) != last and time.monotonic() < deadline:
         last = memory
         time.sleep(MEMORY_POLL_SECONDS * 5)
     cluster.close()
@@ -106,7 +86,7 @@ def queued(count):
 
     def watch():
         while not over.wait(MEMORY_POLL_SECONDS):
-            peak[0] = max(peak[0], *cluster.members().values())
+            peak[0] = max(peak[0], *cluster.members())
 
     watcher = threading.Thread(target=watch)
     watcher.start()

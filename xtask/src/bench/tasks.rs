@@ -12,35 +12,67 @@ use crate::{
 /// The release that Manta is measured beside.
 const RAY: &str = "ray==2.60.0";
 
+/// What measures tasks, of Manta and its peers.
+const TASKS: &str = "tests/bench/tasks.py";
+/// What measures calls of actors.
+const ACTORS: &str = "tests/bench/actors.py";
+/// What measures Manta as it grows.
+const SCALE: &str = "tests/bench/scale.py";
+
 /// Measures Manta, then each peer, one after the other so that none disturbs another.
 ///
 /// # Errors
 /// When a build or a measurement fails.
 pub fn measure(peers: &[String], rounds: u32) -> Result<Vec<Figures>> {
-    Step::cargo("build")
-        .args(["--release", "--package", "manta-cli", "--package", "manta-fixtures"])
-        .run()?;
+    Step::cargo("build").args(["--release", "--package", "manta-cli"]).run()?;
+    Step::cargo("build").args(["--release", "--package", "manta", "--example", "bench_tasks"]).run()?;
     let layout = python::layout(Profile::Release)?;
     let python = python::find()?.remove(0);
     let rounds = rounds.to_string();
-    let program = |python: &std::path::Path, system: &str| {
-        let step = Step::new(python).args(["tests/bench/tasks.py", system, "--rounds", &rounds]);
+    let program = |python: &std::path::Path, file: &str, arguments: &[&str]| {
+        let step = Step::new(python).args([file]).args(arguments);
         step.env("MANTA_BIN", Profile::Release.program("manta")).env("PYTHONPATH", &layout)
     };
     println!("measuring manta");
-    let mut own = figures(program(&python.environment()?, "manta"))?;
-    let native = Step::new(Profile::Release.program("bench_tasks")).args(["--rounds", &rounds]);
+    let environment = python.environment()?;
+    let mut own = Vec::new();
+    for file in [TASKS, ACTORS] {
+        own.extend(figures(program(&environment, file, &["manta", "--rounds", &rounds]))?);
+    }
+    let native = Step::new(Profile::Release.program("examples/bench_tasks")).args(["--rounds", &rounds]);
     own.extend(figures(native.env("MANTA_BIN", Profile::Release.program("manta")))?);
+    own.extend(figures(program(&environment, SCALE, &[]))?);
     let schedule =
         Step::cargo("run").args(["--release", "--quiet", "--package", "manta-node", "--example", "schedule"]);
     own.extend(figures(schedule)?);
-    let mut systems = vec![Figures { system: "manta".to_owned(), figures: own }];
+    let beside = in_rust_beside_python(&own);
+    let mut systems = vec![Figures { system: "manta".to_owned(), figures: own }, beside];
     for peer in peers {
         println!("measuring {peer}");
         let interpreter = peer_environment(&python, peer)?;
-        systems.push(Figures { system: peer.clone(), figures: figures(program(&interpreter, peer))? });
+        let mut measured = Vec::new();
+        for file in files(peer) {
+            measured.extend(figures(program(&interpreter, file, &[peer, "--rounds", &rounds]))?);
+        }
+        systems.push(Figures { system: peer.clone(), figures: measured });
     }
     Ok(systems)
+}
+
+/// The programs that measure a peer.
+fn files(peer: &str) -> &'static [&'static str] {
+    if peer == "ray" { &[TASKS, ACTORS] } else { &[TASKS] }
+}
+
+/// Manta's Python tasks as the peer of its Rust tasks: what the language costs.
+fn in_rust_beside_python(own: &[Figure]) -> Figures {
+    let same = |figure: &Figure| Figure {
+        measure: figure.measure.replace(".python.", ".rust."),
+        unit: figure.unit.clone(),
+        value: figure.value,
+    };
+    let of_python = own.iter().filter(|figure| figure.measure.contains(".python."));
+    Figures { system: "python".to_owned(), figures: of_python.map(same).collect() }
 }
 
 fn peer_environment(python: &Python, peer: &str) -> Result<std::path::PathBuf> {
