@@ -9,14 +9,17 @@
 
 pub mod address;
 pub mod agent;
+pub mod core_file;
 pub mod dwarf;
 pub mod engine;
 pub mod expression;
 pub mod limits;
+pub mod mappings;
 pub mod outbox;
 pub mod protocol;
 pub mod ptrace;
 pub mod registers;
 pub mod requests;
+pub mod simulated;
 pub mod target;
 pub mod values;

@@ -64,3 +64,13 @@ pub const INDEX_WORTH_BYTES: u64 = 1 << 20;
 pub const INDEX_THREADS_MAX: usize = 8;
 /// Bytes of all indices of a user on the disk.
 pub const SYMBOL_CACHE_BYTES_MAX: u64 = 1 << 30;
+/// Bytes of each thread's stack, from its top, that a partial core file keeps.
+pub const CORE_STACK_BYTES_MAX: u64 = 64 << 10;
+/// Bytes of each file's writable data that a partial core file keeps.
+pub const CORE_DATA_BYTES_MAX: u64 = 1 << 20;
+/// Pages of a partial core file: 16 MiB.
+pub const CORE_PAGES_MAX: usize = 4096;
+/// How many pointers in a row lead to what a partial core file keeps.
+pub const CORE_POINTER_LEVELS: usize = 2;
+/// Pages of a whole core file: 16 GiB.
+pub const CORE_WHOLE_PAGES_MAX: usize = 4 << 20;

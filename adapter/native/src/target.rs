@@ -1,7 +1,8 @@
 //! What the engine can be pointed at: memory, registers, threads, modules.
 //!
-//! The live process implements it today and a stored snapshot can tomorrow; the unwinder, the values and the expressions
-//! see only these traits and must never know which one they look at.
+//! The live process ([`crate::ptrace`]), a core file ([`crate::core_file`]) and a made-up one ([`crate::simulated`]) implement
+//! it, and `tests/conformance` holds all three to the same rules. The unwinder, the values and the expressions see only these
+//! traits and must never know which one they look at.
 
 use std::path::PathBuf;
 
@@ -16,7 +17,7 @@ pub struct MemoryError {
     pub address: Address,
     /// How much was asked for.
     pub bytes: usize,
-    /// "read" or "written".
+    /// "read" or "written", or the like with a reason.
     pub action: &'static str,
 }
 

@@ -41,7 +41,11 @@ impl Elf {
         // SAFETY: the mapping is private and read-only. A program file that is overwritten in place while it runs would
         // break the running program as well; the kernel forbids it (ETXTBSY).
         let map = unsafe { Mmap::map(&file) }.map_err(open_error)?;
-        let data: &'static [u8] = Box::leak(Box::new(map));
+        Self::parse(Box::leak(Box::new(map)), name)
+    }
+
+    /// Reads the headers of a file that is in memory.
+    pub fn parse(data: &'static [u8], name: &str) -> Result<Self, DwarfError> {
         let file =
             object::File::parse(data).map_err(|cause| DwarfError::Elf { path: name.to_owned(), cause })?;
         Ok(Self {

@@ -66,7 +66,15 @@ pub struct UnitIndex(pub u32);
 impl Image {
     /// Maps a file and finds its unwind tables. `name` is its path as the process knows it.
     pub fn open(open_path: &Path, name: &str) -> Result<Self, DwarfError> {
-        let elf = Elf::open(open_path, name)?;
+        Ok(Self::of(Elf::open(open_path, name)?, open_path, name))
+    }
+
+    /// The same of a file that is in memory.
+    pub fn parse(data: &'static [u8], name: &str) -> Result<Self, DwarfError> {
+        Ok(Self::of(Elf::parse(data, name)?, Path::new(name), name))
+    }
+
+    fn of(elf: Elf, open_path: &Path, name: &str) -> Self {
         let (beside, root) = location(open_path, name);
         let mut frames = EhFrame::from(elf.section(EhFrame::<Slice>::section_name()));
         frames.set_address_size(8);
@@ -79,7 +87,7 @@ impl Image {
             .set_got(at(".got"));
         let index = index.parse(&bases, 8).ok();
         let first_segment = elf.file.segments().map(|segment| segment.address()).min().unwrap_or(0) & !0xfff;
-        Ok(Self {
+        Self {
             path: name.to_owned(),
             elf,
             beside,
@@ -91,7 +99,7 @@ impl Image {
             debug: OnceCell::new(),
             units: OnceCell::new(),
             indexed: Indexed::default(),
-        })
+        }
     }
 
     /// The debug information, from the file itself or from a separate one.

@@ -70,14 +70,7 @@ impl LazyModule {
         let load = || {
             let name = self.mapped.path.display().to_string();
             let image = Image::open(&self.mapped.open_path, &name).map_err(|error| error.to_string())?;
-            let bias = bias_of(self.mapped.base, image.first_segment());
-            Ok(Rc::new(Module {
-                mapped: self.mapped.clone(),
-                bias,
-                image,
-                types: RefCell::default(),
-                vtables: OnceCell::new(),
-            }))
+            Ok(Rc::new(Module::new(&self.mapped, image)))
         };
         self.loaded.get_or_init(load).as_ref().map_err(Clone::clone)
     }
@@ -93,6 +86,18 @@ impl Modules {
             .collect();
         modules.sort_by_key(|module| module.mapped.start);
         Ok(Self { modules })
+    }
+
+    /// Modules whose files have been read already.
+    #[must_use]
+    pub fn of_images(images: Vec<(MappedModule, Image)>) -> Self {
+        let lazy = |(mapped, image)| LazyModule {
+            loaded: OnceCell::from(Ok(Rc::new(Module::new(&mapped, image)))),
+            mapped,
+        };
+        let mut modules: Vec<LazyModule> = images.into_iter().map(lazy).collect();
+        modules.sort_by_key(|module| module.mapped.start);
+        Self { modules }
     }
 
     /// Looks again: the program may have loaded a library. What was read stays.
@@ -141,6 +146,16 @@ impl Modules {
 }
 
 impl Module {
+    fn new(mapped: &MappedModule, image: Image) -> Self {
+        Self {
+            mapped: mapped.clone(),
+            bias: bias_of(mapped.base, image.first_segment()),
+            image,
+            types: RefCell::default(),
+            vtables: OnceCell::new(),
+        }
+    }
+
     /// Where a live address lies in the file.
     #[must_use]
     pub fn file_address(&self, address: Address) -> FileAddress {
