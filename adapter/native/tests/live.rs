@@ -441,6 +441,30 @@ fn breakpoints_come_and_go_while_threads_are_made_and_end() {
     }
 }
 
+/// A thread that is about to end refuses to be traced as one does that is traced already; nothing may wait for it.
+#[test]
+fn agents_come_and_go_while_threads_are_made_and_end() {
+    let mut program = Program::start("storm", Build::Plain);
+    program.go();
+    let path = support::source("storm");
+    let lines = json!([{"id": 1, "line": line_of("storm", "a"), "condition": "x == 1"}]);
+    let sources = json!([{"source": {}, "paths": [path], "breakpoints": lines}]);
+    let mut sessions = 0;
+    loop {
+        let mut agent = Agent::attach(&program);
+        // Answered when every running thread has its debug registers; not at all when the program has ended by then.
+        let set = json!({"generation": 1, "sessionId": "00", "sources": sources});
+        let answer = agent.last_request("mantaConfigure", &set);
+        agent.close();
+        if answer.is_none() || program.line_so_far().is_some() {
+            break;
+        }
+        sessions += 1;
+    }
+    assert!(sessions > 0, "the program goes on for long enough");
+    program.ends_well();
+}
+
 #[test]
 fn a_release_of_a_session_leaves_the_next_one_alone() {
     let mut program = Program::start("tasks", Build::Plain);

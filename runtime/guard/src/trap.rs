@@ -63,7 +63,7 @@ extern "C" fn on_trap(signal: i32, info: *mut libc::siginfo_t, context: *mut lib
         let errno = *libc::__errno_location();
         let registers = &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs;
         let handled = match (*info).si_code {
-            SI_KERNEL | TRAP_BRKPT => {
+            SI_KERNEL => {
                 let address = (registers[libc::REG_RIP as usize] as u64).wrapping_sub(1);
                 let undone = undo_patch(address);
                 if undone {
@@ -73,8 +73,9 @@ extern "C" fn on_trap(signal: i32, info: *mut libc::siginfo_t, context: *mut lib
             }
             // A debug register that nobody clears any more. The saved flags let the instruction run once.
             TRAP_HWBKPT => true,
-            TRAP_TRACE => {
-                // Left over from a debugger that died in the middle of a single step, or a debug register.
+            TRAP_TRACE | TRAP_BRKPT => {
+                // Left over from a debugger that died in the middle of a single step (over a system call, the kernel says
+                // TRAP_BRKPT), or a debug register.
                 registers[libc::REG_EFL as usize] &= !TRAP_FLAG;
                 true
             }

@@ -14,6 +14,7 @@ pub mod report;
 pub mod resolve;
 pub mod run;
 pub mod sites;
+pub mod source_check;
 pub mod step;
 pub mod stops;
 pub mod threads;
@@ -124,11 +125,16 @@ impl Engine {
                     }
                     // It ended in between.
                     Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
-                    // It was made by a thread that is traced already, and is traced itself.
-                    Err(error) if error.raw_os_error() == Some(libc::EPERM) && !self.threads.is_empty() => {
-                        self.threads.add(tid, State::Starting, None).is_announced = false;
-                        found_new = true;
-                    }
+                    Err(error) if error.raw_os_error() == Some(libc::EPERM) => match self.process.tracer_of(tid) {
+                        // It was made by a thread that is traced already, and is traced itself.
+                        Some(tracer) if tracer == nix::unistd::gettid().as_raw() => {
+                            self.threads.add(tid, State::Starting, None).is_announced = false;
+                            found_new = true;
+                        }
+                        // It is about to end, which nobody would tell of it.
+                        None if !self.threads.is_empty() => {}
+                        _ => return Err(error),
+                    },
                     Err(error) => return Err(error),
                 }
             }
@@ -174,6 +180,7 @@ impl Engine {
     /// Takes every breakpoint out and lets every thread run on. [`Self::is_released`] says when that is done.
     pub fn release(&mut self) {
         self.configure(Configuration::default());
+        self.give_up_steps();
         self.sync_all();
         for tid in self.threads.those(|thread| thread.is_held()) {
             self.resume(tid, false);
@@ -183,12 +190,26 @@ impl Engine {
         }
     }
 
-    /// Holds no thread, and no thread has anything of ours in its debug registers.
+    /// A thread may be in the middle of a step for as long as a system call takes. The kernel clears neither its debug register
+    /// nor its trap flag when the debugger goes, so each of them is interrupted and sent on without.
+    fn give_up_steps(&mut self) {
+        for thread in self.threads.iter_mut().filter(|thread| thread.step.is_some()) {
+            thread.step = None;
+            if matches!(thread.state, State::Running) && !thread.interrupt_pending {
+                // When it has ended in between, its end is reported soon.
+                thread.interrupt_pending = self.process.interrupt(thread.tid).is_ok();
+            }
+        }
+    }
+
+    /// Holds no thread, and no thread has anything of ours in its debug registers, or is about to trap because of us.
     #[must_use]
     pub fn is_released(&self) -> bool {
         let nothing = |thread: &threads::Thread| {
             !thread.is_held()
                 && thread.step.is_none()
+                && !thread.interrupt_pending
+                && !thread.trap_pending
                 && thread.debug_registers.is_none_or(|held| held.iter().all(|register| register.is_off()))
         };
         self.threads.iter().all(nothing)

@@ -52,6 +52,7 @@ impl Engine {
         let Some(thread) = self.threads.get_mut(tid) else { return };
         thread.state = State::Running;
         thread.interrupt_pending = false;
+        thread.trap_pending = false;
         thread.registers = None;
         thread.judged = None;
         thread.registers_changed = false;
@@ -106,7 +107,9 @@ impl Engine {
     }
 
     fn on_interrupted(&mut self, tid: Tid) {
+        let trap_pending = self.process.has_pending(tid, libc::SIGTRAP).unwrap_or(false);
         let Some(thread) = self.threads.get_mut(tid) else { return };
+        thread.trap_pending = trap_pending;
         if std::mem::take(&mut thread.pause_wanted) {
             self.hold(tid, Reason::Pause);
         } else {

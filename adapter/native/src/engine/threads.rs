@@ -97,6 +97,8 @@ pub struct Thread {
     pub debug_registers: Option<[DebugRegister; DEBUG_REGISTERS]>,
     /// An interrupt is on its way to it.
     pub interrupt_pending: bool,
+    /// A trap of a step that was interrupted will be reported next.
+    pub trap_pending: bool,
     /// The client asked it to stop.
     pub pause_wanted: bool,
     /// A step that it is making.
@@ -189,6 +191,7 @@ impl Threads {
             is_announced: true,
             debug_registers,
             interrupt_pending: false,
+            trap_pending: false,
             pause_wanted: false,
             step: None,
             left_stop: 0,

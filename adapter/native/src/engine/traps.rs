@@ -15,6 +15,8 @@ use crate::registers::Registers;
 
 /// An `int3`.
 const SI_KERNEL: i32 = 0x80;
+/// A single step over a system call: the kernel reports it when the call is over, which may be long after the step was given up.
+const TRAP_BRKPT: i32 = 1;
 /// A single step, or a debug register.
 const TRAP_TRACE: i32 = 2;
 /// A debug register.
@@ -42,7 +44,7 @@ impl Engine {
                 }
                 self.on_arrival(tid, at, true);
             }
-            TRAP_TRACE | TRAP_HWBKPT => {
+            TRAP_BRKPT | TRAP_TRACE | TRAP_HWBKPT => {
                 let touched = self.touched(tid);
                 let Some(at) = self.leave_scratch(tid, Address(registers.rip)) else { return };
                 match self.judge_touched(tid, at, &touched) {

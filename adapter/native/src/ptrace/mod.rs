@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::ptr;
 
 use crate::address::{Address, Tid};
+use crate::mappings;
 use crate::registers::Registers;
 use crate::target::{MappedModule, Memory, MemoryError, Target};
 
@@ -117,6 +118,18 @@ impl Process {
         Ok(info)
     }
 
+    /// Will a stopped thread be about to take this signal next? Looks at the first few that wait for it.
+    pub fn has_pending(&self, tid: Tid, signal: i32) -> io::Result<bool> {
+        const MOST: usize = 8;
+        // SAFETY: siginfo_t is plain data, for which all zeroes are a value.
+        let mut infos: [libc::siginfo_t; MOST] = unsafe { std::mem::zeroed() };
+        let arguments = libc::ptrace_peeksiginfo_args { off: 0, flags: 0, nr: MOST as i32 };
+        let from = ptr::from_ref(&arguments) as usize;
+        let count = request(libc::PTRACE_PEEKSIGINFO, tid, from, infos.as_mut_ptr() as usize)?;
+        let there = &infos[..usize::try_from(count).unwrap_or(0).min(MOST)];
+        Ok(there.iter().any(|info| info.si_signo == signal))
+    }
+
     /// The registers as the kernel has them.
     pub fn kernel_registers(&self, tid: Tid) -> io::Result<libc::user_regs_struct> {
         // SAFETY: user_regs_struct is plain data, for which all zeroes are a value.
@@ -130,11 +143,17 @@ impl Process {
         request(libc::PTRACE_SETREGS, tid, 0, ptr::from_ref(registers) as usize).map(|_| ())
     }
 
-    /// `xmm0` to `xmm15`.
-    pub fn vector_registers(&self, tid: Tid) -> io::Result<[u128; 16]> {
+    /// The vector registers as the kernel has them.
+    pub fn kernel_vector_registers(&self, tid: Tid) -> io::Result<libc::user_fpregs_struct> {
         // SAFETY: user_fpregs_struct is plain data, for which all zeroes are a value.
         let mut registers: libc::user_fpregs_struct = unsafe { std::mem::zeroed() };
         request(libc::PTRACE_GETFPREGS, tid, 0, (&raw mut registers) as usize)?;
+        Ok(registers)
+    }
+
+    /// `xmm0` to `xmm15`.
+    pub fn vector_registers(&self, tid: Tid) -> io::Result<[u128; 16]> {
+        let registers = self.kernel_vector_registers(tid)?;
         let mut vector = [0; 16];
         for (value, words) in vector.iter_mut().zip(registers.xmm_space.chunks_exact(4)) {
             *value = words.iter().rev().fold(0u128, |value, word| value << 32 | u128::from(*word));
@@ -168,6 +187,14 @@ impl Process {
         // The name stands in brackets and may have spaces; the start time is the twentieth word after it.
         let started = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(19)).unwrap_or("0");
         format!("{}-{started}", self.pid)
+    }
+
+    /// The thread that traces one of the process's; `None` when nobody does, or it has ended.
+    #[must_use]
+    pub fn tracer_of(&self, tid: Tid) -> Option<i32> {
+        let status = std::fs::read_to_string(format!("/proc/{}/task/{tid}/status", self.pid)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("TracerPid:"))?;
+        line.trim().parse().ok().filter(|tracer| *tracer != 0)
     }
 
     /// A thread's name.
@@ -220,7 +247,7 @@ impl Target for Process {
     fn modules(&self) -> io::Result<Vec<MappedModule>> {
         let program = std::fs::read_link(format!("/proc/{}/exe", self.pid))?;
         let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.pid))?;
-        let mut modules = modules_of(&maps);
+        let mut modules = mappings::modules(&mappings::parse(&maps));
         for module in &mut modules {
             module.is_program = module.path == program;
             // The link opens the very file that runs, also after it was replaced on the disk.
@@ -232,46 +259,6 @@ impl Target for Process {
         }
         Ok(modules)
     }
-}
-
-/// The mapped files of a `maps` file that have code.
-fn modules_of(maps: &str) -> Vec<MappedModule> {
-    let mut modules: Vec<(MappedModule, bool)> = Vec::new();
-    for line in maps.lines() {
-        let mut words = line.splitn(6, ' ');
-        let (Some(range), Some(rights), Some(offset), _, _, Some(path)) =
-            (words.next(), words.next(), words.next(), words.next(), words.next(), words.next())
-        else {
-            continue;
-        };
-        let path = path.trim_start().trim_end_matches(" (deleted)");
-        let number = |text: &str| u64::from_str_radix(text, 16).ok();
-        let Some((Some(start), Some(end))) =
-            range.split_once('-').map(|(start, end)| (number(start), number(end)))
-        else {
-            continue;
-        };
-        if !path.starts_with('/') {
-            continue;
-        }
-        let is_code = rights.contains('x');
-        if let Some((last, has_code)) = modules.last_mut().filter(|(last, _)| last.path.as_os_str() == path) {
-            last.end = Address(end);
-            *has_code |= is_code;
-        } else if number(offset) == Some(0) {
-            let path = PathBuf::from(path);
-            let module = MappedModule {
-                open_path: path.clone(),
-                path,
-                start: Address(start),
-                end: Address(end),
-                base: Address(start),
-                is_program: false,
-            };
-            modules.push((module, is_code));
-        }
-    }
-    modules.into_iter().filter(|(_, has_code)| *has_code).map(|(module, _)| module).collect()
 }
 
 /// What the next thread did, if any did something. Never blocks.
@@ -307,26 +294,6 @@ fn waited(status: i32) -> Waited {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn maps_give_the_files_with_code() {
-        let maps = "\
-55d0-55d4 r--p 00000000 08:01 11 /home/me/my job
-55d4-55d8 r-xp 00004000 08:01 11 /home/me/my job
-55d8-55da rw-p 00008000 08:01 11 /home/me/my job
-55da-55dc rw-p 00000000 00:00 0 [heap]
-7f00-7f02 r--p 00000000 08:01 12 /usr/share/locale.db
-7f10-7f12 r--p 00000000 08:01 13 /lib/libc.so (deleted)
-7f12-7f18 r-xp 00002000 08:01 13 /lib/libc.so (deleted)
-7ffd-7fff rw-p 00000000 00:00 0 [stack]
-";
-        let modules = modules_of(maps);
-        let found: Vec<_> = modules
-            .iter()
-            .map(|module| (module.path.to_str().unwrap(), module.start.0, module.end.0))
-            .collect();
-        assert_eq!(found, [("/home/me/my job", 0x55d0, 0x55da), ("/lib/libc.so", 0x7f10, 0x7f18)]);
-    }
 
     #[test]
     fn statuses_are_told_apart() {

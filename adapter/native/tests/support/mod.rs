@@ -188,6 +188,11 @@ impl Program {
         }
     }
 
+    /// Ends it as `kill -9` does.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+    }
+
     /// Waits for its end, which must be a good one.
     pub fn ends_well(&mut self) {
         let status = self.end();
@@ -247,10 +252,15 @@ impl Agent {
 
     /// The same as an ordinary client, with what the adapter can do.
     pub fn attach_over_tcp(program: &Program) -> (Self, Value) {
+        Self::attach_to(program.pid())
+    }
+
+    /// The same, to any process.
+    pub fn attach_to(pid: u32) -> (Self, Value) {
         // A port that was free just now; nobody else binds it in between but by rare bad luck, which fails loudly.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_manta-debug-agent"))
-            .args(["--pid", &program.pid().to_string(), "--listen", &address.to_string()])
+            .args(["--pid", &pid.to_string(), "--listen", &address.to_string()])
             .env("XDG_CACHE_HOME", cache())
             .spawn()
             .unwrap();
@@ -306,6 +316,28 @@ impl Agent {
                 return message;
             }
             self.events.push(message);
+        }
+    }
+
+    /// Sends a request to an agent that may be about to end. `None` when it ends without an answer.
+    pub fn last_request(&mut self, command: &str, arguments: &Value) -> Option<Value> {
+        self.seq += 1;
+        let seq = self.seq;
+        let message =
+            json!({"seq": seq, "type": "request", "command": command, "arguments": arguments}).to_string();
+        let input = self.input.as_mut().expect("the connection is open");
+        write!(input, "Content-Length: {}\r\n\r\n{message}", message.len())
+            .and_then(|()| input.flush())
+            .ok()?;
+        loop {
+            match self.messages.recv_timeout(DEADLINE) {
+                Ok(message) if message["type"] == "response" && message["request_seq"] == seq => {
+                    return Some(message);
+                }
+                Ok(message) => self.events.push(message),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => panic!("{command} was not answered"),
+            }
         }
     }
 
