@@ -180,12 +180,18 @@ class Engine:
     def _write(self, message: Message) -> None:
         if self.core.is_abandoned:
             return  # This is a forked child: the connection is its parent's.
-        with self._send_lock:
-            try:
+        # A thread of the program that prints comes here too. What is called below is library code, in which a pause would stop
+        # the thread, and the lock with it.
+        thread = self.core.threads.current()
+        was_busy, thread.busy = thread.busy, True
+        try:
+            with self._send_lock:
                 self._send({"seq": next(self._sequence), **message})
-            except Exception as error:
-                # This may be a thread of the program, which must not suffer. The reader of the transport ends the session.
-                self._report_lost(error)
+        except Exception as error:
+            # This may be a thread of the program, which must not suffer. The reader of the transport ends the session.
+            self._report_lost(error)
+        finally:
+            thread.busy = was_busy
 
     def _report_lost(self, error: Exception) -> None:
         if not self._is_lost and sys.__stderr__ is not None:

@@ -39,6 +39,18 @@ class ThreadsTest(unittest.TestCase):
             program.resume(stops[2]["threadId"])
             self.assertEqual(program.ended(), 0)
 
+    def test_a_thread_that_prints_is_paused_in_its_own_code(self) -> None:
+        with debugged("prints.py") as program:
+            program.go()
+            program.event("output")
+            threads = {t["name"]: t["id"] for t in program.request("threads")["threads"]}
+            program.request("pause", threadId=threads["MainThread"])
+            # The engine's own work for the print, in which the thread is most of the time, is no place to stop.
+            stop = program.stopped()
+            self.assertEqual(program.stack(stop["threadId"])[0]["line"], line_of("prints.py", "after"))
+            program.resume(stop["threadId"])
+            self.assertEqual(program.ended(), 0)
+
     def test_a_client_that_vanishes_leaves_the_program_running(self) -> None:
         with debugged("threads.py") as program:
             program.set_lines(THREADS, line_of("threads.py", "in work"))

@@ -198,7 +198,9 @@ class MonitoringTracer:
 
     def _step_start(self, code: CodeType, offset: int) -> None:
         thread = self._core.threads.current()
-        if thread.step is not None and thread.step.on_start(sys._getframe(1)) is Outcome.REARM:
+        if thread.step is None or thread.busy:
+            return
+        if thread.step.on_start(sys._getframe(1)) is Outcome.REARM:
             self.rearm()
 
     def _step_return(self, code: CodeType, offset: int, value: object) -> None:

@@ -218,7 +218,8 @@ class SettraceTracer:
             return None
         code = frame.f_code
         if self._stepping:
-            step = self._core.threads.current().step
+            thread = self._core.threads.current()
+            step = None if thread.busy else thread.step
             if step is not None and (step.on_start(frame) is Outcome.REARM or _among(frame, step.frames)):
                 frame.f_trace_lines = True
                 return self._event
