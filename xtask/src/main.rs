@@ -11,6 +11,7 @@ mod demo;
 mod gen_dap;
 mod node;
 mod python;
+mod random;
 mod run;
 mod soak;
 mod stamp;

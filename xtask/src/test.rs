@@ -12,6 +12,7 @@ use crate::{
     counts::{self, Counts},
     node,
     python::{self, Python},
+    random,
     run::{Outcome, Step},
     stock_client, tidy,
     workspace::{Profile, root, target},
@@ -177,6 +178,7 @@ fn suites(pythons: &[Python]) -> Vec<Suite> {
             one(cargo_test(setup).args(["--package", "manta-tests", "--", "--test-threads", "2"]))
         }),
     ];
+    all.push(suite("random", Needs::Everything, random_suite));
     for python in pythons {
         all.push(engine_suite(python.clone()));
         all.push(api_suite(python.clone()));
@@ -248,6 +250,12 @@ fn api_suite(python: Python) -> Suite {
         ]);
         one(step.env("MANTA_BIN", &setup.manta).env("PYTHONPATH", &setup.python_path))
     })
+}
+
+fn random_suite(setup: &Setup) -> Result<Vec<Outcome>> {
+    let python = setup.python.as_deref().expect("everything was set up");
+    let options = ["--seeds".to_owned(), random::SEEDS_IN_TESTS.to_string()];
+    one(random::step(&setup.manta, python, &setup.python_path, &options)?)
 }
 
 fn extension() -> Result<Vec<Outcome>> {

@@ -3,6 +3,7 @@
 //! Each program under `tests/bench` prints its figures as JSON; this module builds, runs them, and sets the figures side by side.
 
 mod debug;
+mod random;
 mod report;
 mod tasks;
 
@@ -23,6 +24,12 @@ pub struct Options {
     /// How often each measurement is made; the median counts.
     #[arg(long, default_value_t = 5, value_name = "COUNT")]
     rounds: u32,
+    /// For random: how many runs.
+    #[arg(long, default_value_t = 1000, value_name = "COUNT")]
+    seeds: u32,
+    /// For random: this run alone, with its conversation. A failure prints its seed.
+    #[arg(long, value_name = "SEED")]
+    seed: Option<u32>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -31,6 +38,8 @@ enum Name {
     Tasks,
     /// Stopping, stepping and looking, through a whole cluster.
     Debug,
+    /// Debugging at random: breakpoints, steps, kills. No program's result may change.
+    Random,
 }
 
 impl Name {
@@ -38,6 +47,7 @@ impl Name {
         match self {
             Self::Tasks => "tasks",
             Self::Debug => "debug",
+            Self::Random => "random",
         }
     }
 
@@ -45,6 +55,7 @@ impl Name {
         match self {
             Self::Tasks => &["ray", "multiprocessing"],
             Self::Debug => &["debugpy", "lldb-dap"],
+            Self::Random => &[],
         }
     }
 }
@@ -55,15 +66,14 @@ impl Name {
 /// When a build fails, a peer is unknown or cannot be set up, or a measurement fails.
 pub fn run(options: &Options) -> Result<()> {
     if let Some(unknown) = options.vs.iter().find(|peer| !options.name.peers().contains(&peer.as_str())) {
-        bail!(
-            "bench {} knows no peer {unknown}; its peers are {}",
-            options.name.word(),
-            options.name.peers().join(" and ")
-        );
+        let peers = options.name.peers();
+        let known = if peers.is_empty() { "it has none".to_owned() } else { peers.join(" and ") };
+        bail!("bench {} knows no peer {unknown}; its peers: {known}", options.name.word());
     }
     let figures = match options.name {
         Name::Tasks => tasks::measure(&options.vs, options.rounds)?,
         Name::Debug => debug::measure(&options.vs, options.rounds)?,
+        Name::Random => return random::run(options.seeds, options.seed),
     };
     report::close(options.name.word(), &figures, options.json)
 }
