@@ -71,6 +71,8 @@ pub struct ConfigureSource {
     pub source: dap::Source,
     /// The names under which a target may know it, the best one first.
     pub paths: Vec<String>,
+    /// The hash of the client's content, in hexadecimal.
+    pub sha256: Option<String>,
     /// Its breakpoints.
     pub breakpoints: Vec<ConfigureBreakpoint>,
 }

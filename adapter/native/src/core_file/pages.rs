@@ -103,8 +103,10 @@ impl Choice<'_> {
         for word in bytes.as_chunks::<8>().0 {
             let address = Address(u64::from_le_bytes(*word));
             // What cannot be written is in its file.
-            if self.mapping_at(address).is_some_and(|mapping| mapping.is_writable && mapping.is_readable) {
-                new.extend(self.keep(address.0, address.0 + 1));
+            let there = |mapping: &&Mapping| mapping.is_writable && mapping.is_readable;
+            if let Some(end) = self.mapping_at(address).filter(there).map(|mapping| mapping.end.0) {
+                // A page from there on, which is as much of a text as is shown.
+                new.extend(self.keep(address.0, end.min(address.0 + PAGE)));
             }
         }
         new

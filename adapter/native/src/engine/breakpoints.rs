@@ -13,6 +13,8 @@ pub enum On {
         paths: Vec<String>,
         /// The line.
         line: u32,
+        /// The hash of the file that the client shows, in hexadecimal, if it is known.
+        sha256: Option<String>,
     },
     /// A function.
     Function(String),

@@ -43,14 +43,18 @@ impl Engine {
             (_, On::Instruction(address)) => resolve_instruction(&self.modules, *address),
             (Err(reason), _) => Resolution::Failed(format!("The program cannot be read: {reason}.")),
             (Ok(program), _) if !program.image.has_units() => {
-                let advice = || "build it with debug = \"full\" in its Cargo profile".to_owned();
+                let advice = || {
+                    "it was stripped, or built without it; build it with debug = \"full\" in its Cargo profile".to_owned()
+                };
                 let why = program.image.warning().unwrap_or_else(advice);
                 Resolution::Failed(format!(
                     "The program {} has no debug information: {why}.",
                     program.image.path()
                 ))
             }
-            (Ok(program), On::Line { paths, line }) => resolve_line(program, paths, *line),
+            (Ok(program), On::Line { paths, line, sha256 }) => {
+                resolve_line(program, paths, *line, sha256.as_deref())
+            }
             (Ok(program), On::Function(name)) => resolve_function(program, name),
         };
         specifications.into_iter().map(|specification| Breakpoint::new(specification, resolve)).collect()

@@ -125,16 +125,18 @@ impl Engine {
                     }
                     // It ended in between.
                     Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
-                    Err(error) if error.raw_os_error() == Some(libc::EPERM) => match self.process.tracer_of(tid) {
-                        // It was made by a thread that is traced already, and is traced itself.
-                        Some(tracer) if tracer == nix::unistd::gettid().as_raw() => {
-                            self.threads.add(tid, State::Starting, None).is_announced = false;
-                            found_new = true;
+                    Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                        match self.process.tracer_of(tid) {
+                            // It was made by a thread that is traced already, and is traced itself.
+                            Some(tracer) if tracer == nix::unistd::gettid().as_raw() => {
+                                self.threads.add(tid, State::Starting, None).is_announced = false;
+                                found_new = true;
+                            }
+                            // It is about to end, which nobody would tell of it.
+                            None if !self.threads.is_empty() => {}
+                            _ => return Err(error),
                         }
-                        // It is about to end, which nobody would tell of it.
-                        None if !self.threads.is_empty() => {}
-                        _ => return Err(error),
-                    },
+                    }
                     Err(error) => return Err(error),
                 }
             }

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use iced_x86::{Decoder, DecoderOptions};
 
+use super::source_check::change_of;
 use crate::address::{Address, FileAddress};
 use crate::dwarf::image::UnitIndex;
 use crate::dwarf::lines::Row;
@@ -33,9 +34,9 @@ pub enum Resolution {
     Failed(String),
 }
 
-/// Finds the code of a line, or of the first line after it that has any.
+/// Finds the code of a line, or of the first line after it that has any. `sha256` is the hash of the file that the client shows.
 #[must_use]
-pub fn resolve_line(module: &Module, paths: &[String], line: u32) -> Resolution {
+pub fn resolve_line(module: &Module, paths: &[String], line: u32, sha256: Option<&str>) -> Resolution {
     let files = files_named(module, paths);
     let shown = paths.first().map_or("", String::as_str);
     if files.is_empty() {
@@ -74,7 +75,9 @@ pub fn resolve_line(module: &Module, paths: &[String], line: u32) -> Resolution 
             FileAddress(after_prologue(module, unit, scope, address)).live(module.bias)
         })
         .collect();
-    bound(&addresses, found, missing)
+    let changed = files.first().and_then(|(unit, file)| change_of(module, *unit, *file, sha256));
+    let notes: Vec<String> = changed.into_iter().chain(missing).collect();
+    bound(&addresses, found, (!notes.is_empty()).then(|| notes.join(" ")))
 }
 
 /// Finds functions by the last parts of their path: `index_file`, or `job::index_file`.

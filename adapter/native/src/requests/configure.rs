@@ -70,7 +70,7 @@ fn specifications(arguments: ConfigureArguments) -> Vec<Specification> {
             paths.extend(file.source.path);
         }
         for breakpoint in file.breakpoints {
-            let on = On::Line { paths: paths.clone(), line: breakpoint.line };
+            let on = On::Line { paths: paths.clone(), line: breakpoint.line, sha256: file.sha256.clone() };
             specifications.push(make(breakpoint, on));
         }
     }

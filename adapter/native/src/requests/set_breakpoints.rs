@@ -40,13 +40,16 @@ impl Server {
         arguments: SetBreakpointsArguments,
     ) -> Answered<SetBreakpointsResponseBody> {
         let path = arguments.source.path.ok_or("A breakpoint needs the path of its file.")?;
+        let is_sha256 = |checksum: &dap::Checksum| checksum.algorithm == dap::ChecksumAlgorithm::Sha256;
+        let sha256 = arguments.source.checksums.into_iter().flatten().find(is_sha256);
+        let sha256 = sha256.map(|checksum| checksum.checksum);
         let mut specifications = Vec::new();
         for breakpoint in arguments.breakpoints.unwrap_or_default() {
             let line = u32::try_from(breakpoint.line)
                 .map_err(|_| format!("There is no line {}.", breakpoint.line))?;
             specifications.push(Specification {
                 id: self.ordinary.next_id(),
-                on: On::Line { paths: vec![path.clone()], line },
+                on: On::Line { paths: vec![path.clone()], line, sha256: sha256.clone() },
                 condition: breakpoint.condition,
                 hit_condition: breakpoint.hit_condition,
                 log_message: breakpoint.log_message,

@@ -34,7 +34,7 @@ impl Held {
         let modules = Modules::of(&process).unwrap();
         let path = source(name).to_str().unwrap().to_owned();
         let line = line_of(name, mark);
-        let resolution = resolve_line(modules.program().unwrap(), &[path], line);
+        let resolution = resolve_line(modules.program().unwrap(), &[path], line, None);
         let Resolution::Bound { addresses, .. } = resolution else { panic!("{resolution:?}") };
         let place = addresses[0];
         for tid in process.threads().unwrap() {

@@ -74,7 +74,7 @@ fn a_scripted_stack_is_walked() {
     let [add, work, run] = ["add", "work", "run_task"].map(|name| script.function(name));
     // One behind the first byte, as a call would return there.
     let target = Simulated::default()
-        .with_module(script.module.clone())
+        .with_module(script.module)
         .with_words(Address(STACK), &[work + 1, run + 1, 0, 0])
         .with_thread(TID, at(add, STACK));
     let stack = walk(&target);
