@@ -64,6 +64,8 @@ pub const INDEX_WORTH_BYTES: u64 = 1 << 20;
 pub const INDEX_THREADS_MAX: usize = 8;
 /// Bytes of all indices of a user on the disk.
 pub const SYMBOL_CACHE_BYTES_MAX: u64 = 1 << 30;
+/// Bytes that one byte of a compressed section is believed to stand for; zlib gets to 1032, debug information to five.
+pub const UNPACKED_RATIO_MAX: u64 = 1100;
 /// Bytes of each thread's stack, from its top, that a partial core file keeps.
 pub const CORE_STACK_BYTES_MAX: u64 = 64 << 10;
 /// Bytes of each file's writable data that a partial core file keeps.

@@ -15,7 +15,7 @@ use memmap2::Mmap;
 use object::{CompressionFormat, Object, ObjectSection};
 
 use super::{DwarfError, Slice};
-use crate::limits::{SECTION_BYTES_MAX, UNPACKED_BYTES_MAX};
+use crate::limits::{SECTION_BYTES_MAX, UNPACKED_BYTES_MAX, UNPACKED_RATIO_MAX};
 
 /// Nothing, as a section.
 #[must_use]
@@ -99,6 +99,9 @@ impl Elf {
             || packed.uncompressed_size + so_far as u64 > UNPACKED_BYTES_MAX
         {
             return Err(format!("{} bytes are more than is unpacked", packed.uncompressed_size));
+        }
+        if packed.uncompressed_size / UNPACKED_RATIO_MAX > packed.data.len() as u64 {
+            return Err(format!("{} bytes cannot be in {}", packed.uncompressed_size, packed.data.len()));
         }
         let data = match packed.format {
             // Read to the end of the stream, where its checksum is.

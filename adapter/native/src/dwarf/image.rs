@@ -178,10 +178,12 @@ impl Image {
     pub fn code(&self, address: FileAddress, bytes: usize) -> Option<&'static [u8]> {
         for segment in self.elf.file.segments() {
             let start = segment.address();
-            if address.0 >= start && address.0 < start + segment.size() {
+            if address.0 >= start && address.0 < start.saturating_add(segment.size()) {
                 let data = segment.data().ok()?;
                 let from = (address.0 - start) as usize;
-                return data.get(from..data.len().min(from + bytes)).filter(|code| !code.is_empty());
+                return data
+                    .get(from..data.len().min(from.saturating_add(bytes)))
+                    .filter(|code| !code.is_empty());
             }
         }
         None
@@ -229,7 +231,7 @@ impl Image {
     #[must_use]
     pub fn symbol_at(&self, address: FileAddress) -> Option<Symbol> {
         let symbol = self.symbol_before(address)?;
-        (symbol.bytes == 0 || address.0 < symbol.address.0 + symbol.bytes).then_some(symbol)
+        (symbol.bytes == 0 || address.0 - symbol.address.0 < symbol.bytes).then_some(symbol)
     }
 }
 

@@ -94,7 +94,7 @@ impl LineTable {
         while last + 1 < self.rows.len() && same(&self.rows[last + 1]) {
             last += 1;
         }
-        let end = self.rows.get(last + 1).map_or(row.address + 1, |row| row.address);
+        let end = self.rows.get(last + 1).map_or(row.address.saturating_add(1), |row| row.address);
         Some(self.rows[first].address..end)
     }
 

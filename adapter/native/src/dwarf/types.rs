@@ -313,7 +313,7 @@ impl Module {
         self.children(id, |child| {
             if child.tag() == dw::DW_TAG_subrange_type {
                 count = number(child, dw::DW_AT_count)
-                    .or_else(|| number(child, dw::DW_AT_upper_bound).map(|last| last + 1));
+                    .or_else(|| number(child, dw::DW_AT_upper_bound).map(|last| last.wrapping_add(1)));
             }
         })?;
         count

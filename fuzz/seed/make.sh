@@ -1,0 +1,20 @@
+#!/bin/sh
+# Builds the seeds of the DWARF reader and the unwinder: one small program, in the ways that compilers and linkers write
+# debug information. Run it by hand when the program changes; what it makes is kept in the repository.
+set -eu
+cd "$(dirname "$0")"
+into=../corpus/dwarf
+make() {
+    name=$1
+    shift
+    rustc tiny.rs --edition 2024 -g -C panic=abort -C overflow-checks=off -C link-arg=-nostartfiles -C link-arg=-Wl,-z,norelro \
+        -C link-arg=-Wl,-z,noseparate-code -C link-arg=-Wl,--build-id --remap-path-prefix "$PWD=/seed" -o "$into/$name" "$@"
+}
+make plain
+make optimized -O
+make dwarf5 -C dwarf-version=5
+make dwarf5-optimized -C dwarf-version=5 -O
+make compressed -C link-arg=-Wl,--compress-debug-sections=zlib
+make lines-only -C debuginfo=1
+make stripped -C strip=symbols
+ls -l "$into"
