@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::time::Instant;
+
 use serde_json::json;
 use support::{Agent, Build, Program, at, line_of};
 
@@ -292,9 +294,16 @@ fn a_running_thread_is_paused_while_others_are_held_or_run() {
     );
     program.go();
     let held = agent.event("stopped");
-    let threads = agent.request("threads", &json!({}));
+    // A thread names itself when it first runs, which may be later than the others' work.
     let named = |thread: &&serde_json::Value| thread["name"].as_str().unwrap().starts_with("heart");
-    let heart = threads["threads"].as_array().unwrap().iter().find(named).unwrap()["id"].clone();
+    let until = Instant::now() + support::DEADLINE;
+    let heart = loop {
+        let threads = agent.request("threads", &json!({}));
+        if let Some(heart) = threads["threads"].as_array().unwrap().iter().find(named) {
+            break heart["id"].clone();
+        }
+        assert!(Instant::now() < until, "the heart has a name in time: {threads}");
+    };
     agent.request("pause", &json!({"threadId": heart}));
     let paused = agent.event("stopped");
     assert_eq!((&paused["reason"], &paused["threadId"]), (&json!("pause"), &heart));

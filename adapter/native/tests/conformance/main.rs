@@ -87,9 +87,9 @@ fn stacks_scopes_and_values_are_the_same_on_every_target() {
 #[test]
 fn every_thread_of_a_core_file_has_its_stack() {
     let held = Held::at("tasks", Build::Plain, "format");
-    let core = core_of(&held, Extent::Partial);
+    let core = core_of(&held, Extent::Whole);
     for tid in &held.stopped {
-        assert_eq!(picture(&core, *tid), picture(&held.process, *tid), "{tid}");
+        same(&tid.to_string(), &picture(&core, *tid), &picture(&held.process, *tid));
     }
     let heart = held.stopped.iter().map(|tid| picture(&core, *tid));
     assert!(heart.flatten().any(|line| line.contains("tasks::main::{closure#0}")));
