@@ -43,7 +43,7 @@ fn read(module: &Module) {
     for unit in image.unit_indices() {
         let files: Vec<String> = image.files(unit).to_vec();
         let _ = image.lines(unit).rows().len();
-        for scope in image.scopes(unit).all() {
+        for (_, scope) in image.scopes(unit).all() {
             for range in &scope.ranges {
                 let at = FileAddress(range.start);
                 let _ = (image.unit_at(at), image.symbol_at(at), image.code(at, 16));
@@ -64,7 +64,7 @@ pub(crate) fn places(module: &Module) -> Vec<u64> {
     let image = &module.image;
     let mut places: Vec<u64> = Vec::new();
     for unit in image.unit_indices() {
-        for scope in image.scopes(unit).all() {
+        for (_, scope) in image.scopes(unit).all() {
             for range in &scope.ranges {
                 let middle = range.start.wrapping_add(range.end.wrapping_sub(range.start) / 2);
                 places.extend([range.start, middle, range.end.wrapping_sub(1)]);

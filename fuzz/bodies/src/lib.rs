@@ -8,6 +8,7 @@ pub mod core_file;
 pub mod dap;
 pub mod dwarf;
 pub mod expression;
+pub mod index;
 pub mod loan;
 pub mod memory;
 pub mod mutation;
@@ -28,6 +29,7 @@ pub const BODIES: &[Body] = &[
     Body { name: "dap", run: dap::run },
     Body { name: "dwarf", run: dwarf::run },
     Body { name: "expression", run: expression::run },
+    Body { name: "index", run: index::run },
     Body { name: "profile", run: profile::run },
     Body { name: "unwinder", run: unwinder::run },
 ];
