@@ -246,11 +246,11 @@ def _binary_of_job(path: str) -> str:
     raise ValueError(f"the program of '{path}' is not known: give rust_function or rust_actor_class its binary=...")
 
 
-def _arrow_stream(table: Any) -> Any:
+def _arrow_stream(table: Any) -> bytes:
     """The bytes of an Arrow IPC stream."""
     import pyarrow
 
     sink = pyarrow.BufferOutputStream()
     with pyarrow.ipc.new_stream(sink, table.schema) as writer:
         writer.write(table)
-    return sink.getvalue()
+    return sink.getvalue().to_pybytes()
