@@ -10,6 +10,7 @@ as the bytes of an IPC stream.
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 from typing import Any, NoReturn
@@ -68,7 +69,9 @@ class RustFunction:
     def _prepare(self) -> _manta.PreparedTask:
         options = self._options
         if options.num_returns not in (None, 1):
-            raise ValueError(f"'{self._path}' is a Rust function, which returns one value; return a tuple from it")
+            raise ValueError(
+                f"'{self._path}' is a Rust function, which returns one value; return a tuple from it"
+            )
         _session.ensure_initialized()
         return _manta.PreparedTask.foreign(
             self._path,
@@ -142,7 +145,9 @@ class RustActorClass:
 class CrossLanguageActorHandle(actor.ActorHandle):
     """A running actor whose class this program does not know: every public name is taken for a method of it."""
 
-    def __init__(self, made: _manta.ActorRef, language: str, name: str, retries: int, pending: int | None) -> None:
+    def __init__(
+        self, made: _manta.ActorRef, language: str, name: str, retries: int, pending: int | None
+    ) -> None:
         self._ray_actor = made
         self._language = language
         self._name = name
@@ -224,7 +229,9 @@ def _checked_path(path: str) -> str:
     if not isinstance(path, str):
         raise TypeError(f"a Rust path is text such as 'crate::module::name', not {type(path).__name__}")
     if "::" not in path:
-        raise ValueError(f"'{path}' is no Rust path: write the crate before it, as in 'crate::{path or 'name'}'")
+        raise ValueError(
+            f"'{path}' is no Rust path: write the crate before it, as in 'crate::{path or 'name'}'"
+        )
     return path
 
 
@@ -234,7 +241,9 @@ def _checked_binary(binary: str | os.PathLike[str] | None) -> str | None:
     given = os.fspath(binary)
     found = os.path.abspath(given) if os.sep in given else shutil.which(given)
     if found is None or not os.access(found, os.X_OK) or os.path.isdir(found):
-        raise FileNotFoundError(f"there is no program '{given}' that this process may run; build it, and give its path")
+        raise FileNotFoundError(
+            f"there is no program '{given}' that this process may run; build it, and give its path"
+        )
     return found
 
 
@@ -243,14 +252,16 @@ def _binary_of_job(path: str) -> str:
     for language, executable in job["programs"] if job else ():
         if language == "rust":
             return str(executable)
-    raise ValueError(f"the program of '{path}' is not known: give rust_function or rust_actor_class its binary=...")
+    raise ValueError(
+        f"the program of '{path}' is not known: give rust_function or rust_actor_class its binary=..."
+    )
 
 
 def _arrow_stream(table: Any) -> bytes:
     """The bytes of an Arrow IPC stream."""
-    import pyarrow
-
+    pyarrow: Any = importlib.import_module("pyarrow")
     sink = pyarrow.BufferOutputStream()
     with pyarrow.ipc.new_stream(sink, table.schema) as writer:
         writer.write(table)
-    return sink.getvalue().to_pybytes()
+    stream: bytes = sink.getvalue().to_pybytes()
+    return stream

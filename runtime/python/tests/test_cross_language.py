@@ -63,7 +63,9 @@ def test_a_value_that_holds_itself_is_refused() -> None:
         _manta.msgpack_dumps(endless)
 
 
-@pytest.mark.parametrize("data", [b"", b"\xc1", b"\x93\x01", b"\xa5ab", b"\x01\x02", b"\xc7\x01\x63x", b"\x91" * 1000])
+@pytest.mark.parametrize(
+    "data", [b"", b"\xc1", b"\x93\x01", b"\xa5ab", b"\x01\x02", b"\xc7\x01\x63x", b"\x91" * 1000]
+)
 def test_damaged_values_are_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match="cannot be read"):
         _manta.msgpack_loads(data)
