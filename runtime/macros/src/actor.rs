@@ -6,7 +6,8 @@
 use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
 use syn::{
-    Expr, ExprLit, FnArg, ImplItem, ImplItemFn, ItemImpl, Lit, LitInt, Signature, Type, spanned::Spanned,
+    Expr, ExprLit, FnArg, ImplItem, ImplItemFn, ItemImpl, Lit, LitInt, Signature, Type, Visibility,
+    spanned::Spanned,
 };
 
 use crate::{
@@ -232,6 +233,62 @@ fn creator(class: &Ident, new: &ImplItemFn, parameters: &[Parameter]) -> TokenSt
     }
 }
 
+/// The types behind handles and options, with the calls and the constructor as methods of theirs.
+fn wrappers(
+    class: &Ident,
+    vis: &Visibility,
+    parameters: &[Parameter],
+    methods: &[Method<'_>],
+) -> TokenStream {
+    let names: Vec<_> = parameters.iter().map(|parameter| &parameter.name).collect();
+    let kinds: Vec<_> = parameters.iter().map(|parameter| &parameter.kind).collect();
+    let callers = methods.iter().map(caller);
+    quote! {
+        /// The calls of the actor's methods.
+        #[derive(Clone)]
+        pub struct __MantaMethods(::manta::__private::RawHandle);
+
+        impl __MantaMethods {
+            #(#callers)*
+        }
+
+        impl ::core::convert::From<::manta::__private::RawHandle> for __MantaMethods {
+            fn from(handle: ::manta::__private::RawHandle) -> Self {
+                Self(handle)
+            }
+        }
+
+        impl ::core::convert::AsRef<::manta::__private::RawHandle> for __MantaMethods {
+            fn as_ref(&self) -> &::manta::__private::RawHandle {
+                &self.0
+            }
+        }
+
+        /// How the actor is started.
+        pub struct __MantaStart(::manta::__private::RawOptions);
+
+        impl __MantaStart {
+            /// Starts an actor with these options.
+            #vis fn remote(&self, #(#names: impl ::manta::IntoArg<#kinds>),*) -> ::manta::ActorHandle<#class> {
+                let arguments = ::std::vec![#(::manta::IntoArg::<#kinds>::into_arg(#names)),*];
+                self.0.start(arguments).into()
+            }
+        }
+
+        impl ::core::convert::From<::manta::__private::RawOptions> for __MantaStart {
+            fn from(options: ::manta::__private::RawOptions) -> Self {
+                Self(options)
+            }
+        }
+
+        impl ::core::convert::AsMut<::manta::__private::RawOptions> for __MantaStart {
+            fn as_mut(&mut self) -> &mut ::manta::__private::RawOptions {
+                &mut self.0
+            }
+        }
+    }
+}
+
 /// All that surrounds the user's block, in a scope of its own.
 fn glue(
     class: &Ident,
@@ -252,9 +309,9 @@ fn glue(
         quote!((#name, #limit))
     });
     let is_async = methods.iter().any(|method| method.function.sig.asyncness.is_some());
-    let callers = methods.iter().map(caller);
     let runners = methods.iter().map(|method| runner(class, method));
     let creator = creator(class, new, &parameters);
+    let wrappers = wrappers(class, vis, &parameters, methods);
     Ok(quote! {
         const _: () = {
             const PATH: &str = ::core::concat!(::core::module_path!(), "::", #label);
@@ -273,48 +330,7 @@ fn glue(
                 }
             }
 
-            /// The calls of the actor's methods.
-            #[derive(Clone)]
-            pub struct __MantaMethods(::manta::__private::RawHandle);
-
-            impl __MantaMethods {
-                #(#callers)*
-            }
-
-            impl ::core::convert::From<::manta::__private::RawHandle> for __MantaMethods {
-                fn from(handle: ::manta::__private::RawHandle) -> Self {
-                    Self(handle)
-                }
-            }
-
-            impl ::core::convert::AsRef<::manta::__private::RawHandle> for __MantaMethods {
-                fn as_ref(&self) -> &::manta::__private::RawHandle {
-                    &self.0
-                }
-            }
-
-            /// How the actor is started.
-            pub struct __MantaStart(::manta::__private::RawOptions);
-
-            impl __MantaStart {
-                /// Starts an actor with these options.
-                #vis fn remote(&self, #(#names: impl ::manta::IntoArg<#kinds>),*) -> ::manta::ActorHandle<#class> {
-                    let arguments = ::std::vec![#(::manta::IntoArg::<#kinds>::into_arg(#names)),*];
-                    self.0.start(arguments).into()
-                }
-            }
-
-            impl ::core::convert::From<::manta::__private::RawOptions> for __MantaStart {
-                fn from(options: ::manta::__private::RawOptions) -> Self {
-                    Self(options)
-                }
-            }
-
-            impl ::core::convert::AsMut<::manta::__private::RawOptions> for __MantaStart {
-                fn as_mut(&mut self) -> &mut ::manta::__private::RawOptions {
-                    &mut self.0
-                }
-            }
+            #wrappers
 
             impl ::manta::Actor for #class {
                 type Methods = __MantaMethods;

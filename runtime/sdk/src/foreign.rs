@@ -7,9 +7,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
     Arg, Call, Error, IntoArg, ObjectRef, TaskOptions,
-    actor::{AnyActor, RawHandle, RawOptions, lookup},
+    actor::{RawOptions, lookup},
     arguments,
     demand::{Demand, common_methods, demand_methods},
+    handle::{AnyActor, RawHandle},
     object_ref::{self, Serialized},
     options, session,
 };

@@ -19,7 +19,8 @@ use tokio::sync::RwLock;
 
 use crate::{
     Actor, ActorHandle, Error,
-    actor::{RawHandle, RawOptions},
+    actor::RawOptions,
+    handle::RawHandle,
     object_ref,
     panics::ExitActor,
     registry::{Arguments, Done, Failure, Outcome},

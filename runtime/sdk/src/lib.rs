@@ -24,6 +24,7 @@ mod context;
 mod demand;
 mod error;
 mod foreign;
+mod handle;
 mod host;
 mod object_ref;
 mod options;
@@ -34,9 +35,7 @@ mod session;
 mod tags;
 mod worker;
 
-pub use actor::{
-    Actor, ActorHandle, ActorOptions, AnyActor, Call, get_actor, get_actor_in, kill, ready, restart,
-};
+pub use actor::{Actor, ActorOptions, Call, get_actor, get_actor_in, kill, ready, restart};
 pub use arguments::{Arg, IntoArg};
 pub use cancelled::is_cancelled;
 pub use context::{Context, Node, context, nodes};
@@ -44,6 +43,7 @@ pub use error::{Error, TaskError, TaskErrorKind};
 pub use foreign::{
     ForeignActor, ForeignActorOptions, ForeignCall, ForeignTask, get_any_actor, python, python_actor,
 };
+pub use handle::{ActorHandle, AnyActor};
 pub use host::{current_actor, exit_actor};
 pub use manta_macros::{actor, task};
 pub use object_ref::{ObjectRef, cancel, get, get_all, get_timeout, put, wait};
@@ -55,7 +55,8 @@ pub use session::{Options, Session, init, init_with};
 pub mod __private {
     pub use crate::runtime::block_on;
     pub use crate::{
-        actor::{Class, RawHandle, RawOptions},
+        actor::{Class, RawOptions},
+        handle::RawHandle,
         host::{ActorDefinition, Instance, MethodDefinition},
         option_methods,
         options::{Template, submit, task_options},
