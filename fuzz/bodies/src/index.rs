@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use manta_native::dwarf::image::UnitIndex;
-use manta_native::dwarf::index::{Index, Key, Lists, last_part};
+use manta_native::dwarf::index::{Index, Key, Lists, Place, last_part};
 use manta_native::dwarf::outline::{FunctionNames, Outline, name_hash};
 
 use crate::loan::as_program;
@@ -33,7 +33,7 @@ fn index() -> &'static [u8] {
                 lists.unit(offset, &outline, names.resolve(&mut |_| None));
             }
             for path in module.image.source_paths() {
-                lists.source(&path, &[(0, 1)]);
+                lists.source(&path, &[Place { unit: UnitIndex(0), file: 1, lines: Some((1, 9)) }]);
             }
         });
         lists.into_bytes(&key())

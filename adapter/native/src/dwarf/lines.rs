@@ -1,5 +1,6 @@
 //! Line tables: from addresses to lines and back.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use gimli::{ColumnType, LineRow};
@@ -35,20 +36,8 @@ impl LineTable {
     /// Runs the unit's line program; a damaged one gives the rows before the damage.
     #[must_use]
     pub fn read(unit: &Unit) -> Self {
-        let Some(program) = unit.line_program.clone() else { return Self::default() };
         let mut sequences: Vec<Vec<Row>> = Vec::new();
-        let mut sequence = Vec::new();
-        let mut rows = program.rows();
-        while let Ok(Some((_, row))) = rows.next_row() {
-            sequence.push(row_of(row));
-            if row.end_sequence() {
-                let finished = std::mem::take(&mut sequence);
-                // Code that the linker threw away sits at address 0.
-                if finished[0].address != 0 {
-                    sequences.push(finished);
-                }
-            }
-        }
+        each_sequence(unit, |rows| sequences.push(rows.to_vec()));
         sequences.sort_by_key(|sequence| sequence[0].address);
         Self::from_rows(sequences.concat())
     }
@@ -119,6 +108,51 @@ impl LineTable {
             .or_else(|| rows().filter(|row| row.is_statement).nth(1))
             .map(|row| row.address)
     }
+}
+
+/// Runs a unit's line program, sequence by sequence, and keeps none of them.
+fn each_sequence(unit: &Unit, mut each: impl FnMut(&[Row])) {
+    let Some(program) = unit.line_program.clone() else { return };
+    let mut sequence = Vec::new();
+    let mut rows = program.rows();
+    while let Ok(Some((_, row))) = rows.next_row() {
+        sequence.push(row_of(row));
+        if row.end_sequence() {
+            // Code that the linker threw away sits at address 0.
+            if sequence[0].address != 0 {
+                each(&sequence);
+            }
+            sequence.clear();
+        }
+    }
+}
+
+/// Is this the beginning of a line's statement, where a breakpoint can be?
+#[must_use]
+pub fn is_code_of_a_line(row: &Row) -> bool {
+    row.is_statement && !row.is_end && row.line != 0
+}
+
+/// The rows of one file at which breakpoints can be, without the unit's other rows.
+#[must_use]
+pub fn rows_of_file(unit: &Unit, file: u32) -> Vec<Row> {
+    let mut found = Vec::new();
+    let is_wanted = |row: &&Row| row.file == file && is_code_of_a_line(row);
+    each_sequence(unit, |rows| found.extend(rows.iter().filter(is_wanted)));
+    found
+}
+
+/// The first and the last line with code of each file that has any.
+#[must_use]
+pub fn lines_of_files(unit: &Unit) -> HashMap<u32, (u32, u32)> {
+    let mut lines: HashMap<u32, (u32, u32)> = HashMap::new();
+    each_sequence(unit, |rows| {
+        for row in rows.iter().filter(|row| is_code_of_a_line(row)) {
+            let known = lines.entry(row.file).or_insert((row.line, row.line));
+            *known = (known.0.min(row.line), known.1.max(row.line));
+        }
+    });
+    lines
 }
 
 fn row_of(row: &LineRow) -> Row {

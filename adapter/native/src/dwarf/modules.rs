@@ -8,13 +8,11 @@ use gimli::constants as dw;
 
 use super::image::{Image, UnitIndex};
 use super::scopes::{ScopeIndex, ScopeKind};
+use super::separate;
 use super::types::{Type, TypeId};
 use super::{Attribute, UnitOffset, text};
 use crate::address::{Address, Bias, FileAddress};
 use crate::target::{MappedModule, Target, bias_of};
-
-/// Where the system keeps its libraries.
-const SYSTEM_DIRECTORIES: [&str; 4] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64"];
 
 /// A mapped file with its debug information.
 pub struct Module {
@@ -215,7 +213,7 @@ impl Module {
     /// machine that they were built on, often relative: nobody can open those.
     #[must_use]
     pub fn file(&self, unit: UnitIndex, file: u32) -> Option<String> {
-        let is_system = || SYSTEM_DIRECTORIES.iter().any(|directory| self.mapped.path.starts_with(directory));
+        let is_system = || separate::is_system(&self.mapped.path);
         let path = self.image.files(unit).get(file as usize)?;
         (!path.is_empty() && (path.starts_with('/') || !is_system())).then(|| path.clone())
     }

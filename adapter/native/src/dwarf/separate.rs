@@ -11,6 +11,9 @@ use super::elf::Elf;
 
 /// Where distributions put debug files.
 const SYSTEM_DIRECTORY: &str = "/usr/lib/debug";
+/// Where the system keeps its own libraries. Their debug information is large, in C, and of no use to most, so it is read only
+/// when its directory is named in [`PATH_VARIABLE`].
+const SYSTEM_LIBRARIES: [&str; 4] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64"];
 /// Names more directories, separated by colons; each has `.build-id/ab/cdef….debug`, or files by their names.
 pub const PATH_VARIABLE: &str = "MANTA_DEBUG_PATH";
 
@@ -21,6 +24,12 @@ pub struct Found {
     pub file: Option<Elf>,
     /// Files that are there and cannot be used, each with the reason.
     pub refused: Vec<String>,
+}
+
+/// Is this a file of the system, by the path that its process knows?
+#[must_use]
+pub fn is_system(path: &Path) -> bool {
+    SYSTEM_LIBRARIES.iter().any(|directory| path.starts_with(directory))
 }
 
 /// Looks for a program's separate debug file. `beside` is the program's own path, under the root that it sees.
@@ -48,15 +57,18 @@ pub fn find(program: &Elf, beside: &Path, root: &Path) -> Found {
 }
 
 /// The directories for debug files, the user's own first.
-fn directories(root: &Path) -> Vec<PathBuf> {
+fn directories(root: &Path, of_system: bool) -> Vec<PathBuf> {
     let own = std::env::var_os(PATH_VARIABLE);
     let mut directories: Vec<PathBuf> = own.iter().flat_map(std::env::split_paths).collect();
-    directories.push(under(root, Path::new(SYSTEM_DIRECTORY)));
+    if !of_system {
+        directories.push(under(root, Path::new(SYSTEM_DIRECTORY)));
+    }
     directories
 }
 
 fn candidates(program: &Elf, beside: &Path, root: &Path) -> Vec<PathBuf> {
-    let directories = directories(root);
+    let inside = beside.strip_prefix(root).unwrap_or(beside);
+    let directories = directories(root, is_system(&Path::new("/").join(inside)));
     let mut candidates = Vec::new();
     if let Some(id) = program.build_id().filter(|id| id.len() > 1) {
         let (first, rest) = (hex(&id[..1]), hex(&id[1..]));
@@ -68,7 +80,7 @@ fn candidates(program: &Elf, beside: &Path, root: &Path) -> Vec<PathBuf> {
         // A name, never a path: it must not lead anywhere else.
         let name = name.rsplit('/').next().unwrap_or(name);
         let folder = beside.parent().unwrap_or(Path::new("/"));
-        let inside = folder.strip_prefix(root).unwrap_or(folder);
+        let inside = inside.parent().unwrap_or(Path::new("/"));
         candidates.extend([folder.join(name), folder.join(".debug").join(name)]);
         for directory in &directories {
             candidates.push(directory.join(inside.strip_prefix("/").unwrap_or(inside)).join(name));

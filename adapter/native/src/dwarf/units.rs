@@ -11,8 +11,8 @@ use std::thread;
 
 use super::image::{Image, UnitIndex};
 use super::index::build::{build, code_of};
-use super::index::{CodeRange, Index, Key, SourceFile, cache, last_part};
-use super::lines::{LineTable, file_paths};
+use super::index::{CodeRange, Index, Key, Place, SourceFile, cache, last_part};
+use super::lines::{LineTable, Row, file_paths, is_code_of_a_line, rows_of_file};
 use super::outline::{Outline, name_hash};
 use super::scopes::UnitScopes;
 use super::split::SplitUnit;
@@ -266,6 +266,17 @@ impl Image {
         entry.lines.get_or_init(|| LineTable::read(self.skeleton(index)))
     }
 
+    /// The rows of a file in a unit at which breakpoints can be. The unit's other rows are not kept.
+    pub fn rows_of_file(&self, index: UnitIndex, file: u32) -> Vec<Row> {
+        match self.entry(index).lines.get() {
+            Some(table) => {
+                let rows = table.rows().iter();
+                rows.filter(|row| row.file == file && is_code_of_a_line(row)).copied().collect()
+            }
+            None => rows_of_file(self.skeleton(index), file),
+        }
+    }
+
     /// The unit's functions, inlined calls and blocks.
     pub fn scopes(&self, index: UnitIndex) -> &UnitScopes {
         self.entry(index).scopes.get_or_init(|| {
@@ -295,10 +306,10 @@ impl Image {
     /// The source files of all units, by the last part of their paths.
     fn read_sources(&self) -> &HashMap<String, Vec<SourceFile>> {
         self.units().sources.get_or_init(|| {
-            let mut places: HashMap<&str, Vec<(UnitIndex, u32)>> = HashMap::new();
-            for index in self.unit_indices() {
-                for (file, path) in (0u32..).zip(self.files(index)).filter(|(_, path)| !path.is_empty()) {
-                    places.entry(path).or_default().push((index, file));
+            let mut places: HashMap<&str, Vec<Place>> = HashMap::new();
+            for unit in self.unit_indices() {
+                for (file, path) in (0u32..).zip(self.files(unit)).filter(|(_, path)| !path.is_empty()) {
+                    places.entry(path).or_default().push(Place { unit, file, lines: None });
                 }
             }
             let mut sources: HashMap<String, Vec<SourceFile>> = HashMap::new();

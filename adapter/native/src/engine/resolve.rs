@@ -8,6 +8,7 @@ use iced_x86::{Decoder, DecoderOptions};
 use super::source_check::change_of;
 use crate::address::{Address, FileAddress};
 use crate::dwarf::image::UnitIndex;
+use crate::dwarf::index::Place;
 use crate::dwarf::lines::Row;
 use crate::dwarf::modules::{Module, Modules};
 use crate::dwarf::scopes::{ScopeIndex, ScopeKind};
@@ -44,10 +45,10 @@ pub fn resolve_line(module: &Module, paths: &[String], line: u32, sha256: Option
     }
     let rows: Vec<(UnitIndex, Row)> = files
         .iter()
-        .flat_map(|(unit, file)| {
-            let rows = module.image.lines(*unit).rows().iter();
-            rows.filter(move |row| row.file == *file && row.is_statement && !row.is_end && row.line >= line)
-                .map(move |row| (*unit, *row))
+        .filter(|place| place.lines.is_none_or(|(_, last)| last >= line))
+        .flat_map(|place| {
+            let rows = module.image.rows_of_file(place.unit, place.file).into_iter();
+            rows.filter(move |row| row.line >= line).map(move |row| (place.unit, row))
         })
         .collect();
     let Some(found) = rows.iter().map(|(_, row)| row.line).min() else {
@@ -75,7 +76,7 @@ pub fn resolve_line(module: &Module, paths: &[String], line: u32, sha256: Option
             FileAddress(after_prologue(module, unit, scope, address)).live(module.bias)
         })
         .collect();
-    let changed = files.first().and_then(|(unit, file)| change_of(module, *unit, *file, sha256));
+    let changed = files.first().and_then(|place| change_of(module, place.unit, place.file, sha256));
     let notes: Vec<String> = changed.into_iter().chain(missing).collect();
     bound(&addresses, found, (!notes.is_empty()).then(|| notes.join(" ")))
 }
@@ -136,10 +137,7 @@ pub fn resolve_instruction(modules: &Modules, address: Address) -> Resolution {
 pub fn lines_with_code(module: &Module, paths: &[String], lines: RangeInclusive<u32>) -> BTreeSet<u32> {
     files_named(module, paths)
         .into_iter()
-        .flat_map(|(unit, file)| {
-            let rows = module.image.lines(unit).rows().iter();
-            rows.filter(move |row| row.file == file && row.is_statement && !row.is_end && row.line != 0)
-        })
+        .flat_map(|place| module.image.rows_of_file(place.unit, place.file))
         .map(|row| row.line)
         .filter(|line| lines.contains(line))
         .collect()
@@ -168,13 +166,13 @@ fn after_prologue(module: &Module, unit: UnitIndex, scope: Option<ScopeIndex>, a
 }
 
 /// Units that have one of these files, with its index.
-fn files_named(module: &Module, paths: &[String]) -> Vec<(UnitIndex, u32)> {
+fn files_named(module: &Module, paths: &[String]) -> Vec<Place> {
     let mut names: Vec<String> = paths.iter().map(|path| crate::dwarf::lines::clean(path)).collect();
     // The compiler may have known the file by where a link leads.
     names.extend(
         paths.iter().filter_map(|path| std::fs::canonicalize(path).ok()?.to_str().map(str::to_owned)),
     );
-    let mut found = BTreeSet::new();
+    let mut found = BTreeMap::new();
     for name in &names {
         let last = name.rsplit('/').next().unwrap_or(name);
         for source in module.image.sources_named(last) {
@@ -182,9 +180,9 @@ fn files_named(module: &Module, paths: &[String]) -> Vec<(UnitIndex, u32)> {
             // A build may have cut the beginning of its paths; what is left of it must match as a whole.
             let is_cut = !own.starts_with('/') && own.contains('/') && name.ends_with(&format!("/{own}"));
             if own == name || is_cut {
-                found.extend(source.places);
+                found.extend(source.places.into_iter().map(|place| ((place.unit, place.file), place)));
             }
         }
     }
-    found.into_iter().collect()
+    found.into_values().collect()
 }

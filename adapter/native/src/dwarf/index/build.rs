@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gimli::constants as dw;
 
-use super::{CodeRange, Lists};
-use crate::dwarf::lines::file_paths;
+use super::{CodeRange, Lists, Place};
+use crate::dwarf::image::UnitIndex;
+use crate::dwarf::lines::{file_paths, lines_of_files};
 use crate::dwarf::outline::{FunctionNames, Outline, name_hash};
 use crate::dwarf::split::SplitFiles;
 use crate::dwarf::{Attribute, Slice, Unit, text};
@@ -36,6 +37,7 @@ struct UnitContent {
     names: BTreeSet<(u32, u32)>,
     code: Vec<(u64, u64)>,
     files: Vec<String>,
+    lines: HashMap<u32, (u32, u32)>,
     is_complete: bool,
 }
 
@@ -81,13 +83,14 @@ pub fn build(source: &Source, threads: usize) -> Built {
     });
     is_complete &= all.values().all(|unit| unit.is_complete);
     let mut lists = Lists::default();
-    let mut places: BTreeMap<String, Vec<(u32, u32)>> = BTreeMap::new();
+    let mut places: BTreeMap<String, Vec<Place>> = BTreeMap::new();
     for (unit, content) in (0u32..).zip(all.values_mut()) {
         lists.unit(content.offset, &content.outline, std::mem::take(&mut content.names));
         let code = content.code.iter();
         lists.code.extend(code.map(|(begin, end)| CodeRange { begin: *begin, end: *end, unit, unused: 0 }));
         for (file, path) in (0u32..).zip(content.files.drain(..)).filter(|(_, path)| !path.is_empty()) {
-            places.entry(path).or_default().push((unit, file));
+            let lines = Some(content.lines.get(&file).copied().unwrap_or((0, 0)));
+            places.entry(path).or_default().push(Place { unit: UnitIndex(unit), file, lines });
         }
     }
     for (path, places) in &places {
@@ -120,6 +123,7 @@ impl Reader<'_> {
             names: names.resolve(&mut |offset| self.name_elsewhere(offset)),
             code: code_of(dwarf, unit),
             files: file_paths(dwarf, unit),
+            lines: lines_of_files(unit),
             is_complete,
         }
     }

@@ -16,7 +16,7 @@ use super::outline::{Container, FunctionRange, Outline};
 
 const MAGIC: &[u8; 8] = b"MANTASYM";
 /// Rises with every change of the format, of what is indexed, or of how names are hashed.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 const SECTIONS: usize = 10;
 const BUILD_ID_BYTES: usize = 32;
 /// Magic, version, checksum, length, bytes of debug information, build-id, sections.
@@ -91,6 +91,14 @@ pub struct PathRow {
 pub struct PlaceRow {
     unit: u32,
     file: u32,
+    first_line: u32,
+    last_line: u32,
+}
+
+impl PlaceRow {
+    fn place(&self) -> Place {
+        Place { unit: UnitIndex(self.unit), file: self.file, lines: Some((self.first_line, self.last_line)) }
+    }
 }
 
 // SAFETY: each of these consists of integers only, without padding, and any bits are a value.
@@ -111,8 +119,19 @@ unsafe impl Pod for PlaceRow {}
 pub struct SourceFile {
     /// Its path, as the compiler knew it.
     pub path: Cow<'static, str>,
-    /// Units that list it, with its number in each.
-    pub places: Vec<(UnitIndex, u32)>,
+    /// Units that list it.
+    pub places: Vec<Place>,
+}
+
+/// A source file in a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The unit.
+    pub unit: UnitIndex,
+    /// The file's number in its list.
+    pub file: u32,
+    /// The first and the last line with code, when they are known; 0 when the unit has none.
+    pub lines: Option<(u32, u32)>,
 }
 
 /// An index that can be asked.
@@ -214,10 +233,7 @@ impl Index {
         let text = std::str::from_utf8(part(self.text, path.text)).unwrap_or("");
         let places = part(self.places, path.places).iter();
         let places = places.filter(|place| (place.unit as usize) < self.units.len());
-        SourceFile {
-            path: Cow::Borrowed(text),
-            places: places.map(|place| (UnitIndex(place.unit), place.file)).collect(),
-        }
+        SourceFile { path: Cow::Borrowed(text), places: places.map(PlaceRow::place).collect() }
     }
 
     /// Source files whose path ends in this part.
@@ -293,8 +309,12 @@ impl Lists {
     }
 
     /// Adds a source file.
-    pub fn source(&mut self, path: &str, places: &[(u32, u32)]) {
-        let rows: Vec<_> = places.iter().map(|(unit, file)| PlaceRow { unit: *unit, file: *file }).collect();
+    pub fn source(&mut self, path: &str, places: &[Place]) {
+        let row = |place: &Place| {
+            let (first_line, last_line) = place.lines.unwrap_or((0, 0));
+            PlaceRow { unit: place.unit.0, file: place.file, first_line, last_line }
+        };
+        let rows: Vec<_> = places.iter().map(row).collect();
         self.paths.push(PathRow {
             hash: crc32fast::hash(last_part(path).as_bytes()),
             text: append(&mut self.text, path.as_bytes()),
@@ -354,6 +374,10 @@ mod tests {
         Key { build_id: vec![1, 2, 3], debug_bytes: 77 }
     }
 
+    fn place(unit: u32, file: u32) -> Place {
+        Place { unit: UnitIndex(unit), file, lines: Some((3, 9)) }
+    }
+
     fn bytes() -> Vec<u8> {
         let mut lists = Lists::default();
         let outline = Outline {
@@ -364,8 +388,8 @@ mod tests {
         lists.unit(0, &Outline::default(), []);
         lists.unit(100, &outline, [(name_hash("work"), 0), (name_hash("other"), 0)]);
         lists.code.push(CodeRange { begin: 16, end: 32, unit: 1, unused: 0 });
-        lists.source("/job/src/main.rs", &[(1, 2)]);
-        lists.source("/other/src/main.rs", &[(0, 1), (1, 3)]);
+        lists.source("/job/src/main.rs", &[place(1, 2)]);
+        lists.source("/other/src/main.rs", &[place(0, 1), place(1, 3)]);
         lists.into_bytes(&key())
     }
 
@@ -385,7 +409,7 @@ mod tests {
         let sources = index.sources_named("main.rs");
         assert_eq!(sources.len(), 2);
         let own = sources.iter().find(|source| source.path == "/job/src/main.rs").unwrap();
-        assert_eq!(own.places, [(UnitIndex(1), 2)]);
+        assert_eq!(own.places, [place(1, 2)]);
         assert_eq!(index.outline(UnitIndex(1)).unwrap().function_at(20), Some(0));
         assert_eq!(index.outline(UnitIndex(1)).unwrap().function_at(32), None);
         assert!(index.outline(UnitIndex(2)).is_none());
