@@ -54,6 +54,32 @@ fn a_core_of_the_kernel_shows_where_the_program_died() {
     assert!(lines.iter().any(|line| line.contains("address = 16")), "{lines:#?}");
 }
 
+/// Other debuggers are a second opinion on what is written, where there is one.
+#[test]
+fn gdb_shows_the_stack_of_a_core_that_was_written_here() {
+    if Command::new("gdb").arg("--version").output().is_err() {
+        eprintln!("left out: there is no gdb here");
+        return;
+    }
+    let held = Held::at("tasks", Build::Plain, "format");
+    let folder = tempfile::tempdir().unwrap();
+    for extent in [Extent::Whole, Extent::Partial] {
+        let path = folder.path().join(format!("{extent:?}"));
+        let mut file = std::fs::File::create(&path).unwrap();
+        write(&held.process.picture(&held.stopped, 0).unwrap(), extent, &mut file).unwrap();
+        let gdb = Command::new("gdb")
+            .args(["-nx", "-batch", "-ex", "bt", "-ex", "info threads"])
+            .arg(program_file("tasks", Build::Plain))
+            .arg(&path)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&gdb.stdout);
+        for name in ["tasks::work", "tasks::run_task"] {
+            assert!(said.contains(name), "{extent:?}: {said}{}", String::from_utf8_lossy(&gdb.stderr));
+        }
+    }
+}
+
 #[test]
 fn what_is_no_core_is_refused_with_a_sentence() {
     let folder = tempfile::tempdir().unwrap();
