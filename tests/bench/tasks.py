@@ -15,7 +15,10 @@ CPUS = os.cpu_count() or 1
 BATCH = 1000
 ONE_BY_ONE = 300
 FIRST_RESULTS = 3
-ARRAY_BYTES = 64 * 1024 * 1024
+ARRAY_BYTES = 100_000_000
+SMALL_PUTS = 1000
+WAITED_REFS = 1000
+GOT_REFS = 10_000
 
 
 def nothing():
@@ -44,9 +47,6 @@ class Manta:
         if not hasattr(self, "remote"):
             self.remote = self.module.remote(nothing)
         return self.remote
-
-    def put(self, array):
-        return self.module.put(array)
 
     def close(self):
         self.module.shutdown()
@@ -92,19 +92,37 @@ def rate(work, count, rounds):
     return statistics.median(rates)
 
 
-def put_rate(system, rounds):
-    """GB/s of putting one large array."""
+def seconds(work, rounds):
+    """The median time of `work()`, after one round that does not count; what it answers with is dropped outside of the time."""
+    times = []
+    for round_number in range(rounds + 1):
+        start = time.perf_counter()
+        result = work()
+        if round_number:
+            times.append(time.perf_counter() - start)
+        del result
+    return statistics.median(times)
+
+
+def objects(module, rounds):
+    """Figures of objects; those of a plain copy in memory come as a peer's."""
     import numpy
 
     array = numpy.ones(ARRAY_BYTES, dtype=numpy.uint8)
-    rates = []
-    for round_number in range(rounds + 1):
-        start = time.perf_counter()
-        ref = system.put(array)
-        if round_number:
-            rates.append(ARRAY_BYTES / 1e9 / (time.perf_counter() - start))
-        del ref
-    return statistics.median(rates)
+    copy = numpy.empty_like(array)
+    rounds = max(rounds, 5)
+    put = seconds(lambda: module.put(array), 3 * rounds)
+    memcpy = seconds(lambda: numpy.copyto(copy, array), 3 * rounds)
+    large = module.put(array)
+    yield "objects.put.large", "GB/s", ARRAY_BYTES / 1e9 / put
+    yield "objects.put.large", "GB/s", ARRAY_BYTES / 1e9 / memcpy, "memcpy"
+    yield "objects.get.large", "ms", 1000 * seconds(lambda: module.get(large), rounds)
+    small = seconds(lambda: [module.put(number) for number in range(SMALL_PUTS)], rounds)
+    yield "objects.put.small", "puts/s", SMALL_PUTS / small
+    refs = [module.put(number) for number in range(GOT_REFS)]
+    waited = refs[:WAITED_REFS]
+    yield "objects.wait.1k", "ms", 1000 * seconds(lambda: module.wait(waited, num_returns=WAITED_REFS), rounds)
+    yield "objects.get.10k", "ms", 1000 * seconds(lambda: module.get(refs), rounds)
 
 
 def first_result(name):
@@ -139,10 +157,11 @@ def main():
     system = SYSTEMS[arguments.system]()
     figures.append(("tasks.python.batch", "tasks/s", rate(system.batch, BATCH, arguments.rounds)))
     figures.append(("tasks.python.one", "tasks/s", rate(system.one_by_one, ONE_BY_ONE, arguments.rounds)))
-    if hasattr(system, "put"):
-        figures.append(("objects.python.put", "GB/s", put_rate(system, arguments.rounds)))
+    if hasattr(system, "module"):
+        figures.extend(objects(system.module, arguments.rounds))
     system.close()
-    print(json.dumps([{"measure": measure, "unit": unit, "value": value} for measure, unit, value in figures]))
+    keys = ("measure", "unit", "value", "peer")
+    print(json.dumps([dict(zip(keys, figure)) for figure in figures]))
 
 
 if __name__ == "__main__":

@@ -79,6 +79,9 @@ pub struct ResourceArgs {
     /// Bytes of memory that the tasks of each node may ask for together [default: seven tenths of the machine's]
     #[arg(long, value_name = "BYTES")]
     pub memory: Option<f64>,
+    /// Bytes of shared memory for the objects of each node; what is above goes to disk [default: three tenths of the machine's memory]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(STORE_BYTES_MIN..))]
+    pub object_store_memory: Option<u64>,
     /// Further resources of each node, as JSON: '{"disk": 0.5}'
     #[arg(long, value_name = "JSON", value_parser = parse_resources)]
     pub resources: Option<NamedAmounts>,
@@ -86,6 +89,9 @@ pub struct ResourceArgs {
     #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = parse_label)]
     pub labels: Vec<(String, String)>,
 }
+
+/// A store that is smaller holds nothing of use.
+const STORE_BYTES_MIN: u64 = 1024 * 1024;
 
 /// Resources by name.
 pub type NamedAmounts = std::collections::BTreeMap<String, f64>;
@@ -118,6 +124,12 @@ impl ResourceArgs {
             .map_err(anyhow::Error::msg)
     }
 
+    /// The limit of a node's object store.
+    #[must_use]
+    pub fn object_store_bytes(&self) -> u64 {
+        self.object_store_memory.unwrap_or_else(manta_node::machine::object_store_bytes)
+    }
+
     /// The labels of a node.
     #[must_use]
     pub fn labels(&self) -> std::collections::HashMap<String, String> {
@@ -136,6 +148,9 @@ impl ResourceArgs {
         }
         if let Some(memory) = self.memory {
             args.extend(["--memory".to_owned(), memory.to_string()]);
+        }
+        if let Some(bytes) = self.object_store_memory {
+            args.extend(["--object-store-memory".to_owned(), bytes.to_string()]);
         }
         for (key, value) in &self.labels {
             args.extend(["--labels".to_owned(), format!("{key}={value}")]);

@@ -111,7 +111,12 @@ async fn an_object_crosses_from_node_to_node() {
     let bytes: Vec<u8> = (0..3_500_001_u32).map(|index| (index % 251) as u8).collect();
     std::fs::write(from.object_dir.join(object.to_string()), &bytes).unwrap();
     let size = bytes.len() as u64;
-    from.say(process_to_node::Message::Sealed(v1::ObjectSealed { object_id: object.to_bytes(), size })).await;
+    from.say(process_to_node::Message::Sealed(v1::ObjectSealed {
+        object_id: object.to_bytes(),
+        size,
+        spilled: false,
+    }))
+    .await;
     let mut head = support::head(&cluster.address, &cluster.token).await;
     let status = head
         .get_status(v1::GetStatusRequest { protocol_version: PROTOCOL_VERSION })
@@ -129,7 +134,7 @@ async fn an_object_crosses_from_node_to_node() {
         let message = to.next().await;
         assert_eq!(
             message,
-            node_to_process::Message::Pulled(v1::Pulled { request_id, error: String::new(), size })
+            node_to_process::Message::Pulled(v1::Pulled { request_id, size, ..v1::Pulled::default() })
         );
     }
     let copy = to.object_dir.join(object.to_string());

@@ -14,6 +14,7 @@ mod leases;
 mod objects;
 mod peers;
 mod placing;
+mod rooms;
 mod sessions;
 mod spill;
 mod workers;
@@ -38,7 +39,7 @@ use crate::{
     resources::{Budget, Resources},
 };
 
-pub use self::workers::Exit;
+pub use self::{rooms::RoomAsker, workers::Exit};
 
 /// A question of a peer that its edge waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -66,6 +67,8 @@ pub struct Identity {
     /// For welcomes.
     pub object_dir: String,
     /// For welcomes.
+    pub spill_dir: String,
+    /// For welcomes.
     pub head_address: String,
 }
 
@@ -88,6 +91,8 @@ pub enum Timer {
     Detached(ProcessId),
     /// Peers may be asked again.
     Spill,
+    /// Processes may have unmapped objects.
+    Room,
     /// What no node can run since one left had its time for the node to come back.
     Infeasible,
 }
@@ -127,6 +132,20 @@ pub enum Effect {
     Pull { object: ObjectId, address: String },
     /// Remove objects from the store.
     DeleteObjects(Vec<ObjectId>),
+    /// Remove objects from the disk.
+    DeleteSpilled(Vec<ObjectId>),
+    /// Write an object of the store to disk too.
+    SpillObject { object: ObjectId },
+    /// Read an object from disk into the store.
+    Restore { object: ObjectId, size: u64 },
+    /// Take room in the store for somebody, if it is there: `on_room_taken` hears of it.
+    TakeRoom { asker: RoomAsker, bytes: u64 },
+    /// Give room back that was taken.
+    GiveRoom(u64),
+    /// The answer to `on_room_wanted` of an edge.
+    AnswerRoom(ReplyId, bool),
+    /// Find out what processes have mapped: `on_mapped` hears of it.
+    FindMapped { missing: u64 },
     /// Tell all peers to remove objects.
     FreeOnPeers { addresses: Vec<String>, objects: Vec<ObjectId> },
     /// End this node: its workers first.
@@ -149,6 +168,7 @@ pub struct Core {
     leases: leases::Leases,
     fates: fates::Fates,
     objects: objects::Objects,
+    rooms: rooms::Rooms,
     debug: debug::DebugPlane,
     actors: actors::Actors,
     counter: u64,
@@ -177,6 +197,7 @@ impl Core {
             leases: leases::Leases::default(),
             fates: fates::Fates::default(),
             objects: objects::Objects::default(),
+            rooms: rooms::Rooms::default(),
             debug: debug::DebugPlane::default(),
             actors: actors::Actors::default(),
             counter: 0,

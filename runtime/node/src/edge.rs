@@ -17,7 +17,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use manta_object_store::ObjectStore;
+use manta_object_store::{ObjectStore, SpillFolder};
 use manta_proto::{
     ids::ProcessId,
     limits::CHANNEL_MESSAGES_MAX,
@@ -44,6 +44,8 @@ pub struct Shared {
     pub session_dir: PathBuf,
     pub local_socket: PathBuf,
     pub store: ObjectStore,
+    /// Objects for which the store has no room.
+    pub spilled: SpillFolder,
     pub peers: peer_client::Peers,
     /// Woken when the node is to end.
     pub exit: Notify,
@@ -59,6 +61,7 @@ struct State {
     head: Option<mpsc::Sender<NodeToHead>>,
     lease_replies: HashMap<ReplyId, oneshot::Sender<LeaseReply>>,
     fate_replies: HashMap<ReplyId, oneshot::Sender<WorkerFateReply>>,
+    room_replies: HashMap<ReplyId, oneshot::Sender<bool>>,
     replies: u64,
     load_timer_runs: bool,
     load_sent: Instant,
@@ -79,6 +82,7 @@ pub struct Parts {
     pub session_dir: PathBuf,
     pub local_socket: PathBuf,
     pub store: ObjectStore,
+    pub spilled: SpillFolder,
     pub host: Arc<Host>,
 }
 
@@ -92,6 +96,7 @@ impl Shared {
             session_dir: parts.session_dir,
             local_socket: parts.local_socket,
             store: parts.store,
+            spilled: parts.spilled,
             exit: Notify::new(),
             worker_gone: Notify::new(),
             state: Mutex::new(State {
@@ -102,6 +107,7 @@ impl Shared {
                 head: None,
                 lease_replies: HashMap::new(),
                 fate_replies: HashMap::new(),
+                room_replies: HashMap::new(),
                 replies: 0,
                 load_timer_runs: false,
                 load_sent: Instant::now(),
@@ -249,6 +255,18 @@ impl Shared {
                 }
             }
             Effect::StopAgent(worker) => drop(state.agents.remove(&worker)),
+            Effect::Exit { cause } => {
+                tracing::info!(cause, "this node ends");
+                self.exit.notify_one();
+            }
+            about_objects => return self.apply_to_objects(state, about_objects),
+        }
+        None
+    }
+
+    /// What is about objects and the room for them.
+    fn apply_to_objects(self: &Arc<Self>, state: &mut State, effect: Effect) -> Option<FollowUp> {
+        match effect {
             Effect::Pull { object, address } => transfer::pull(Arc::clone(self), object, address),
             Effect::DeleteObjects(objects) => {
                 for object in objects {
@@ -257,13 +275,34 @@ impl Shared {
                     }
                 }
             }
+            Effect::DeleteSpilled(objects) => {
+                for object in objects {
+                    if let Err(error) = self.spilled.delete(object) {
+                        tracing::warn!(%object, %error, "a spilled object could not be removed");
+                    }
+                }
+            }
+            Effect::SpillObject { object } => transfer::spill(Arc::clone(self), object),
+            Effect::Restore { object, size } => transfer::restore(Arc::clone(self), object, size),
+            Effect::TakeRoom { asker, bytes } => {
+                let taken = self.store.usage().map_or(Ok(()), |usage| usage.take(bytes));
+                return Some(Box::new(move |core| core.on_room_taken(asker, bytes, taken)));
+            }
+            Effect::GiveRoom(bytes) => self.give_room(bytes),
+            Effect::AnswerRoom(id, granted) => {
+                let unheard =
+                    state.room_replies.remove(&id).is_none_or(|sender| sender.send(granted).is_err());
+                if unheard && granted {
+                    tracing::debug!("nobody waits any more for the room that was made");
+                }
+            }
+            Effect::FindMapped { missing } => {
+                transfer::find_mapped(Arc::clone(self), state.core.attached_pids(), missing);
+            }
             Effect::FreeOnPeers { addresses, objects } => {
                 peer_client::free_objects(self, addresses, &objects);
             }
-            Effect::Exit { cause } => {
-                tracing::info!(cause, "this node ends");
-                self.exit.notify_one();
-            }
+            other => tracing::error!(?other, "an effect that nobody carries out"),
         }
         None
     }
@@ -301,11 +340,31 @@ impl Shared {
         }
     }
 
+    pub fn give_room(&self, bytes: u64) {
+        if let Some(usage) = self.store.usage() {
+            usage.give(bytes);
+        }
+    }
+
+    /// Waits until there is room in the store, which is taken then; `false` when none can be made.
+    pub async fn wait_for_room(self: &Arc<Self>, bytes: u64) -> bool {
+        let (id, receiver) = {
+            let mut state = self.lock();
+            let (sender, receiver) = oneshot::channel();
+            let id = state.next_reply();
+            state.room_replies.insert(id, sender);
+            (id, receiver)
+        };
+        self.with(|core| core.on_room_wanted(crate::core::RoomAsker::Edge(id), bytes));
+        receiver.await.unwrap_or(false)
+    }
+
     /// A worker's process was reaped.
     pub fn worker_exited(self: &Arc<Self>, worker: ProcessId, pid: u32, exit: &Exit) {
         let mut state = self.lock();
         state.workers.remove(&worker);
         self.host.forget_group(pid);
+        self.store.sweep(pid);
         state.core.on_worker_exited(worker, exit);
         self.settle(&mut state);
         drop(state);

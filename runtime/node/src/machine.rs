@@ -36,6 +36,16 @@ pub fn memory_for_tasks() -> f64 {
     (bytes * 0.7).floor()
 }
 
+/// The shared memory that a node's objects may have, in bytes: three tenths of what the machine, or this process' control group, has, and
+/// no more than its memory file system.
+#[must_use]
+pub fn object_store_bytes() -> u64 {
+    let share = memory_bytes() / 10 * 3;
+    let shared =
+        nix::sys::statvfs::statvfs("/dev/shm").map_or(u64::MAX, |data| data.blocks() * data.fragment_size());
+    share.min(shared)
+}
+
 /// The memory of the machine, or of this process' control group when that is less.
 fn memory_bytes() -> u64 {
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();

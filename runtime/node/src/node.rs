@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use manta_object_store::ObjectStore;
+use manta_object_store::{ObjectStore, SpillFolder};
 use manta_proto::{
     connect::{CONNECTION_WINDOW_BYTES, ConnectError, RequireToken, STREAM_WINDOW_BYTES},
     ids::NodeId,
@@ -43,6 +43,8 @@ pub struct NodeOptions {
     pub token: Token,
     /// What the node has.
     pub resources: Resources,
+    /// Bytes that its objects in shared memory may have together.
+    pub object_store_bytes: u64,
     /// What people call it; the head gives it a name when it is empty or taken.
     pub name: String,
     /// For placing tasks.
@@ -100,7 +102,8 @@ impl Node {
         std::fs::create_dir_all(path.join("logs")).map_err(machine("its folder cannot be made"))?;
         let objects = object_dir(&options.host, &path, id)
             .map_err(machine("its folder for objects cannot be noted"))?;
-        let store = ObjectStore::create(objects)?;
+        let store = ObjectStore::create(objects, options.object_store_bytes)?;
+        let spilled = SpillFolder::new(path.join("spilled"));
         become_reaper();
         let tcp = TcpListener::bind((&*options.listen_host, 0))
             .await
@@ -116,6 +119,7 @@ impl Node {
             visible_gpus: std::env::var("CUDA_VISIBLE_DEVICES").ok(),
             session_dir: path.display().to_string(),
             object_dir: store.folder().display().to_string(),
+            spill_dir: spilled.folder().display().to_string(),
             head_address: options.head_address.clone(),
         };
         let info = NodeInfo {
@@ -136,6 +140,7 @@ impl Node {
             session_dir: path,
             local_socket,
             store,
+            spilled,
         });
         let messages = edge::head_link::register(&shared, &options.head_address, &info).await?;
         Ok(Self { shared, tcp, unix, info, head_address: options.head_address, messages })

@@ -7,7 +7,10 @@ use std::{
         unix::fs::{DirBuilderExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -18,19 +21,54 @@ use nix::{
     fcntl::{FallocateFlags, fallocate},
 };
 
+use crate::{
+    usage::Usage,
+    warm::{Pool, Warm},
+};
+
+/// What one process keeps to write again is at most this part of the store.
+const KEPT_SHARE: u64 = 4;
+
 /// Says why an object could not be stored or read.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The memory file system is full.
+    /// The object is larger than the whole store.
     #[error(
-        "the object store in {folder} has no room for {bytes} more bytes; free object refs that are no longer needed, or give \
-         the machine more shared memory (its size limit is that of the file system)"
+        "an object of {bytes} bytes can never fit into the object store in {folder}, whose limit is {limit} bytes; give the node a \
+         larger one (--object-store-memory, or object_store_memory in init()), or store the value in parts"
     )]
-    Full {
+    TooLarge {
         /// The store's folder.
         folder: PathBuf,
         /// What was asked for.
         bytes: u64,
+        /// What it may hold.
+        limit: u64,
+    },
+    /// There is no room at this moment: the node is to be asked to make some.
+    #[error("the object store in {folder} has no room for {bytes} more bytes at this moment")]
+    NoRoom {
+        /// The store's folder.
+        folder: PathBuf,
+        /// What was asked for.
+        bytes: u64,
+    },
+    /// The disk has no room for an object that was to be spilled.
+    #[error(
+        "the object store is full, and so is the disk at {folder}, where objects of {bytes} bytes were to be spilled; free object \
+         refs that are no longer needed, or make room on that disk"
+    )]
+    DiskFull {
+        /// The folder of spilled objects.
+        folder: PathBuf,
+        /// What was to be written.
+        bytes: u64,
+    },
+    /// A spilled object's file is not what was written.
+    #[error("the spilled object in {path} is damaged: its checksum or its length is wrong")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
     },
     /// Another failure of the file system.
     #[error("the object store could not {verb} {path}: {source}")]
@@ -48,17 +86,27 @@ pub enum StoreError {
 #[derive(Debug, Clone)]
 pub struct ObjectStore {
     folder: PathBuf,
+    usage: Option<Arc<Usage>>,
+    pool: Arc<Mutex<Pool>>,
+    /// What [`ObjectStore::recount`] found the last time.
+    surplus: Arc<AtomicU64>,
 }
 
 impl ObjectStore {
-    /// Makes the folder, readable by this user alone, or takes the one that is there.
+    /// Makes the folder, readable by this user alone, or takes the one that is there. Its objects may have `limit` bytes together.
     ///
     /// # Errors
     /// When the folder cannot be made.
-    pub fn create(folder: impl Into<PathBuf>) -> Result<Self, StoreError> {
+    pub fn create(folder: impl Into<PathBuf>, limit: u64) -> Result<Self, StoreError> {
         let folder = folder.into();
-        match fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder) {
-            Ok(()) => Ok(Self { folder }),
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+        match made.and_then(|()| Usage::create(&folder, limit)) {
+            Ok(usage) => Ok(Self {
+                folder,
+                usage: Some(Arc::new(usage)),
+                pool: Arc::default(),
+                surplus: Arc::default(),
+            }),
             Err(source) => Err(StoreError::Io { verb: "make", path: folder, source }),
         }
     }
@@ -66,7 +114,11 @@ impl ObjectStore {
     /// Uses a folder that a node has made.
     #[must_use]
     pub fn attach(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into() }
+        let folder = folder.into();
+        let usage = Usage::attach(&folder).inspect_err(|error| {
+            tracing::warn!(folder = %folder.display(), %error, "the object store's use cannot be counted");
+        });
+        Self { usage: usage.ok().map(Arc::new), folder, pool: Arc::default(), surplus: Arc::default() }
     }
 
     /// Where the objects are.
@@ -75,14 +127,52 @@ impl ObjectStore {
         &self.folder
     }
 
+    /// How much of it is in use.
+    #[must_use]
+    pub fn usage(&self) -> Option<&Usage> {
+        self.usage.as_deref()
+    }
+
+    fn give(&self, bytes: u64) {
+        if let Some(usage) = &self.usage {
+            usage.give(bytes);
+        }
+    }
+
+    fn pool(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Reserves room for an object of `bytes` bytes. Nobody sees it until it is sealed.
     ///
     /// # Errors
-    /// When there is no room.
+    /// [`StoreError::NoRoom`] when there is none at this moment.
     pub fn writer(&self, id: ObjectId, bytes: u64) -> Result<Writer, StoreError> {
-        static WRITERS: AtomicU64 = AtomicU64::new(0);
-        let number = WRITERS.fetch_add(1, Ordering::Relaxed);
-        let temporary = self.folder.join(format!(".{id}.{}.{number}", std::process::id()));
+        if let Some(warm) = self.pool().take(bytes) {
+            let Warm { path, map, capacity } = warm;
+            return Ok(self.new_writer(id, path, Some(map), capacity));
+        }
+        if let Some(usage) = &self.usage
+            && usage.take(bytes).is_err()
+        {
+            let (folder, limit) = (self.folder.clone(), usage.limit());
+            return Err(if bytes > limit {
+                StoreError::TooLarge { folder, bytes, limit }
+            } else {
+                StoreError::NoRoom { folder, bytes }
+            });
+        }
+        self.writer_in_room(id, bytes)
+    }
+
+    /// The same in room that was taken already, and is given back if this fails.
+    ///
+    /// # Errors
+    /// [`StoreError::NoRoom`] when the memory file system itself is full.
+    pub fn writer_in_room(&self, id: ObjectId, bytes: u64) -> Result<Writer, StoreError> {
+        let temporary = self.temporary(id);
+        // From here on, dropping the writer removes the file and gives its room back.
+        let mut writer = self.new_writer(id, temporary.clone(), None, bytes);
         let failed = |verb, source| StoreError::Io { verb, path: temporary.clone(), source };
         let file = fs::OpenOptions::new()
             .read(true)
@@ -91,16 +181,13 @@ impl ObjectStore {
             .mode(0o600)
             .open(&temporary)
             .map_err(|source| failed("create", source))?;
-        // From here on, dropping the writer removes the file.
-        let mut writer =
-            Writer { temporary: temporary.clone(), sealed: self.path(id), map: None, is_sealed: false };
         if bytes > 0 {
-            let length = i64::try_from(bytes).map_err(|_| self.full(bytes))?;
+            let length = i64::try_from(bytes).map_err(|_| self.no_room(bytes))?;
             // Reserving the pages now turns a later SIGBUS into this error.
             match fallocate(file.as_fd(), FallocateFlags::empty(), 0, length) {
                 Ok(()) => {}
                 Err(Errno::ENOSPC | Errno::EFBIG | Errno::ENOMEM | Errno::EDQUOT) => {
-                    return Err(self.full(bytes));
+                    return Err(self.no_room(bytes));
                 }
                 Err(errno) => return Err(failed("reserve", errno.into())),
             }
@@ -111,12 +198,24 @@ impl ObjectStore {
         Ok(writer)
     }
 
+    fn new_writer(&self, id: ObjectId, temporary: PathBuf, map: Option<MmapMut>, capacity: u64) -> Writer {
+        let sealed = self.path(id);
+        Writer { id, store: self.clone(), temporary, sealed, map, capacity, is_sealed: false }
+    }
+
+    fn temporary(&self, id: ObjectId) -> PathBuf {
+        static WRITERS: AtomicU64 = AtomicU64::new(0);
+        let number = WRITERS.fetch_add(1, Ordering::Relaxed);
+        self.folder.join(format!(".{id}.{}.{number}", std::process::id()))
+    }
+
     /// The sealed object, mapped read-only; `None` when it is not here.
     ///
     /// # Errors
     /// When it is here but cannot be mapped.
     pub fn open(&self, id: ObjectId) -> Result<Option<Bytes>, StoreError> {
         let path = self.path(id);
+        let reader = self.pool().reader(id);
         let file = match fs::File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -129,10 +228,11 @@ impl ObjectStore {
         if length == 0 {
             return Ok(Some(Bytes::new()));
         }
-        // SAFETY: a sealed file is never written to or made shorter; unlinking it leaves the mapping valid.
+        // SAFETY: a sealed file is never made shorter, and written to again only by the one process that saw it, once it reads it no
+        // more; unlinking it leaves the mapping valid.
         let map =
             unsafe { Mmap::map(&file) }.map_err(|source| StoreError::Io { verb: "map", path, source })?;
-        Ok(Some(Bytes::from_owner(map)))
+        Ok(Some(Bytes::from_owner(Mapped { map, _reader: reader })))
     }
 
     /// Whether the sealed object is here.
@@ -146,12 +246,82 @@ impl ObjectStore {
     /// # Errors
     /// When it is here but cannot be removed.
     pub fn delete(&self, id: ObjectId) -> Result<bool, StoreError> {
-        let path = self.path(id);
+        self.delete_file(self.path(id))
+    }
+
+    fn delete_file(&self, path: PathBuf) -> Result<bool, StoreError> {
+        let length = fs::metadata(&path).map(|data| data.len());
         match fs::remove_file(&path) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.give(length.unwrap_or(0));
+                Ok(true)
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(source) => Err(StoreError::Io { verb: "remove", path, source }),
         }
+    }
+
+    /// An object that this process wrote and kept, and that no other has ever seen, is no longer needed: its file is written again by
+    /// the next object of about its size. `false` when the object has to be removed like any other.
+    #[must_use]
+    pub fn recycle(&self, id: ObjectId) -> bool {
+        let Some((map, capacity)) = self.pool().take_kept(id) else { return false };
+        let path = self.temporary(id);
+        if fs::rename(self.path(id), &path).is_err() {
+            return false;
+        }
+        self.pool().add_free(Warm { path, map, capacity });
+        true
+    }
+
+    /// Gives up what this process keeps to write it again.
+    pub fn trim(&self) {
+        let files = self.pool().clear();
+        for Warm { path, map, .. } in files {
+            drop(map);
+            if let Err(error) = self.delete_file(path) {
+                tracing::warn!(%error, "a file that was kept to be written again stays behind");
+            }
+        }
+    }
+
+    /// Removes what a process that is gone had not sealed.
+    pub fn sweep(&self, pid: u32) {
+        let of_it = format!(".{pid}.");
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with('.') && name.contains(&of_it) {
+                // Nobody else removes it.
+                let _ = self.delete_file(entry.path());
+            }
+        }
+    }
+
+    /// Gives back what was taken by processes that were killed before they made a file of it: what is found missing twice in a row.
+    pub fn recount(&self) {
+        let Some(usage) = &self.usage else { return };
+        let before = usage.used();
+        let files = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let lengths = files.filter(|entry| entry.file_name() != crate::usage::FILE);
+        let there: u64 = lengths.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum();
+        let is_still = usage.used() == before;
+        let surplus = if is_still { before.saturating_sub(there) } else { 0 };
+        if surplus > 0 && self.surplus.swap(surplus, Ordering::Relaxed) == surplus {
+            self.surplus.store(0, Ordering::Relaxed);
+            usage.give(surplus);
+        }
+    }
+
+    /// The objects of this store that a process has mapped.
+    ///
+    /// # Errors
+    /// When its mappings cannot be read, for instance because it is gone.
+    pub fn mapped_by(&self, pid: u32) -> io::Result<Vec<ObjectId>> {
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
+        let folder = format!("{}/", self.folder.display());
+        let names = maps.lines().filter_map(|line| line.split_once(&folder).map(|(_, name)| name));
+        Ok(names.filter_map(ObjectId::from_hex).collect())
     }
 
     /// Where the sealed object is or would be: its id in hex is the file's name.
@@ -160,35 +330,76 @@ impl ObjectStore {
         self.folder.join(id.to_string())
     }
 
-    fn full(&self, bytes: u64) -> StoreError {
-        StoreError::Full { folder: self.folder.clone(), bytes }
+    fn no_room(&self, bytes: u64) -> StoreError {
+        StoreError::NoRoom { folder: self.folder.clone(), bytes }
+    }
+}
+
+/// A mapped object, and the mark of its reader.
+struct Mapped {
+    map: Mmap,
+    _reader: Option<Arc<()>>,
+}
+
+impl AsRef<[u8]> for Mapped {
+    fn as_ref(&self) -> &[u8] {
+        &self.map
     }
 }
 
 /// An object that is being written. Dropped before it is sealed, it leaves nothing behind.
 #[derive(Debug)]
 pub struct Writer {
+    id: ObjectId,
+    store: ObjectStore,
     temporary: PathBuf,
     sealed: PathBuf,
     map: Option<MmapMut>,
+    capacity: u64,
     is_sealed: bool,
 }
 
 impl Writer {
-    /// The object's memory, zero at first.
+    /// The object's memory, at least as long as was asked for; what is not written may be anything.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         self.map.as_deref_mut().unwrap_or_default()
+    }
+
+    /// Bytes that the file takes.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        self.capacity
     }
 
     /// Shows the object to readers. A second writer of the same object replaces the first with the same bytes.
     ///
     /// # Errors
     /// When the file cannot be renamed.
-    pub fn seal(mut self) -> Result<(), StoreError> {
+    pub fn seal(self) -> Result<(), StoreError> {
+        self.seal_mapped().map(|_| ())
+    }
+
+    /// The same, and keeps the file in mind for [`ObjectStore::recycle`].
+    ///
+    /// # Errors
+    /// When the file cannot be renamed.
+    pub fn seal_and_keep(self) -> Result<(), StoreError> {
+        let (store, id, capacity) = (self.store.clone(), self.id, self.capacity);
+        if let Some(map) = self.seal_mapped()? {
+            let share = store.usage().map_or(u64::MAX, |usage| usage.limit() / KEPT_SHARE);
+            store.pool().keep(id, map, capacity, share);
+        }
+        Ok(())
+    }
+
+    fn seal_mapped(mut self) -> Result<Option<MmapMut>, StoreError> {
+        // Its bytes are counted once.
+        let replaced = fs::metadata(&self.sealed).map(|data| data.len());
         match fs::rename(&self.temporary, &self.sealed) {
             Ok(()) => {
                 self.is_sealed = true;
-                Ok(())
+                self.store.give(replaced.unwrap_or(0));
+                Ok(self.map.take())
             }
             Err(source) => Err(StoreError::Io { verb: "seal", path: self.sealed.clone(), source }),
         }
@@ -200,6 +411,7 @@ impl Drop for Writer {
         if !self.is_sealed {
             // The folder may be gone already, which is as good.
             let _ = fs::remove_file(&self.temporary);
+            self.store.give(self.capacity);
         }
     }
 }
@@ -214,7 +426,7 @@ mod tests {
 
     fn store() -> (tempfile::TempDir, ObjectStore) {
         let folder = tempfile::tempdir().unwrap();
-        let store = ObjectStore::create(folder.path().join("objects")).unwrap();
+        let store = ObjectStore::create(folder.path().join("objects"), 1 << 20).unwrap();
         (folder, store)
     }
 
@@ -222,6 +434,7 @@ mod tests {
         fs::read_dir(store.folder())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name != crate::usage::FILE)
             .collect()
     }
 
@@ -260,9 +473,84 @@ mod tests {
     #[test]
     fn a_full_file_system_is_a_sentence_and_leaves_nothing() {
         let Ok(folder) = tempfile::tempdir_in("/dev/shm") else { return };
-        let store = ObjectStore::create(folder.path().join("objects")).unwrap();
+        let store = ObjectStore::create(folder.path().join("objects"), u64::MAX).unwrap();
         let error = store.writer(ObjectId::of(TaskId::random(), 0), 1 << 50).unwrap_err();
         assert!(error.to_string().contains("no room for 1125899906842624 more bytes"), "{error}");
         assert!(names(&store).is_empty());
+    }
+
+    #[test]
+    fn what_is_in_use_is_counted_for_all_processes_together() {
+        let (_folder, store) = store();
+        let other = ObjectStore::attach(store.folder());
+        let used = || other.usage().unwrap().used();
+        let ids: Vec<_> = (0..3).map(|index| ObjectId::of(TaskId::random(), index)).collect();
+        store.writer(ids[0], 600_000).unwrap().seal().unwrap();
+        assert_eq!(used(), 600_000);
+        let error = other.writer(ids[1], 600_000).unwrap_err();
+        assert!(matches!(error, StoreError::NoRoom { .. }), "{error}");
+        let error = other.writer(ids[1], 2_000_000).unwrap_err();
+        assert!(error.to_string().contains("can never fit"), "{error}");
+        drop(other.writer(ids[1], 400_000).unwrap());
+        other.writer(ids[0], 400_000).unwrap().seal().unwrap();
+        assert_eq!(used(), 400_000, "a replaced object is counted once");
+        other.delete(ids[0]).unwrap();
+        assert_eq!(used(), 0);
+        std::mem::forget(store.writer(ids[2], 4096).unwrap());
+        assert_eq!(used(), 4096);
+        other.sweep(std::process::id());
+        assert_eq!((used(), names(&store).len()), (0, 0));
+    }
+
+    #[test]
+    fn a_file_that_nobody_else_saw_is_written_again() {
+        let (_folder, store) = store();
+        let ids: Vec<_> = (0..4).map(|index| ObjectId::of(TaskId::random(), index)).collect();
+        let put = |id, byte| {
+            let mut writer = store.writer(id, 256 * 1024).unwrap();
+            writer.bytes_mut().fill(byte);
+            let place = writer.bytes_mut().as_ptr();
+            writer.seal_and_keep().unwrap();
+            place
+        };
+        let first = put(ids[0], 1);
+        assert!(store.recycle(ids[0]));
+        assert_eq!(put(ids[1], 2), first, "the pages are used again");
+        let read = store.open(ids[1]).unwrap().unwrap();
+        assert!(!store.recycle(ids[1]), "somebody here reads it");
+        assert!(store.delete(ids[1]).unwrap());
+        put(ids[2], 3);
+        assert!(read.iter().all(|byte| *byte == 2));
+        assert!(store.recycle(ids[2]));
+        assert_eq!(store.usage().unwrap().used(), 256 * 1024);
+        store.trim();
+        assert_eq!((store.usage().unwrap().used(), names(&store).len()), (0, 0));
+        put(ids[3], 4);
+        store.delete(ids[3]).unwrap();
+        assert!(!store.recycle(ids[3]), "its node was faster");
+    }
+
+    #[test]
+    fn what_was_taken_for_nothing_is_given_back() {
+        let (_folder, store) = store();
+        let id = ObjectId::of(TaskId::random(), 0);
+        store.writer(id, 1000).unwrap().seal().unwrap();
+        let usage = store.usage().unwrap();
+        usage.take(5000).unwrap();
+        store.recount();
+        assert_eq!(usage.used(), 6000, "its file may come in a moment");
+        store.recount();
+        assert_eq!(usage.used(), 1000);
+    }
+
+    #[test]
+    fn mapped_objects_are_found() {
+        let (_folder, store) = store();
+        let id = ObjectId::of(TaskId::random(), 0);
+        store.writer(id, 4096).unwrap().seal().unwrap();
+        assert_eq!(store.mapped_by(std::process::id()).unwrap(), []);
+        let read = store.open(id).unwrap();
+        assert_eq!(store.mapped_by(std::process::id()).unwrap(), [id]);
+        drop(read);
     }
 }

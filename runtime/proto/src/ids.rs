@@ -111,6 +111,12 @@ impl ObjectId {
         Self(bytes)
     }
 
+    /// Whether a process put it; else it is a result of a task.
+    #[must_use]
+    pub fn is_put(self) -> bool {
+        self.0[16] & 0x80 != 0
+    }
+
     /// The task that made this object.
     #[must_use]
     pub fn task(self) -> TaskId {

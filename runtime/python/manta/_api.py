@@ -41,7 +41,6 @@ def get(object_refs: Any, *, timeout: float | None = None) -> Any:
         _session.ensure_initialized()
         return _manta.get([object_refs], timeout)[0]
     if isinstance(object_refs, (list, tuple)):
-        _check_refs("get", object_refs)
         _session.ensure_initialized()
         return _manta.get(list(object_refs), timeout)
     raise ValueError(f"get() takes an ObjectRef or a list of them, not {type(object_refs).__name__}")
@@ -70,6 +69,13 @@ def wait(
     if not isinstance(ray_waitables, (list, tuple)):
         raise TypeError(f"wait() takes a list of ObjectRefs, not {type(ray_waitables).__name__}")
     waitables = list(ray_waitables)
+    if isinstance(num_returns, bool) or not isinstance(num_returns, int) or num_returns <= 0:
+        raise ValueError(f"'num_returns' must be 1 or more, not {num_returns!r}")
+    if 0 < num_returns <= len(waitables):
+        _session.ensure_initialized()
+        split = _manta.wait_refs(waitables, num_returns, timeout, fetch_local)
+        if split is not None:
+            return split
     # A generator is ready when its next value is, or when it is over.
     refs = [
         (one.expected() or one.completed()) if isinstance(one, ObjectRefGenerator) else one
@@ -78,8 +84,6 @@ def wait(
     _check_refs("wait", refs, TypeError)
     if len(set(refs)) != len(refs):
         raise ValueError("wait() was given the same ObjectRef twice; pass each once")
-    if isinstance(num_returns, bool) or not isinstance(num_returns, int) or num_returns <= 0:
-        raise ValueError(f"'num_returns' must be 1 or more, not {num_returns!r}")
     if not refs:
         return [], []
     if num_returns > len(refs):

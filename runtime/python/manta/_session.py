@@ -28,9 +28,11 @@ _NOT_YET = (
     "job_config",
     "local_mode",
     "logging_config",
-    "object_store_memory",
     "runtime_env",
 )
+
+
+_STORE_BYTES_MIN = 1024 * 1024
 
 
 class Context(dict[str, Any]):
@@ -59,6 +61,7 @@ def init(
     num_gpus: float | None = None,
     resources: Mapping[str, float] | None = None,
     labels: Mapping[str, str] | None = None,
+    object_store_memory: int | None = None,
     namespace: str | None = None,
     runtime_env: dict[str, Any] | None = None,
     log_to_driver: bool = True,
@@ -75,6 +78,7 @@ def init(
         num_gpus: GPUs of a private cluster; all that are found when left out.
         resources: Further resources of a private cluster, by their names.
         labels: Labels of a private cluster's node.
+        object_store_memory: Bytes of shared memory for a private cluster's objects; what is above goes to disk.
         namespace: A name that keeps this program's named things apart from those of others.
         runtime_env: Not supported yet.
         log_to_driver: Whether what tasks print appears here.
@@ -83,6 +87,7 @@ def init(
     _refuse_unknown({**unknown, "runtime_env": runtime_env})
     address = _checked_address(address)
     amounts, checked_labels = _checked_resources(resources, num_gpus), _checked_labels(labels)
+    store_bytes = _checked_store_bytes(object_store_memory)
     with _lock:
         if _manta.is_connected():
             if ignore_reinit_error:
@@ -90,7 +95,13 @@ def init(
             raise RuntimeError(
                 "init() was called before; call shutdown() first, or give ignore_reinit_error=True"
             )
-        own = {"num_cpus": num_cpus, "num_gpus": num_gpus, "resources": resources, "labels": labels}
+        own = {
+            "num_cpus": num_cpus,
+            "num_gpus": num_gpus,
+            "resources": resources,
+            "labels": labels,
+            "object_store_memory": object_store_memory,
+        }
         for name, value in own.items():
             if address is not None and value is not None:
                 raise ValueError(
@@ -98,7 +109,7 @@ def init(
                 )
         if num_cpus is not None and (isinstance(num_cpus, bool) or not num_cpus > 0):
             raise ValueError(f"'num_cpus' must be above 0, not {num_cpus!r}")
-        _connect(address, num_cpus, amounts, checked_labels, namespace or "", log_to_driver)
+        _connect(address, num_cpus, store_bytes, amounts, checked_labels, namespace or "", log_to_driver)
         return _context()
 
 
@@ -132,6 +143,7 @@ def ensure_initialized() -> None:
 def _connect(
     address: str | None,
     num_cpus: float | None,
+    object_store_memory: int | None,
     resources: list[tuple[str, float]],
     labels: list[tuple[str, str]],
     namespace: str,
@@ -147,6 +159,7 @@ def _connect(
     _manta.connect_driver(
         address=address,
         num_cpus=num_cpus,
+        object_store_memory=object_store_memory,
         resources=resources,
         labels=labels,
         executable=sys.executable,
@@ -206,6 +219,16 @@ def _checked_resources(
         if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not amount >= 0:
             raise ValueError(f"the amount of the resource '{name}' must be 0 or more, not {amount!r}")
     return [(str(name), float(amount)) for name, amount in amounts.items()]
+
+
+def _checked_store_bytes(object_store_memory: int | None) -> int | None:
+    if object_store_memory is None:
+        return None
+    if isinstance(object_store_memory, bool) or not isinstance(object_store_memory, (int, float)):
+        raise TypeError(f"'object_store_memory' must be a number of bytes, not {object_store_memory!r}")
+    if object_store_memory < _STORE_BYTES_MIN:
+        raise ValueError(f"'object_store_memory' must be {_STORE_BYTES_MIN} bytes or more, not {object_store_memory!r}")
+    return int(object_store_memory)
 
 
 def _checked_labels(labels: Mapping[str, str] | None) -> list[tuple[str, str]]:

@@ -19,7 +19,11 @@ __all__ = [
     "GetTimeoutError",
     "NodeDiedError",
     "ObjectLostError",
+    "ObjectReconstructionFailedError",
+    "ObjectReconstructionFailedLineageEvictedError",
+    "ObjectReconstructionFailedMaxAttemptsExceededError",
     "ObjectStoreFullError",
+    "OutOfDiskError",
     "OutOfMemoryError",
     "OwnerDiedError",
     "PendingCallsLimitExceeded",
@@ -66,8 +70,24 @@ class OwnerDiedError(ObjectLostError):
     """The process that owns the object has ended, and its objects with it."""
 
 
+class ObjectReconstructionFailedError(ObjectLostError):
+    """The object's value is gone, and its task cannot run again to make it anew."""
+
+
+class ObjectReconstructionFailedMaxAttemptsExceededError(ObjectReconstructionFailedError):
+    """The object's value is gone, and its task has run as often as it may."""
+
+
+class ObjectReconstructionFailedLineageEvictedError(ObjectReconstructionFailedError):
+    """The object's value is gone, and its task was forgotten to save memory."""
+
+
 class ObjectStoreFullError(RayError):
-    """The shared memory of a node has no room for the object."""
+    """The object is larger than a node's whole object store."""
+
+
+class OutOfDiskError(RayError):
+    """The object store is full, and the disk has no room for what is spilled."""
 
 
 class RayActorError(RayError):

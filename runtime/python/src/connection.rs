@@ -112,12 +112,13 @@ fn join_error(error: &JoinError) -> PyErr {
 
 /// Joins a cluster as a driver, or starts a private one.
 #[pyfunction]
-#[pyo3(signature = (*, address, num_cpus, resources, labels, executable, language_version, sys_path, env, job_name, namespace, manta_bin, with_output))]
+#[pyo3(signature = (*, address, num_cpus, object_store_memory, resources, labels, executable, language_version, sys_path, env, job_name, namespace, manta_bin, with_output))]
 #[expect(clippy::too_many_arguments, reason = "keyword arguments of a Python function")]
 pub fn connect_driver(
     py: Python<'_>,
     address: Option<String>,
     num_cpus: Option<f64>,
+    object_store_memory: Option<u64>,
     resources: Vec<(String, f64)>,
     labels: Vec<(String, String)>,
     executable: PathBuf,
@@ -140,6 +141,7 @@ pub fn connect_driver(
         programs: Vec::new(),
         address,
         num_cpus,
+        object_store_memory,
         resources,
         labels,
         language: Language::Python,
@@ -220,6 +222,7 @@ pub fn context(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     context.set_item("worker_id", process.process_id.to_string())?;
     context.set_item("session_dir", process.session_dir)?;
     context.set_item("object_store_address", core.object_dir())?;
+    context.set_item("object_spilling_directory", core.spill_dir())?;
     context.set_item("job_id", core.job_id().map(|id| id.to_string()))?;
     context.set_item("namespace", core.job().map(|job| job.namespace))?;
     Ok(context)

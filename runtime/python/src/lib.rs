@@ -31,7 +31,7 @@ mod _manta {
         debug::{debug_receive, debug_send},
         msgpack::{msgpack_dumps, msgpack_loads},
         object_ref::{PyObjectRef, object_ref_from_wire},
-        objects::{get, next_ready, notify_ready, put, register_function, wait},
+        objects::{get, next_ready, notify_ready, put, register_function, wait, wait_refs},
         output::{next_output, send_output},
         placement_groups::{create_placement_group, placement_groups, remove_placement_group},
         prepared::PreparedTask,

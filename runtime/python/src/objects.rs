@@ -1,12 +1,17 @@
 //! `get`, `put`, `wait`: what waits for objects, or makes them without a task.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    hash::{BuildHasherDefault, Hasher},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use manta_worker::{Core, GetError, ObjectRef, SubmitError};
+use manta_proto::ids::ObjectId;
+use manta_worker::{Core, GetError, ObjectRef, StoreError, SubmitError};
 use parking_lot::{Condvar, Mutex};
 use pyo3::{
-    exceptions::{PyTypeError, PyValueError},
+    exceptions::PyValueError,
     prelude::*,
     types::{PyBytes, PyList},
 };
@@ -18,17 +23,18 @@ use crate::{
     object_ref::PyObjectRef,
 };
 
-/// Above this, copying into the store is worth letting other Python threads run.
-pub const DETACH_BYTES: usize = 1024 * 1024;
+/// Above this, a value may go into the store, which may have to make room first: other Python threads run meanwhile.
+pub const DETACH_BYTES: usize = manta_proto::limits::INLINE_BYTES_MAX / 2;
 
 fn refs_of(refs: &Bound<'_, PyList>) -> PyResult<Vec<ObjectRef>> {
-    let inner = |item: Bound<'_, PyAny>| match item.cast_exact::<PyObjectRef>() {
+    let inner = |(index, item): (usize, Bound<'_, PyAny>)| match item.cast_exact::<PyObjectRef>() {
         Ok(object_ref) => Ok(object_ref.get().inner().clone()),
-        Err(_) => {
-            Err(PyTypeError::new_err(format!("expected ObjectRef, and {} came", item.get_type().qualname()?)))
-        }
+        Err(_) => Err(PyValueError::new_err(format!(
+            "get() takes ObjectRefs, and item {index} is of type {}",
+            item.get_type().qualname()?
+        ))),
     };
-    refs.iter().map(inner).collect()
+    refs.iter().enumerate().map(inner).collect()
 }
 
 fn duration(timeout_seconds: Option<f64>) -> PyResult<Option<Duration>> {
@@ -88,11 +94,19 @@ fn exception(py: Python<'_>, class: &str, message: &str) -> PyResult<PyErr> {
     Ok(PyErr::from_value(py.import("manta.exceptions")?.getattr(class)?.call1((message,))?))
 }
 
+fn store_exception(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::TooLarge { .. } | StoreError::NoRoom { .. } => "ObjectStoreFullError",
+        StoreError::DiskFull { .. } => "OutOfDiskError",
+        StoreError::Damaged { .. } | StoreError::Io { .. } => "RaySystemError",
+    }
+}
+
 /// The exception for a task or value that was not taken.
 pub fn submit_error(py: Python<'_>, error: &SubmitError) -> PyErr {
     let message = error.to_string();
     let made = match error {
-        SubmitError::Store(_) => exception(py, "ObjectStoreFullError", &message),
+        SubmitError::Store(error) => exception(py, store_exception(error), &message),
         SubmitError::Disconnected(_) | SubmitError::Registry(_) => exception(py, "RaySystemError", &message),
         SubmitError::PendingCalls { .. } => exception(py, "PendingCallsLimitExceeded", &message),
         SubmitError::Resource { .. } | SubmitError::StaleRef | SubmitError::NameTaken { .. } => {
@@ -114,6 +128,57 @@ pub fn get<'py>(
     let values = waiting(py, &core, |interrupted| core.get(&refs, timeout, interrupted))?;
     let decoded: Vec<_> = values.iter().map(|value| decode(py, value)).collect::<PyResult<_>>()?;
     PyList::new(py, decoded)
+}
+
+/// Hashes ids, whose first half is random and whose last bytes count.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let (first, last) = (bytes.first_chunk::<8>(), bytes.last_chunk::<4>());
+        let first = first.map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let last = last.map_or(0, |bytes| u64::from(u32::from_le_bytes(*bytes)));
+        self.0 = (self.0.rotate_left(7) ^ first ^ last).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+type Split<'py> = (Bound<'py, PyList>, Bound<'py, PyList>);
+
+/// Waits for refs that are all of them `ObjectRef`s: answers with the ready ones, as many as were asked for, and the others. `None`
+/// when something else is among them.
+#[pyfunction]
+#[pyo3(signature = (refs, num_returns, timeout, fetch_local))]
+pub fn wait_refs<'py>(
+    py: Python<'py>,
+    refs: &Bound<'py, PyList>,
+    num_returns: usize,
+    timeout: Option<f64>,
+    fetch_local: bool,
+) -> PyResult<Option<Split<'py>>> {
+    let (core, timeout) = (connection::core()?, duration(timeout)?);
+    let mut seen: HashSet<ObjectId, BuildHasherDefault<IdHasher>> = HashSet::default();
+    seen.reserve(refs.len());
+    let mut inner = Vec::with_capacity(refs.len());
+    for item in refs.iter() {
+        let Ok(object_ref) = item.cast_exact::<PyObjectRef>() else { return Ok(None) };
+        let object_ref = object_ref.get().inner();
+        if !seen.insert(object_ref.id()) {
+            return Err(PyValueError::new_err("wait() was given the same ObjectRef twice; pass each once"));
+        }
+        inner.push(object_ref.clone());
+    }
+    let is_ready =
+        waiting(py, &core, |interrupted| core.wait(&inner, num_returns, timeout, fetch_local, interrupted))?;
+    let (ready, others) = (PyList::empty(py), PyList::empty(py));
+    for (item, is_ready) in refs.iter().zip(is_ready) {
+        if is_ready && ready.len() < num_returns { ready.append(item)? } else { others.append(item)? }
+    }
+    Ok(Some((ready, others)))
 }
 
 /// Says for each ref whether it is ready.

@@ -14,6 +14,7 @@ static CORE: RwLock<Option<Core>> = RwLock::new(None);
 pub struct Options {
     address: Option<String>,
     num_cpus: Option<f64>,
+    object_store_memory: Option<u64>,
     resources: Vec<(String, f64)>,
     labels: Vec<(String, String)>,
     namespace: Option<String>,
@@ -34,6 +35,13 @@ impl Options {
     #[must_use]
     pub fn num_cpus(mut self, num_cpus: f64) -> Self {
         self.num_cpus = Some(num_cpus);
+        self
+    }
+
+    /// Bytes of shared memory for the objects of a private cluster's node; what is above goes to disk.
+    #[must_use]
+    pub fn object_store_memory(mut self, bytes: u64) -> Self {
+        self.object_store_memory = Some(bytes);
         self
     }
 
@@ -126,6 +134,7 @@ pub fn init_with(options: Options) -> Result<Session, Error> {
     let joined = Core::driver(DriverOptions {
         address: options.address,
         num_cpus: options.num_cpus,
+        object_store_memory: options.object_store_memory,
         resources: options.resources,
         labels: options.labels,
         language: Language::Rust,

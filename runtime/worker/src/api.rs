@@ -51,6 +51,8 @@ pub struct DriverOptions {
     pub address: Option<String>,
     /// CPUs of a private cluster; all of the machine's when `None`.
     pub num_cpus: Option<f64>,
+    /// Bytes of shared memory for the objects of a private cluster's node.
+    pub object_store_memory: Option<u64>,
     /// Further resources of a private cluster's node.
     pub resources: Vec<(String, f64)>,
     /// Labels of a private cluster's node.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use manta_object_store::{StoreError, layout};
+use manta_object_store::{StoreError, Writer, layout};
 use manta_proto::{
     ids::{NodeId, ObjectId},
     limits::INLINE_BYTES_MAX,
@@ -45,18 +45,40 @@ pub(crate) fn inline(value: &NewValue<'_>) -> Value {
     }
 }
 
-/// Writes the value into the object store of this node.
+/// What becomes of a stored value's file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// This process may write it again when nobody else has seen it.
+    File,
+    Nothing,
+}
+
+/// Writes the value into the object store of this node, or to its disk when the store has no room. May wait for room.
 pub(crate) fn store(
     shared: &Shared,
     node: NodeId,
     id: ObjectId,
     value: &NewValue<'_>,
+    keep: Keep,
 ) -> Result<Value, StoreError> {
-    let size = value.stored_len() as u64;
-    let mut writer = shared.store.writer(id, size)?;
-    layout::encode(writer.bytes_mut(), value.inband, value.buffers);
-    writer.seal()?;
-    let location = StoreLocation { object_id: id.to_bytes(), size, node_ids: vec![node.to_bytes()] };
+    let bytes = value.stored_len() as u64;
+    let mut writer = writer(shared, id, bytes)?;
+    let (size, spilled) = match &mut writer {
+        Some(writer) => {
+            layout::encode(writer.bytes_mut(), value.inband, value.buffers);
+            (writer.capacity(), false)
+        }
+        None => {
+            shared.spilled.write(id, &encode(value))?;
+            (bytes, true)
+        }
+    };
+    match (writer, keep) {
+        (Some(writer), Keep::File) => writer.seal_and_keep()?,
+        (Some(writer), Keep::Nothing) => writer.seal()?,
+        (None, _) => {}
+    }
+    let location = StoreLocation { object_id: id.to_bytes(), size, node_ids: vec![node.to_bytes()], spilled };
     Ok(Value {
         format: value.format.to_wire() as i32,
         data: Bytes::new(),
@@ -65,14 +87,46 @@ pub(crate) fn store(
     })
 }
 
+/// A place in the store; `None` when there is no room, and none can be made.
+fn writer(shared: &Shared, id: ObjectId, bytes: u64) -> Result<Option<Writer>, StoreError> {
+    // Refs that were dropped just now may leave a file that can be written again.
+    drop(shared.lock());
+    match shared.store.writer(id, bytes) {
+        Err(StoreError::NoRoom { .. }) => {}
+        other => return other.map(Some),
+    }
+    if !shared.wait_for_room(bytes) {
+        return Ok(None);
+    }
+    match shared.store.writer_in_room(id, bytes) {
+        Err(StoreError::NoRoom { .. }) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
 /// Inline when small, else in the object store.
 pub(crate) fn inline_or_stored(
     shared: &Shared,
     node: NodeId,
     id: ObjectId,
     value: &NewValue<'_>,
+    keep: Keep,
 ) -> Result<Value, StoreError> {
-    if value.stored_len() <= INLINE_BYTES_MAX { Ok(inline(value)) } else { store(shared, node, id, value) }
+    if value.stored_len() <= INLINE_BYTES_MAX {
+        Ok(inline(value))
+    } else {
+        store(shared, node, id, value, keep)
+    }
+}
+
+/// What a value that cannot be stored makes its task fail with.
+pub(crate) fn store_error(what: &str, error: &StoreError) -> Value {
+    let kind = match error {
+        StoreError::TooLarge { .. } | StoreError::NoRoom { .. } => SystemErrorKind::StoreFull,
+        StoreError::DiskFull { .. } => SystemErrorKind::DiskFull,
+        StoreError::Damaged { .. } | StoreError::Io { .. } => SystemErrorKind::Internal,
+    };
+    system_error(kind, format!("{what} could not be stored: {error}"))
 }
 
 /// An error value, which is always inline.
@@ -104,35 +158,30 @@ pub(crate) fn adopt_contained(shared: &Arc<Shared>, state: &mut State, value: &V
     addresses.map(|address| ObjectRef::adopt(shared, state, address)).collect()
 }
 
-/// Opens a value that is on this node.
-pub(crate) fn open(shared: &Shared, value: &Value, contained: Vec<ObjectRef>) -> FetchedValue {
-    match try_open(shared, value) {
+/// Opens a value that is on this node, or brings it here; the error says why it is lost.
+pub(crate) fn open(
+    shared: &Shared,
+    value: &Value,
+    contained: Vec<ObjectRef>,
+) -> Result<FetchedValue, String> {
+    let parts = match &value.in_store {
+        Some(location) => layout::decode(&shared.read_stored(location)?),
+        None => layout::decode(&value.data),
+    };
+    Ok(match parts {
         Ok(parts) => FetchedValue {
             format: Format::from_wire(value.format()),
             inband: parts.inband,
             buffers: parts.buffers,
             contained,
         },
-        Err(sentence) => {
-            let error = SystemError::new(SystemErrorKind::ObjectLost, sentence).encode();
-            FetchedValue {
-                format: Format::SystemError,
-                inband: error.into(),
-                buffers: Vec::new(),
-                contained: Vec::new(),
-            }
-        }
-    }
-}
-
-fn try_open(shared: &Shared, value: &Value) -> Result<layout::Parts, String> {
-    let Some(location) = &value.in_store else {
-        return layout::decode(&value.data).map_err(|error| error.to_string());
-    };
-    let id = ObjectId::try_from(&location.object_id).map_err(|error| error.to_string())?;
-    let bytes = shared.store.open(id).map_err(|error| error.to_string())?;
-    let bytes = bytes.ok_or_else(|| format!("object {id} is no longer in this node's object store"))?;
-    layout::decode(&bytes).map_err(|error| format!("object {id}: {error}"))
+        Err(error) => FetchedValue {
+            format: Format::SystemError,
+            inband: SystemError::new(SystemErrorKind::ObjectLost, error.to_string()).encode().into(),
+            buffers: Vec::new(),
+            contained: Vec::new(),
+        },
+    })
 }
 
 /// The class of tasks with these resources and this placement. Amounts of zero say nothing, and so do not make a class.

@@ -48,6 +48,7 @@ impl Core {
         self.0.with(|state| {
             state.on_gone("this process has left its cluster; call init() again to join one".to_owned());
         });
+        self.0.store.trim();
         thread.stop(CLUSTER_END);
     }
 
@@ -103,6 +104,12 @@ impl Core {
     #[must_use]
     pub fn object_dir(&self) -> PathBuf {
         self.0.store.folder().to_owned()
+    }
+
+    /// The folder on this machine for objects that do not fit into the store.
+    #[must_use]
+    pub fn spill_dir(&self) -> PathBuf {
+        self.0.spilled.folder().to_owned()
     }
 
     /// The cluster's nodes as last heard.

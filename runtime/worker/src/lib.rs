@@ -30,7 +30,7 @@ pub use api::{
 };
 pub use current::get as current_task;
 pub use handle::Core;
-pub use manta_object_store::SharedBuffer;
+pub use manta_object_store::{SharedBuffer, StoreError};
 pub use manta_proto::ids::{NodeId, TaskId};
 pub use object_ref::ObjectRef;
 pub use placement::{LabelOperator, Placement};

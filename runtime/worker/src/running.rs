@@ -73,7 +73,16 @@ impl Core {
             } else {
                 self.0.with(|state| convert::adopt_contained(&self.0, state, &value))
             };
-            let value = convert::open(&self.0, &value, contained);
+            let opened = convert::open(&self.0, &value, contained);
+            let value = match opened {
+                Ok(value) => value,
+                Err(sentence) => {
+                    let object = value.in_store.and_then(|place| ObjectId::try_from(&place.object_id).ok());
+                    let lost: Vec<ObjectId> = object.into_iter().collect();
+                    self.0.with(|state| state.on_arguments_lost(slot, id, &lost, &sentence));
+                    return None;
+                }
+            };
             if let Some(error) = value.system_error() {
                 self.give_up(slot, id, format!("an argument of task '{}' is gone: {error}", spec.name));
                 return None;
@@ -161,12 +170,12 @@ impl Core {
         let mut values = Vec::with_capacity(results.len());
         for (index, result) in (0..).zip(results) {
             let id = ObjectId::of(task.id, index);
-            match convert::inline_or_stored(&self.0, self.node_id(), id, result) {
+            match convert::inline_or_stored(&self.0, self.node_id(), id, result, convert::Keep::Nothing) {
                 Ok(value) => values.push(value),
                 Err(error) => {
                     self.0.with(|state| values.iter().for_each(|value| state.free_unsent(value)));
-                    let sentence = format!("a result of task '{}' could not be stored: {error}", task.name);
-                    return (vec![convert::system_error(SystemErrorKind::Internal, sentence)], true);
+                    let what = format!("a result of task '{}'", task.name);
+                    return (vec![convert::store_error(&what, &error)], true);
                 }
             }
         }

@@ -10,8 +10,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use manta_object_store::ObjectStore;
-use manta_proto::ids::{ActorId, NodeId, ObjectId, TaskId};
+use manta_object_store::{ObjectStore, SpillFolder};
+use manta_proto::{
+    ids::{ActorId, NodeId, ObjectId, TaskId},
+    v1::StoreLocation,
+};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
@@ -27,6 +30,8 @@ pub(crate) type DebugHandler = Box<dyn Fn(Bytes) + Send + Sync>;
 /// Raises in the thread that runs a task.
 pub(crate) type InterruptHandler = Box<dyn Fn(TaskId) + Send + Sync>;
 
+/// An object may leave the store again between its arrival and its being mapped.
+const READ_TRIES: usize = 100;
 /// DAP messages that wait for an engine that is being loaded.
 const EARLY_DEBUG_MESSAGES_MAX: usize = 1024;
 
@@ -44,6 +49,8 @@ pub(crate) struct Shared {
     pub put_ids: Mutex<PutIds>,
     pub node: NodeId,
     pub store: ObjectStore,
+    /// Objects for which the store has no room.
+    pub spilled: SpillFolder,
     pub on_output: Option<OutputHandler>,
     debug: Mutex<DebugInbox>,
     interrupts: Mutex<Option<InterruptHandler>>,
@@ -62,6 +69,7 @@ impl Shared {
     pub fn new(
         state: State,
         store: ObjectStore,
+        spilled: SpillFolder,
         on_output: Option<OutputHandler>,
         output: Arc<OutputGate>,
     ) -> Self {
@@ -77,6 +85,7 @@ impl Shared {
             task_ids: Mutex::new(TaskIds::new()),
             put_ids: Mutex::new(PutIds::new()),
             store,
+            spilled,
             on_output,
             debug: Mutex::new(DebugInbox::Early(VecDeque::new())),
             interrupts: Mutex::new(None),
@@ -100,7 +109,48 @@ impl Shared {
                 state.on_actor_handle_dropped(id);
             }
         }
+        for id in state.take_recyclable() {
+            let recycled = self.store.recycle(id);
+            state.on_recycled(id, recycled);
+        }
         state
+    }
+
+    /// Waits for an answer that the reactor will have.
+    fn wait_for<T>(&self, mut answer: impl FnMut(&mut State) -> Option<T>) -> T {
+        let mut state = self.lock();
+        self.wake_if_needed(&mut state);
+        loop {
+            if let Some(answer) = answer(&mut state) {
+                return answer;
+            }
+            let changed = state.rooms_changed();
+            changed.wait(&mut state);
+        }
+    }
+
+    /// Waits until the node has made room in the store, which is then taken; `false` when it cannot.
+    pub fn wait_for_room(&self, bytes: u64) -> bool {
+        let request = self.with(|state| state.on_need_room(bytes));
+        self.wait_for(|state| state.take_room(request))
+    }
+
+    /// The bytes of a stored object, which may have to come from another node or from disk; the error says why it is lost.
+    pub fn read_stored(&self, location: &StoreLocation) -> Result<Bytes, String> {
+        let id = ObjectId::try_from(&location.object_id).map_err(|error| error.to_string())?;
+        for _ in 0..READ_TRIES {
+            if let Some(bytes) = self.store.open(id).map_err(|error| error.to_string())? {
+                return Ok(bytes);
+            }
+            // It is on disk, or has left this node to make room.
+            let request = self.with(|state| state.on_need_object(id, location));
+            if self.wait_for(|state| state.take_fetched(request))? {
+                return self.spilled.read(id).map_err(|error| error.to_string());
+            }
+        }
+        Err(format!(
+            "object {id} leaves this node's object store as often as it comes, because too little fits into it"
+        ))
     }
 
     /// Does something with the reactor on a thread that is not the I/O thread, which then carries out the effects.

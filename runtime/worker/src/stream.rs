@@ -95,7 +95,8 @@ impl Core {
         value: &NewValue<'_>,
     ) -> Result<bool, SubmitError> {
         let object = ObjectId::of(task.id, index + 1);
-        let value = convert::inline_or_stored(&self.0, self.node_id(), object, value)?;
+        let value =
+            convert::inline_or_stored(&self.0, self.node_id(), object, value, convert::Keep::Nothing)?;
         Ok(self.0.with(|state| state.on_yield(task.slot, task.id, index, value)))
     }
 

@@ -48,7 +48,7 @@ impl Arguments<'_> {
             return Ok(convert::inline(value));
         }
         let id = self.shared.put_ids.lock().next();
-        let stored = convert::store(self.shared, self.node, id, value)?;
+        let stored = convert::store(self.shared, self.node, id, value, convert::Keep::Nothing)?;
         self.stored.push((id, stored.clone()));
         Ok(stored)
     }
@@ -185,11 +185,11 @@ impl Core {
     pub fn put(&self, value: &NewValue<'_>) -> Result<ObjectRef, SubmitError> {
         let shared = &self.0;
         let id = shared.put_ids.lock().next();
-        let stored = convert::inline_or_stored(shared, self.node_id(), id, value)?;
+        let stored = convert::inline_or_stored(shared, self.node_id(), id, value, convert::Keep::File)?;
         let address = shared.with(|state| match &state.gone {
             Some(cause) => Err(SubmitError::Disconnected(cause.clone())),
             None => {
-                state.on_put(id, stored);
+                state.on_put_kept(id, stored);
                 Ok(state.own_address(id))
             }
         })?;

@@ -132,6 +132,16 @@ pub enum SystemErrorKind {
     ObjectLost,
     /// The process that owned the object ended.
     OwnerDied,
+    /// The object's bytes are gone, and it cannot be made again.
+    ReconstructionFailed,
+    /// The same, because its task ran as often as it may.
+    ReconstructionAttempts,
+    /// The same, because its task was forgotten.
+    ReconstructionEvicted,
+    /// A value can never fit into the object store.
+    StoreFull,
+    /// The object store and the disk are full.
+    DiskFull,
     /// The task was cancelled.
     Cancelled,
     /// The actor is dead.
@@ -146,11 +156,16 @@ pub enum SystemErrorKind {
     Internal,
 }
 
-const KINDS: [(SystemErrorKind, &str); 10] = [
+const KINDS: [(SystemErrorKind, &str); 15] = [
     (SystemErrorKind::WorkerDied, "worker-died"),
     (SystemErrorKind::Unschedulable, "unschedulable"),
     (SystemErrorKind::ObjectLost, "object-lost"),
     (SystemErrorKind::OwnerDied, "owner-died"),
+    (SystemErrorKind::ReconstructionFailed, "reconstruction-failed"),
+    (SystemErrorKind::ReconstructionAttempts, "reconstruction-attempts"),
+    (SystemErrorKind::ReconstructionEvicted, "reconstruction-evicted"),
+    (SystemErrorKind::StoreFull, "store-full"),
+    (SystemErrorKind::DiskFull, "disk-full"),
     (SystemErrorKind::Cancelled, "cancelled"),
     (SystemErrorKind::ActorDied, "actor-died"),
     (SystemErrorKind::ActorUnavailable, "actor-unavailable"),

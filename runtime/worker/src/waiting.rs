@@ -32,22 +32,40 @@ impl Core {
         interrupted: Interrupted<'_>,
     ) -> Result<Vec<FetchedValue>, GetError> {
         let ids = self.ids(refs)?;
-        if !self.wait_until(&ids, ids.len(), true, timeout, interrupted)? {
-            return Err(GetError::Timeout(timeout.unwrap_or_default()));
+        let start = Instant::now();
+        loop {
+            let left = timeout.map(|timeout| timeout.saturating_sub(start.elapsed()));
+            if !self.wait_until(&ids, ids.len(), true, left, interrupted)? {
+                return Err(GetError::Timeout(timeout.unwrap_or_default()));
+            }
+            if let Some(values) = self.open_all(&ids) {
+                return Ok(values);
+            }
         }
+    }
+
+    /// The values of ready objects; `None` when one of them turned out to be lost, and is made again or has failed by now.
+    fn open_all(&self, ids: &[ObjectId]) -> Option<Vec<FetchedValue>> {
         let shared = &self.0;
         let values = shared.with(|state| {
-            let ready = ids.iter().filter_map(|id| state.value(*id));
-            let ready: Vec<_> = ready.collect();
-            ready
-                .into_iter()
-                .map(|value| {
-                    let contained = convert::adopt_contained(shared, state, &value);
-                    (value, contained)
-                })
-                .collect::<Vec<_>>()
-        });
-        Ok(values.into_iter().map(|(value, contained)| convert::open(shared, &value, contained)).collect())
+            let values = ids.iter().map(|id| state.value(*id)).collect::<Option<Vec<_>>>()?;
+            let adopt = |value| {
+                let contained = convert::adopt_contained(shared, state, &value);
+                (value, contained)
+            };
+            Some(values.into_iter().map(adopt).collect::<Vec<_>>())
+        })?;
+        let mut opened = Vec::with_capacity(values.len());
+        for (id, (value, contained)) in ids.iter().zip(values) {
+            match convert::open(shared, &value, contained) {
+                Ok(value) => opened.push(value),
+                Err(sentence) => {
+                    shared.with(|state| state.on_value_lost(*id, &sentence));
+                    return None;
+                }
+            }
+        }
+        Some(opened)
     }
 
     /// Waits until `num_returns` of the refs are ready; says for each whether it is. A timeout is no error here.

@@ -96,8 +96,12 @@ mod tests {
 
     #[test]
     fn an_engine_alone_is_a_peer_of_the_way_through_the_cluster() {
-        let figure =
-            |measure: &str, value| Figure { measure: measure.to_owned(), unit: "ms".to_owned(), value };
+        let figure = |measure: &str, value| Figure {
+            measure: measure.to_owned(),
+            unit: "ms".to_owned(),
+            value,
+            peer: None,
+        };
         let own = [
             figure("debug.cluster.native.next", 0.4),
             figure("debug.cluster.python.next", 0.3),

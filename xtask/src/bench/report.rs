@@ -16,6 +16,9 @@ pub struct Figure {
     pub unit: String,
     /// The median over the rounds.
     pub value: f64,
+    /// What was measured in place of Manta, by a program that measures Manta too.
+    #[serde(default)]
+    pub peer: Option<String>,
 }
 
 /// The figures of one system.
@@ -116,8 +119,13 @@ mod tests {
         let figures = |system: &str, rate: f64, time: f64| Figures {
             system: system.to_owned(),
             figures: vec![
-                Figure { measure: "tasks.rate".to_owned(), unit: "tasks/s".to_owned(), value: rate },
-                Figure { measure: "start".to_owned(), unit: "ms".to_owned(), value: time },
+                Figure {
+                    measure: "tasks.rate".to_owned(),
+                    unit: "tasks/s".to_owned(),
+                    value: rate,
+                    peer: None,
+                },
+                Figure { measure: "start".to_owned(), unit: "ms".to_owned(), value: time, peer: None },
             ],
         };
         let rows = rows(&[figures("manta", 800.0, 10.0), figures("ray", 100.0, 40.0)]);
@@ -128,7 +136,7 @@ mod tests {
     fn a_measure_without_a_peer_has_a_row_of_its_own() {
         let own = Figures {
             system: "manta".to_owned(),
-            figures: vec![Figure { measure: "a".to_owned(), unit: "ms".to_owned(), value: 1.0 }],
+            figures: vec![Figure { measure: "a".to_owned(), unit: "ms".to_owned(), value: 1.0, peer: None }],
         };
         let rows = rows(&[own]);
         assert_eq!(rows.len(), 1);

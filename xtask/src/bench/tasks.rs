@@ -1,5 +1,7 @@
 //! `bench tasks`: how fast clusters start, and take, run and answer tasks.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result};
 
 use super::report::{Figure, Figures};
@@ -46,7 +48,13 @@ pub fn measure(peers: &[String], rounds: u32) -> Result<Vec<Figures>> {
         Step::cargo("run").args(["--release", "--quiet", "--package", "manta-node", "--example", "schedule"]);
     own.extend(figures(schedule)?);
     let beside = in_rust_beside_python(&own);
+    let mut others = Vec::new();
+    for peer in own.iter().filter_map(|figure| figure.peer.clone()).collect::<BTreeSet<_>>() {
+        let figures = own.extract_if(.., |figure| figure.peer.as_ref() == Some(&peer)).collect();
+        others.push(Figures { system: peer, figures });
+    }
     let mut systems = vec![Figures { system: "manta".to_owned(), figures: own }, beside];
+    systems.extend(others);
     for peer in peers {
         println!("measuring {peer}");
         let interpreter = peer_environment(&python, peer)?;
@@ -54,6 +62,7 @@ pub fn measure(peers: &[String], rounds: u32) -> Result<Vec<Figures>> {
         for file in files(peer) {
             measured.extend(figures(program(&interpreter, file, &[peer, "--rounds", &rounds]))?);
         }
+        measured.retain(|figure| figure.peer.is_none());
         systems.push(Figures { system: peer.clone(), figures: measured });
     }
     Ok(systems)
@@ -70,6 +79,7 @@ fn in_rust_beside_python(own: &[Figure]) -> Figures {
         measure: figure.measure.replace(".python.", ".rust."),
         unit: figure.unit.clone(),
         value: figure.value,
+        peer: None,
     };
     let of_python = own.iter().filter(|figure| figure.measure.contains(".python."));
     Figures { system: "python".to_owned(), figures: of_python.map(same).collect() }

@@ -43,6 +43,7 @@ pub async fn run(args: LocalArgs) -> anyhow::Result<()> {
             resources: args.resources.resources()?,
             name: String::new(),
             labels: args.resources.labels(),
+            object_store_bytes: args.resources.object_store_bytes(),
             listen_host: "127.0.0.1".to_owned(),
             host: Arc::clone(&host),
         };

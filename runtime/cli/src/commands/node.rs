@@ -43,6 +43,7 @@ pub async fn run(args: NodeArgs) -> anyhow::Result<()> {
         resources,
         name: String::new(),
         labels: args.resources.labels(),
+        object_store_bytes: args.resources.object_store_bytes(),
         host: Arc::clone(&host),
     };
     let node = Node::start(options).await?;

@@ -24,9 +24,11 @@ impl Core {
             Some(Message::Pull(pull)) => self.on_pull(from, &pull),
             Some(Message::Sealed(sealed)) => {
                 if let Ok(object) = ObjectId::try_from(&sealed.object_id) {
-                    self.on_sealed(from, object, sealed.size);
+                    self.on_sealed(from, object, &sealed);
                 }
             }
+            Some(Message::NeedRoom(need)) => self.on_need_room(from, &need),
+            Some(Message::Recycled(recycled)) => self.on_recycled(&recycled.object_ids),
             Some(Message::Free(free)) => self.on_free(&free.object_ids),
             Some(Message::FromTarget(dap)) => self.on_target_message(from, dap),
             Some(Message::Output(output)) => self.on_task_output(from, output),
@@ -86,6 +88,7 @@ impl Core {
             Timer::Fate(worker) => self.on_fate_timeout(worker),
             Timer::Detached(worker) => self.on_detached_timeout(worker),
             Timer::Spill => self.on_spill_timer(),
+            Timer::Room => self.on_room_timer(),
             Timer::Infeasible => self.on_infeasible_timer(),
         }
     }

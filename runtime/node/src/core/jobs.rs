@@ -84,6 +84,7 @@ impl Core {
             node_name: self.me.name.clone(),
             session_dir: self.me.session_dir.clone(),
             object_dir: self.me.object_dir.clone(),
+            spill_dir: self.me.spill_dir.clone(),
             cluster_id: self.cluster_id.clone(),
             view: Some(self.view.clone()),
             head_address: self.me.head_address.clone(),
@@ -139,6 +140,7 @@ impl Core {
 
     /// The connection of a process ended.
     pub fn on_detached(&mut self, process: ProcessId) {
+        self.forget_rooms_of(process);
         if let Some(driver) = self.drivers.remove(&process) {
             let job_id = driver.config.job_id.clone();
             let cause = format!("its driver (pid {}) on {} ended", driver.pid, self.me.name);
@@ -168,6 +170,13 @@ impl Core {
         }
         self.delete_objects_of_job(job);
         self.dispatch();
+    }
+
+    /// The process ids of all that may have mapped objects.
+    #[must_use]
+    pub fn attached_pids(&self) -> Vec<u32> {
+        let workers = self.workers.values().filter_map(super::workers::Worker::pid);
+        workers.chain(self.drivers.values().map(|driver| driver.pid)).collect()
     }
 
     /// Where a driver or worker of this machine accepts peers.

@@ -1,26 +1,45 @@
-//! Which objects lie in this node's store, and the fetching of others.
+//! Which objects lie in this node's store or on its disk, and the fetching of others.
 
 use std::collections::{HashMap, HashSet};
 
 use manta_proto::{
     ids::{JobId, NodeId, ObjectId, ProcessId},
-    v1::{PullObject, Pulled, node_to_process},
+    v1::{ObjectSealed, PullObject, Pulled, node_to_process},
 };
 
 use super::{Core, Effect};
 
-struct Stored {
-    job: Option<JobId>,
-    size: u64,
+/// Where an object's bytes are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Place {
+    /// In the store.
+    Memory,
+    /// In the store, and being written to disk.
+    Spilling,
+    /// On disk.
+    Disk,
+    /// On disk, and being read into the store.
+    Restoring,
+}
+
+pub(super) struct Stored {
+    pub job: Option<JobId>,
+    pub size: u64,
+    /// It was made here; else it is a copy of what another node has.
+    pub primary: bool,
+    pub place: Place,
+    /// Rises with each use.
+    pub used: u64,
 }
 
 #[derive(Default)]
 pub(super) struct Objects {
-    stored: HashMap<ObjectId, Stored>,
-    /// Who waits for an object that is being fetched. Concurrent wishes share one transfer.
+    pub stored: HashMap<ObjectId, Stored>,
+    /// Who waits for an object that is being fetched or restored. Concurrent wishes share one transfer.
     pulls: HashMap<ObjectId, Vec<(ProcessId, u64)>>,
     /// Objects with a copy elsewhere.
     copied: HashSet<ObjectId>,
+    pub uses: u64,
 }
 
 impl Core {
@@ -30,25 +49,66 @@ impl Core {
         self.workers.get(&process).map(super::workers::Worker::job).or_else(driver)
     }
 
-    pub(super) fn on_sealed(&mut self, from: ProcessId, object: ObjectId, size: u64) {
+    fn next_use(&mut self) -> u64 {
+        self.objects.uses += 1;
+        self.objects.uses
+    }
+
+    pub(super) fn on_sealed(&mut self, from: ProcessId, object: ObjectId, sealed: &ObjectSealed) {
         let job = self.job_of(from);
+        let place = if sealed.spilled { Place::Disk } else { Place::Memory };
+        let used = self.next_use();
+        let stored = Stored { job, size: sealed.size, primary: true, place, used };
         if job.is_none_or(|job| self.job_ended(job)) {
-            self.effects.push(Effect::DeleteObjects(vec![object]));
-            return;
+            return self.delete(object, stored.place);
         }
-        self.objects.stored.insert(object, Stored { job, size });
+        // The same task ran here before: the file is the new one.
+        if let Some(before) = self.objects.stored.insert(object, stored)
+            && before.place != place
+        {
+            let other = if sealed.spilled { Place::Memory } else { Place::Disk };
+            self.delete(object, other);
+        }
+    }
+
+    /// A process writes an object's file again: nobody else ever saw it.
+    pub(super) fn on_recycled(&mut self, ids: &[bytes::Bytes]) {
+        for object in ids.iter().filter_map(|id| ObjectId::try_from(id).ok()) {
+            if let Some(stored) = self.objects.stored.remove(&object)
+                && stored.place != Place::Memory
+            {
+                self.effects.push(Effect::DeleteSpilled(vec![object]));
+            }
+        }
     }
 
     pub(super) fn on_pull(&mut self, from: ProcessId, pull: &PullObject) {
         let request_id = pull.request_id;
-        let refused = |error: String| Pulled { request_id, error, size: 0 };
+        let refused = |error: String| Pulled { request_id, error, ..Pulled::default() };
         let Ok(object) = ObjectId::try_from(&pull.object_id) else {
             let answer = refused("an object id has 20 bytes; this one has not".to_owned());
             return self.tell_process(from, node_to_process::Message::Pulled(answer));
         };
-        if let Some(stored) = self.objects.stored.get(&object) {
-            let answer = Pulled { request_id, error: String::new(), size: stored.size };
-            return self.tell_process(from, node_to_process::Message::Pulled(answer));
+        let used = self.next_use();
+        if let Some(stored) = self.objects.stored.get_mut(&object) {
+            stored.used = used;
+            let size = stored.size;
+            match stored.place {
+                // What is being spilled stays.
+                Place::Memory | Place::Spilling => {
+                    stored.place = Place::Memory;
+                    let answer = Pulled { request_id, size, ..Pulled::default() };
+                    return self.tell_process(from, node_to_process::Message::Pulled(answer));
+                }
+                Place::Disk => {
+                    stored.place = Place::Restoring;
+                    self.objects.pulls.entry(object).or_default().push((from, request_id));
+                    return self.effects.push(Effect::Restore { object, size });
+                }
+                Place::Restoring => {
+                    return self.objects.pulls.entry(object).or_default().push((from, request_id));
+                }
+            }
         }
         let node = NodeId::try_from(&pull.node_id).unwrap_or(self.me.id);
         let Some(peer) = self.peers.get(&node) else {
@@ -65,24 +125,64 @@ impl Core {
         }
     }
 
-    /// A fetched object is in the store, or could not be fetched.
-    pub fn on_pulled(&mut self, object: ObjectId, result: &Result<u64, String>) {
+    /// A fetched object is in the store, or on disk when the store had no room, or could not be fetched.
+    pub fn on_pulled(&mut self, object: ObjectId, result: &Result<(u64, bool), String>) {
         let waiting = self.objects.pulls.remove(&object).unwrap_or_default();
         let job = waiting.iter().find_map(|(process, _)| self.job_of(*process));
-        match result {
-            Ok(size) if job.is_some_and(|job| !self.job_ended(job)) => {
-                self.objects.stored.insert(object, Stored { job, size: *size });
+        let used = self.next_use();
+        if let Ok((size, spilled)) = result {
+            let place = if *spilled { Place::Disk } else { Place::Memory };
+            if job.is_some_and(|job| !self.job_ended(job)) {
+                let stored = Stored { job, size: *size, primary: false, place, used };
+                self.objects.stored.insert(object, stored);
+            } else {
+                self.delete(object, place);
             }
-            Ok(_) => self.effects.push(Effect::DeleteObjects(vec![object])),
-            Err(_) => {}
         }
+        self.answer_pulls(waiting, result);
+    }
+
+    fn answer_pulls(&mut self, waiting: Vec<(ProcessId, u64)>, result: &Result<(u64, bool), String>) {
         for (process, request_id) in waiting {
-            let (error, size) = match result {
-                Ok(size) => (String::new(), *size),
-                Err(sentence) => (sentence.clone(), 0),
+            let answer = match result {
+                Ok((size, spilled)) => {
+                    Pulled { request_id, size: *size, spilled: *spilled, ..Pulled::default() }
+                }
+                Err(error) => Pulled { request_id, error: error.clone(), ..Pulled::default() },
             };
-            self.tell_process(process, node_to_process::Message::Pulled(Pulled { request_id, error, size }));
+            self.tell_process(process, node_to_process::Message::Pulled(answer));
         }
+    }
+
+    /// An object of ours was read into the store, or has to be read from disk, or its file is no longer good.
+    pub fn on_restored(&mut self, object: ObjectId, result: &Result<bool, String>) {
+        let waiting = self.objects.pulls.remove(&object).unwrap_or_default();
+        let Some(stored) = self.objects.stored.get_mut(&object) else {
+            // It was freed meanwhile.
+            let freed = Err(format!("object {object} was freed"));
+            self.delete(object, Place::Restoring);
+            return self.answer_pulls(waiting, &freed);
+        };
+        let size = stored.size;
+        let answer = match result {
+            Ok(true) => {
+                stored.place = Place::Memory;
+                self.effects.push(Effect::DeleteSpilled(vec![object]));
+                Ok((size, false))
+            }
+            Ok(false) => {
+                stored.place = Place::Disk;
+                Ok((size, true))
+            }
+            Err(cause) => {
+                self.objects.stored.remove(&object);
+                self.effects.push(Effect::DeleteSpilled(vec![object]));
+                Err(format!(
+                    "object {object} is lost: it was spilled to disk, and cannot be read back: {cause}"
+                ))
+            }
+        };
+        self.answer_pulls(waiting, &answer);
     }
 
     /// A peer copies an object of ours.
@@ -115,15 +215,32 @@ impl Core {
     }
 
     fn free_here(&mut self, ids: &[ObjectId]) {
-        let mut gone = Vec::new();
+        let (mut in_memory, mut on_disk) = (Vec::new(), Vec::new());
         for object in ids {
             self.objects.copied.remove(object);
-            if self.objects.stored.remove(object).is_some() {
-                gone.push(*object);
+            match self.objects.stored.remove(object).map(|stored| stored.place) {
+                // What is on its way is removed when it has arrived.
+                Some(Place::Memory | Place::Spilling) => in_memory.push(*object),
+                Some(Place::Disk) => on_disk.push(*object),
+                Some(Place::Restoring) | None => {}
             }
         }
-        if !gone.is_empty() {
-            self.effects.push(Effect::DeleteObjects(gone));
+        if !in_memory.is_empty() {
+            self.effects.push(Effect::DeleteObjects(in_memory));
+            self.serve_rooms();
+        }
+        if !on_disk.is_empty() {
+            self.effects.push(Effect::DeleteSpilled(on_disk));
+        }
+    }
+
+    /// Removes an object's files wherever they may be.
+    pub(super) fn delete(&mut self, object: ObjectId, place: Place) {
+        if place != Place::Disk {
+            self.effects.push(Effect::DeleteObjects(vec![object]));
+        }
+        if place != Place::Memory {
+            self.effects.push(Effect::DeleteSpilled(vec![object]));
         }
     }
 

@@ -4,6 +4,7 @@ mod bundles;
 mod debugging;
 mod leasing;
 mod random;
+mod rooms;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -45,6 +46,7 @@ impl Stage {
             visible_gpus: None,
             session_dir: "/session".into(),
             object_dir: "/objects".into(),
+            spill_dir: "/spilled".into(),
             head_address: "head:1".into(),
         };
         let mut stage = Self { core: Core::new(me), effects: VecDeque::new(), requests: 0, spill_timers: 0 };

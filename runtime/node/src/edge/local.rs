@@ -31,6 +31,7 @@ impl NodeLocal for Local {
         let Some(process_to_node::Message::Hello(hello)) = first else {
             return Err(Status::invalid_argument("a process says hello first"));
         };
+        let pid = hello.pid;
         let (process, outgoing) = self.welcome(hello)?;
         let shared = Arc::clone(&self.0);
         tokio::spawn(async move {
@@ -39,9 +40,19 @@ impl NodeLocal for Local {
             }
             shared.detach(process);
             shared.with(|core| core.on_detached(process));
+            if is_gone(pid) {
+                shared.store.sweep(pid);
+            }
         });
         Ok(Response::new(outgoing))
     }
+}
+
+/// Whether a process has ended. One that only left the cluster clears up after itself.
+fn is_gone(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // After the name, which may hold anything: the state.
+    stat.rsplit_once(')').is_none_or(|(_, rest)| matches!(rest.trim_start().chars().next(), Some('Z' | 'X')))
 }
 
 impl Local {

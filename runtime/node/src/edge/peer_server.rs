@@ -61,8 +61,7 @@ impl NodePeer for PeerService {
     ) -> Result<Response<Self::FetchObjectStream>, Status> {
         let object = ObjectId::try_from(&request.get_ref().object_id)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let bytes = self.0.store.open(object).map_err(|error| Status::internal(error.to_string()))?;
-        let bytes = bytes.ok_or_else(|| Status::not_found(format!("object {object} is not on this node")))?;
+        let bytes = transfer::read(&self.0, object).await?;
         self.0.with(|core| core.on_copied(object));
         let (sender, receiver) = mpsc::channel(PIECES_MAX);
         tokio::spawn(transfer::send(bytes, sender));

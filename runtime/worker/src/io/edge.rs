@@ -146,6 +146,7 @@ impl Edge {
             Effect::FreeAt { address, objects } => {
                 tokio::task::spawn_local(free_at(Rc::clone(self), address, objects));
             }
+            Effect::TrimStore => self.shared.store.trim(),
             Effect::Call(call) => call(),
             Effect::Debug(dap) => self.shared.deliver_debug(dap),
             Effect::Interrupt(task) => self.shared.interrupt(task),

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use manta_object_store::ObjectStore;
+use manta_object_store::{ObjectStore, SpillFolder};
 use manta_proto::{
     PROTOCOL_VERSION,
     connect::{self, AuthorizedChannel},
@@ -190,7 +190,8 @@ impl Joining {
             token: self.token,
         };
         let state = State::new(identity, self.job, welcome.view.unwrap_or_default(), Instant::now());
-        Ok(Shared::new(state, ObjectStore::attach(welcome.object_dir), self.on_output, gate))
+        let spilled = SpillFolder::new(welcome.spill_dir);
+        Ok(Shared::new(state, ObjectStore::attach(welcome.object_dir), spilled, self.on_output, gate))
     }
 }
 

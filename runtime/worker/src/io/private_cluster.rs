@@ -48,6 +48,9 @@ impl PrivateCluster {
         if let Some(num_cpus) = options.num_cpus {
             command.args(["--num-cpus", &num_cpus.to_string()]);
         }
+        if let Some(bytes) = options.object_store_memory {
+            command.args(["--object-store-memory", &bytes.to_string()]);
+        }
         if !options.resources.is_empty() {
             let resources: std::collections::BTreeMap<_, _> = options.resources.iter().cloned().collect();
             command.args(["--resources", &serde_json::json!(resources).to_string()]);

@@ -23,6 +23,8 @@ pub(crate) enum Effect {
     ToNode(process_to_node::Message),
     /// Frees objects on another node.
     FreeAt { address: String, objects: Vec<ObjectId> },
+    /// Gives up the files that this process keeps to write them again.
+    TrimStore,
     /// Calls back into the binding, outside of every lock.
     Call(Box<dyn FnOnce() + Send>),
     /// Hands a DAP message to this worker's engine.

@@ -10,6 +10,7 @@ mod effect;
 mod events;
 mod ids;
 mod leases;
+mod lineage;
 mod node;
 mod objects;
 mod output;
@@ -17,6 +18,7 @@ mod pauses;
 mod peers;
 pub(crate) mod programs;
 mod pulls;
+mod rooms;
 mod slots;
 mod streams;
 mod tasks;
@@ -84,6 +86,12 @@ pub(crate) struct State {
     fetches: FastMap<RequestId, (ConnId, ObjectId)>,
     pulls: FastMap<ObjectId, pulls::Pull>,
     borrows: borrows::Borrows,
+    rooms: rooms::Rooms,
+    lineage: lineage::Lineage,
+    /// Of the task that ends now: stored arguments that it did not find.
+    lost_arguments: Vec<ObjectId>,
+    /// Freed objects whose files this process may write again.
+    recyclable: Vec<ObjectId>,
 
     tasks: FastMap<TaskId, tasks::Task>,
     classes: Vec<leases::Class>,
@@ -127,6 +135,10 @@ impl State {
             fetches: FastMap::default(),
             pulls: FastMap::default(),
             borrows: borrows::Borrows::default(),
+            rooms: rooms::Rooms::default(),
+            lineage: lineage::Lineage::default(),
+            recyclable: Vec::new(),
+            lost_arguments: Vec::new(),
             tasks: FastMap::default(),
             classes: Vec::new(),
             class_ids: std::collections::HashMap::new(),
@@ -218,6 +230,7 @@ impl State {
             self.gone = Some(cause);
         }
         self.slots.wake_all();
+        self.wake_rooms();
         for waiter in self.waiters.values() {
             waiter.condvar.notify_all();
         }
@@ -232,6 +245,8 @@ impl State {
             count(self.waiters.len(), "waiters"),
             count(self.fetches.len(), "fetches"),
             count(self.pulls.len(), "pulls"),
+            count(self.rooms.len(), "rooms"),
+            count(self.lineage.len(), "kept"),
             count(self.tasks.len(), "tasks"),
             count(self.leases.len(), "leases"),
             count(self.lease_requests.len(), "lease requests"),

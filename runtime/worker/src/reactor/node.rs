@@ -15,6 +15,8 @@ impl State {
             node_to_process::Message::Lease(reply) => self.on_lease_reply(reply),
             node_to_process::Message::Fate(reply) => self.on_fate(&reply),
             node_to_process::Message::Pulled(pulled) => self.on_pulled(&pulled),
+            node_to_process::Message::Room(room) => self.on_room(&room),
+            node_to_process::Message::TrimStore(_) => self.effects.push(Effect::TrimStore),
             node_to_process::Message::ToTarget(dap) => self.on_debug(dap),
             node_to_process::Message::TaskPaused(paused) => {
                 if let Ok(task) = TaskId::try_from(&paused.task_id) {

@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use manta_proto::{
     ids::{NodeId, ObjectId, ProcessId},
-    v1::{self, FreeObjectsRequest, GetObject, ObjectReply, Value, peer_message, process_to_node, value},
+    v1::{
+        self, FreeObjectsRequest, GetObject, ObjectReply, ObjectsRecycled, Value, peer_message,
+        process_to_node, value,
+    },
 };
 
 use super::{ConnId, Effect, RequestId, State, WaiterId, borrows::Sharing};
@@ -36,6 +39,8 @@ pub(crate) struct Object {
     pub(super) pins: u32,
     /// A ref has left this process in a way that nobody counts, such as a pickle in a file: the object lives as long as the job.
     pub(super) escaped: bool,
+    /// Its file is known to this process alone.
+    private: bool,
     pub paused: bool,
     asked: bool,
     pub watchers: Vec<Watcher>,
@@ -52,6 +57,7 @@ impl Object {
             refs: 0,
             pins: 0,
             escaped: false,
+            private: false,
             paused: false,
             asked: false,
             watchers: Vec::new(),
@@ -132,17 +138,19 @@ impl State {
     pub(super) fn known(&mut self, address: RefAddress) -> &mut Object {
         let foreign = (address.owner != self.me.process).then_some((address.owner, address.owner_node));
         let is_made = self.tasks.contains_key(&address.object.task());
-        let object = self.objects.entry(address.object).or_insert_with(|| Object::new(foreign));
-        // Our own object came back to us after everything about it was forgotten: from a place where nobody counts.
-        if foreign.is_none() && object.value.is_none() && !is_made && !object.is_needed() {
-            let sentence = format!(
-                "object {} is no longer known to its owner: it was freed after its last counted ref was dropped",
-                address.object
-            );
-            object.value = Some(error_value(SystemErrorKind::ObjectLost, sentence));
-            object.here = true;
-        }
-        object
+        self.objects.entry(address.object).or_insert_with(|| {
+            let mut object = Object::new(foreign);
+            // Our own object came back to us after everything about it was forgotten: from a place where nobody counts.
+            if foreign.is_none() && !is_made {
+                let sentence = format!(
+                    "object {} is no longer known to its owner: it was freed after its last counted ref was dropped",
+                    address.object
+                );
+                object.value = Some(error_value(SystemErrorKind::ObjectLost, sentence));
+                object.here = true;
+            }
+            object
+        })
     }
 
     /// A ref of this process is gone.
@@ -189,6 +197,68 @@ impl State {
         self.objects.insert(id, object);
     }
 
+    /// The same of a value whose file this process keeps, to write it again when nobody else has seen it.
+    pub fn on_put_kept(&mut self, id: ObjectId, value: Value) {
+        let is_stored = value.in_store.is_some();
+        self.on_put(id, value);
+        if let Some(object) = self.objects.get_mut(&id) {
+            object.private = is_stored;
+        }
+    }
+
+    /// A value of ours is about to be sent: others will know of its file.
+    pub(super) fn show(&mut self, id: ObjectId) {
+        if let Some(object) = self.objects.get_mut(&id) {
+            object.private = false;
+        }
+    }
+
+    /// Freed objects whose files may be written again; what became of it is to be told with [`State::on_recycled`].
+    pub fn take_recyclable(&mut self) -> Vec<ObjectId> {
+        std::mem::take(&mut self.recyclable)
+    }
+
+    pub fn on_recycled(&mut self, id: ObjectId, recycled: bool) {
+        let object_ids = vec![id.to_bytes()];
+        self.tell_node(if recycled {
+            process_to_node::Message::Recycled(ObjectsRecycled { object_ids })
+        } else {
+            process_to_node::Message::Free(FreeObjectsRequest { object_ids })
+        });
+    }
+
+    /// A result that is made again although nobody has a ref of it: a task needs it.
+    pub(super) fn expect_unreferenced(&mut self, id: ObjectId) {
+        self.objects.entry(id).or_insert_with(|| Object::new(None));
+    }
+
+    /// An object that a task needs, and that will never be there.
+    pub(super) fn expect_failed(&mut self, address: RefAddress, error: Value) {
+        let foreign = (address.owner != self.me.process).then_some((address.owner, address.owner_node));
+        let object = self.objects.entry(address.object).or_insert_with(|| Object::new(foreign));
+        (object.value, object.here) = (Some(error), true);
+    }
+
+    /// The value is lost, and comes again.
+    pub(super) fn forget_value(&mut self, id: ObjectId) {
+        if let Some(object) = self.objects.get_mut(&id) {
+            (object.value, object.here, object.private) = (None, false, false);
+        }
+    }
+
+    /// A task ran again: where its result was before, other than on this node and where it is now, it is freed.
+    pub(super) fn free_replaced(&mut self, id: ObjectId, new: &Value) {
+        let value = self.objects.get(&id).and_then(|object| object.value.as_ref());
+        let Some(old) = value.and_then(|value| value.in_store.clone()) else { return };
+        let is_there =
+            |node: &Bytes| new.in_store.as_ref().is_some_and(|place| place.node_ids.contains(node));
+        for node in old.node_ids.iter().filter(|node| node[..] != self.me.node.0 && !is_there(node)) {
+            if let Some(address) = self.node_address(node) {
+                self.effects.push(Effect::FreeAt { address, objects: vec![id] });
+            }
+        }
+    }
+
     /// Stores a large argument under an object that lives as long as its task.
     pub(super) fn on_put_argument(&mut self, id: ObjectId, value: &Value) {
         let mut object = Object::new(None);
@@ -204,7 +274,12 @@ impl State {
     /// Tells the node of a file that this process has sealed.
     pub(super) fn announce_sealed(&mut self, value: &Value) {
         if let Some(location) = &value.in_store {
-            let sealed = v1::ObjectSealed { object_id: location.object_id.clone(), size: location.size };
+            // An object without a node lies on the disk of this one.
+            let sealed = v1::ObjectSealed {
+                object_id: location.object_id.clone(),
+                size: location.size,
+                spilled: location.spilled,
+            };
             self.tell_node(process_to_node::Message::Sealed(sealed));
         }
     }
@@ -255,7 +330,10 @@ impl State {
                 Watcher::Wait(waiter) if !self.on_waited(waiter, here) => kept.push(watcher),
                 Watcher::Wait(_) => {}
                 Watcher::Dependent(task) => self.on_dependency(task, failed.then(|| value.clone())),
-                Watcher::Remote(conn, request_id) => self.answer_get(conn, request_id, value.clone()),
+                Watcher::Remote(conn, request_id) => {
+                    self.show(id);
+                    self.answer_get(conn, request_id, value.clone());
+                }
                 Watcher::Callback(call) => self.effects.push(Effect::Call(call)),
             }
         }
@@ -281,15 +359,22 @@ impl State {
             self.object_changed(id);
         } else if let Some((owner, owner_node)) = object.foreign.filter(|_| !object.asked) {
             object.asked = true;
-            self.ask_owner(id, owner, owner_node);
+            self.ask_owner(id, owner, owner_node, Vec::new());
         }
     }
 
-    fn ask_owner(&mut self, id: ObjectId, owner: ProcessId, owner_node: NodeId) {
+    /// Tells the owner of a foreign object on which nodes it is lost; it has it made again, or says why not.
+    pub(super) fn ask_owner_again(&mut self, id: ObjectId, lost_on: Vec<Bytes>) {
+        if let Some((owner, owner_node)) = self.objects.get(&id).and_then(|object| object.foreign) {
+            self.ask_owner(id, owner, owner_node, lost_on);
+        }
+    }
+
+    fn ask_owner(&mut self, id: ObjectId, owner: ProcessId, owner_node: NodeId, lost_on: Vec<Bytes>) {
         let conn = self.conn_to(owner, owner_node, None);
         let request_id = self.request_id();
         self.fetches.insert(request_id, (conn, id));
-        let get = GetObject { request_id: request_id.0, object_id: id.to_bytes() };
+        let get = GetObject { request_id: request_id.0, object_id: id.to_bytes(), lost_on };
         self.send(conn, peer_message::Message::Get(get));
     }
 
@@ -303,6 +388,14 @@ impl State {
             );
             return self.answer_get(conn, get.request_id, value);
         };
+        let location = self.objects.get(&id).and_then(|object| object.value.as_ref()?.in_store.as_ref());
+        if !get.lost_on.is_empty()
+            && location
+                .is_some_and(|location| location.node_ids.iter().all(|node| get.lost_on.contains(node)))
+        {
+            let nodes: Vec<_> = get.lost_on.iter().map(|node| self.node_name_of(node)).collect();
+            self.on_value_lost(id, &format!("object {id} is lost: it was on {}", nodes.join(" and ")));
+        }
         if self.objects.get(&id).is_some_and(|object| object.paused) {
             self.send_pause_state(conn, get.request_id, true);
         }
@@ -350,7 +443,13 @@ impl State {
         }
         let object = self.objects.remove(&id)?;
         match (object.foreign, &object.value) {
-            (None, Some(value)) => self.free_stored(value),
+            (None, Some(_)) if object.private => self.recyclable.push(id),
+            (None, Some(value)) => {
+                self.free_stored(value);
+                if value.in_store.is_some() {
+                    self.on_result_forgotten(id);
+                }
+            }
             (Some((owner, _)), _) => self.give_back_grants(id, owner, &object),
             (None, None) => {}
         }
@@ -376,6 +475,12 @@ impl State {
                 self.effects.push(Effect::FreeAt { address, objects: vec![id] });
             }
         }
+    }
+
+    fn node_name_of(&self, node: &[u8]) -> String {
+        let mut infos = self.view.nodes.iter().filter_map(|view| view.info.as_ref());
+        let found = infos.find(|info| info.node_id[..] == *node).map(|info| info.name.clone());
+        found.unwrap_or_else(|| "a node that is gone".to_owned())
     }
 
     /// `HOST:PORT` of a node's single port.

@@ -5,8 +5,7 @@ use manta_proto::{
     v1::{PullObject, Pulled, StoreLocation, Value, process_to_node},
 };
 
-use super::{RequestId, State, objects::error_value};
-use crate::SystemErrorKind;
+use super::{RequestId, State};
 
 /// One value on its way to this node.
 pub(super) struct Pull {
@@ -17,6 +16,8 @@ pub(super) struct Pull {
     object: bool,
     /// Tasks in slots whose argument it is.
     arguments: Vec<(u32, TaskId)>,
+    /// Threads that are about to read it.
+    threads: Vec<RequestId>,
 }
 
 impl State {
@@ -30,6 +31,10 @@ impl State {
         self.pull(id, location).arguments.push((slot, task));
     }
 
+    pub(super) fn pull_for_thread(&mut self, id: ObjectId, location: &StoreLocation, request_id: RequestId) {
+        self.pull(id, location).threads.push(request_id);
+    }
+
     fn pull(&mut self, id: ObjectId, location: &StoreLocation) -> &mut Pull {
         if !self.pulls.contains_key(&id) {
             let request_id = self.request_id();
@@ -39,6 +44,7 @@ impl State {
                 tried: 0,
                 object: false,
                 arguments: Vec::new(),
+                threads: Vec::new(),
             };
             self.pulls.insert(id, pull);
             self.ask_next_node(id);
@@ -72,17 +78,23 @@ impl State {
         let lost = (!pulled.error.is_empty()).then(|| {
             format!("object {id} could not be brought to node {}: {}", self.me.node_name, pulled.error)
         });
+        let fetched = lost.clone().map_or(Ok(pulled.spilled), Err);
+        for thread in pull.threads {
+            self.on_fetched(thread, &fetched);
+        }
         for (slot, task) in pull.arguments {
-            self.on_argument_here(slot, task, lost.as_deref());
+            self.on_argument_here(slot, task, id, lost.as_deref());
         }
         if pull.object {
-            if let (Some(sentence), Some(object)) = (lost, self.objects.get_mut(&id)) {
-                object.value = Some(error_value(SystemErrorKind::ObjectLost, sentence));
+            match lost {
+                Some(sentence) => self.on_value_lost(id, &sentence),
+                None => {
+                    if let Some(object) = self.objects.get_mut(&id) {
+                        object.here = true;
+                    }
+                    self.object_changed(id);
+                }
             }
-            if let Some(object) = self.objects.get_mut(&id) {
-                object.here = true;
-            }
-            self.object_changed(id);
         }
     }
 }

@@ -51,7 +51,17 @@ struct Queued {
     spec: TaskSpec,
     /// Arguments that are still on their way from other nodes.
     missing: u32,
-    lost: Option<String>,
+    /// Those that are on no node any more, and why.
+    lost: Option<(Vec<ObjectId>, String)>,
+}
+
+impl Queued {
+    fn on_argument(&mut self, id: ObjectId, lost: Option<&str>) {
+        self.missing = self.missing.saturating_sub(1);
+        if let Some(sentence) = lost {
+            self.lost.get_or_insert_with(|| (Vec::new(), sentence.to_owned())).0.push(id);
+        }
+    }
 }
 
 pub(super) struct Running {
@@ -227,14 +237,13 @@ impl State {
     }
 
     /// A stored argument of a queued task has come to this node, or is lost.
-    pub(super) fn on_argument_here(&mut self, slot: u32, task: TaskId, lost: Option<&str>) {
+    pub(super) fn on_argument_here(&mut self, slot: u32, task: TaskId, id: ObjectId, lost: Option<&str>) {
         if slot == ACTOR_SLOT {
-            return self.on_call_argument_here(task, lost);
+            return self.on_call_argument_here(task, id, lost);
         }
         let Some(entry) = self.slots.slots.get_mut(slot as usize) else { return };
         if let Some(queued) = entry.queue.iter_mut().find(|queued| queued.task == task) {
-            queued.missing = queued.missing.saturating_sub(1);
-            queued.lost = queued.lost.take().or_else(|| lost.map(str::to_owned));
+            queued.on_argument(id, lost);
             entry.condvar.notify_one();
         }
     }
@@ -257,9 +266,8 @@ impl State {
             let Some(Queued { conn, lease, task, spec, lost, .. }) = entry.queue.pop_front() else {
                 continue;
             };
-            if let Some(sentence) = lost {
-                let error = error_value(SystemErrorKind::ObjectLost, sentence);
-                self.send_done(conn, &spec, vec![error], true, 0);
+            if let Some((arguments, sentence)) = lost {
+                self.send_arguments_lost(conn, &spec, &arguments, &sentence);
                 continue;
             }
             let waiting = !entry.queue.is_empty();
@@ -270,6 +278,27 @@ impl State {
             self.note_creation(conn, lease, task, &spec);
             return Popped::Task(Box::new(spec));
         }
+    }
+
+    /// The task did not start: its owner may have its arguments made again.
+    pub(super) fn send_arguments_lost(
+        &mut self,
+        conn: ConnId,
+        spec: &TaskSpec,
+        arguments: &[ObjectId],
+        sentence: &str,
+    ) {
+        let error = error_value(SystemErrorKind::ObjectLost, sentence);
+        let lost_arguments = arguments.iter().map(|id| id.to_bytes()).collect();
+        let done = TaskDone { lost_arguments, ..cancel::done(spec, vec![error], true, 0) };
+        self.send(conn, peer_message::Message::Done(done));
+    }
+
+    /// The same of a task that a slot's thread has taken already.
+    pub fn on_arguments_lost(&mut self, slot: u32, task: TaskId, arguments: &[ObjectId], sentence: &str) {
+        self.lost_arguments = arguments.to_vec();
+        let error = error_value(SystemErrorKind::ObjectLost, sentence);
+        self.on_finished(slot, task, vec![error], true);
     }
 
     pub(super) fn send_done(
@@ -288,6 +317,8 @@ impl State {
         for value in &results {
             self.announce_sealed(value);
         }
+        let lost_arguments = std::mem::take(&mut self.lost_arguments);
+        let lost_arguments = lost_arguments.iter().map(|id| id.to_bytes()).collect();
         // What this task submitted may end with its job in the next moment.
         self.send_news();
         self.on_creation_finished(task, failed);
@@ -318,6 +349,7 @@ impl State {
                     borrowed,
                     unsettled,
                     hold,
+                    lost_arguments,
                 };
                 self.send(running.conn, peer_message::Message::Done(done));
             }

@@ -22,6 +22,8 @@ use super::{
 };
 use crate::{FunctionId, SystemErrorKind, object_ref::RefAddress};
 
+/// So often a task is sent anew because its worker did not find an argument.
+const ARGUMENTS_LOST_MAX: u32 = 16;
 /// A number of retries that stands for no limit.
 const RETRIES_UNLIMITED: u32 = u32::MAX;
 
@@ -98,16 +100,41 @@ pub(super) struct Task {
     error: Box<str>,
     /// Nobody wants it any more: it runs no further attempt.
     cancelled: bool,
+    has_stored_arguments: bool,
+    /// How often its worker did not find an argument.
+    arguments_lost: u32,
 }
 
 impl Task {
     /// Takes one of the retries, if there is one left.
-    fn may_run_again(&mut self) -> bool {
+    pub fn may_run_again(&mut self) -> bool {
         let may = self.retries_left > 0 && !self.cancelled;
         if may && self.retries_left != RETRIES_UNLIMITED {
             self.retries_left -= 1;
         }
         may
+    }
+
+    /// What it keeps alive.
+    pub fn take_pinned(&mut self) -> Vec<ObjectId> {
+        std::mem::take(&mut self.pinned)
+    }
+
+    pub fn set_pinned(&mut self, pinned: Vec<ObjectId>) {
+        self.pinned = pinned;
+    }
+
+    pub fn arguments(&self) -> &[NewArgument] {
+        &self.arguments
+    }
+
+    pub fn encoded_bytes(&self) -> usize {
+        self.encoded.len()
+    }
+
+    /// Whether it can run again after its end: an actor's calls cannot, nor what had large values for arguments, which are freed.
+    pub fn can_be_kept(&self) -> bool {
+        self.actor.is_none() && !self.has_stored_arguments
     }
 
     /// The state of a task that has not ended.
@@ -190,9 +217,15 @@ impl State {
             reported: task_event::State::Nil,
             error: Box::default(),
             cancelled: false,
+            has_stored_arguments: !stored.is_empty(),
+            arguments_lost: 0,
         };
         self.tasks.insert(id, task);
         self.note_submitted(id);
+        self.await_arguments(id, dependencies);
+    }
+
+    fn await_arguments(&mut self, id: TaskId, dependencies: Vec<RefAddress>) {
         for address in dependencies {
             if self.objects.get(&address.object).is_some_and(|object| object.paused) {
                 self.change_dependency_pause(id, true);
@@ -200,6 +233,54 @@ impl State {
             self.add_watcher(address.object, Watcher::Dependent(id));
         }
         self.on_dependency(id, None);
+    }
+
+    /// A task that had ended runs once more, because what it made is lost. It has taken one of its retries for that.
+    pub(super) fn run_kept_again(&mut self, id: TaskId, mut task: Task) {
+        task.attempt += 1;
+        self.wait_again(id, task);
+    }
+
+    /// Puts a task back to where its arguments are awaited.
+    fn wait_again(&mut self, id: TaskId, mut task: Task) {
+        let dependencies: Vec<RefAddress> = task
+            .arguments
+            .iter()
+            .filter_map(|argument| match argument {
+                NewArgument::Ref { address, .. } => Some(*address),
+                NewArgument::Value(_) => None,
+            })
+            .collect();
+        for address in &dependencies {
+            self.pin(*address);
+            task.pinned.push(address.object);
+        }
+        task.stage = Stage::Waiting;
+        (task.started, task.place) = (None, None);
+        task.missing = 1 + u32::try_from(dependencies.len()).unwrap_or(u32::MAX - 1);
+        task.failed_argument = None;
+        task.reported = task_event::State::Nil;
+        task.error = Box::default();
+        self.tasks.insert(id, task);
+        self.note_task(id);
+        self.await_arguments(id, dependencies);
+    }
+
+    /// A worker did not find stored arguments of the task, which has not started: they are made again, and it waits for them.
+    fn await_lost_arguments(&mut self, id: TaskId, arguments: &[Bytes], error: Option<&Value>) {
+        let said = error.and_then(crate::convert::system_error_of).map(|error| error.message);
+        let Some(mut task) = self.tasks.remove(&id) else { return };
+        task.attempt += 1;
+        task.arguments_lost += 1;
+        let pinned = task.take_pinned();
+        for object in arguments.iter().filter_map(|id| ObjectId::try_from(id).ok()) {
+            let sentence = said.clone().unwrap_or_else(|| format!("object {object} is lost"));
+            self.on_value_lost(object, &sentence);
+        }
+        // What it had pinned stays so until it has pinned the same anew.
+        task.set_pinned(pinned);
+        self.on_task_paused(id, false);
+        self.wait_again(id, task);
     }
 
     /// One of the things that the task waits for is there, or has failed.
@@ -245,6 +326,14 @@ impl State {
         task.place = Some(place);
         let (encoded, attempt, function) = (task.encoded.clone(), task.attempt, task.function);
         let arguments = self.resolve_arguments(id);
+        for argument in &arguments {
+            if let Some(task_argument::Value::Inline(Value { in_store: Some(location), .. })) =
+                &argument.value
+                && let Ok(object) = ObjectId::try_from(&location.object_id)
+            {
+                self.show(object);
+            }
+        }
         if let Some(function) = function {
             self.send_function(conn, function);
         }
@@ -283,6 +372,13 @@ impl State {
         }
         let now = self.now;
         let Some(task) = self.tasks.get_mut(&id) else { return };
+        if !done.lost_arguments.is_empty()
+            && task.arguments_lost < ARGUMENTS_LOST_MAX
+            && !task.cancelled
+            && task.actor.is_none()
+        {
+            return self.await_lost_arguments(id, &done.lost_arguments, done.results.first());
+        }
         task.started = now.checked_sub(Duration::from_micros(done.run_us));
         task.error = done.error.into();
         if done.failed && task.retry_exceptions && !done.r#final && task.may_run_again() {
@@ -494,6 +590,7 @@ impl State {
         } else if results.len() == expected {
             self.record_end(id, &task, None, "");
             for (index, value) in (0..).zip(results) {
+                self.free_replaced(ObjectId::of(id, index), &value);
                 self.set_value(ObjectId::of(id, index), value);
             }
         } else {
@@ -510,9 +607,14 @@ impl State {
             failure = Some(error);
         }
         self.end_stream(id, failure.as_ref());
-        self.unpin_all(task.pinned);
-        if let Some(role) = task.actor {
-            self.on_actor_task_ended(id, role, task.place.is_some(), failure.as_ref());
+        let (actor, was_sent) = (task.actor, task.place.is_some());
+        if failure.is_none() {
+            self.keep_lineage(id, task);
+        } else {
+            self.unpin_all(task.pinned);
+        }
+        if let Some(role) = actor {
+            self.on_actor_task_ended(id, role, was_sent, failure.as_ref());
         }
     }
 

@@ -6,6 +6,7 @@ mod borrows;
 mod cancel;
 mod events;
 mod histories;
+mod lineage;
 mod objects;
 mod pausing;
 mod sim;

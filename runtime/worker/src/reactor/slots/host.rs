@@ -166,12 +166,11 @@ impl State {
     }
 
     /// A stored argument of a queued call has come to this node, or is lost.
-    pub(super) fn on_call_argument_here(&mut self, task: TaskId, lost: Option<&str>) {
+    pub(super) fn on_call_argument_here(&mut self, task: TaskId, id: ObjectId, lost: Option<&str>) {
         let Some(host) = &mut self.slots.host else { return };
         for group in &mut host.groups {
             if let Some(queued) = group.queue.iter_mut().find(|queued| queued.task == task) {
-                queued.missing = queued.missing.saturating_sub(1);
-                queued.lost = queued.lost.take().or_else(|| lost.map(str::to_owned));
+                queued.on_argument(id, lost);
                 group.condvar.notify_one();
             }
         }
@@ -196,9 +195,8 @@ impl State {
             else {
                 return Popped::Wait(Arc::clone(&group.condvar));
             };
-            if let Some(sentence) = lost {
-                let error = error_value(SystemErrorKind::ObjectLost, sentence);
-                self.send_done(conn, &spec, vec![error], true, 0);
+            if let Some((arguments, sentence)) = lost {
+                self.send_arguments_lost(conn, &spec, &arguments, &sentence);
                 continue;
             }
             group.running += 1;

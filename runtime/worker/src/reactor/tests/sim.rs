@@ -199,7 +199,7 @@ impl Sim {
             Effect::Call(call) => call(),
             Effect::FreeAt { objects, .. } => self.freed.extend(objects),
             Effect::Interrupt(task) => self.interrupted.push((who, task)),
-            Effect::Debug(_) | Effect::AllowTracer(_) => {}
+            Effect::Debug(_) | Effect::AllowTracer(_) | Effect::TrimStore => {}
         }
     }
 
@@ -412,7 +412,12 @@ pub fn inline(data: &[u8]) -> Value {
 
 /// A value in the store of a node.
 pub fn stored(object: ObjectId, node: NodeId) -> Value {
-    let location = StoreLocation { object_id: object.to_bytes(), size: 1, node_ids: vec![node.to_bytes()] };
+    let location = StoreLocation {
+        object_id: object.to_bytes(),
+        size: 1,
+        node_ids: vec![node.to_bytes()],
+        spilled: false,
+    };
     Value { in_store: Some(location), ..inline(b"") }
 }
 

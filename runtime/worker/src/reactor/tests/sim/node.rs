@@ -92,7 +92,11 @@ impl Sim {
             process_to_node::Message::TaskEnded(ended) => self.ended.push(ended.task_id),
             process_to_node::Message::Pull(pull) => {
                 self.pulls.push(ObjectId::try_from(&pull.object_id).unwrap());
-                let pulled = Pulled { request_id: pull.request_id, error: self.pull_error.clone(), size: 0 };
+                let pulled = Pulled {
+                    request_id: pull.request_id,
+                    error: self.pull_error.clone(),
+                    ..Pulled::default()
+                };
                 self.tell(who, node_to_process::Message::Pulled(pulled));
             }
             _ => {}

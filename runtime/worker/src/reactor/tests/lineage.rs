@@ -1,0 +1,103 @@
+//! Lost values: tasks that run again, and those that cannot.
+
+use std::time::Duration;
+
+use manta_proto::ids::{NodeId, ObjectId, TaskId};
+
+use super::{
+    super::{Wait, WaiterId},
+    sim::{Sim, inline, message, stored},
+};
+
+const HERE: NodeId = NodeId([9; 16]);
+const ELSEWHERE: NodeId = NodeId([8; 16]);
+
+fn wait(sim: &mut Sim, object: ObjectId) -> WaiterId {
+    let Wait::Waiting(waiter, _) = sim.state(0).wait_for(&[object], 1, true, None) else {
+        panic!("it is there")
+    };
+    sim.settle();
+    waiter
+}
+
+/// Runs the one task that is there; its result lies in the store of a node.
+fn run(sim: &mut Sim, name: &str, node: NodeId) {
+    let task = sim.take(1).expect("a task was to come");
+    assert_eq!(task.name, name);
+    let result = ObjectId::of(TaskId::try_from(&task.task_id).unwrap(), 0);
+    sim.finish(1, &task, stored(result, node));
+}
+
+#[test]
+fn a_lost_result_is_made_again_for_who_waits() {
+    let mut sim = Sim::new(1);
+    let result = sim.submit(0, "make", &[], 2);
+    run(&mut sim, "make", ELSEWHERE);
+    sim.pull_error = "node-2 is gone".into();
+    let waiter = wait(&mut sim, result);
+    assert!(!sim.state(0).is_satisfied(waiter));
+    run(&mut sim, "make", HERE);
+    assert!(sim.state(0).is_satisfied(waiter));
+    sim.state(0).end_wait(waiter, &[result]);
+    sim.assert_empty(0, &[result]);
+    assert!(sim.freed.contains(&result));
+}
+
+#[test]
+fn arguments_that_are_gone_are_made_first() {
+    let mut sim = Sim::new(1);
+    let first = sim.submit(0, "first", &[], 2);
+    run(&mut sim, "first", HERE);
+    let second = sim.submit(0, "second", &[first], 2);
+    run(&mut sim, "second", ELSEWHERE);
+    sim.state(0).on_ref_dropped(first);
+    sim.settle();
+    assert_eq!(sim.freed, [first], "nobody has a ref of it");
+    sim.pull_error = "node-2 is gone".into();
+    let waiter = wait(&mut sim, second);
+    run(&mut sim, "first", HERE);
+    run(&mut sim, "second", HERE);
+    assert!(sim.state(0).is_satisfied(waiter));
+    sim.state(0).end_wait(waiter, &[second]);
+    sim.assert_empty(0, &[second]);
+}
+
+#[test]
+fn retries_are_what_a_task_may_run_again() {
+    let mut sim = Sim::new(1);
+    sim.pull_error = "node-2 is gone".into();
+    let never = sim.submit(0, "never", &[], 0);
+    run(&mut sim, "never", ELSEWHERE);
+    let waiter = wait(&mut sim, never);
+    assert!(sim.state(0).is_satisfied(waiter));
+    sim.state(0).end_wait(waiter, &[never]);
+    let said = message(sim.value(0, never).as_ref());
+    assert!(said.ends_with("the task 'never' has max_retries=0"), "{said}");
+    let once = sim.submit(0, "once", &[], 1);
+    run(&mut sim, "once", ELSEWHERE);
+    let waiter = wait(&mut sim, once);
+    run(&mut sim, "once", ELSEWHERE);
+    assert!(sim.state(0).is_satisfied(waiter));
+    sim.state(0).end_wait(waiter, &[once]);
+    let said = message(sim.value(0, once).as_ref());
+    assert!(said.contains("the task 'once' ran 2 times"), "{said}");
+    sim.assert_empty(0, &[never, once]);
+}
+
+#[test]
+fn a_worker_that_does_not_find_an_argument_has_it_made_again() {
+    let mut sim = Sim::new(1);
+    let first = sim.submit(0, "first", &[], 2);
+    run(&mut sim, "first", ELSEWHERE);
+    sim.pull_error = "node-2 is gone".into();
+    let second = sim.submit(0, "second", &[first], 0);
+    for _ in 0..4 {
+        sim.pass(Duration::from_millis(5));
+        if let Some(task) = sim.take(1) {
+            let result = ObjectId::of(TaskId::try_from(&task.task_id).unwrap(), 0);
+            sim.finish(1, &task, if task.name == "first" { stored(result, HERE) } else { inline(b"done") });
+        }
+    }
+    assert_eq!(sim.value(0, second), Some(inline(b"done")));
+    sim.assert_empty(0, &[first, second]);
+}
