@@ -22,4 +22,5 @@ pub mod registers;
 pub mod requests;
 pub mod simulated;
 pub mod target;
+pub mod tokio;
 pub mod values;

@@ -76,3 +76,15 @@ pub const CORE_PAGES_MAX: usize = 4096;
 pub const CORE_POINTER_LEVELS: usize = 2;
 /// Pages of a whole core file: 16 GiB.
 pub const CORE_WHOLE_PAGES_MAX: usize = 4 << 20;
+/// Futures that wait for one another, of one task.
+pub const AWAITS_MAX: usize = 256;
+/// Tasks of one tokio runtime that are listed.
+pub const TOKIO_TASKS_MAX: usize = 20_000;
+/// Tasks that wait for one another, behind a stack.
+pub const TOKIO_AWAITERS_MAX: usize = 16;
+/// Nodes of a linked list that are looked for.
+pub const LIST_NODES_MAX: usize = 2000;
+/// Frames, and values in each, that are looked through for what a function was called with.
+pub const ENTRY_VALUES_DEPTH_MAX: usize = 8;
+/// Bytes of a calling function's code that are read for that.
+pub const CALLER_BYTES_MAX: usize = 1 << 16;

@@ -6,9 +6,10 @@ use gimli::constants as dw;
 use gimli::{EvaluationResult, Expression, Location, Piece, Register, Value};
 
 use super::image::UnitIndex;
-use super::modules::Module;
+use super::modules::{Module, Modules};
 use super::scopes::ScopeIndex;
 use super::types::TypeId;
+use super::unwind::PhysicalFrame;
 use super::{Attribute, Slice, UnitOffset};
 use crate::address::{Address, FileAddress};
 use crate::limits::DWARF_OPERATIONS_MAX;
@@ -51,6 +52,12 @@ pub struct FrameContext<'a> {
     pub cfa: Option<Address>,
     /// An address inside the frame's current instruction.
     pub pc: FileAddress,
+    /// The physical frames around this one, the nearest first, as far as they are known.
+    pub callers: &'a [PhysicalFrame],
+    /// The modules of their code.
+    pub modules: Option<&'a Modules>,
+    /// How many frames further in asked for this one.
+    pub depth: usize,
 }
 
 /// A variable or an argument of a scope.
@@ -113,7 +120,7 @@ impl FrameContext<'_> {
         }
     }
 
-    fn run(
+    pub(super) fn run(
         &self,
         expression: Expression<Slice>,
         may_use_frame_base: bool,
@@ -154,8 +161,16 @@ impl FrameContext<'_> {
                 EvaluationResult::RequiresBaseType(offset) => {
                     evaluation.resume_with_base_type(self.base_type(offset).ok_or(DAMAGED)?)
                 }
+                EvaluationResult::RequiresTls(offset) => {
+                    let place = self.module.thread_local(offset, self.registers.fs_base);
+                    evaluation
+                        .resume_with_tls(place.ok_or("the storage of a library's threads is not found")?.0)
+                }
                 // What an argument was when the function was called is known only to its caller.
-                EvaluationResult::RequiresEntryValue(_) => return Err("optimized out"),
+                EvaluationResult::RequiresEntryValue(of) => {
+                    let value = self.entry_value(of).ok_or("optimized out")?;
+                    evaluation.resume_with_entry_value(Value::Generic(value))
+                }
                 _ => return Err("its place is described in a way that this engine does not know"),
             };
             step = next.map_err(|_| DAMAGED)?;

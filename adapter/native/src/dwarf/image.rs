@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use gimli::{BaseAddresses, EhFrame, EhFrameHdr, ParsedEhFrameHdr, Section};
+use object::read::elf::ProgramHeader;
 use object::{Object, ObjectSection, ObjectSegment};
 
 use super::elf::Elf;
@@ -164,6 +165,16 @@ impl Image {
     #[must_use]
     pub fn first_segment(&self) -> u64 {
         self.first_segment
+    }
+
+    /// Bytes and alignment of what each thread has of its own of this file.
+    #[must_use]
+    pub fn thread_storage(&self) -> Option<(u64, u64)> {
+        let object::File::Elf64(file) = &self.elf.file else { return None };
+        let endian = file.endian();
+        let header =
+            file.elf_program_headers().iter().find(|header| header.p_type(endian) == object::elf::PT_TLS)?;
+        Some((header.p_memsz(endian), header.p_align(endian)))
     }
 
     /// A section's bytes.

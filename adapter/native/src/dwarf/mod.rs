@@ -3,6 +3,7 @@
 //! Everything here works on files and on the [`Memory`](crate::target::Memory) trait; it must never touch a process itself.
 
 pub mod elf;
+pub mod entry_values;
 pub mod evaluate;
 pub mod image;
 pub mod index;

@@ -14,6 +14,9 @@ use super::{Attribute, UnitOffset, text};
 use crate::address::{Address, Bias, FileAddress};
 use crate::target::{MappedModule, Target, bias_of};
 
+/// Begins the name of the function that runs an async function's body.
+pub const ASYNC_BODY: &str = "{async_fn#";
+
 /// A mapped file with its debug information.
 pub struct Module {
     /// Where it is mapped.
@@ -26,6 +29,10 @@ pub struct Module {
     pub(super) types: RefCell<HashMap<TypeId, Rc<Type>>>,
     /// Tables of methods, read when the first trait object is looked at.
     pub(super) vtables: OnceCell<HashMap<FileAddress, TypeId>>,
+    /// Those of the library's own units, read when one is in no other.
+    pub(super) library_vtables: OnceCell<HashMap<FileAddress, TypeId>>,
+    /// The state of a `Once` that nobody has begun, once somebody has asked.
+    pub(crate) fresh_once: OnceCell<Option<u64>>,
 }
 
 /// One frame as people see it: several of them may share a physical frame, when calls were inlined.
@@ -151,6 +158,8 @@ impl Module {
             image,
             types: RefCell::default(),
             vtables: OnceCell::new(),
+            library_vtables: OnceCell::new(),
+            fresh_once: OnceCell::new(),
         }
     }
 
@@ -191,6 +200,18 @@ impl Module {
             }
         }
         frames
+    }
+
+    /// Where a thread has its own copy of a variable. The program's lies right below the thread's base; those of libraries
+    /// are wherever the loader put them, and are not found. (System V x86-64 thread-local storage, variant II.)
+    #[must_use]
+    pub fn thread_local(&self, offset: u64, thread_base: u64) -> Option<Address> {
+        if !self.mapped.is_program || thread_base == 0 {
+            return None;
+        }
+        let (bytes, align) = self.image.thread_storage()?;
+        let start = thread_base.checked_sub(bytes.checked_next_multiple_of(align.max(1))?)?;
+        (offset < bytes).then(|| Address(start + offset))
     }
 
     /// The file and the line of the code at an address.
@@ -279,11 +300,17 @@ impl Module {
             }
         }
         let mut path = self.path_of(place.0, place.1);
+        let is_async = self.is_async_body(place.0, place.1);
         if !path.contains("::") || path.contains("{impl#") {
             // The namespace of a trait's implementation has no name, and a unit with lines only has no namespaces at all;
             // the linker's name tells them.
             if let Some(linkage) = self.inherited_text(unit, entry, dw::DW_AT_linkage_name) {
-                return short_symbol(linkage);
+                let symbol = short_symbol(linkage);
+                // To the linker the body of an async function is a closure of it.
+                return match symbol.rsplit_once("::") {
+                    Some((function, last)) if is_async && last.contains("closure") => function.to_owned(),
+                    _ => symbol,
+                };
             }
         }
         if self.is_task_body(place.0, place.1)
@@ -291,7 +318,37 @@ impl Module {
         {
             path.truncate(task.len());
         }
-        if path.is_empty() { "{unknown}".to_owned() } else { without_generics(&path) }
+        if path.is_empty() { "{unknown}".to_owned() } else { as_in_source(&path) }
+    }
+
+    /// Does this function only make the future of an async function?
+    #[must_use]
+    pub fn makes_future(&self, unit: UnitIndex, entry: UnitOffset) -> bool {
+        let made =
+            self.inherited(unit, entry, dw::DW_AT_type).and_then(|(unit, value)| self.resolve(unit, value));
+        made.is_some_and(|(unit, entry)| {
+            let name = self.image.scopes(unit).named(entry).and_then(|named| named.name);
+            name.is_some_and(|name| name.starts_with("{async_fn_env#"))
+        })
+    }
+
+    /// Is this the body of an async function? The function itself only makes the future.
+    #[must_use]
+    pub fn is_async_body(&self, unit: UnitIndex, entry: UnitOffset) -> bool {
+        let mut place = (unit, entry);
+        for _ in 0..4 {
+            let named = self.image.scopes(place.0).named(place.1).and_then(|named| named.name);
+            if let Some(name) = named {
+                return name.starts_with(ASYNC_BODY);
+            }
+            let Ok(entry) = self.image.unit(place.0).entry(place.1) else { return false };
+            let origin = entry
+                .attr_value(dw::DW_AT_abstract_origin)
+                .or_else(|| entry.attr_value(dw::DW_AT_specification));
+            let Some(next) = origin.and_then(|value| self.resolve(place.0, value)) else { return false };
+            place = next;
+        }
+        false
     }
 
     /// The task macro makes a task `f` a type `f` with a function `f`; people have written one function.
@@ -325,6 +382,16 @@ impl Module {
 #[must_use]
 pub fn short_symbol(name: &str) -> String {
     without_generics(&format!("{:#}", rustc_demangle::demangle(name)))
+}
+
+/// A path without generic arguments, in which an async function is called as its source calls it.
+#[must_use]
+pub fn as_in_source(path: &str) -> String {
+    let path = without_generics(path);
+    if !path.contains(ASYNC_BODY) {
+        return path;
+    }
+    path.split("::").filter(|part| !part.starts_with(ASYNC_BODY)).collect::<Vec<_>>().join("::")
 }
 
 /// Drops generic arguments from each part of a path: `a::b<c>::d` and `a::b::<c>::d` become `a::b::d`, `<a::T>::f` becomes
@@ -396,6 +463,13 @@ mod tests {
         assert_eq!(without_generics("<job::Pair<u8> as From<A>>::from"), "<job::Pair as From>::from");
         assert_eq!(without_generics("job::run::<F, T>"), "job::run");
         assert_eq!(without_generics("job::run::<F>::{closure#0}"), "job::run::{closure#0}");
+    }
+
+    #[test]
+    fn async_functions_are_called_as_in_the_source() {
+        assert_eq!(as_in_source("job::fetch::{async_fn#0}"), "job::fetch");
+        assert_eq!(as_in_source("job::fetch::{async_fn#0}<u8>::{closure#0}"), "job::fetch::{closure#0}");
+        assert_eq!(as_in_source("job::main::{async_block#1}"), "job::main::{async_block#1}");
     }
 
     #[test]

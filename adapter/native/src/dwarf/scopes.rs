@@ -143,6 +143,28 @@ impl UnitScopes {
         Some(Named { parent: self.outline.container_of(entry), name, is_type })
     }
 
+    /// Entries of functions and types whose own name begins so. Reads the whole unit.
+    #[must_use]
+    pub fn entries_named(&self, start: &str) -> Vec<UnitOffset> {
+        let mut found = Vec::new();
+        let Ok(mut entries) = self.unit.entries_raw(None) else { return found };
+        let mut entry = Entry::null();
+        // A damaged unit gives what comes before the damage.
+        while !entries.is_empty() {
+            match entries.read_entry(&mut entry) {
+                Ok(true) if is_named(entry.tag()) => {}
+                Ok(_) => continue,
+                Err(_) => break,
+            }
+            let name = entry.attr_value(dw::DW_AT_name);
+            let name = name.and_then(|value| self.dwarf.attr_string(&self.unit, value).ok()).map_or("", text);
+            if name.starts_with(start) {
+                found.push(entry.offset());
+            }
+        }
+        found
+    }
+
     /// Entries of global variables.
     pub fn globals(&self) -> impl Iterator<Item = UnitOffset> {
         self.outline.globals.iter().map(|entry| gimli::UnitOffset(*entry as usize))

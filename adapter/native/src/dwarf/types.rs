@@ -1,5 +1,6 @@
 //! Types as the debug information has them, read one at a time and kept.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 use gimli::constants as dw;
@@ -30,6 +31,8 @@ pub struct Type {
     pub kind: TypeKind,
     /// Generic arguments, by name (`T`).
     pub parameters: Vec<(String, TypeId)>,
+    /// What people call it, when that is not its name and was asked for.
+    pub called: OnceCell<String>,
 }
 
 /// What a type is made of.
@@ -94,6 +97,8 @@ pub struct Member {
     pub type_id: TypeId,
     /// Where it was declared; for the variants of an async block, the line of the `.await`.
     pub line: u32,
+    /// The file of that line, as an index into the files of the unit that has the member.
+    pub file: Option<u32>,
 }
 
 /// The variants of an enum with data.
@@ -186,7 +191,7 @@ impl Module {
             _ => TypeKind::Other,
         };
         let name = self.type_name(id, &kind);
-        Some(Type { id, name, bytes, kind, parameters: self.read_parameters(id) })
+        Some(Type { id, name, bytes, kind, parameters: self.read_parameters(id), called: OnceCell::new() })
     }
 
     fn type_name(&self, id: TypeId, kind: &TypeKind) -> String {
@@ -239,6 +244,10 @@ impl Module {
             offset: number(entry, dw::DW_AT_data_member_location).unwrap_or(0),
             type_id: self.type_ref(unit, entry)?,
             line: number(entry, dw::DW_AT_decl_line).unwrap_or(0) as u32,
+            file: match entry.attr_value(dw::DW_AT_decl_file) {
+                Some(Attribute::FileIndex(file)) => u32::try_from(file).ok(),
+                _ => None,
+            },
         })
     }
 
@@ -414,7 +423,7 @@ mod tests {
         let type_id = TypeId { unit: UnitIndex(0), entry: gimli::UnitOffset(0) };
         Variant {
             values: values.to_vec(),
-            member: Member { name: name.to_owned(), offset: 0, type_id, line: 0 },
+            member: Member { name: name.to_owned(), offset: 0, type_id, line: 0, file: None },
         }
     }
 

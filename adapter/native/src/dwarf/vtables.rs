@@ -8,7 +8,7 @@ use gimli::{EvaluationResult, Location};
 use super::image::UnitIndex;
 use super::modules::Module;
 use super::types::TypeId;
-use super::{Attribute, text};
+use super::{Attribute, UnitOffset, text};
 use crate::address::{Address, FileAddress};
 
 /// The end of the name of every such table.
@@ -20,16 +20,19 @@ impl Module {
     /// The type whose methods the table at this address has.
     #[must_use]
     pub fn type_of_vtable(&self, address: Address) -> Option<TypeId> {
-        let tables = self.vtables.get_or_init(|| self.read_vtables());
-        tables.get(&self.file_address(address)).copied()
+        let address = self.file_address(address);
+        let own = self.vtables.get_or_init(|| self.read_vtables(false));
+        own.get(&address)
+            .or_else(|| self.library_vtables.get_or_init(|| self.read_vtables(true)).get(&address))
+            .copied()
     }
 
-    /// Reads the tables of the program's own units. Those of the library are many, and their types are rarely wanted.
-    fn read_vtables(&self) -> HashMap<FileAddress, TypeId> {
+    /// Reads the tables of the program's own units, or those of the library: these are many, and are rarely wanted.
+    fn read_vtables(&self, of_library: bool) -> HashMap<FileAddress, TypeId> {
         let mut tables = HashMap::new();
         for index in self.image.unit_indices() {
             let unit = self.image.unit(index);
-            if self.image.directory(index).starts_with(LIBRARY_DIRECTORY) {
+            if self.image.directory(index).starts_with(LIBRARY_DIRECTORY) != of_library {
                 continue;
             }
             for entry in self.image.scopes(index).globals() {
@@ -54,6 +57,20 @@ impl Module {
             }
         }
         tables
+    }
+
+    /// Where a global variable is; of one that each thread has of its own, that of the thread with this base.
+    #[must_use]
+    pub fn global_place(&self, index: UnitIndex, entry: UnitOffset, thread_base: u64) -> Option<Address> {
+        let unit = self.image.unit(index);
+        let entry = unit.entry(entry).ok()?;
+        let Attribute::Exprloc(place) = entry.attr_value(dw::DW_AT_location)? else { return None };
+        let mut evaluation = place.evaluation(unit.encoding());
+        let step = evaluation.evaluate().ok()?;
+        let EvaluationResult::RequiresTls(offset) = step else {
+            return self.static_address(index, place).map(|address| address.live(self.bias));
+        };
+        self.thread_local(offset, thread_base)
     }
 
     fn static_address(

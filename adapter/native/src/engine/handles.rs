@@ -1,9 +1,12 @@
 //! Ids that the client holds for frames and values. They die with their thread's stop, and are never used again.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use crate::address::Tid;
 use crate::limits::HANDLES_MAX;
+use crate::tokio::{Runtime, Task, Tasks};
 use crate::values::Value;
 
 /// What an id stands for.
@@ -17,6 +20,22 @@ pub enum Handle {
     Registers(usize),
     /// The parts of a value.
     Value(Box<Value>),
+    /// An async function that waits behind a stack, as the machine that holds its variables.
+    Awaiter(Box<Value>),
+    /// What stands between the stack of a task and those that wait for it.
+    Label,
+    /// The tasks of a tokio runtime.
+    TokioTasks(Rc<TokioTasks>),
+    /// One of them.
+    TokioTask(Rc<TokioTasks>, Task),
+}
+
+/// A tokio runtime whose tasks were asked for.
+pub struct TokioTasks {
+    /// The runtime.
+    pub runtime: Runtime,
+    /// Its tasks, read when the client opens them.
+    pub tasks: OnceCell<Result<Tasks, String>>,
 }
 
 /// All ids of all held threads.

@@ -38,6 +38,7 @@ use crate::dwarf::unwind::Unwinder;
 use crate::outbox::Outbox;
 use crate::ptrace::Process;
 use crate::target::Target;
+use crate::tokio::Tokio;
 
 /// How threads that run no task are treated, and which words the client understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +75,7 @@ pub struct Engine {
     pub(crate) causes: BTreeMap<Address, Vec<Cause>>,
     pub(crate) configuration: Configuration,
     pub(crate) handles: Handles,
+    pub(crate) tokio: Tokio,
     pub(crate) mode: Mode,
     /// What goes to the client.
     pub outbox: Outbox,
@@ -98,6 +100,7 @@ impl Engine {
             causes: BTreeMap::new(),
             configuration: Configuration::default(),
             handles: Handles::default(),
+            tokio: Tokio::default(),
             mode,
             outbox: Outbox::default(),
             hardware_works: true,

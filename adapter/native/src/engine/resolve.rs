@@ -10,7 +10,7 @@ use crate::address::{Address, FileAddress};
 use crate::dwarf::image::UnitIndex;
 use crate::dwarf::index::Place;
 use crate::dwarf::lines::Row;
-use crate::dwarf::modules::{Module, Modules};
+use crate::dwarf::modules::{ASYNC_BODY, Module, Modules};
 use crate::dwarf::scopes::{ScopeIndex, ScopeKind};
 use crate::limits::LOCATIONS_MAX;
 
@@ -81,23 +81,55 @@ pub fn resolve_line(module: &Module, paths: &[String], line: u32, sha256: Option
     bound(&addresses, found, (!notes.is_empty()).then(|| notes.join(" ")))
 }
 
+/// Code of a function that was looked for.
+struct Instance {
+    path: String,
+    address: Address,
+    /// 0 when unknown.
+    line: u32,
+    makes_future: bool,
+    is_async_body: bool,
+}
+
+/// Code of functions with this path, among those with this own name.
+fn instances_of(module: &Module, path_end: &str, own_name: &str) -> Vec<Instance> {
+    let mut found = Vec::new();
+    for (unit, function) in module.image.functions_named(own_name) {
+        let scopes = module.image.scopes(unit);
+        for (index, scope) in scopes.indexed(function).filter(|(_, scope)| scope.is_function()) {
+            let path = module.function_name(unit, scope.entry);
+            if path == path_end || path.ends_with(&format!("::{path_end}")) {
+                let Some(start) = scope.ranges.iter().map(|range| range.start).min() else { continue };
+                let address = after_prologue(module, unit, Some(index), start);
+                found.push(Instance {
+                    path,
+                    address: FileAddress(address).live(module.bias),
+                    line: module.image.lines(unit).row_at(address).map_or(0, |row| row.line),
+                    makes_future: module.makes_future(unit, scope.entry),
+                    is_async_body: module.is_async_body(unit, scope.entry),
+                });
+            }
+        }
+    }
+    found
+}
+
 /// Finds functions by the last parts of their path: `index_file`, or `job::index_file`.
 #[must_use]
 pub fn resolve_function(module: &Module, name: &str) -> Resolution {
     let mut addresses = BTreeSet::new();
     let mut line = 0;
     let last = name.rsplit("::").next().unwrap_or(name);
-    for (unit, function) in module.image.functions_named(last) {
-        let scopes = module.image.scopes(unit);
-        for (index, scope) in scopes.indexed(function).filter(|(_, scope)| scope.is_function()) {
-            let path = module.function_name(unit, scope.entry);
-            if path == name || path.ends_with(&format!("::{name}")) {
-                let Some(start) = scope.ranges.iter().map(|range| range.start).min() else { continue };
-                let address = after_prologue(module, unit, Some(index), start);
-                line = module.image.lines(unit).row_at(address).map_or(line, |row| row.line);
-                addresses.insert(FileAddress(address).live(module.bias));
-            }
-        }
+    let mut found = instances_of(module, name, last);
+    // A function that is async only makes its future; people mean what that does.
+    if found.iter().any(|instance| instance.makes_future) {
+        found.extend(instances_of(module, name, ASYNC_BODY));
+    }
+    let bodies: BTreeSet<String> =
+        found.iter().filter(|own| own.is_async_body).map(|own| own.path.clone()).collect();
+    for own in found.into_iter().filter(|own| own.is_async_body || !bodies.contains(&own.path)) {
+        line = if own.line == 0 { line } else { own.line };
+        addresses.insert(own.address);
     }
     if addresses.is_empty() {
         let unknown = module.image.missing_units().map_or_else(String::new, |(missing, _, reason)| {

@@ -74,6 +74,8 @@ pub struct Stop {
     stack: OnceCell<Rc<Stack>>,
     /// Ids that the client has for frames, by position in the stack.
     pub frame_ids: Vec<i32>,
+    /// What waits for this stack's task, as the client has it, once somebody has asked.
+    pub awaiters: Option<Rc<Vec<dap::StackFrame>>>,
 }
 
 /// A stack.
@@ -109,6 +111,7 @@ impl Stop {
             registers,
             stack: OnceCell::new(),
             frame_ids: Vec::new(),
+            awaiters: None,
         }
     }
 
@@ -133,6 +136,7 @@ impl Stop {
     /// Forgets the stack, because a register or the memory under it was changed.
     pub fn forget_stack(&mut self) {
         self.stack = OnceCell::new();
+        self.awaiters = None;
     }
 }
 
@@ -188,6 +192,8 @@ pub struct FrameVariables<'a> {
     /// The function around it that has the frame base.
     function: ScopeIndex,
     physical: &'a PhysicalFrame,
+    callers: &'a [PhysicalFrame],
+    modules: Option<&'a Modules>,
 }
 
 impl<'a> FrameVariables<'a> {
@@ -197,7 +203,14 @@ impl<'a> FrameVariables<'a> {
         let module = Rc::clone(frame.module.as_ref()?);
         let (unit, scope) = frame.code.scope?;
         let function = module.image.scopes(unit).function_at(module.file_address(physical.lookup).0)?;
-        Some(Self { memory, module, unit, scope, function, physical })
+        Some(Self { memory, module, unit, scope, function, physical, callers: &[], modules: None })
+    }
+
+    /// The same with the physical frames around it, the nearest first: some values only they know.
+    #[must_use]
+    pub fn with_callers(mut self, callers: &'a [PhysicalFrame], modules: &'a Modules) -> Self {
+        (self.callers, self.modules) = (callers, Some(modules));
+        self
     }
 
     fn context(&self) -> FrameContext<'_> {
@@ -209,6 +222,9 @@ impl<'a> FrameVariables<'a> {
             registers: &self.physical.registers,
             cfa: self.physical.cfa,
             pc: self.module.file_address(self.physical.lookup),
+            callers: self.callers,
+            modules: self.modules,
+            depth: 0,
         }
     }
 

@@ -10,6 +10,7 @@ use super::{Cause, Engine, Mode};
 use crate::address::{Address, Tid};
 use crate::dwarf::unwind::PhysicalFrame;
 use crate::expression::evaluate;
+use crate::limits::ENTRY_VALUES_DEPTH_MAX;
 use crate::ptrace::Go;
 use crate::registers::Registers;
 
@@ -226,7 +227,21 @@ impl Engine {
                     "The condition could not be evaluated: there is no debug information here.".to_owned(),
                 ));
             };
-            match evaluate(condition, names, &self.process).and_then(|value| value.is_true(&self.process)) {
+            let judge = |names: &FrameVariables<'_>| {
+                evaluate(condition, names, &self.process).and_then(|value| value.is_true(&self.process))
+            };
+            // Some values only the callers know; they are not walked to unless one is wanted.
+            let judged = judge(names).or_else(|reason| {
+                let most = ENTRY_VALUES_DEPTH_MAX;
+                let (frames, _) =
+                    self.unwinder.frames(&self.modules, &self.process, &physical.registers, most);
+                let Some((own, callers)) = frames.split_first() else { return Err(reason) };
+                match FrameVariables::of(&frame, own, &self.process) {
+                    Some(names) => judge(&names.with_callers(callers, &self.modules)),
+                    None => Err(reason),
+                }
+            });
+            match judged {
                 Ok(true) => {}
                 Ok(false) => return Judgement::Pass,
                 Err(reason) => {

@@ -111,7 +111,7 @@ impl Evaluator<'_> {
     fn field(&self, of: &Expression, name: &str) -> Result<Value, String> {
         let value = unwrapped(&self.value(of)?, self.memory);
         let fields = match view(&value, self.memory) {
-            View::Fields { fields, .. } => fields,
+            View::Fields { fields, .. } | View::Future { fields, .. } => fields,
             View::Unavailable(reason) => return Err(reason),
             _ => Vec::new(),
         };

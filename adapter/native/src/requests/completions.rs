@@ -56,7 +56,7 @@ impl Server {
     fn parts_of(&self, value: &crate::values::Value) -> Vec<(String, CompletionItemType)> {
         let method = |name: &str| (name.to_owned(), CompletionItemType::Method);
         match view(&unwrapped(value, &self.engine.process), &self.engine.process) {
-            View::Fields { fields, .. } => {
+            View::Fields { fields, .. } | View::Future { fields, .. } => {
                 fields.into_iter().map(|field| (field.name, CompletionItemType::Field)).collect()
             }
             View::List(_) | View::Table(_) | View::Text(_) => vec![method("len()"), method("is_empty()")],

@@ -11,10 +11,12 @@ impl Server {
     pub(super) fn evaluate(&mut self, arguments: EvaluateArguments) -> Answered<EvaluateResponseBody> {
         let frame_id =
             arguments.frame_id.ok_or("An expression needs a frame: select one of a paused task.")?;
-        let Some((tid, Handle::Frame(frame))) = self.engine.handles.get(frame_id.0).cloned() else {
-            return Err("There is no such frame; its thread runs on.".to_owned());
+        let (tid, evaluated) = match self.engine.handles.get(frame_id.0).cloned() {
+            Some((tid, Handle::Frame(frame))) => (tid, self.evaluated(tid, frame, &arguments.expression)?),
+            Some((tid, Handle::Awaiter(future))) => (tid, self.evaluated_in(&future, &arguments.expression)?),
+            Some((_, Handle::Label)) => return Err("This line of the stack is no frame.".to_owned()),
+            _ => return Err("There is no such frame; its thread runs on.".to_owned()),
         };
-        let evaluated = self.evaluated(tid, frame, &arguments.expression)?;
         let Evaluated::Value(value) = &evaluated else {
             let result = evaluated.text(&self.engine.process);
             let reference = VariablesReference(0);

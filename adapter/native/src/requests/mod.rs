@@ -26,6 +26,7 @@ mod set_variable;
 mod source;
 mod stack_trace;
 mod threads;
+mod tokio;
 mod variables;
 
 use dap::requests as r;
@@ -206,7 +207,9 @@ impl Server {
     ) -> Result<T, String> {
         let stack = self.stack_of(tid)?;
         let own = stack.frames.get(frame).ok_or("There is no such frame.")?;
-        let variables = FrameVariables::of(own, &stack.physical[own.physical], &self.engine.process);
-        use_them(&variables.ok_or("There is no debug information for this frame.")?)
+        let variables = FrameVariables::of(own, &stack.physical[own.physical], &self.engine.process)
+            .ok_or("There is no debug information for this frame.")?;
+        let callers = &stack.physical[own.physical + 1..];
+        use_them(&variables.with_callers(callers, &self.engine.modules))
     }
 }

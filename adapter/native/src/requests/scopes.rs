@@ -7,8 +7,11 @@ use crate::engine::handles::Handle;
 
 impl Server {
     pub(super) fn scopes(&mut self, arguments: ScopesArguments) -> Answered<ScopesResponseBody> {
-        let Some((tid, Handle::Frame(frame))) = self.engine.handles.get(arguments.frame_id.0).cloned() else {
-            return Err("There is no such frame; its thread runs on.".to_owned());
+        let (tid, frame) = match self.engine.handles.get(arguments.frame_id.0).cloned() {
+            Some((tid, Handle::Frame(frame))) => (tid, frame),
+            Some((tid, Handle::Awaiter(future))) => return self.scopes_of_awaiter(tid, future),
+            Some((_, Handle::Label)) => return Ok(Answer::Now(ScopesResponseBody { scopes: Vec::new() })),
+            _ => return Err("There is no such frame; its thread runs on.".to_owned()),
         };
         let mut scopes = Vec::new();
         let count = self.with_variables(tid, frame, |variables| Ok(variables.all().len()));
@@ -33,6 +36,9 @@ impl Server {
             expensive: false,
             ..Default::default()
         });
+        if frame == 0 {
+            scopes.extend(self.tokio_scope(tid)?);
+        }
         Ok(Answer::Now(ScopesResponseBody { scopes }))
     }
 }

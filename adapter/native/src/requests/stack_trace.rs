@@ -35,9 +35,16 @@ impl Server {
         {
             last.name.push_str(&format!(" (cut after {} frames)", stack.frames.len()));
         }
+        // Behind the end of a task's own stack are those that wait for the task.
+        let awaiters = if stack.end == StackEnd::Cut { None } else { Some(self.awaiters(tid, &stack)?) };
+        if let Some(awaiters) = &awaiters {
+            let from = start.saturating_sub(stack.frames.len());
+            frames.extend(awaiters.iter().skip(from).take(levels - frames.len()).cloned());
+        }
+        let awaiting = awaiters.map_or(0, |awaiters| awaiters.len());
         // A stack that goes on has one frame more at least: clients ask for what they have not seen.
         let beyond = usize::from(stack.end == StackEnd::Cut && stack.physical.len() < FRAMES_DEEPEST_MAX);
-        let total_frames = i32::try_from(stack.frames.len() + beyond).ok();
+        let total_frames = i32::try_from(stack.frames.len() + beyond + awaiting).ok();
         Ok(Answer::Now(StackTraceResponseBody { stack_frames: frames, total_frames }))
     }
 

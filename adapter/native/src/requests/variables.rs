@@ -6,6 +6,7 @@ use super::{Answer, Answered, Server};
 use crate::address::Tid;
 use crate::dwarf::evaluate::Place;
 use crate::engine::handles::Handle;
+use crate::limits::CHILDREN_MAX;
 use crate::values::render::{children, counts, summary, unwrapped};
 use crate::values::view::display_type;
 use crate::values::{Child, Value};
@@ -25,6 +26,19 @@ impl Server {
             let all = self.register_variables(tid, frame)?.into_iter();
             let variables = all.skip(start as usize).take(most).collect();
             return Ok(Answer::Now(VariablesResponseBody { variables }));
+        }
+        let most = count.filter(|count| *count > 0).map_or(CHILDREN_MAX, |count| count as usize);
+        match self.engine.handles.get(arguments.variables_reference.0).cloned() {
+            Some((tid, Handle::TokioTasks(tasks))) => {
+                let variables = self.tokio_tasks(tid, &tasks, start as usize, most)?;
+                return Ok(Answer::Now(VariablesResponseBody { variables }));
+            }
+            Some((tid, Handle::TokioTask(tasks, task))) => {
+                let all = self.tokio_task(tid, &tasks, &task)?.into_iter();
+                let variables = all.skip(start as usize).take(most).collect();
+                return Ok(Answer::Now(VariablesResponseBody { variables }));
+            }
+            _ => {}
         }
         let (tid, children) = self.children_of(arguments.variables_reference, start, count)?;
         let mut variables = Vec::with_capacity(children.len());

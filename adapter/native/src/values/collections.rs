@@ -3,13 +3,18 @@
 //! Dispatch is on the full type name and on the fields that are there, never on the compiler's version. What does not look as
 //! expected is shown as the struct that it is.
 
+use std::rc::Rc;
+
 use super::tree::Tree;
 use super::{Child, Value};
 use crate::address::Address;
 use crate::dwarf::evaluate::Place;
 use crate::dwarf::types::{TypeId, TypeKind};
-use crate::limits::{HASH_BUCKETS_MAX, LENGTH_BELIEVED_MAX};
+use crate::limits::{HASH_BUCKETS_MAX, LENGTH_BELIEVED_MAX, LIST_NODES_MAX};
 use crate::target::Memory;
+
+/// Where a list of nodes goes on that is not followed to its end.
+const NOT_WALKED: Place = Place::Unavailable("too far along the list to be looked for");
 
 /// Elements one after another, perhaps around the end of a ring.
 #[derive(Clone)]
@@ -18,13 +23,22 @@ pub struct List {
     owner: Value,
     element: TypeId,
     stride: u64,
-    /// In memory, or inside the owner's own bytes.
-    start: Option<Address>,
+    start: Start,
     /// How many there are.
     pub len: u64,
     /// Index of the first in a ring of `capacity`.
     head: u64,
     capacity: u64,
+}
+
+#[derive(Clone)]
+enum Start {
+    /// One after another in memory.
+    Memory(Address),
+    /// Inside the owner's own bytes.
+    Inside,
+    /// Each on its own. There may be more than were looked for.
+    Linked(Rc<[Address]>),
 }
 
 /// Keys and values.
@@ -51,15 +65,22 @@ impl List {
         let name = value.of.name.as_str();
         if let TypeKind::Array { element, count } = &value.of.kind {
             let start = match &value.place {
-                Place::Memory(address) => Some(*address),
-                _ => None,
+                Place::Memory(address) => Start::Memory(*address),
+                _ => Start::Inside,
             };
             return Self::new(value, *element, start, *count);
         }
         if name.starts_with("alloc::vec::Vec<") {
             let element = value.of.parameter("T")?;
             let start = value.field("buf")?.first_pointer()?.word(memory)?;
-            return Self::new(value, element, Some(Address(start)), value.field("len")?.word(memory)?);
+            let start = Start::Memory(Address(start));
+            return Self::new(value, element, start, value.field("len")?.word(memory)?);
+        }
+        if name.starts_with("alloc::collections::linked_list::LinkedList<") {
+            return Self::of_nodes(value, memory);
+        }
+        if name.starts_with("alloc::rc::Rc<[") || name.starts_with("alloc::sync::Arc<[") {
+            return Self::of_counted(value, memory);
         }
         if name.starts_with("alloc::collections::vec_deque::VecDeque<") {
             return Self::of_ring(value, memory);
@@ -71,10 +92,43 @@ impl List {
             || name.starts_with("alloc::boxed::Box<[");
         let start = value.field("data_ptr").filter(|_| is_slice)?;
         let TypeKind::Pointer(Some(element)) = start.of.kind else { return None };
-        Self::new(value, element, Some(Address(start.word(memory)?)), value.field("length")?.word(memory)?)
+        let start = Start::Memory(Address(start.word(memory)?));
+        Self::new(value, element, start, value.field("length")?.word(memory)?)
     }
 
-    fn new(owner: &Value, element: TypeId, start: Option<Address>, len: u64) -> Option<Self> {
+    /// The elements of a list of nodes. The walk follows the program's own pointers, which may lead anywhere.
+    fn of_nodes(value: &Value, memory: &dyn Memory) -> Option<Self> {
+        let len = value.field("len")?.word(memory)?;
+        let mut nodes = Vec::new();
+        let mut element = value.of.parameter("T")?;
+        let mut next = value.field("head")?;
+        while nodes.len() < LIST_NODES_MAX.min(usize::try_from(len).unwrap_or(usize::MAX)) {
+            let (_, some) = next.variant(memory).filter(|(variant, _)| variant == "Some")?;
+            let node = some.first_pointer()?.pointee(memory)?;
+            let own = node.field("element")?;
+            let Place::Memory(address) = own.place else { return None };
+            element = own.of.id;
+            nodes.push(address);
+            next = node.field("next")?;
+        }
+        Self::new(value, element, Start::Linked(nodes.into()), len)
+    }
+
+    /// The elements that an `Rc` or `Arc` shares, which stand behind its counts.
+    fn of_counted(value: &Value, memory: &dyn Memory) -> Option<Self> {
+        let wide = value.field("ptr")?.find(4, &|part| part.of.member("data_ptr").is_some())?;
+        let shared = wide.field("data_ptr")?.pointee(memory)?;
+        let elements = shared.field("value").or_else(|| shared.field("data"))?;
+        // What has no size of its own is described by its element.
+        let element = match elements.of.kind {
+            TypeKind::Array { element, .. } => element,
+            _ => elements.of.id,
+        };
+        let Place::Memory(start) = elements.place else { return None };
+        Self::new(value, element, Start::Memory(start), wide.field("length")?.word(memory)?)
+    }
+
+    fn new(owner: &Value, element: TypeId, start: Start, len: u64) -> Option<Self> {
         let stride = owner.module.type_of(element)?.bytes;
         if len > LENGTH_BELIEVED_MAX {
             return None;
@@ -85,7 +139,8 @@ impl List {
     fn of_ring(value: &Value, memory: &dyn Memory) -> Option<Self> {
         let element = value.of.parameter("T")?;
         let start = value.field("buf")?.first_pointer()?.word(memory)?;
-        let list = Self::new(value, element, Some(Address(start)), value.field("len")?.word(memory)?)?;
+        let list =
+            Self::new(value, element, Start::Memory(Address(start)), value.field("len")?.word(memory)?)?;
         let capacity = value
             .field("buf")?
             .find(2, &|part| part.of.member("cap").is_some())?
@@ -103,9 +158,13 @@ impl List {
         let logical = self.head.checked_add(index)?;
         let physical = if logical >= self.capacity { logical - self.capacity } else { logical };
         let offset = physical.checked_mul(self.stride)?;
-        match self.start {
-            Some(start) => self.owner.at(start.offset(offset), self.element),
-            None => self.owner.part(offset, self.element),
+        match &self.start {
+            Start::Memory(start) => self.owner.at(start.offset(offset), self.element),
+            Start::Inside => self.owner.part(offset, self.element),
+            Start::Linked(nodes) => match nodes.get(usize::try_from(index).ok()?) {
+                Some(address) => self.owner.at(*address, self.element),
+                None => Value::new(&self.owner.module, self.element, NOT_WALKED),
+            },
         }
     }
 

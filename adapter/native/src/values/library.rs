@@ -5,9 +5,13 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::Value;
 use super::render::summary;
 use super::view::View;
+use crate::dwarf::modules::Module;
+use crate::dwarf::types::TypeKind;
 use crate::target::Memory;
 
 const SECONDS_OF_DAY: i64 = 86_400;
+/// In the linker's name of the variable of standard output, which is a `OnceLock`, in both manglings.
+const STDOUT: &str = "5stdio6STDOUT";
 
 /// How a value of such a type is shown; `None` for other types, and for what does not look as expected.
 #[must_use]
@@ -33,6 +37,15 @@ pub fn notation(value: &Value, memory: &dyn Memory) -> Option<View> {
             let (seconds, nanoseconds) = clock(value, memory)?;
             Some(View::Scalar(format!("{seconds}.{nanoseconds:09}s of the monotonic clock")))
         }
+        "core::sync::atomic::AtomicBool" | "core::sync::atomic::Atomic<bool>" => {
+            let state = value.unsigned(memory)?;
+            Some(View::Scalar(match state {
+                0 => "false".to_owned(),
+                1 => "true".to_owned(),
+                other => format!("{other} (not a bool)"),
+            }))
+        }
+        _ if name.starts_with("std::sync::once_lock::OnceLock<") => once_lock(value, memory),
         _ if name.starts_with("alloc::rc::Weak<") || name.starts_with("alloc::sync::Weak<") => {
             weak(value, memory)
         }
@@ -93,6 +106,48 @@ fn weak(value: &Value, memory: &dyn Memory) -> Option<View> {
     }
     let inner = shared.field("value").or_else(|| shared.field("data"))?;
     Some(View::Wrapped { inner, sign: "(Weak) " })
+}
+
+/// What a `OnceLock` holds, if it was set. What stands for "set" is a constant of the library's code and has changed over
+/// time. A variable of the library that is of this type tells: in the program's file it is as nobody has touched it.
+fn once_lock(value: &Value, memory: &dyn Memory) -> Option<View> {
+    let state = once_state(value)?.unsigned(memory)? as u64;
+    let fresh = (*value.module.fresh_once.get_or_init(|| fresh_once(&value.module)))?;
+    // Bits above these say that threads wait.
+    let is_set = if fresh == 0 { state >= 3 } else { state & 3 == 0 };
+    if !is_set {
+        let text = if state & 3 == fresh { "(not set)" } else { "(being set)" };
+        return Some(View::Scalar(text.to_owned()));
+    }
+    let inner = value
+        .field("value")?
+        .find(3, &|part| matches!(part.of.kind, TypeKind::Union(_)))?
+        .field_of_union()?;
+    Some(View::Wrapped { inner, sign: "" })
+}
+
+fn once_state(value: &Value) -> Option<Value> {
+    value.field("once")?.find(8, &|part| matches!(part.of.kind, TypeKind::Scalar(_)) && part.of.bytes == 4)
+}
+
+/// The state of a `Once` that nobody has begun, as the variable of standard output has it in the program's file. Nothing else
+/// of that variable has a value there.
+fn fresh_once(module: &Module) -> Option<u64> {
+    let symbol = module.image.symbols().iter().find(|symbol| symbol.name.contains(STDOUT))?;
+    // What is zero at first is in no file.
+    let Some(bytes) = module.image.code(symbol.address, symbol.bytes as usize) else { return Some(0) };
+    let words: Vec<u32> = bytes
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|word| u32::from_le_bytes(*word))
+        .filter(|word| *word != 0)
+        .collect();
+    match words.as_slice() {
+        [] => Some(0),
+        [3] => Some(3),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

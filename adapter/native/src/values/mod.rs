@@ -3,6 +3,7 @@
 //! Nothing here runs code of the program. What a value's memory says is never believed without a bound.
 
 pub mod collections;
+pub mod future;
 pub mod library;
 pub mod render;
 pub mod scalar;
@@ -136,13 +137,19 @@ impl Value {
     /// discriminant names none. The discriminant is looked at before anything else: what lies there may be no value yet.
     #[must_use]
     pub fn variant(&self, memory: &dyn Memory) -> Option<(String, Self)> {
+        let variant = self.variant_member(memory)?;
+        Some((variant.name.clone(), self.member(variant)?))
+    }
+
+    /// The same, as the member that has the variant's fields.
+    #[must_use]
+    pub fn variant_member(&self, memory: &dyn Memory) -> Option<&Member> {
         let TypeKind::Struct { variants: Some(part), .. } = &self.of.kind else { return None };
         let tag = match &part.discriminant {
             Some(member) => Some(mask(self.member(member)?.unsigned(memory)?, 16)),
             None => None,
         };
-        let variant = part.variant_of(tag)?;
-        Some((variant.member.name.clone(), self.member(&variant.member)?))
+        part.variant_of(tag).map(|variant| &variant.member)
     }
 
     /// The first thin pointer inside, at any depth: that is how the standard library's containers wrap theirs.
@@ -170,6 +177,15 @@ impl Value {
         let TypeKind::Struct { members, variants: None } = &self.of.kind else { return None };
         let mut sized =
             members.iter().filter_map(|member| self.member(member)).filter(|part| part.of.bytes > 0);
+        let only = sized.next()?;
+        sized.next().is_none().then_some(only)
+    }
+
+    /// The member of a union that has a size, if it is the only one: `MaybeUninit` has one.
+    #[must_use]
+    pub fn field_of_union(&self) -> Option<Self> {
+        let TypeKind::Union(members) = &self.of.kind else { return None };
+        let mut sized = members.iter().filter_map(|own| self.member(own)).filter(|part| part.of.bytes > 0);
         let only = sized.next()?;
         sized.next().is_none().then_some(only)
     }

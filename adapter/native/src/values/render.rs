@@ -69,7 +69,7 @@ fn write(line: &mut String, value: &Value, memory: &dyn Memory, depth: usize) {
         shown = view(&inner, memory);
     }
     match shown {
-        View::Scalar(text) => line.push_str(&text),
+        View::Scalar(text) | View::Future { line: text, .. } => line.push_str(&text),
         View::Text(text) => match text.read(memory, TEXT_IN_SUMMARY_BYTES_MAX) {
             Ok((text, cut)) => push_text(line, &text, cut),
             Err(reason) => line.push_str(&format!("<{reason}>")),
@@ -171,7 +171,9 @@ pub fn unwrapped(value: &Value, memory: &dyn Memory) -> Value {
 #[must_use]
 pub fn counts(value: &Value, memory: &dyn Memory) -> Counts {
     match view(&unwrapped(value, memory), memory) {
-        View::Fields { fields, .. } => Counts { named: fields.len() as u64, indexed: 0 },
+        View::Fields { fields, .. } | View::Future { fields, .. } => {
+            Counts { named: fields.len() as u64, indexed: 0 }
+        }
         View::List(list) => Counts { named: 0, indexed: list.len },
         View::Table(table) => Counts { named: 0, indexed: table.len() },
         View::Pointer { inner: Some(_), .. } => Counts { named: 1, indexed: 0 },
@@ -184,7 +186,9 @@ pub fn counts(value: &Value, memory: &dyn Memory) -> Counts {
 pub fn children(value: &Value, memory: &dyn Memory, start: u64, count: Option<u64>) -> Vec<Child> {
     let most = count.filter(|count| *count > 0).unwrap_or(CHILDREN_MAX as u64).min(CHILDREN_MAX as u64);
     match view(&unwrapped(value, memory), memory) {
-        View::Fields { fields, .. } => fields.into_iter().skip(start as usize).take(most as usize).collect(),
+        View::Fields { fields, .. } | View::Future { fields, .. } => {
+            fields.into_iter().skip(start as usize).take(most as usize).collect()
+        }
         View::List(list) => list.children(start, most),
         View::Table(table) => (start..table.len().min(start.saturating_add(most)))
             .filter_map(|index| {

@@ -15,11 +15,17 @@ pub struct TextPlace {
 }
 
 /// Types that own their text in a `Vec<u8>`.
-const OWNERS: [&str; 4] = [
-    "alloc::string::String",
-    "std::ffi::os_str::OsString",
-    "std::path::PathBuf",
+const OWNERS: [&str; 3] = ["alloc::string::String", "std::ffi::os_str::OsString", "std::path::PathBuf"];
+/// Types of a text behind a pointer that knows its length.
+const UNSIZED: [&str; 3] = ["str", "std::ffi::os_str::OsStr", "std::path::Path"];
+/// The counts of an `Rc` or `Arc` stand before its text.
+const COUNTS_BYTES: u64 = 16;
+/// Texts that end with a zero, which is not shown.
+const ZERO_ENDED: [&str; 4] = [
     "alloc::ffi::c_str::CString",
+    "&core::ffi::c_str::CStr",
+    "alloc::boxed::Box<core::ffi::c_str::CStr",
+    "&mut core::ffi::c_str::CStr",
 ];
 
 /// Where the value's text is; `None` when it is no string.
@@ -32,18 +38,27 @@ pub fn text_place(value: &Value, memory: &dyn Memory) -> Option<TextPlace> {
         let address = bytes.field("buf")?.first_pointer()?.word(memory)?;
         return believe(address, len);
     }
-    let is_wide_text = match name {
-        "&str" | "&mut str" | "*const str" | "*mut str" => true,
-        "&std::ffi::os_str::OsStr" | "&std::path::Path" => true,
-        _ => name.starts_with("alloc::boxed::Box<str"),
+    if ZERO_ENDED.iter().any(|start| name.starts_with(start)) {
+        let wide = value.find(3, &|part| part.of.member("data_ptr").is_some())?;
+        let len = wide.field("length")?.word(memory)?.checked_sub(1)?;
+        return believe(wide.field("data_ptr")?.word(memory)?, len);
+    }
+    // The name of what the pointer is to ends with the name or with its allocator.
+    let is_text = |rest: &str| {
+        UNSIZED
+            .iter()
+            .any(|of| rest.strip_prefix(of).is_some_and(|end| end.is_empty() || end.starts_with([',', '>'])))
     };
-    if is_wide_text {
+    let behind = |start: &str| name.strip_prefix(start).is_some_and(is_text);
+    if ["&mut ", "&", "*const ", "*mut ", "alloc::boxed::Box<"].into_iter().any(behind) {
         return believe(value.field("data_ptr")?.word(memory)?, value.field("length")?.word(memory)?);
     }
-    let counted = [("alloc::sync::Arc<str", 16), ("alloc::rc::Rc<str", 16)];
-    let (_, header) = counted.iter().find(|(start, _)| name.starts_with(start))?;
-    let wide = value.find(4, &|part| part.of.member("data_ptr").is_some())?;
-    believe(wide.field("data_ptr")?.word(memory)?.checked_add(*header)?, wide.field("length")?.word(memory)?)
+    if ["alloc::sync::Arc<", "alloc::rc::Rc<"].into_iter().any(behind) {
+        let wide = value.find(4, &|part| part.of.member("data_ptr").is_some())?;
+        let start = wide.field("data_ptr")?.word(memory)?.checked_add(COUNTS_BYTES)?;
+        return believe(start, wide.field("length")?.word(memory)?);
+    }
+    None
 }
 
 fn believe(address: u64, bytes: u64) -> Option<TextPlace> {

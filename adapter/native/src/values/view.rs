@@ -1,6 +1,7 @@
 //! How a value is shown: as people think of the type, not as the library built it.
 
 use super::collections::{List, Table};
+use super::future::Future;
 use super::library::notation;
 use super::scalar::format_scalar;
 use super::text::{TextPlace, text_place};
@@ -43,18 +44,28 @@ pub enum View {
         /// What is there.
         inner: Option<Value>,
     },
+    /// An async function or block.
+    Future {
+        /// What it is and where it waits.
+        line: String,
+        /// Its saved variables, and what it awaits.
+        fields: Vec<Child>,
+    },
     /// It cannot be shown, and why.
     Unavailable(String),
 }
 
 /// Wrappers of one value that nobody wants to see.
-const WRAPPERS: [&str; 11] = [
+const WRAPPERS: [&str; 14] = [
     "core::cell::Cell<",
     "core::cell::UnsafeCell<",
     "core::cell::once::OnceCell<",
     "core::sync::atomic::Atomic",
     "core::num::nonzero::NonZero<",
     "core::num::wrapping::Wrapping<",
+    "core::num::saturating::Saturating<",
+    "core::ptr::non_null::NonNull<",
+    "core::ptr::unique::Unique<",
     "core::mem::manually_drop::ManuallyDrop<",
     "core::mem::maybe_dangling::MaybeDangling<",
     "core::cmp::Reverse<",
@@ -62,12 +73,18 @@ const WRAPPERS: [&str; 11] = [
     "core::num::niche_types::",
 ];
 
+const COUNTED: [&str; 2] = ["alloc::rc::Rc<", "alloc::sync::Arc<"];
+/// The strong and the weak count.
+const COUNTS_BYTES: u64 = 16;
+
 /// Types that guard a value, and the field that it is in.
-const GUARDS: [(&str, &str); 4] = [
+const GUARDS: [(&str, &str); 6] = [
     ("core::cell::RefCell<", "value"),
     ("std::sync::poison::mutex::Mutex<", "data"),
     ("std::sync::poison::rwlock::RwLock<", "data"),
     ("std::sync::mutex::Mutex<", "data"),
+    ("std::sync::poison::mutex::MutexGuard<", "lock"),
+    ("alloc::collections::binary_heap::BinaryHeap<", "data"),
 ];
 
 /// Looks at one level of a value.
@@ -90,6 +107,15 @@ pub fn view(value: &Value, memory: &dyn Memory) -> View {
             Some(list) => View::List(list),
             None => View::Unavailable("an array of a type that is not described".to_owned()),
         },
+        TypeKind::Struct { variants: Some(_), .. } if Future::is_one(value) => {
+            match Future::of(value, memory) {
+                Some(future) => View::Future { line: future.to_string(), fields: future.fields() },
+                None => match value.bytes(memory) {
+                    Ok(_) => View::Unavailable("its state is none that an async function has".to_owned()),
+                    Err(reason) => View::Unavailable(reason),
+                },
+            }
+        }
         TypeKind::Struct { variants: Some(_), .. } => match value.variant(memory) {
             Some((name, fields)) => fields_of(&fields, name),
             None => match value.bytes(memory) {
@@ -147,6 +173,9 @@ fn pointer(value: &Value, memory: &dyn Memory) -> View {
 }
 
 fn structure(value: &Value, memory: &dyn Memory) -> View {
+    if let Some(view) = notation(value, memory) {
+        return view;
+    }
     if let Some(text) = text_place(value, memory) {
         return View::Text(text);
     }
@@ -157,7 +186,7 @@ fn structure(value: &Value, memory: &dyn Memory) -> View {
         return View::Table(table);
     }
     let name = value.of.name.as_str();
-    if let Some(inner) = counted(value, memory) {
+    if let Some(inner) = counted_object(value, memory).or_else(|| counted(value, memory)) {
         return View::Wrapped { inner, sign: "" };
     }
     if let Some(inner) = trait_object(value, memory) {
@@ -180,14 +209,11 @@ fn structure(value: &Value, memory: &dyn Memory) -> View {
     {
         return view;
     }
-    if let Some(view) = notation(value, memory) {
-        return view;
-    }
     fields_of(value, short_name(name))
 }
 
 /// What an `Rc` or `Arc` shares.
-fn counted(value: &Value, memory: &dyn Memory) -> Option<Value> {
+pub(crate) fn counted(value: &Value, memory: &dyn Memory) -> Option<Value> {
     let name = value.of.name.as_str();
     let field = if name.starts_with("alloc::rc::Rc<") {
         "value"
@@ -206,6 +232,20 @@ fn trait_object(value: &Value, memory: &dyn Memory) -> Option<Value> {
     value.at(Address(pointer.word(memory)?), of)
 }
 
+/// The same of an `Rc` or `Arc`, whose counts stand before the object, as far apart from it as its alignment wants.
+fn counted_object(value: &Value, memory: &dyn Memory) -> Option<Value> {
+    if !COUNTED.iter().any(|start| value.of.name.starts_with(start)) {
+        return None;
+    }
+    let wide = value.field("ptr")?.find(2, &|part| part.of.member("vtable").is_some())?;
+    let table = Address(wide.field("vtable")?.word(memory)?);
+    let of = value.module.type_of_vtable(table)?;
+    // A table begins with how to drop the value, its size and its alignment.
+    let align = memory.read_u64(table.offset(16)).ok().filter(|align| align.is_power_of_two())?;
+    let counts = align.checked_mul(COUNTS_BYTES.div_ceil(align))?;
+    value.at(Address(wide.field("pointer")?.word(memory)?.checked_add(counts)?), of)
+}
+
 fn duration(value: &Value, memory: &dyn Memory) -> Option<View> {
     let seconds = value.field("secs")?.word(memory)?;
     let nanoseconds = u32::try_from(value.field("nanos")?.unsigned(memory)?).ok()?;
@@ -213,7 +253,7 @@ fn duration(value: &Value, memory: &dyn Memory) -> Option<View> {
         .then(|| View::Scalar(format!("{:?}", std::time::Duration::new(seconds, nanoseconds))))
 }
 
-fn fields_of(value: &Value, name: String) -> View {
+pub(super) fn fields_of(value: &Value, name: String) -> View {
     let TypeKind::Struct { members, .. } = &value.of.kind else {
         return View::Fields { name, fields: Vec::new(), is_tuple: true };
     };
@@ -226,12 +266,19 @@ fn fields_of(value: &Value, name: String) -> View {
             continue;
         }
         seen_offsets.push((member.offset, &member.name));
-        let shown =
+        let position =
             member.name.strip_prefix("__").filter(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()));
-        fields.push(Child { name: shown.unwrap_or(&member.name).to_owned(), value: part });
+        // What a closure has captured; of a part of something the name goes on behind two underscores.
+        let captured = member.name.strip_prefix("_ref__").map(|path| path.replace("__", "."));
+        let shown = captured.unwrap_or_else(|| position.unwrap_or(&member.name).to_owned());
+        fields.push(Child { name: shown, value: part });
     }
     let is_tuple = !members.is_empty() && members.iter().all(|member| member.name.starts_with("__"));
-    let name = if name.starts_with('(') { String::new() } else { name };
+    let name = match name.as_str() {
+        _ if value.of.name.starts_with('(') => String::new(),
+        closure if closure.starts_with("{closure_env#") => "closure".to_owned(),
+        _ => name,
+    };
     View::Fields { name, fields, is_tuple }
 }
 
@@ -249,22 +296,38 @@ pub fn display_type(name: &str) -> String {
     let name = name.replace(", alloc::alloc::Global", "").replace(", std::hash::random::RandomState", "");
     let mut shown = String::with_capacity(name.len());
     let mut part = String::new();
+    // The last part of the path that people wrote themselves, to which a closure or an async block belongs.
+    let mut owner = String::new();
     let mut rest = name.chars().peekable();
     while let Some(character) = rest.next() {
         if character.is_alphanumeric() || "_{}#".contains(character) {
             part.push(character);
         } else if character == ':' && rest.peek() == Some(&':') {
             rest.next();
-            // Closures and the like keep what they belong to.
+            if !part.starts_with('{') {
+                owner.clone_from(&part);
+            }
             part.clear();
         } else {
-            shown.push_str(&part);
+            shown.push_str(&of_owner(&part, &owner));
             part.clear();
             shown.push(character);
         }
     }
-    shown.push_str(&part);
+    shown.push_str(&of_owner(&part, &owner));
     shown
+}
+
+/// The last part of a path, with what a closure or an async block belongs to.
+fn of_owner(part: &str, owner: &str) -> String {
+    let kind = match part.split("_env#").next() {
+        Some("{async_fn") => "async fn",
+        Some("{async_block") => "async block of",
+        Some("{async_closure") => "async closure of",
+        Some("{closure") => "closure of",
+        _ => return part.to_owned(),
+    };
+    format!("{kind} {owner}")
 }
 
 #[cfg(test)]
@@ -281,6 +344,11 @@ mod tests {
         assert_eq!(
             display_type("std::collections::hash::map::HashMap<u8, &str, std::hash::random::RandomState>"),
             "HashMap<u8, &str>"
+        );
+        assert_eq!(display_type("job::fetch::{async_fn_env#0}"), "async fn fetch");
+        assert_eq!(
+            display_type("core::pin::Pin<&mut job::run::{async_fn#0}::{async_block_env#1}<u8>>"),
+            "Pin<&mut async block of run<u8>>"
         );
         assert_eq!(short_name("alloc::vec::Vec<u8, alloc::alloc::Global>"), "Vec");
         assert_eq!(short_name("Point"), "Point");

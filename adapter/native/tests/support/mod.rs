@@ -25,6 +25,8 @@ pub enum Build {
     Optimized,
     /// Debug information of version 5 (with the standard library's still of version 4), and the newer mangling.
     Dwarf5,
+    /// The same, optimized.
+    OptimizedDwarf5,
 }
 
 /// The folder of the fixtures' sources.
@@ -44,10 +46,12 @@ fn built(build: Build) -> &'static Path {
     static PLAIN: OnceLock<PathBuf> = OnceLock::new();
     static OPTIMIZED: OnceLock<PathBuf> = OnceLock::new();
     static DWARF5: OnceLock<PathBuf> = OnceLock::new();
+    static OPTIMIZED_DWARF5: OnceLock<PathBuf> = OnceLock::new();
     let (cell, folder, subfolder) = match build {
         Build::Plain => (&PLAIN, "native-fixtures", "debug"),
         Build::Optimized => (&OPTIMIZED, "native-fixtures", "release"),
         Build::Dwarf5 => (&DWARF5, "native-fixtures-dwarf5", "debug"),
+        Build::OptimizedDwarf5 => (&OPTIMIZED_DWARF5, "native-fixtures-dwarf5", "release"),
     };
     cell.get_or_init(|| {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(folder);
@@ -57,10 +61,10 @@ fn built(build: Build) -> &'static Path {
             .arg("--manifest-path")
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/Cargo.toml"));
         cargo.arg("--target-dir").arg(&target);
-        if build == Build::Optimized {
+        if matches!(build, Build::Optimized | Build::OptimizedDwarf5) {
             cargo.arg("--release");
         }
-        if build == Build::Dwarf5 {
+        if matches!(build, Build::Dwarf5 | Build::OptimizedDwarf5) {
             cargo.env("RUSTFLAGS", "-C dwarf-version=5 -C symbol-mangling-version=v0");
         }
         assert!(cargo.status().unwrap().success(), "the fixtures are built");
