@@ -10,6 +10,7 @@
 pub mod address;
 pub mod agent;
 pub mod core_file;
+pub mod dump;
 pub mod dwarf;
 pub mod engine;
 pub mod expression;

@@ -49,6 +49,8 @@ struct FakeHead {
 impl Head for FakeHead {
     type NodeLinkStream = ReceiverStream<Result<v1::HeadToNode, Status>>;
     type DebugSessionStream = ReceiverStream<Result<HeadToSession, Status>>;
+    type GetPackageStream = ReceiverStream<Result<v1::PackageChunk, Status>>;
+    type QueryNodesStream = ReceiverStream<Result<v1::NodeAnswer, Status>>;
 
     async fn node_link(
         &self,
@@ -133,6 +135,62 @@ impl Head for FakeHead {
         &self,
         _: Request<v1::ListStateRequest>,
     ) -> Result<Response<v1::ListStateResponse>, Status> {
+        Err(Status::unimplemented("a session does not ask for this"))
+    }
+
+    async fn missing_packages(
+        &self,
+        _: Request<v1::MissingPackagesRequest>,
+    ) -> Result<Response<v1::MissingPackagesResponse>, Status> {
+        Err(Status::unimplemented("a session does not ask for this"))
+    }
+
+    async fn put_package(
+        &self,
+        _: Request<Streaming<v1::PackageChunk>>,
+    ) -> Result<Response<v1::PutPackageResponse>, Status> {
+        Err(Status::unimplemented("a session does not ask for this"))
+    }
+
+    async fn get_package(
+        &self,
+        _: Request<v1::GetPackageRequest>,
+    ) -> Result<Response<Self::GetPackageStream>, Status> {
+        Err(Status::unimplemented("a session does not ask for this"))
+    }
+
+    async fn submit_job(
+        &self,
+        _: Request<v1::SubmitJobRequest>,
+    ) -> Result<Response<v1::SubmitJobResponse>, Status> {
+        Err(Status::unimplemented("a session does not ask for this"))
+    }
+
+    async fn stop_job(
+        &self,
+        _: Request<v1::StopJobRequest>,
+    ) -> Result<Response<v1::StopJobResponse>, Status> {
+        Err(Status::unimplemented("a session does not ask for this"))
+    }
+
+    async fn delete_job(
+        &self,
+        _: Request<v1::DeleteJobRequest>,
+    ) -> Result<Response<v1::DeleteJobResponse>, Status> {
+        Err(Status::unimplemented("a session does not ask for this"))
+    }
+
+    async fn query_nodes(
+        &self,
+        _: Request<v1::QueryNodesRequest>,
+    ) -> Result<Response<Self::QueryNodesStream>, Status> {
+        Err(Status::unimplemented("a session does not ask for this"))
+    }
+
+    async fn drain_node(
+        &self,
+        _: Request<v1::DrainNodeRequest>,
+    ) -> Result<Response<v1::DrainNodeResponse>, Status> {
         Err(Status::unimplemented("a session does not ask for this"))
     }
 }

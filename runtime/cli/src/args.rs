@@ -24,6 +24,11 @@ Examples:
   manta list tasks --filter state=FAILED    what failed, and with which error
   manta summary tasks                       how many there are of each name and state
   manta timeline -o trace.json              what ran where and when, for https://ui.perfetto.dev
+  manta job submit --working-dir . -- python main.py
+                                            run a program on the cluster, with the files of this folder
+  manta logs -f --task 4f2a                 what a task prints
+  manta explain 4f2a                        why a task does not run
+  manta stack --python                      where all workers are
   manta dap                                 a debug adapter on stdin and stdout, for editors
   manta stop                                end what runs on this machine
 
@@ -47,6 +52,17 @@ pub enum Command {
     Summary(SummaryArgs),
     /// Write a trace of the tasks, for Perfetto
     Timeline(TimelineArgs),
+    /// Run a program as a job of the cluster, and look after it
+    #[command(subcommand)]
+    Job(JobCommand),
+    /// Show what workers, drivers and tasks printed
+    Logs(LogsArgs),
+    /// Say for each node what keeps a task, actor or placement group from running there
+    Explain(ExplainArgs),
+    /// Show where the threads of workers are
+    Stack(StackArgs),
+    /// Let a node finish what it runs, give it nothing new, and have it leave
+    DrainNode(DrainArgs),
     /// Run a private cluster in this process, for one driver
     Local(LocalArgs),
     /// Debug a cluster: speak DAP with an editor or a script
@@ -88,6 +104,12 @@ pub struct ResourceArgs {
     /// Labels of each node, for tasks that ask for nodes with such labels: zone=a,kind=big
     #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = parse_label)]
     pub labels: Vec<(String, String)>,
+    /// The share of the machine's memory above which a node kills a worker, from 0 to 1; 1 for never [default: 0.95]
+    #[arg(long, value_name = "SHARE", env = "MANTA_MEMORY_USAGE_THRESHOLD", hide_env = true)]
+    pub memory_usage_threshold: Option<f64>,
+    /// Milliseconds between two looks at the memory [default: 250]
+    #[arg(long, value_name = "MS", env = "MANTA_MEMORY_MONITOR_REFRESH_MS", hide = true)]
+    pub memory_monitor_refresh_ms: Option<u64>,
 }
 
 /// A store that is smaller holds nothing of use.
@@ -130,6 +152,25 @@ impl ResourceArgs {
         self.object_store_memory.unwrap_or_else(manta_node::machine::object_store_bytes)
     }
 
+    /// When a node kills a worker for want of memory.
+    ///
+    /// # Errors
+    /// When the share is none.
+    pub fn memory_watch(&self) -> anyhow::Result<manta_node::MemoryWatch> {
+        let mut watch = manta_node::MemoryWatch::default();
+        if let Some(threshold) = self.memory_usage_threshold {
+            anyhow::ensure!(
+                (0.0..=1.0).contains(&threshold),
+                "the memory usage threshold is a share from 0 to 1, not {threshold}"
+            );
+            watch.threshold = threshold;
+        }
+        if let Some(refresh) = self.memory_monitor_refresh_ms {
+            watch.refresh = std::time::Duration::from_millis(refresh);
+        }
+        Ok(watch)
+    }
+
     /// The labels of a node.
     #[must_use]
     pub fn labels(&self) -> std::collections::HashMap<String, String> {
@@ -151,6 +192,12 @@ impl ResourceArgs {
         }
         if let Some(bytes) = self.object_store_memory {
             args.extend(["--object-store-memory".to_owned(), bytes.to_string()]);
+        }
+        if let Some(threshold) = self.memory_usage_threshold {
+            args.extend(["--memory-usage-threshold".to_owned(), threshold.to_string()]);
+        }
+        if let Some(refresh) = self.memory_monitor_refresh_ms {
+            args.extend(["--memory-monitor-refresh-ms".to_owned(), refresh.to_string()]);
         }
         for (key, value) in &self.labels {
             args.extend(["--labels".to_owned(), format!("{key}={value}")]);
@@ -222,6 +269,10 @@ pub enum Kind {
     Workers,
     /// Placement groups, also those that were removed last
     PlacementGroups,
+    /// Actors with a name, and detached ones
+    Actors,
+    /// Jobs that were submitted with 'manta job submit'
+    SubmittedJobs,
 }
 
 impl std::fmt::Display for Kind {
@@ -232,6 +283,8 @@ impl std::fmt::Display for Kind {
             Self::Jobs => "jobs",
             Self::Workers => "workers",
             Self::PlacementGroups => "placement-groups",
+            Self::Actors => "actors",
+            Self::SubmittedJobs => "submitted-jobs",
         })
     }
 }
@@ -393,11 +446,248 @@ pub struct DebugAgentArgs {
     #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]
     pub pid: i32,
     /// Speak with a node on stdin and stdout
-    #[arg(long, required_unless_present = "listen")]
+    #[arg(long, required_unless_present_any = ["listen", "dump"])]
     pub stdio: bool,
     /// Be an ordinary debug adapter for the client that connects here
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "stdio")]
     pub listen: Option<SocketAddr>,
+    /// Print the process's native stacks as JSON, and leave it alone
+    #[arg(long, conflicts_with_all = ["stdio", "listen"])]
+    pub dump: bool,
+}
+
+/// Where the cluster is.
+#[derive(Args)]
+pub struct AddressArgs {
+    /// The cluster's head
+    #[arg(long, value_name = "HOST:PORT", env = "MANTA_ADDRESS", default_value = DEFAULT_ADDRESS)]
+    pub address: String,
+}
+
+/// What `manta job` does.
+#[derive(Subcommand)]
+pub enum JobCommand {
+    /// Submit a job: its driver runs on the cluster
+    #[command(after_help = JOB_EXAMPLES)]
+    Submit(JobSubmitArgs),
+    /// Show how a job is
+    Status(JobArgs),
+    /// Show what a job's driver printed
+    Logs(JobLogsArgs),
+    /// List submitted jobs
+    List(JobListArgs),
+    /// End a job
+    Stop(JobStopArgs),
+    /// Forget a job that has ended
+    Delete(JobArgs),
+}
+
+const JOB_EXAMPLES: &str = "\
+Examples:
+  manta job submit -- python main.py
+  manta job submit --working-dir . --runtime-env-json '{\"pip\": [\"requests\"]}' -- python main.py --epochs 3
+  manta job submit --submission-id nightly --no-wait -- python main.py
+  manta job logs -f nightly";
+
+/// Arguments of `manta job submit`.
+#[derive(Args)]
+pub struct JobSubmitArgs {
+    #[command(flatten)]
+    pub at: AddressArgs,
+    /// The folder, or .zip file, that is the job's working directory on all nodes
+    #[arg(long, value_name = "PATH")]
+    pub working_dir: Option<std::path::PathBuf>,
+    /// The environment of the driver and its tasks, as JSON
+    #[arg(long, value_name = "JSON", conflicts_with = "runtime_env")]
+    pub runtime_env_json: Option<String>,
+    /// The same in a file of JSON
+    #[arg(long, value_name = "FILE")]
+    pub runtime_env: Option<std::path::PathBuf>,
+    /// What the job is called; made up when left out
+    #[arg(long, alias = "job-id", value_name = "ID")]
+    pub submission_id: Option<String>,
+    /// Facts about the job, as a JSON object of texts
+    #[arg(long, value_name = "JSON")]
+    pub metadata_json: Option<String>,
+    /// CPUs that the driver's node has to have
+    #[arg(long, value_name = "N")]
+    pub entrypoint_num_cpus: Option<f64>,
+    /// GPUs that the driver's node has to have
+    #[arg(long, value_name = "N")]
+    pub entrypoint_num_gpus: Option<f64>,
+    /// Bytes of memory that the driver's node has to have
+    #[arg(long, value_name = "BYTES")]
+    pub entrypoint_memory: Option<f64>,
+    /// Further resources that the driver's node has to have, as JSON
+    #[arg(long, value_name = "JSON", value_parser = parse_resources)]
+    pub entrypoint_resources: Option<NamedAmounts>,
+    /// Do not wait for the job's end
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Print JSON in place of sentences; the job is not waited for
+    #[arg(long)]
+    pub json: bool,
+    /// The command that is the driver
+    #[arg(last = true, required = true, num_args = 1.., value_name = "ENTRYPOINT")]
+    pub entrypoint: Vec<String>,
+}
+
+/// Arguments of `manta job status` and `delete`.
+#[derive(Args)]
+pub struct JobArgs {
+    #[command(flatten)]
+    pub at: AddressArgs,
+    /// The job's submission id
+    pub submission_id: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `manta job logs`.
+#[derive(Args)]
+pub struct JobLogsArgs {
+    #[command(flatten)]
+    pub at: AddressArgs,
+    /// The job's submission id
+    pub submission_id: String,
+    /// Go on until the job ends
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Only so many last lines
+    #[arg(long, value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
+    pub tail: i64,
+}
+
+/// Arguments of `manta job list`.
+#[derive(Args)]
+pub struct JobListArgs {
+    #[command(flatten)]
+    pub at: AddressArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `manta job stop`.
+#[derive(Args)]
+pub struct JobStopArgs {
+    #[command(flatten)]
+    pub at: AddressArgs,
+    /// The job's submission id
+    pub submission_id: String,
+    /// Do not wait for the job's end
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+/// Arguments of `manta logs`.
+#[derive(Args)]
+#[command(after_help = LOGS_EXAMPLES)]
+pub struct LogsArgs {
+    #[command(flatten)]
+    pub at: AddressArgs,
+    /// A log's name, or a pattern with * and ?; without it and without an id, the logs are listed
+    pub name: Option<String>,
+    /// What this task printed: its id, or the beginning of it
+    #[arg(long, value_name = "ID", group = "whose")]
+    pub task: Option<String>,
+    /// What this actor's worker printed
+    #[arg(long, value_name = "ID", group = "whose")]
+    pub actor: Option<String>,
+    /// What this worker printed: its id, or the beginning of it, or its process id
+    #[arg(long, alias = "pid", value_name = "ID", group = "whose")]
+    pub worker: Option<String>,
+    /// What the driver of this submitted job printed
+    #[arg(long, value_name = "ID", group = "whose")]
+    pub job: Option<String>,
+    /// Only logs of this node: its name, or its id
+    #[arg(long, value_name = "NODE")]
+    pub node: Option<String>,
+    /// What went to stderr, in place of what went to stdout
+    #[arg(long)]
+    pub err: bool,
+    /// Only so many last lines; -1 for all that are kept
+    #[arg(long, value_name = "N", default_value_t = 1000, allow_negative_numbers = true)]
+    pub tail: i64,
+    /// Go on until the writer ends
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Print the list as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+const LOGS_EXAMPLES: &str = "\
+Examples:
+  manta logs                          the logs of all nodes
+  manta logs --task 4f2a              what a task printed; the beginning of its id is enough
+  manta logs --worker 4711 --err      what the worker with this process id wrote to stderr
+  manta logs -f --job nightly         what a submitted job's driver prints
+  manta logs 'runtime_env-*'          what pip and uv said";
+
+/// Arguments of `manta explain`.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  manta explain                a line for each kind of thing that waits
+  manta explain 4f2a           a task, an actor or a placement group, by the beginning of its id
+  manta explain --name train   all that are called so")]
+pub struct ExplainArgs {
+    #[command(flatten)]
+    pub at: AddressArgs,
+    /// The id of a task, an actor or a placement group, or the beginning of it; all that waits without it
+    pub id: Option<String>,
+    /// Only what has this name
+    #[arg(long, value_name = "NAME", conflicts_with = "id")]
+    pub name: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `manta stack`.
+#[derive(Args)]
+pub struct StackArgs {
+    #[command(flatten)]
+    pub at: AddressArgs,
+    /// Only these workers, by id, the beginning of it, or process id
+    #[arg(long, value_name = "ID")]
+    pub worker: Vec<String>,
+    /// Only the worker that runs this task
+    #[arg(long, value_name = "ID")]
+    pub task: Option<String>,
+    /// Only workers of this node: its name, or its id
+    #[arg(long, value_name = "NODE")]
+    pub node: Option<String>,
+    /// Only Python stacks of Python workers, which is quicker
+    #[arg(long)]
+    pub python: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `manta drain-node`.
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  manta drain-node --node-id node-2 --reason 'kernel update' --deadline-remaining-seconds 600")]
+pub struct DrainArgs {
+    #[command(flatten)]
+    pub at: AddressArgs,
+    /// The node: its id, the beginning of it, or its name
+    #[arg(long, value_name = "NODE")]
+    pub node_id: String,
+    /// Why, for those who wonder; Ray's DRAIN_NODE_REASON_PREEMPTION and DRAIN_NODE_REASON_IDLE_TERMINATION are as good as any
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// The same in more words
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub reason_message: String,
+    /// The node leaves after so many seconds, whatever it runs then; without it, it waits
+    #[arg(long, alias = "deadline", value_name = "SECONDS")]
+    pub deadline_remaining_seconds: Option<u64>,
 }
 
 /// Arguments of `manta completions`.

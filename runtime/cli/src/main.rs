@@ -26,6 +26,10 @@ fn main() -> ExitCode {
             | Command::Get(_)
             | Command::Summary(_)
             | Command::Timeline(_)
+            | Command::Job(_)
+            | Command::Logs(_)
+            | Command::Explain(_)
+            | Command::Stack(_)
             | Command::Completions(_)
     ) {
         end_with_the_reader();
@@ -70,6 +74,11 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Get(args) => with_io(commands::list::get(&args)),
         Command::Summary(args) => with_io(commands::list::summary(&args)),
         Command::Timeline(args) => with_io(commands::timeline::run(&args)),
+        Command::Job(command) => with_io(commands::job::run(command)),
+        Command::Logs(args) => with_io(commands::logs::run(&args)),
+        Command::Explain(args) => with_io(commands::explain::run(&args)),
+        Command::Stack(args) => with_io(commands::stack::run(&args)),
+        Command::DrainNode(args) => with_io(commands::drain::run(&args)),
         Command::Local(args) => with_io(commands::local::run(args)),
         Command::Dap(args) => with_io(commands::dap::run(args)),
         Command::Head(args) => with_io(commands::head::run(args)),

@@ -50,6 +50,11 @@ pub(crate) struct Actors {
 }
 
 impl Core {
+    /// All registered actors, and those that died last.
+    pub(crate) fn actor_entries(&self) -> impl Iterator<Item = &ActorEntry> {
+        self.actors.known.values().map(|registered| &registered.entry)
+    }
+
     pub(crate) fn on_register_actor(&mut self, from: NodeId, request: v1::RegisterActor) {
         let reply = |entry, error| ActorReply {
             request_id: request.request_id,

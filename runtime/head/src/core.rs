@@ -57,10 +57,13 @@ pub(crate) struct Node {
 pub(crate) struct Job {
     pub node: NodeId,
     pub status: JobStatus,
+    pub packages: Vec<String>,
 }
 
 /// The head's state.
 pub struct Core {
+    /// The caller's clock, set before each event.
+    pub(crate) now_unix_ms: u64,
     pub(crate) cluster_id: String,
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     pub(crate) names_given: u32,
@@ -78,12 +81,15 @@ pub struct Core {
     /// How often a session was lost.
     pub(crate) losses: u64,
     pub(crate) actors: crate::actors::Actors,
+    pub(crate) submitted: crate::submitted::SubmittedJobs,
+    pub(crate) user_metrics: crate::user_metrics::UserMetrics,
     pub(crate) effects: Vec<Effect>,
 }
 
 impl Core {
     pub fn new(cluster_id: String) -> Self {
         Self {
+            now_unix_ms: 0,
             cluster_id,
             nodes: BTreeMap::new(),
             names_given: 0,
@@ -99,6 +105,8 @@ impl Core {
             memory: Memory::default(),
             losses: 0,
             actors: crate::actors::Actors::default(),
+            submitted: crate::submitted::SubmittedJobs::default(),
+            user_metrics: crate::user_metrics::UserMetrics::default(),
             effects: Vec::new(),
         }
     }
@@ -152,6 +160,7 @@ impl Core {
         }
         self.send_views(Some(link));
         self.place_groups();
+        self.place_drivers();
         Ok(id)
     }
 
@@ -172,6 +181,7 @@ impl Core {
                 if let Ok(id) = ProcessId::try_from(&target.target_id) {
                     self.targets.remove(&id);
                     self.tasks.on_process_ended(id);
+                    self.user_metrics.on_process_ended(&target.target_id);
                     self.tell_session(head_to_session::Message::TargetDown(target));
                 }
             }
@@ -187,6 +197,10 @@ impl Core {
             Some(Message::GetActor(request)) => self.on_get_actor(from, request),
             Some(Message::ActorUpdate(state)) => self.on_actor_update(state),
             Some(Message::ActorWorkerEnded(ended)) => self.on_actor_worker_ended(ended),
+            Some(Message::DriverUpdate(update)) => self.on_driver_update(from, update),
+            Some(Message::UserMetrics(report)) => self.user_metrics.on_report(from, report),
+            // The edge has passed it on.
+            Some(Message::NodeAnswer(_)) => {}
             Some(Message::OwnerEnded(ended)) => self.on_owner_ended(&ended.process_id),
             // A second registration, or a message of a newer node: neither changes anything here.
             Some(Message::Register(_)) | None => {}
@@ -230,6 +244,8 @@ impl Core {
             self.on_job_ended(v1::JobEnded { job_id: job.to_bytes(), cause });
         }
         self.on_node_of_groups_lost(id);
+        self.on_node_of_drivers_lost(id, &info.name);
+        self.user_metrics.on_node_lost(id);
         if self.lost_nodes.len() == LOST_NODES_MAX {
             self.lost_nodes.pop_front();
         }
@@ -242,7 +258,7 @@ impl Core {
         if more {
             node.info.total.clone_from(&load.total);
         }
-        let changed = more || node.load.available != load.available;
+        let changed = more || node.load.available != load.available || node.load.draining != load.draining;
         node.load = load;
         if changed && !self.view_timer_runs {
             self.view_timer_runs = true;
@@ -269,8 +285,11 @@ impl Core {
             node_id: from.to_bytes(),
             running: true,
             started_unix_ms: job.started_unix_ms,
+            submission_id: job.submission_id.clone(),
+            ended_unix_ms: 0,
         };
-        self.jobs.insert(id, Job { node: from, status });
+        self.on_submitted_driver_joined(&job.submission_id, &job.job_id);
+        self.jobs.insert(id, Job { node: from, status, packages: job.packages.clone() });
         self.mark(Key::Job(id));
         self.tell_session(head_to_session::Message::JobStarted(job));
     }
@@ -279,6 +298,7 @@ impl Core {
         let Ok(id) = JobId::try_from(&ended.job_id) else { return };
         let Some(mut job) = self.jobs.remove(&id) else { return };
         job.status.running = false;
+        job.status.ended_unix_ms = self.now_unix_ms;
         self.mark(Key::Job(id));
         self.tasks.on_job_ended(id);
         if self.ended_jobs.len() == ENDED_JOBS_MAX
@@ -293,6 +313,35 @@ impl Core {
         }
         self.tell_session(head_to_session::Message::JobEnded(ended));
         self.on_job_of_groups_ended(id);
+    }
+
+    /// The packages that jobs with a driver have named.
+    pub(crate) fn job_packages(&self) -> impl Iterator<Item = String> {
+        self.jobs.values().flat_map(|job| job.packages.iter().cloned())
+    }
+
+    /// The nodes that are meant by ids, their beginnings, or names; all of them by nothing.
+    ///
+    /// # Errors
+    /// When a name means no node.
+    pub(crate) fn find_nodes(&self, names: &[String]) -> Result<Vec<(NodeId, LinkId, String)>, String> {
+        let found = |(id, node): (&NodeId, &Node)| (*id, node.link, node.info.name.clone());
+        if names.is_empty() {
+            return Ok(self.nodes.iter().map(found).collect());
+        }
+        let mut nodes = Vec::new();
+        for name in names {
+            let meant = |(id, node): &(&NodeId, &Node)| {
+                node.info.name == *name || (name.len() >= 4 && id.to_string().starts_with(&**name))
+            };
+            let matching: Vec<_> = self.nodes.iter().filter(meant).map(found).collect();
+            match matching.len() {
+                0 => return Err(format!("the cluster has no node '{name}'; see 'manta list nodes'")),
+                1 => nodes.extend(matching),
+                _ => return Err(format!("'{name}' is the beginning of several nodes' ids; give more of it")),
+            }
+        }
+        Ok(nodes)
     }
 
     pub(crate) fn is_running(&self, job: JobId) -> bool {
@@ -311,6 +360,24 @@ impl Core {
             self.effects.push(Effect::ToNode(node.link, down(head_to_node::Message::Output(output.clone()))));
         }
         self.tell_session(head_to_session::Message::Output(output));
+    }
+
+    /// Somebody wants a node to be emptied and to leave.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub(crate) fn on_drain_node(&mut self, request: &v1::DrainNodeRequest) -> Result<String, String> {
+        let nodes = self.find_nodes(std::slice::from_ref(&request.node))?;
+        let Some((_, link, name)) = nodes.into_iter().next() else {
+            return Err("a node is named by its id, the beginning of it, or its name".to_owned());
+        };
+        let drain = v1::Drain { reason: request.reason.clone(), deadline_ms: request.deadline_ms };
+        self.effects.push(Effect::ToNode(link, down(head_to_node::Message::Drain(drain))));
+        let end = match request.deadline_ms {
+            0 => "when what it runs has ended".to_owned(),
+            limit => format!("when what it runs has ended, or after {} s", limit.div_ceil(1000)),
+        };
+        Ok(format!("{name} takes nothing new, and leaves the cluster {end}"))
     }
 
     /// `manta stop`. Answers with the number of nodes that were told.
@@ -352,6 +419,8 @@ impl Core {
             name: job.status.name.clone(),
             driver_pid: job.status.driver_pid,
             started_unix_ms: job.status.started_unix_ms,
+            submission_id: job.status.submission_id.clone(),
+            packages: job.packages.clone(),
         };
         let mut jobs: Vec<_> = self.jobs.values().map(started).collect();
         jobs.sort_by_key(|job| job.started_unix_ms);
@@ -361,7 +430,12 @@ impl Core {
     pub(crate) fn view(&self) -> ClusterView {
         let nodes = self.nodes.values().map(|node| NodeView {
             info: Some(node.info.clone()),
-            available: Some(node.load.available.clone().unwrap_or_else(Resources::default)),
+            // A node that is being drained is no place for anything new.
+            available: Some(if node.load.draining {
+                Resources::default()
+            } else {
+                node.load.available.clone().unwrap_or_default()
+            }),
         });
         ClusterView { nodes: nodes.collect() }
     }

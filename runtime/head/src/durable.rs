@@ -144,7 +144,7 @@ impl Core {
     fn restore_job(&mut self, id: JobId, status: JobStatus) {
         match NodeId::try_from(&status.node_id) {
             Ok(node) if status.running => {
-                self.jobs.insert(id, Job { node, status });
+                self.jobs.insert(id, Job { node, status, packages: Vec::new() });
             }
             _ => self.ended_jobs.push(status),
         }

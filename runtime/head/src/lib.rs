@@ -10,14 +10,18 @@ mod core;
 mod durable;
 mod metrics;
 mod outbox;
+mod packages;
 mod placement_groups;
+mod queries;
 mod service;
 mod sessions;
 mod state;
 mod store;
+mod submitted;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod user_metrics;
 
 pub use service::{Head, HeadError, HeadOptions};
 pub use store::StoreError;

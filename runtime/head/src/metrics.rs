@@ -140,6 +140,8 @@ pub(crate) fn render(core: &Core, uptime: Duration) -> String {
         (totals.not_recorded + totals.evicted) as f64,
     );
     nodes(&mut page, core);
+    measures(&mut page, core);
+    of_programs(&mut page, core);
     page.0
 }
 
@@ -172,6 +174,79 @@ fn nodes(page: &mut Page, core: &Core) {
         page.family(metric, "gauge", help);
         for node in core.nodes.values() {
             page.sample(metric, &[("node", &name(node))], count(&node.load).into());
+        }
+    }
+}
+
+/// What machines and workers use, as their nodes say it once a second: one address to scrape for the whole cluster.
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+fn measures(page: &mut Page, core: &Core) {
+    type Measure = fn(&manta_proto::v1::NodeMeasures) -> u64;
+    let measures: [(&str, &str, &str, Measure); 6] = [
+        ("manta_node_memory_used_bytes", "gauge", "Memory of a node's machine that is in use.", |m| {
+            m.memory_used_bytes
+        }),
+        ("manta_node_memory_total_bytes", "gauge", "Memory of a node's machine.", |m| m.memory_total_bytes),
+        ("manta_node_workers_resident_bytes", "gauge", "Resident memory of a node's workers.", |m| {
+            m.workers_rss_bytes
+        }),
+        ("manta_node_object_store_bytes", "gauge", "Bytes of the objects in a node's store.", |m| {
+            m.store_bytes
+        }),
+        ("manta_node_objects", "gauge", "Objects in a node's store.", |m| m.objects),
+        (
+            "manta_node_workers_killed_for_memory_total",
+            "counter",
+            "Workers that a node killed because its machine ran out of memory.",
+            |m| m.workers_killed_for_memory,
+        ),
+    ];
+    for (metric, kind, help, measure) in measures {
+        page.family(metric, kind, help);
+        for node in core.nodes.values() {
+            let value = node.load.measures.as_ref().map_or(0, measure);
+            page.sample(metric, &[("node", &node.info.name)], value as f64);
+        }
+    }
+    page.family("manta_node_draining", "gauge", "1 for a node that takes nothing new.");
+    for node in core.nodes.values() {
+        page.sample(
+            "manta_node_draining",
+            &[("node", &node.info.name)],
+            u32::from(node.load.draining).into(),
+        );
+    }
+}
+
+/// What programs measure themselves. Their names get a prefix, as Ray's do, so that they cannot be taken for the cluster's own.
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+fn of_programs(page: &mut Page, core: &Core) {
+    use manta_proto::v1::user_metric::Kind;
+    for (name, all) in core.user_metrics.by_name() {
+        let name = format!("ray_{name}");
+        let Some(first) = all.first() else { continue };
+        let (kind, name) = match first.kind {
+            Kind::Counter => ("counter", format!("{name}_total")),
+            Kind::Gauge => ("gauge", name),
+            Kind::Histogram => ("histogram", name),
+        };
+        page.family(&name, kind, &first.description.replace(['\n', '\r'], " "));
+        for series in &all {
+            let labels: Vec<(&str, &str)> =
+                series.tags.iter().map(|(key, value)| (&**key, &**value)).collect();
+            if series.kind != Kind::Histogram {
+                page.sample(&name, &labels, series.value);
+                continue;
+            }
+            let mut sum = 0;
+            let ends = series.boundaries.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
+            for (end, count) in ends.zip(&series.counts) {
+                sum += count;
+                let labels: Vec<_> = labels.iter().copied().chain([("le", &*end)]).collect();
+                page.sample(&format!("{name}_bucket"), &labels, sum as f64);
+            }
+            page.sample(&format!("{name}_sum"), &labels, series.value);
+            page.sample(&format!("{name}_count"), &labels, sum as f64);
         }
     }
 }

@@ -191,7 +191,8 @@ impl Core {
         if !self.groups.groups.values().any(open) {
             return;
         }
-        let mut free = self.amounts_of_nodes(|node| node.load.available.as_ref());
+        let mut free =
+            self.amounts_of_nodes(|node| node.load.available.as_ref().filter(|_| !node.load.draining));
         // What other attempts are about to take is gone already.
         for attempt in self.groups.groups.values().filter_map(|group| Some((group, group.attempt.as_ref()?)))
         {

@@ -30,6 +30,8 @@ use crate::{
     core::{Core, Effect, LinkId},
     metrics,
     outbox::{Outbox, Outgoing},
+    packages::Packages,
+    queries::{Queries, ToNodes},
     store::{Store, StoreError},
 };
 
@@ -116,8 +118,10 @@ impl Head {
                 unwritten: BTreeMap::new(),
                 nodes: HashMap::new(),
                 sessions: HashMap::new(),
+                queries: Queries::default(),
                 links: 0,
             }),
+            packages: Packages::default(),
             started: Instant::now(),
             exit: Notify::new(),
             node_left: Notify::new(),
@@ -129,6 +133,14 @@ impl Head {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where the packages of environments are kept; without it, environments have none.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn keep_packages_in(&self, folder: &std::path::Path) -> std::io::Result<()> {
+        self.shared.packages.keep_in(folder)
     }
 
     /// Where it serves metrics.
@@ -205,6 +217,7 @@ struct State {
     unwritten: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     nodes: HashMap<LinkId, Outbox<HeadToNode>>,
     sessions: HashMap<LinkId, SessionEdge>,
+    queries: Queries,
     links: u64,
 }
 
@@ -245,6 +258,7 @@ struct SessionEdge {
 
 struct Shared {
     state: Mutex<State>,
+    packages: Packages,
     started: Instant,
     exit: Notify,
     node_left: Notify,
@@ -258,6 +272,7 @@ impl Shared {
     /// Gives the core an event and carries out what follows.
     fn with<T>(self: &Arc<Self>, event: impl FnOnce(&mut Core) -> T) -> T {
         let mut state = self.lock();
+        state.core.now_unix_ms = now_unix_ms();
         let answer = event(&mut state.core);
         state.write_down();
         let effects = state.core.take_effects();
@@ -294,6 +309,21 @@ impl Shared {
             }
             Effect::Exit => self.exit.notify_one(),
         }
+    }
+
+    fn tell_nodes(&self, messages: ToNodes) {
+        let mut state = self.lock();
+        for (link, message) in messages {
+            if state.nodes.get(&link).is_some_and(|outbox| outbox.send(message).is_err()) {
+                tracing::error!(?link, "a node stopped reading; its connection is closed");
+                state.nodes.remove(&link);
+            }
+        }
+    }
+
+    fn on_answer(&self, from: NodeId, answer: v1::NodeAnswer) {
+        let told = self.lock().queries.on_answer(from, answer);
+        self.tell_nodes(told);
     }
 
     fn serve_metrics(self: &Arc<Self>, listener: TcpListener, token: Token) -> tokio::task::JoinHandle<()> {
@@ -349,6 +379,9 @@ struct Service {
 impl head_server::Head for Service {
     type NodeLinkStream = Outgoing<HeadToNode>;
     type DebugSessionStream = Outgoing<HeadToSession>;
+    type GetPackageStream = Outgoing<v1::PackageChunk>;
+    type QueryNodesStream =
+        std::pin::Pin<Box<dyn tokio_stream::Stream<Item = Result<v1::NodeAnswer, Status>> + Send>>;
 
     async fn node_link(
         &self,
@@ -376,10 +409,17 @@ impl head_server::Head for Service {
                 if !shared.lock().nodes.contains_key(&link) {
                     break;
                 }
-                shared.with(|core| core.on_node_message(node, message));
+                match message.message {
+                    Some(node_to_head::Message::NodeAnswer(answer)) => shared.on_answer(node, answer),
+                    message => shared.with(|core| core.on_node_message(node, NodeToHead { message })),
+                }
             }
             tracing::info!(%node, ?link, "a node's connection ended");
-            shared.lock().nodes.remove(&link);
+            {
+                let mut state = shared.lock();
+                state.nodes.remove(&link);
+                state.queries.on_node_lost(node);
+            }
             shared.with(|core| core.on_node_lost(link));
             shared.node_left.notify_waiters();
             shared.node_left.notify_one();
@@ -434,6 +474,95 @@ impl head_server::Head for Service {
         answer.map(Response::new).map_err(Status::failed_precondition)
     }
 
+    async fn missing_packages(
+        &self,
+        request: Request<v1::MissingPackagesRequest>,
+    ) -> Result<Response<v1::MissingPackagesResponse>, Status> {
+        let request = request.into_inner();
+        check_version(request.protocol_version)?;
+        Ok(Response::new(v1::MissingPackagesResponse { ids: self.shared.packages.missing(request.ids) }))
+    }
+
+    async fn put_package(
+        &self,
+        request: Request<Streaming<v1::PackageChunk>>,
+    ) -> Result<Response<v1::PutPackageResponse>, Status> {
+        let in_use = self.shared.lock().core.packages_in_use();
+        self.shared.packages.put(request.into_inner(), in_use).await?;
+        Ok(Response::new(v1::PutPackageResponse {}))
+    }
+
+    async fn get_package(
+        &self,
+        request: Request<v1::GetPackageRequest>,
+    ) -> Result<Response<Self::GetPackageStream>, Status> {
+        check_version(request.get_ref().protocol_version)?;
+        let pieces = self.shared.packages.get(&request.get_ref().id).await?;
+        Ok(Response::new(pieces.into()))
+    }
+
+    async fn submit_job(
+        &self,
+        request: Request<v1::SubmitJobRequest>,
+    ) -> Result<Response<v1::SubmitJobResponse>, Status> {
+        let request = request.into_inner();
+        check_version(request.protocol_version)?;
+        let job = request.job.ok_or_else(|| Status::invalid_argument("the request has no job"))?;
+        // Sixteen digits are as good as new.
+        let made_up = format!("job-{}", &NodeId::random().to_string()[..16]);
+        let id =
+            self.shared.with(|core| core.on_submit_job(job, made_up)).map_err(Status::failed_precondition)?;
+        Ok(Response::new(v1::SubmitJobResponse { submission_id: id }))
+    }
+
+    async fn stop_job(
+        &self,
+        request: Request<v1::StopJobRequest>,
+    ) -> Result<Response<v1::StopJobResponse>, Status> {
+        check_version(request.get_ref().protocol_version)?;
+        let stopped = self.shared.with(|core| core.on_stop_job(&request.get_ref().submission_id));
+        let stopped = stopped.map_err(Status::not_found)?;
+        Ok(Response::new(v1::StopJobResponse { stopped }))
+    }
+
+    async fn delete_job(
+        &self,
+        request: Request<v1::DeleteJobRequest>,
+    ) -> Result<Response<v1::DeleteJobResponse>, Status> {
+        check_version(request.get_ref().protocol_version)?;
+        let deleted = self.shared.with(|core| core.on_delete_job(&request.get_ref().submission_id));
+        deleted.map_err(Status::failed_precondition)?;
+        Ok(Response::new(v1::DeleteJobResponse {}))
+    }
+
+    async fn query_nodes(
+        &self,
+        request: Request<v1::QueryNodesRequest>,
+    ) -> Result<Response<Self::QueryNodesStream>, Status> {
+        let request = request.into_inner();
+        check_version(request.protocol_version)?;
+        let question =
+            request.question.ok_or_else(|| Status::invalid_argument("the request asks nothing"))?;
+        let (query_id, receiver, told) = {
+            let mut state = self.shared.lock();
+            let nodes = state.core.find_nodes(&request.nodes).map_err(Status::not_found)?;
+            state.queries.ask(nodes, &question)?
+        };
+        self.shared.tell_nodes(told);
+        Ok(Response::new(Box::pin(answers(Arc::clone(&self.shared), query_id, receiver))))
+    }
+
+    async fn drain_node(
+        &self,
+        request: Request<v1::DrainNodeRequest>,
+    ) -> Result<Response<v1::DrainNodeResponse>, Status> {
+        let request = request.into_inner();
+        check_version(request.protocol_version)?;
+        let sentence =
+            self.shared.with(|core| core.on_drain_node(&request)).map_err(Status::failed_precondition)?;
+        Ok(Response::new(v1::DrainNodeResponse { accepted: true, sentence }))
+    }
+
     async fn create_placement_group(
         &self,
         request: Request<v1::CreatePlacementGroupRequest>,
@@ -475,7 +604,36 @@ impl head_server::Head for Service {
     }
 }
 
-fn check_version(theirs: u32) -> Result<(), Status> {
+/// The parts of an answer. A node sends the next ones when these are taken, and stops when nobody takes them any more.
+fn answers(
+    shared: Arc<Shared>,
+    query_id: u64,
+    receiver: tokio::sync::mpsc::Receiver<Result<v1::NodeAnswer, Status>>,
+) -> impl tokio_stream::Stream<Item = Result<v1::NodeAnswer, Status>> + Send {
+    struct Asked(Arc<Shared>, u64);
+    impl Drop for Asked {
+        fn drop(&mut self) {
+            let told = self.0.lock().queries.cancel(self.1);
+            self.0.tell_nodes(told);
+        }
+    }
+    let asked = Asked(shared, query_id);
+    let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    tokio_stream::StreamExt::map(stream, move |part| {
+        if let Ok(part) = &part {
+            let told = asked.0.lock().queries.on_taken(query_id, &part.node_id);
+            asked.0.tell_nodes(told.into_iter().collect());
+        }
+        part
+    })
+}
+
+fn now_unix_ms() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+pub(crate) fn check_version(theirs: u32) -> Result<(), Status> {
     version_conflict("the client", theirs)
         .map_or(Ok(()), |conflict| Err(Status::failed_precondition(conflict)))
 }

@@ -55,6 +55,8 @@ impl Core {
             StateKind::StateJobs => answer(request, limit, &self.job_rows(), &["state"])?,
             StateKind::StateWorkers => answer(request, limit, &self.worker_rows(), &["kind", "node_name"])?,
             StateKind::StatePlacementGroups => answer(request, limit, &self.group_rows(), &["state"])?,
+            StateKind::StateSubmittedJobs => answer(request, limit, &self.submitted_rows(), &["status"])?,
+            StateKind::StateActors => answer(request, limit, &self.actor_rows(), &["state"])?,
             StateKind::StateObjects | StateKind::StateUnknown => {
                 return Err("this head cannot list that; install the same release everywhere".to_owned());
             }
@@ -140,9 +142,45 @@ impl Core {
                 "job_id": hex(&job.job_id), "name": job.name, "state": if job.running { "RUNNING" } else { "ENDED" },
                 "driver_pid": job.driver_pid, "node_id": hex(&job.node_id),
                 "node_name": name.map(|node| node.info.name.clone()), "started_unix_ms": job.started_unix_ms,
+                "ended_unix_ms": job.ended_unix_ms, "submission_id": job.submission_id,
             }))
         };
         self.status().jobs.into_iter().map(row).collect()
+    }
+
+    fn submitted_rows(&self) -> Vec<Row> {
+        let row = |job: &v1::SubmittedJob| {
+            let node = NodeId::try_from(&job.node_id).ok().and_then(|id| self.nodes.get(&id));
+            object(json!({
+                "submission_id": job.submission_id, "status": job.state().as_str_name(), "entrypoint": job.entrypoint,
+                "message": job.message, "job_id": hex(&job.job_id), "driver_pid": job.driver_pid,
+                "node_id": hex(&job.node_id), "node_name": node.map(|node| node.info.name.clone()),
+                "submitted_unix_ms": job.submitted_unix_ms, "started_unix_ms": job.started_unix_ms,
+                "ended_unix_ms": job.ended_unix_ms, "exit_code": job.exit_code,
+                "metadata": job.metadata.iter().collect::<BTreeMap<_, _>>(), "runtime_env": job.runtime_env,
+            }))
+        };
+        self.submitted_jobs().into_iter().map(row).collect()
+    }
+
+    /// Those that the head knows: actors with a name, and detached ones.
+    fn actor_rows(&self) -> Vec<Row> {
+        let row = |entry: &v1::ActorEntry| {
+            let state = entry.state.as_ref();
+            let phase = state.map_or("UNKNOWN", |state| match state.phase() {
+                v1::actor_state::Phase::Pending => "PENDING_CREATION",
+                other => other.as_str_name(),
+            });
+            object(json!({
+                "actor_id": hex(&entry.actor_id), "name": entry.name, "ray_namespace": entry.namespace, "state": phase,
+                "is_detached": entry.detached, "job_id": hex(&entry.job_id),
+                "node_id": state.map(|state| hex(&state.node_id)), "worker_id": state.map(|state| hex(&state.worker_id)),
+                "death_cause": state.map(|state| state.cause.clone()),
+            }))
+        };
+        let mut rows: Vec<_> = self.actor_entries().map(row).collect();
+        rows.sort_by_key(|row| row["actor_id"].to_string());
+        rows
     }
 
     fn group_rows(&self) -> Vec<Row> {
@@ -270,6 +308,7 @@ fn task_row(record: &TaskRecord) -> Value {
         "worker_pid": record.worker_pid, "submitted_unix_us": record.submitted_unix_us,
         "started_unix_us": record.started_unix_us, "ended_unix_us": record.ended_unix_us,
         "error": record.error, "required_resources": amounts(Some(&record.resources)),
+        "waits_for": record.waits_for,
     })
 }
 

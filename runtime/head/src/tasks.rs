@@ -36,6 +36,8 @@ pub(crate) struct TaskRecord {
     pub ended_unix_us: Option<u64>,
     pub error: String,
     pub resources: Resources,
+    /// Objects that it waits for.
+    pub waits_for: Vec<String>,
 }
 
 impl TaskRecord {
@@ -235,6 +237,11 @@ fn record(event: TaskEvent, sent_unix_us: u64) -> Option<TaskRecord> {
         ended_unix_us: event.ended_us_ago.map(at),
         error: cut(event.error, ERROR_CHARS_MAX),
         resources: event.resources.unwrap_or_default(),
+        waits_for: event
+            .waits_for
+            .iter()
+            .map(|id| id.iter().map(|byte| format!("{byte:02x}")).collect())
+            .collect(),
     })
 }
 

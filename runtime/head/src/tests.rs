@@ -169,8 +169,12 @@ fn a_lost_node_ends_the_jobs_of_its_drivers_and_its_targets() {
     stage.open(9, session(1), 0).unwrap();
     assert_eq!(stage.expect_opened(9).view.unwrap().nodes.len(), 2);
     let job_id = JobId([7; 16]).to_bytes();
-    let started =
-        v1::JobStarted { job_id: job_id.clone(), name: "job".into(), driver_pid: 5, started_unix_ms: 1 };
+    let started = v1::JobStarted {
+        job_id: job_id.clone(),
+        name: "job".into(),
+        driver_pid: 5,
+        ..v1::JobStarted::default()
+    };
     stage.say(2, node_to_head::Message::JobStarted(started.clone()));
     assert_eq!(stage.expect_to_session(9), head_to_session::Message::JobStarted(started));
     stage.say(2, target(4));

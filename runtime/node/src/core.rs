@@ -7,10 +7,15 @@ mod actors;
 mod agents;
 mod bundles;
 mod debug;
+mod drain;
+mod drivers;
+mod environments;
 mod events;
+mod explain;
 mod fates;
 mod jobs;
 mod leases;
+mod memory;
 mod objects;
 mod peers;
 mod placing;
@@ -39,7 +44,12 @@ use crate::{
     resources::{Budget, Resources},
 };
 
-pub use self::{rooms::RoomAsker, workers::Exit};
+pub use self::{
+    environments::{EnvironmentKey, Made},
+    memory::Usage,
+    rooms::RoomAsker,
+    workers::Exit,
+};
 
 /// A question of a peer that its edge waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -95,6 +105,8 @@ pub enum Timer {
     Room,
     /// What no node can run since one left had its time for the node to come back.
     Infeasible,
+    /// A node that is being drained had its time.
+    Drain,
 }
 
 /// What the edge has to do.
@@ -108,8 +120,21 @@ pub enum Effect {
     ToHead(NodeToHead),
     /// Start a worker's process.
     StartWorker { worker: ProcessId, job: Box<JobConfig> },
+    /// Make an environment; `on_environment_made` has the outcome.
+    MakeEnvironment { key: EnvironmentKey, config: Box<JobConfig> },
+    /// Start the driver of a submitted job.
+    StartDriver {
+        job: Box<v1::SubmittedJob>,
+        sys_path: Vec<String>,
+        working_dir: Option<String>,
+        env: Vec<(String, String)>,
+    },
+    /// End the process group of such a driver.
+    EndDriver(String),
     /// End a worker's process group.
     EndWorker(ProcessId),
+    /// The same, at once and without mercy.
+    KillWorker(ProcessId),
     /// Ask a peer for a lease.
     AskLease { ask: AskId, node: NodeId, address: String, request: Box<v1::LeaseRequest> },
     /// Give a lease of a peer back.
@@ -171,6 +196,11 @@ pub struct Core {
     rooms: rooms::Rooms,
     debug: debug::DebugPlane,
     actors: actors::Actors,
+    environments: environments::Environments,
+    submitted: drivers::Submitted,
+    /// Why this node takes nothing new.
+    draining: Option<String>,
+    memory: memory::Memory,
     counter: u64,
     sent_load: Option<v1::NodeLoad>,
     pub(crate) effects: Vec<Effect>,
@@ -200,6 +230,10 @@ impl Core {
             rooms: rooms::Rooms::default(),
             debug: debug::DebugPlane::default(),
             actors: actors::Actors::default(),
+            environments: environments::Environments::default(),
+            submitted: drivers::Submitted::default(),
+            draining: None,
+            memory: memory::Memory::default(),
             counter: 0,
             sent_load: None,
             effects: Vec::new(),
@@ -243,12 +277,16 @@ impl Core {
             running_tasks: count(self.leases.granted_here()),
             pending_leases: count(self.leases.pending()),
             total: Some(self.budget.total().to_wire()),
+            draining: self.draining.is_some(),
+            measures: Some(self.measures()),
         }
     }
 
     /// The load when it changed since the last call.
     pub fn changed_load(&mut self) -> Option<v1::NodeLoad> {
-        let load = self.load();
+        // What the machine uses changes all the time; it travels with the heartbeat.
+        let load =
+            v1::NodeLoad { measures: self.sent_load.as_ref().and_then(|sent| sent.measures), ..self.load() };
         (self.sent_load.as_ref() != Some(&load)).then(|| {
             self.sent_load = Some(load.clone());
             load

@@ -1,13 +1,20 @@
 //! The node's edges: sockets, processes, timers. They give events to the core and carry out its effects; they decide nothing.
 
 pub mod agent;
+pub mod driver;
+pub mod environment;
 pub mod head_link;
 pub mod local;
 pub mod logs;
+pub mod memory;
+pub mod packages;
 pub mod peer_client;
 pub mod peer_server;
 pub mod process;
+pub mod questions;
+pub mod stacks;
 pub mod transfer;
+pub mod venv;
 
 use std::{
     collections::HashMap,
@@ -47,6 +54,8 @@ pub struct Shared {
     /// Objects for which the store has no room.
     pub spilled: SpillFolder,
     pub peers: peer_client::Peers,
+    pub logs: logs::Logs,
+    pub packages: packages::Packages,
     /// Woken when the node is to end.
     pub exit: Notify,
     /// Woken when a worker's process is gone.
@@ -57,6 +66,10 @@ struct State {
     core: Core,
     processes: HashMap<ProcessId, ProcessEdge>,
     workers: HashMap<ProcessId, process::Handle>,
+    drivers: HashMap<String, process::Handle>,
+    questions: HashMap<u64, questions::Open>,
+    /// Who waits for a worker's own stacks.
+    dumps: HashMap<ProcessId, Vec<oneshot::Sender<String>>>,
     agents: HashMap<ProcessId, mpsc::Sender<Bytes>>,
     head: Option<mpsc::Sender<NodeToHead>>,
     lease_replies: HashMap<ReplyId, oneshot::Sender<LeaseReply>>,
@@ -91,6 +104,8 @@ impl Shared {
         let node_id = parts.core.id();
         Arc::new(Self {
             peers: peer_client::Peers::new(parts.token.clone(), node_id),
+            logs: logs::Logs::new(parts.session_dir.join("logs")),
+            packages: packages::Packages::default(),
             token: parts.token,
             host: parts.host,
             session_dir: parts.session_dir,
@@ -103,6 +118,9 @@ impl Shared {
                 core: parts.core,
                 processes: HashMap::new(),
                 workers: HashMap::new(),
+                drivers: HashMap::new(),
+                questions: HashMap::new(),
+                dumps: HashMap::new(),
                 agents: HashMap::new(),
                 head: None,
                 lease_replies: HashMap::new(),
@@ -212,6 +230,22 @@ impl Shared {
             Effect::Close(process) => drop(state.processes.remove(&process)),
             Effect::ToHead(message) => self.send_to_head(state, message),
             Effect::StartWorker { worker, job } => return Some(self.start_worker(state, worker, &job)),
+            Effect::MakeEnvironment { key, config } => environment::start(Arc::clone(self), key, *config),
+            Effect::StartDriver { job, sys_path, working_dir, env } => {
+                let head_address = state.core.me.head_address.clone();
+                let place = driver::Place { sys_path, working_dir, env, head_address };
+                return Some(self.start_driver(state, &job, place));
+            }
+            Effect::EndDriver(id) => {
+                if let Some(handle) = state.drivers.get(&id) {
+                    handle.end();
+                }
+            }
+            Effect::KillWorker(worker) => {
+                if let Some(handle) = state.workers.get(&worker) {
+                    process::signal(handle.pid(), nix::sys::signal::Signal::SIGKILL);
+                }
+            }
             Effect::EndWorker(worker) => {
                 if let Some(handle) = state.workers.get(&worker) {
                     handle.end();
@@ -313,7 +347,11 @@ impl Shared {
         worker: ProcessId,
         job: &manta_proto::v1::JobConfig,
     ) -> FollowUp {
-        match process::start(self, worker, job) {
+        let arguments = state.core.launch_arguments(&crate::core::EnvironmentKey {
+            json: job.runtime_env.as_str().into(),
+            executable: state.core.executable_of(worker),
+        });
+        match process::start(self, worker, job, &arguments) {
             Ok(handle) => {
                 let pid = handle.pid();
                 self.host.watch_group(pid);
@@ -324,6 +362,65 @@ impl Shared {
                 let exit = Exit { spawn_error: error.to_string(), ..Exit::default() };
                 Box::new(move |core| core.on_worker_exited(worker, &exit))
             }
+        }
+    }
+
+    fn start_driver(
+        self: &Arc<Self>,
+        state: &mut State,
+        job: &manta_proto::v1::SubmittedJob,
+        place: driver::Place,
+    ) -> FollowUp {
+        let id = job.submission_id.clone();
+        match driver::start(self, job, place) {
+            Ok(handle) => {
+                let pid = handle.pid();
+                self.host.watch_group(pid);
+                state.drivers.insert(id.clone(), handle);
+                Box::new(move |core| core.on_driver_started(&id, pid))
+            }
+            Err(error) => {
+                let exit = Exit { spawn_error: error.to_string(), ..Exit::default() };
+                Box::new(move |core| core.on_driver_exited(&id, &exit))
+            }
+        }
+    }
+
+    /// The driver of a submitted job was reaped.
+    pub fn driver_exited(self: &Arc<Self>, id: &str, pid: u32, exit: &Exit) {
+        let mut state = self.lock();
+        state.drivers.remove(id);
+        self.host.forget_group(pid);
+        state.core.on_driver_exited(id, exit);
+        self.settle(&mut state);
+        drop(state);
+        self.worker_gone.notify_waiters();
+        self.worker_gone.notify_one();
+    }
+
+    /// Ends the drivers that this node runs, since it ends itself.
+    pub fn end_drivers(&self) {
+        self.lock().drivers.values().for_each(process::Handle::end);
+    }
+
+    /// Whether no driver of this node's is left.
+    pub fn has_no_drivers(&self) -> bool {
+        self.lock().drivers.is_empty()
+    }
+
+    /// What a worker's task printed, which it sends by itself, goes into its log as well.
+    pub fn log_output(&self, worker: ProcessId, output: &TaskOutput) {
+        let logs = self.lock().workers.get(&worker).and_then(process::Handle::logs);
+        if let Some(logs) = logs {
+            logs.take(&self.logs, output);
+        }
+    }
+
+    /// A worker has said where its threads are.
+    pub fn stacks_arrived(&self, worker: ProcessId, stacks: &str) {
+        for asker in self.lock().dumps.remove(&worker).unwrap_or_default() {
+            // Who asked may have had no time left.
+            let _gone = asker.send(stacks.to_owned());
         }
     }
 
@@ -363,6 +460,7 @@ impl Shared {
     pub fn worker_exited(self: &Arc<Self>, worker: ProcessId, pid: u32, exit: &Exit) {
         let mut state = self.lock();
         state.workers.remove(&worker);
+        state.dumps.remove(&worker);
         self.host.forget_group(pid);
         self.store.sweep(pid);
         state.core.on_worker_exited(worker, exit);

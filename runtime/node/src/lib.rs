@@ -16,4 +16,4 @@ pub mod session_dir;
 pub mod watcher;
 
 pub use host::Host;
-pub use node::{Node, NodeError, NodeOptions};
+pub use node::{MemoryWatch, Node, NodeError, NodeOptions};

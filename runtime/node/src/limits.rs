@@ -16,3 +16,15 @@ pub const LOAD_INTERVAL: Duration = Duration::from_millis(20);
 pub const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long a node waits for a connection to another.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Logs of processes that ended that a node keeps.
+pub const LOGS_MAX: usize = 1000;
+/// Tasks of which a node knows where in the logs their lines stand.
+pub const LOG_TASKS_MAX: usize = 20_000;
+/// Bytes of the unpacked packages of a node. What nothing uses goes when there are more, what was used longest ago first.
+pub const PACKAGES_BYTES_MAX: u64 = 10 * 1024 * 1024 * 1024;
+/// Bytes of the virtual environments that the nodes of this user on this machine share.
+pub const VENVS_BYTES_MAX: u64 = 10 * 1024 * 1024 * 1024;
+/// Between SIGTERM and SIGKILL to the driver of a submitted job.
+pub const DRIVER_GRACE: Duration = Duration::from_secs(3);
+/// Last lines of an installer that the message about its failure has.
+pub const INSTALLER_LINES: usize = 40;

@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// How long a node waits for its workers to end when it ends itself.
-const WORKERS_END_TIMEOUT: Duration = Duration::from_secs(3);
+const WORKERS_END_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How to run a node.
 pub struct NodeOptions {
@@ -53,6 +53,24 @@ pub struct NodeOptions {
     pub listen_host: String,
     /// What the nodes of this process share.
     pub host: Arc<Host>,
+    /// When a worker is killed because memory runs out.
+    pub memory: MemoryWatch,
+}
+
+/// When and how often a node looks at its memory.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryWatch {
+    /// The share of the memory, from 0 to 1, above which a worker is killed.
+    pub threshold: f64,
+    /// The time between two looks.
+    pub refresh: Duration,
+}
+
+impl Default for MemoryWatch {
+    /// What Ray does.
+    fn default() -> Self {
+        Self { threshold: 0.95, refresh: Duration::from_millis(250) }
+    }
 }
 
 /// Says why a node cannot run.
@@ -142,6 +160,7 @@ impl Node {
             store,
             spilled,
         });
+        edge::memory::start(&shared, options.memory);
         let messages = edge::head_link::register(&shared, &options.head_address, &info).await?;
         Ok(Self { shared, tcp, unix, info, head_address: options.head_address, messages })
     }
@@ -215,9 +234,10 @@ impl Node {
 }
 
 async fn end_workers(shared: &Arc<Shared>) {
+    shared.end_drivers();
     shared.with(Core::end_all_workers);
     let none_left = async {
-        while !shared.read(Core::has_no_workers) {
+        while !shared.read(Core::has_no_workers) || !shared.has_no_drivers() {
             shared.worker_gone.notified().await;
         }
     };

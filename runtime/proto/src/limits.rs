@@ -18,3 +18,7 @@ pub const OUTPUT_LINE_BYTES_MAX: usize = 16 * 1024;
 pub const LAST_STDERR_LINES: usize = 20;
 /// Dead workers whose fate a node remembers.
 pub const WORKER_FATES_MAX: usize = 10_000;
+/// Parts of an answer to a question that a node sends before it waits for the asker.
+pub const ANSWER_PARTS_AHEAD: usize = 8;
+/// Bytes of one such part.
+pub const ANSWER_PART_BYTES: usize = 64 * 1024;

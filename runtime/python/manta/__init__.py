@@ -11,11 +11,13 @@ print(ray.get([square.remote(i) for i in range(4)]))
 
 from typing import NoReturn
 
-from manta import exceptions, util
+from manta import exceptions, job_submission, runtime_env, util
 from manta._api import available_resources, cancel, cluster_resources, get, nodes, put, remote, wait
 from manta._generator import ObjectRefGenerator
+from manta._ids import ActorClassID, FunctionID, JobID, NodeID, PlacementGroupID, TaskID, UniqueID, WorkerID
 from manta._manta import ObjectRef
 from manta._session import init, is_initialized, shutdown
+from manta._timeline import timeline
 from manta.actor import ActorClass, ActorHandle, ActorID, get_actor, kill, method
 from manta.cross_language import rust_actor_class, rust_function
 from manta.remote_function import RemoteFunction
@@ -25,11 +27,19 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ActorClass",
+    "ActorClassID",
     "ActorHandle",
     "ActorID",
+    "FunctionID",
+    "JobID",
+    "NodeID",
     "ObjectRef",
     "ObjectRefGenerator",
+    "PlacementGroupID",
     "RemoteFunction",
+    "TaskID",
+    "UniqueID",
+    "WorkerID",
     "__version__",
     "actor",
     "available_resources",
@@ -43,6 +53,7 @@ __all__ = [
     "get_runtime_context",
     "init",
     "is_initialized",
+    "job_submission",
     "kill",
     "method",
     "nodes",
@@ -50,7 +61,9 @@ __all__ = [
     "remote",
     "rust_actor_class",
     "rust_function",
+    "runtime_env",
     "shutdown",
+    "timeline",
     "util",
     "wait",
 ]
@@ -59,7 +72,7 @@ __all__ = [
 _NOT_YET = frozenset({
     "LoggingConfig", "autoscaler",
     "dag", "data", "experimental", "job_config", "llm", "rllib",
-    "serve", "timeline", "train", "tune", "workflow",
+    "serve", "train", "tune", "workflow",
 })
 # fmt: on
 

@@ -54,6 +54,7 @@ class ClassDescription:
     group_limits: list[int]
     max_task_retries: int
     max_pending_calls: int | None
+    placement_group: str | None = None
 
     def group(self, name: str | None) -> int:
         """The number of a concurrency group; 0 is the default one."""
@@ -86,6 +87,7 @@ def describe(cls: type, options: ActorOptions) -> ClassDescription:
         group_limits=[limit, *(most for _, most in groups)],
         max_task_retries=options.max_task_retries,
         max_pending_calls=options.max_pending_calls,
+        placement_group=options.placement_group_id(),
     )
     for method in methods.values():
         described.group(method.options.concurrency_group)

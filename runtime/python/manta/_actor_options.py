@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from manta import _options, _placement
+from manta import _options, _placement, _runtime_env
 
 CONCURRENCY_MAX = 10_000
 
@@ -18,7 +18,6 @@ _NOT_YET = (
     "placement_group",
     "placement_group_bundle_index",
     "placement_group_capture_child_tasks",
-    "runtime_env",
     "_metadata",
 )
 
@@ -43,6 +42,11 @@ class ActorOptions:
     max_concurrency: int | None = None
     max_pending_calls: int | None = None
     concurrency_groups: tuple[tuple[str, int], ...] = ()
+    runtime_env: _runtime_env.Frozen | None = None
+
+    def environment(self) -> str | None:
+        """The environment of the actor's worker, for the node; None for that of this process."""
+        return _runtime_env.for_task(self.runtime_env.env if self.runtime_env else None)
 
     def updated(self, given: Mapping[str, Any]) -> ActorOptions:
         """These options with what was given in their place."""
@@ -68,6 +72,11 @@ class ActorOptions:
     def placement(self) -> _placement.Wish | None:
         """Where it may run; None for anywhere."""
         return _placement.wish(self.scheduling_strategy, self.label_selector)
+
+    def placement_group_id(self) -> str | None:
+        """The placement group that the actor is in."""
+        strategy = self.scheduling_strategy
+        return strategy.group.group if strategy and strategy.group else None
 
     def _amounts(self, num_cpus: float) -> list[tuple[str, float]]:
         return _options.TaskOptions(
@@ -173,5 +182,6 @@ _ACTOR_CHECKS = {
     "num_cpus": _options._amount,
     "num_gpus": _options._gpus,
     "resources": _options._resources,
+    "runtime_env": lambda _option, value: _runtime_env.frozen(value),
     "scheduling_strategy": _placement.checked_strategy,
 }

@@ -78,6 +78,8 @@ _SYSTEM_ERRORS: dict[str, type[exceptions.RayError]] = {
     "actor_died": exceptions.ActorDiedError,
     "actor_unavailable": exceptions.ActorUnavailableError,
     "actor_unschedulable": exceptions.ActorUnschedulableError,
+    "environment_failed": exceptions.RuntimeEnvSetupError,
+    "out_of_memory": exceptions.OutOfMemoryError,
     "internal": exceptions.RaySystemError,
 }
 

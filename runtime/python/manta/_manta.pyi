@@ -33,7 +33,7 @@ class PreparedTask:
         max_retries: int,
         retry_exceptions: bool,
         placement: tuple[bool, tuple[str, bool] | None, list[tuple[str, str, list[str], bool]]] | None,
-        /,
+        environment: str | None = None,
     ) -> None: ...
     @staticmethod
     def foreign(
@@ -112,6 +112,56 @@ class Task:
     def streaming(self) -> bool: ...
     def yield_value(self, index: int, value: object, /) -> None: ...
 
+@final
+class Package:
+    """Files on their way to the nodes."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def bytes(self) -> int: ...
+
+@final
+class Head:
+    """A connection to a head, for everything but tasks."""
+
+    def __init__(self, address: str | None = None) -> None: ...
+    @property
+    def address(self) -> str: ...
+    def put_packages(self, packages: list[Package], /) -> None: ...
+    def submit_job(
+        self,
+        submission_id: str,
+        entrypoint: str,
+        runtime_env: str,
+        metadata: list[tuple[str, str]],
+        resources: list[tuple[str, float]],
+        /,
+    ) -> str: ...
+    def stop_job(self, submission_id: str, /) -> bool: ...
+    def delete_job(self, submission_id: str, /) -> None: ...
+    def list_state(
+        self,
+        kind: str,
+        filters: list[tuple[str, str, bool]],
+        limit: int = 0,
+        page: str = "",
+        summary: bool = False,
+    ) -> tuple[list[str], int, str, list[str]]: ...
+    def list_logs(self, nodes: list[str], pattern: str, /) -> list[tuple[str, str]]: ...
+    def read_log(self, node: str, name: str, tail: int, follow: bool, /) -> Answer: ...
+
+@final
+class Answer:
+    """An answer that comes in parts."""
+
+    def next(self) -> bytes | None: ...
+
+def make_package(path: str, keep_name: bool, excludes: list[str], gitignore: bool, /) -> Package: ...
+def current_head() -> Head: ...
+def report_measures(
+    measures: list[tuple[str, str, str, list[tuple[str, str]], float, list[float], list[int]]], /
+) -> None: ...
 def connect_driver(
     *,
     address: str | None,
@@ -127,6 +177,8 @@ def connect_driver(
     namespace: str,
     manta_bin: str | None,
     with_output: bool,
+    runtime_env: str,
+    packages: list[Package],
 ) -> None: ...
 def connect_worker(language_version: str, /) -> None: ...
 def shutdown() -> None: ...

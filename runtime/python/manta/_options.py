@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from manta import _function, _placement
+from manta import _function, _placement, _runtime_env
 
 MAX_RETRIES_DEFAULT = 3
 # A retry count that nobody reaches stands for "no limit" (-1 in the API).
@@ -31,6 +31,7 @@ _SUPPORTED = (
     "num_returns",
     "resources",
     "retry_exceptions",
+    "runtime_env",
     "scheduling_strategy",
     "_generator_backpressure_num_objects",
     "_metadata",
@@ -39,7 +40,6 @@ _NOT_YET = (
     "fallback_strategy",
     "object_store_memory",
     "placement_group",
-    "runtime_env",
 )
 
 
@@ -61,6 +61,11 @@ class TaskOptions:
     retry_exceptions: bool | tuple[type[BaseException], ...] = False
     max_calls: int = 0
     backpressure: int | None = None
+    runtime_env: _runtime_env.Frozen | None = None
+
+    def environment(self) -> str | None:
+        """The environment of the tasks' workers, for the node; None for that of this process."""
+        return _runtime_env.for_task(self.runtime_env.env if self.runtime_env else None)
 
     def described(self, function: Callable[..., Any]) -> Callable[..., Any] | _function.Described:
         """The function as it travels to workers."""
@@ -223,6 +228,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "accelerator_type": _name,
     "label_selector": _placement.checked_selector,
     "scheduling_strategy": _placement.checked_strategy,
+    "runtime_env": lambda _option, value: _runtime_env.frozen(value),
     "num_cpus": _amount,
     "num_gpus": _gpus,
     "memory": _amount,

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from manta import _manta, _output
+from manta import _manta, _output, _runtime_env
 
 LANGUAGE_VERSION = ".".join(map(str, sys.version_info[:3]))
 
@@ -28,7 +28,6 @@ _NOT_YET = (
     "job_config",
     "local_mode",
     "logging_config",
-    "runtime_env",
 )
 
 
@@ -80,11 +79,12 @@ def init(
         labels: Labels of a private cluster's node.
         object_store_memory: Bytes of shared memory for a private cluster's objects; what is above goes to disk.
         namespace: A name that keeps this program's named things apart from those of others.
-        runtime_env: Not supported yet.
+        runtime_env: The environment of this program's tasks: a dict with working_dir, py_modules, excludes, env_vars, pip or uv, config.
         log_to_driver: Whether what tasks print appears here.
         ignore_reinit_error: Whether a second call is let pass.
     """
-    _refuse_unknown({**unknown, "runtime_env": runtime_env})
+    _refuse_unknown(unknown)
+    environment = None if runtime_env is None else _runtime_env.checked(runtime_env)
     address = _checked_address(address)
     amounts, checked_labels = _checked_resources(resources, num_gpus), _checked_labels(labels)
     store_bytes = _checked_store_bytes(object_store_memory)
@@ -109,7 +109,9 @@ def init(
                 )
         if num_cpus is not None and (isinstance(num_cpus, bool) or not num_cpus > 0):
             raise ValueError(f"'num_cpus' must be above 0, not {num_cpus!r}")
-        _connect(address, num_cpus, store_bytes, amounts, checked_labels, namespace or "", log_to_driver)
+        _connect(
+            address, num_cpus, store_bytes, amounts, checked_labels, namespace or "", log_to_driver, environment or {}
+        )
         return _context()
 
 
@@ -148,6 +150,7 @@ def _connect(
     labels: list[tuple[str, str]],
     namespace: str,
     log_to_driver: bool,
+    environment: dict[str, Any],
 ) -> None:
     global _printer
     try:
@@ -156,6 +159,7 @@ def _connect(
         raise RuntimeError(
             "the current directory was removed; change to one that exists before init()"
         ) from error
+    made = _runtime_env.packaged(_runtime_env.merged_with_job(environment))
     _manta.connect_driver(
         address=address,
         num_cpus=num_cpus,
@@ -164,12 +168,14 @@ def _connect(
         labels=labels,
         executable=sys.executable,
         language_version=LANGUAGE_VERSION,
-        sys_path=_sys_path(working_dir),
+        sys_path=_sys_path(working_dir, ships_files='"working_dir":' in made.json),
         env=_worker_env(),
         job_name=_job_name(),
         namespace=namespace,
         manta_bin=_packaged_binary(),
         with_output=log_to_driver,
+        runtime_env=made.json,
+        packages=made.packages,
     )
     if log_to_driver:
         _printer = _output.Printer()
@@ -182,11 +188,17 @@ def _job_name() -> str:
     return "python" if program in ("", "-c") else program
 
 
-def _sys_path(working_dir: str) -> list[str]:
-    """The folders that a worker needs so as to import what this program can, without duplicates; '' is the working directory."""
-    folders = (
+def _sys_path(working_dir: str, ships_files: bool) -> list[str]:
+    """The folders that a worker needs so as to import what this program can, without duplicates; '' is the working directory.
+
+    With a working_dir of its own, a job's workers import the program's files from there and nowhere else.
+    """
+    folders = [
         os.path.abspath(os.path.join(working_dir, folder)) for folder in sys.path if isinstance(folder, str)
-    )
+    ]
+    if ships_files:
+        own = {working_dir, os.path.dirname(os.path.abspath(sys.argv[0])) if sys.argv and sys.argv[0] else working_dir}
+        folders = [folder for folder in folders if folder not in own]
     return list(dict.fromkeys(folders))
 
 

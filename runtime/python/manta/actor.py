@@ -101,6 +101,7 @@ class ActorClass:
             0,
             False,
             options.placement(),
+            options.environment(),
         )
         return self._prepared
 

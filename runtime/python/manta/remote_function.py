@@ -66,6 +66,7 @@ class RemoteFunction:
             options.max_retries,
             options.retry_exceptions is not False,
             options.placement(),
+            options.environment(),
         )
         return self._prepared
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 from manta import _actor_host, _function, _manta, _session, actor
+from manta.runtime_env import RuntimeEnv
 
 
 class RuntimeContext:
@@ -111,6 +113,30 @@ class RuntimeContext:
         """The GPUs that this process may use, as strings."""
         return {"GPU": [str(gpu) for gpu in get_gpu_ids()]}
 
+    def get_placement_group_id(self) -> str | None:
+        """The id of the placement group that the running task or actor is in; None outside of one."""
+        return current_placement_group_id()
+
+    @property
+    def should_capture_child_tasks_in_placement_group(self) -> bool:
+        """Whether tasks of this task run in its placement group by themselves: never, they say so."""
+        return False
+
+    def get_node_labels(self) -> dict[str, str]:
+        """The labels of the node that this process belongs to."""
+        own = self.get_node_id()
+        return next((dict(node["labels"]) for node in _manta.nodes() if node["id"] == own), {})
+
+    def get_runtime_env_string(self) -> str:
+        """The environment of this process as JSON; its local folders are packages by now."""
+        job = _manta.job()
+        return (job["runtime_env"] if job else "") or "{}"
+
+    @property
+    def runtime_env(self) -> RuntimeEnv:
+        """The environment of this process."""
+        return RuntimeEnv(_validate=False, **json.loads(self.get_runtime_env_string()))
+
     @property
     def namespace(self) -> str:
         """The job's namespace."""
@@ -127,6 +153,19 @@ def get_gpu_ids() -> list[int | str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     names = [name.strip() for name in visible.split(",") if name.strip()]
     return [int(name) if name.isdigit() else name for name in names]
+
+
+def current_placement_group_id() -> str | None:
+    """The placement group of what runs here, by its id."""
+    hosted = _actor_host.hosted()
+    if hosted is not None:
+        group: str | None = hosted.description.placement_group
+        return group
+    if _manta.current_task() is None or _function.running is None:
+        return None
+    names = (name for name, _ in _function.running.resources)
+    # A task in a group has a little of its bundle, under a name that ends with the group's id.
+    return next((name.rpartition("_")[2] for name in names if name.startswith("bundle_group_")), None)
 
 
 def _current() -> tuple[str, int, str, str] | None:

@@ -17,7 +17,7 @@ use pyo3::{
     types::PyDict,
 };
 
-use crate::{debug, objects, output::OutputQueue, stream};
+use crate::{debug, head::PyPackage, objects, output::OutputQueue, stream, telemetry};
 
 struct Connection {
     core: Core,
@@ -112,8 +112,9 @@ fn join_error(error: &JoinError) -> PyErr {
 
 /// Joins a cluster as a driver, or starts a private one.
 #[pyfunction]
-#[pyo3(signature = (*, address, num_cpus, object_store_memory, resources, labels, executable, language_version, sys_path, env, job_name, namespace, manta_bin, with_output))]
+#[pyo3(signature = (*, address, num_cpus, object_store_memory, resources, labels, executable, language_version, sys_path, env, job_name, namespace, manta_bin, with_output, runtime_env, packages))]
 #[expect(clippy::too_many_arguments, reason = "keyword arguments of a Python function")]
+#[expect(clippy::needless_pass_by_value, reason = "what is taken out of Python arguments is ours")]
 pub fn connect_driver(
     py: Python<'_>,
     address: Option<String>,
@@ -129,6 +130,8 @@ pub fn connect_driver(
     namespace: String,
     manta_bin: Option<PathBuf>,
     with_output: bool,
+    runtime_env: String,
+    packages: Vec<Py<PyPackage>>,
 ) -> PyResult<()> {
     if is_forked() {
         return Err(not_connected());
@@ -153,6 +156,8 @@ pub fn connect_driver(
         env,
         manta_bin_hint: manta_bin,
         on_output,
+        runtime_env,
+        packages: packages.iter().map(|package| package.get().shared()).collect(),
     };
     let core = py.detach(|| Core::driver(options)).map_err(|error| join_error(&error))?;
     *OUTPUT.lock() = Some(queue);
@@ -166,6 +171,7 @@ pub fn connect_worker(py: Python<'_>, language_version: &str) -> PyResult<()> {
     let core = py.detach(|| Core::worker_from_env(language_version)).map_err(|error| join_error(&error))?;
     debug::install(&core);
     stream::install_interrupts(&core);
+    telemetry::install_stacks(&core);
     connected(core, true);
     Ok(())
 }
@@ -240,6 +246,7 @@ pub fn job(py: Python<'_>) -> PyResult<Option<Bound<'_, PyDict>>> {
     described.set_item("programs", programs.collect::<Vec<_>>())?;
     described.set_item("working_dir", job.working_dir)?;
     described.set_item("namespace", job.namespace)?;
+    described.set_item("runtime_env", job.runtime_env)?;
     Ok(Some(described))
 }
 

@@ -90,6 +90,8 @@ fn kind_name(kind: manta_worker::SystemErrorKind) -> &'static str {
         Kind::ActorDied => "actor_died",
         Kind::ActorUnavailable | Kind::ActorRestarting => "actor_unavailable",
         Kind::ActorUnschedulable => "actor_unschedulable",
+        Kind::EnvironmentFailed => "environment_failed",
+        Kind::OutOfMemory => "out_of_memory",
         Kind::Internal => "internal",
     }
 }

@@ -9,6 +9,7 @@ mod connection;
 mod debug;
 mod decode;
 mod encode;
+mod head;
 mod msgpack;
 mod object_ref;
 mod objects;
@@ -16,6 +17,7 @@ mod output;
 mod placement_groups;
 mod prepared;
 mod stream;
+mod telemetry;
 mod worker;
 
 /// Everything that `import manta._manta` offers.
@@ -29,6 +31,7 @@ mod _manta {
             namespace, nodes, shutdown,
         },
         debug::{debug_receive, debug_send},
+        head::{PyAnswer, PyHead, PyPackage, current_head, make_package},
         msgpack::{msgpack_dumps, msgpack_loads},
         object_ref::{PyObjectRef, object_ref_from_wire},
         objects::{get, next_ready, notify_ready, put, register_function, wait, wait_refs},
@@ -36,6 +39,7 @@ mod _manta {
         placement_groups::{create_placement_group, placement_groups, remove_placement_group},
         prepared::PreparedTask,
         stream::{PyStream, cancel, is_interrupted},
+        telemetry::report_measures,
         worker::{Task, function_code, next_calls, next_task},
     };
 

@@ -40,6 +40,7 @@ pub struct PreparedTask {
     cross_language: bool,
     /// What its submissions share, made with the first.
     template: OnceLock<Template>,
+    environment: Option<Arc<str>>,
 }
 
 /// What a call needs beside what a task needs.
@@ -90,6 +91,8 @@ enum Prepared<'py> {
 #[pymethods]
 impl PreparedTask {
     #[new]
+    #[pyo3(signature = (function_id, name, resources, num_returns, max_retries, retry_exceptions, placement, environment = None))]
+    #[expect(clippy::too_many_arguments, reason = "arguments of a Python constructor")]
     fn new(
         function_id: &[u8],
         name: String,
@@ -98,6 +101,7 @@ impl PreparedTask {
         max_retries: u32,
         retry_exceptions: bool,
         placement: Option<PlacementWish>,
+        environment: Option<String>,
     ) -> PyResult<Self> {
         let function = function_id.try_into().map(|id| Function::Python(FunctionId(id)));
         let function = function.map_err(|_| PyValueError::new_err("a function id has 16 bytes"))?;
@@ -116,6 +120,7 @@ impl PreparedTask {
             program: None,
             cross_language: false,
             template: OnceLock::new(),
+            environment: environment.map(Arc::from),
         })
     }
 
@@ -137,7 +142,16 @@ impl PreparedTask {
             function: Function::Named(Language::Rust, path.into()),
             program: Some(Arc::new(program)),
             cross_language: true,
-            ..Self::new(&[0; 16], name, resources, num_returns, max_retries, retry_exceptions, placement)?
+            ..Self::new(
+                &[0; 16],
+                name,
+                resources,
+                num_returns,
+                max_retries,
+                retry_exceptions,
+                placement,
+                None,
+            )?
         })
     }
 
@@ -227,6 +241,7 @@ impl PreparedTask {
             program: None,
             cross_language: false,
             template: OnceLock::new(),
+            environment: None,
         }
     }
 
@@ -277,6 +292,7 @@ impl PreparedTask {
             retry_exceptions: self.retry_exceptions,
             program: self.program.as_ref(),
             cross_language: self.cross_language,
+            environment: self.environment.as_ref(),
         }
     }
 

@@ -139,8 +139,8 @@ def test_wrong_token_and_no_cluster(two_nodes, monkeypatch):
 def test_init_refuses_what_it_cannot_do():
     with pytest.raises(TypeError, match="init\\(\\) has no argument named colour, size"):
         manta.init(size=1, colour=2)
-    with pytest.raises(NotImplementedError, match="runtime_env"):
-        manta.init(runtime_env={"pip": ["x"]})
+    with pytest.raises(ValueError, match="'conda' in a runtime_env is not supported"):
+        manta.init(runtime_env={"conda": "x"})
     with pytest.raises(ValueError, match="without ray://"):
         manta.init(address="ray://127.0.0.1:10001")
     with pytest.raises(ValueError, match="'num_cpus' is for a private cluster"):

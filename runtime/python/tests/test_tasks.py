@@ -220,7 +220,7 @@ def test_wrong_arguments_are_refused_at_the_call(ray):
         ({"num_cpus": "1"}, TypeError, "a number"),
         ({"num_returns": "many"}, TypeError, "a whole number"),
         ({"resources": {"CPU": 1}}, ValueError, "give 'num_cpus'"),
-        ({"runtime_env": {"pip": []}}, ValueError, "not supported yet"),
+        ({"fallback_strategy": []}, ValueError, "not supported yet"),
         ({"max_retries": -2}, ValueError, "-1"),
     ],
 )
@@ -230,8 +230,8 @@ def test_wrong_options_are_refused(options, error, words):
 
 
 def test_what_is_not_there_yet_says_so():
-    with pytest.raises(AttributeError, match="'timeline' is not supported yet"):
-        manta.timeline()
+    with pytest.raises(AttributeError, match="'serve' is not supported yet"):
+        manta.serve()
     assert not hasattr(manta, "nothing_of_the_kind")
 
 

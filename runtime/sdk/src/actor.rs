@@ -133,6 +133,7 @@ impl RawOptions {
             retry_exceptions: false,
             program: self.program.as_ref(),
             cross_language: self.language != Language::Rust,
+            environment: None,
         };
         let unbound = RawHandle::failed(Error::not_initialized(), self);
         let options = manta_worker::ActorOptions {
@@ -273,6 +274,7 @@ impl<T> Call<T> {
             retry_exceptions: retry_errors,
             program: None,
             cross_language: handle.language != Language::Rust,
+            environment: None,
         };
         let refs = core.call(&actor, &task, group, handle.max_pending_calls)?;
         refs.into_iter().next().ok_or_else(Error::not_initialized)

@@ -70,6 +70,7 @@ impl TaskOptions {
             retry_exceptions: self.retry_errors,
             program: self.program.as_ref(),
             cross_language: self.program.is_some(),
+            environment: None,
         }
     }
 

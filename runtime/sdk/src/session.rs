@@ -146,6 +146,8 @@ pub fn init_with(options: Options) -> Result<Session, Error> {
         env: options.env,
         programs: options.programs,
         manta_bin_hint: None::<PathBuf>,
+        runtime_env: String::new(),
+        packages: Vec::new(),
         on_output: (!options.quiet).then(|| Box::new(show) as manta_worker::OutputHandler),
     })?;
     *core = Some(joined);

@@ -77,6 +77,10 @@ pub struct DriverOptions {
     pub manta_bin_hint: Option<PathBuf>,
     /// Receives what tasks print.
     pub on_output: Option<OutputHandler>,
+    /// The environment of the job's tasks, as `manta_packages::RuntimeEnv` writes it; empty for none.
+    pub runtime_env: String,
+    /// The packages that it names; the cluster gets those that it lacks.
+    pub packages: Vec<Arc<manta_packages::Package>>,
 }
 
 /// A piece of what a task printed, cut at line ends.
@@ -116,6 +120,8 @@ pub struct NewTask<'a> {
     pub program: Option<&'a Arc<Program>>,
     /// It runs in another language: its results are to be MessagePack or bytes.
     pub cross_language: bool,
+    /// Its own environment, as `manta_packages::RuntimeEnv` writes it; `None` for that of this process.
+    pub environment: Option<&'a Arc<str>>,
 }
 
 /// An argument: a value, or a ref that is resolved before the task starts.
@@ -235,6 +241,8 @@ pub struct JobDescription {
     pub working_dir: String,
     /// The names of actors are unique within one.
     pub namespace: String,
+    /// The environment of its tasks, or of this worker; empty for none.
+    pub runtime_env: String,
 }
 
 /// A node as the cluster's view shows it. Amounts are whole units, not ten-thousandths.
@@ -294,6 +302,9 @@ pub enum JoinError {
         /// The head's address.
         address: String,
     },
+    /// The packages of its environment could not be given to the cluster.
+    #[error("the files of the runtime_env could not be sent to the cluster: {0}")]
+    Packages(String),
     /// There is no `manta` binary for a private cluster.
     #[error(
         "the 'manta' program was not found, which a private cluster needs: put it on PATH, or set MANTA_BIN to it, or give an address"

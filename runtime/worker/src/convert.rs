@@ -215,6 +215,7 @@ pub(crate) fn class_key(
         program: program.cloned(),
         resources: amounts.into(),
         placement: placement.clone(),
+        environment: None,
     })
 }
 

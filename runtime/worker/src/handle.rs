@@ -60,10 +60,11 @@ impl Core {
             Some(JobDescription {
                 id: JobId::try_from(&job.job_id).ok()?,
                 name: job.name.clone(),
-                sys_path: job.sys_path.clone(),
+                sys_path: job.here.as_ref().map_or(&job.sys_path, |here| &here.sys_path).clone(),
                 programs: programs_of(job),
-                working_dir: job.working_dir.clone(),
+                working_dir: job.here.as_ref().map_or(&job.working_dir, |here| &here.working_dir).clone(),
                 namespace: job.namespace.clone(),
+                runtime_env: job.runtime_env.clone(),
             })
         })
     }

@@ -30,6 +30,9 @@ pub(crate) type DebugHandler = Box<dyn Fn(Bytes) + Send + Sync>;
 /// Raises in the thread that runs a task.
 pub(crate) type InterruptHandler = Box<dyn Fn(TaskId) + Send + Sync>;
 
+/// Says where the threads of this process are, as JSON; called on a thread of its own.
+pub(crate) type StackHandler = Arc<dyn Fn() -> String + Send + Sync>;
+
 /// An object may leave the store again between its arrival and its being mapped.
 const READ_TRIES: usize = 100;
 /// DAP messages that wait for an engine that is being loaded.
@@ -54,6 +57,7 @@ pub(crate) struct Shared {
     pub on_output: Option<OutputHandler>,
     debug: Mutex<DebugInbox>,
     interrupts: Mutex<Option<InterruptHandler>>,
+    stacks: Mutex<Option<StackHandler>>,
     output: Arc<OutputGate>,
     arrivals: Condvar,
     pub io: Mutex<Option<IoThread>>,
@@ -89,6 +93,7 @@ impl Shared {
             on_output,
             debug: Mutex::new(DebugInbox::Early(VecDeque::new())),
             interrupts: Mutex::new(None),
+            stacks: Mutex::new(None),
             output,
             arrivals: Condvar::new(),
             io: Mutex::new(None),
@@ -249,6 +254,27 @@ impl Shared {
     pub fn interrupt(&self, task: TaskId) {
         if let Some(handler) = &*self.interrupts.lock() {
             handler(task);
+        }
+    }
+
+    pub fn set_stack_handler(&self, handler: StackHandler) {
+        *self.stacks.lock() = Some(handler);
+    }
+
+    /// Has the binding say where its threads are. It may have to wait for the language, which the caller must not.
+    pub fn dump_stacks(self: &Arc<Self>) {
+        let Some(handler) = self.stacks.lock().clone() else { return };
+        let shared = Arc::clone(self);
+        let dumper = std::thread::Builder::new().name("manta-stacks".to_owned()).spawn(move || {
+            let stacks = handler();
+            shared.with(|state| {
+                state.push_effect(crate::reactor::Effect::ToNode(
+                    manta_proto::v1::process_to_node::Message::Stacks(stacks),
+                ));
+            });
+        });
+        if let Err(error) = dumper {
+            tracing::warn!(%error, "a thread for this process's stacks cannot be started");
         }
     }
 

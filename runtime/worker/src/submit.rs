@@ -98,7 +98,8 @@ impl Core {
         complete: impl FnOnce(&mut TaskSpec),
     ) -> Result<Submission, SubmitError> {
         let language = task.function.language();
-        let key = convert::class_key(language, task.program, task.resources, task.placement)?;
+        let mut key = convert::class_key(language, task.program, task.resources, task.placement)?;
+        key.environment = task.environment.cloned();
         let EncodedArguments { fixed, with_refs, stored, contained } = self.arguments(task.args)?;
         let parent = current::id();
         let mut spec = TaskSpec {

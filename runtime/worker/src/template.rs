@@ -103,7 +103,10 @@ impl Core {
         complete(&mut spec);
         Ok(Template {
             shared: Arc::clone(&self.0),
-            key: convert::class_key(language, task.program, task.resources, task.placement)?,
+            key: ClassKey {
+                environment: task.environment.cloned(),
+                ..convert::class_key(language, task.program, task.resources, task.placement)?
+            },
             class: AtomicUsize::new(usize::MAX),
             function: match task.function {
                 Function::Python(function) => Some(function),

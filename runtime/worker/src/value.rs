@@ -152,11 +152,15 @@ pub enum SystemErrorKind {
     ActorRestarting,
     /// No node of the cluster can ever host the actor.
     ActorUnschedulable,
+    /// The environment of the task or actor could not be made.
+    EnvironmentFailed,
+    /// The worker that ran the task was killed, because its machine ran out of memory.
+    OutOfMemory,
     /// The task could not be sent or its results not be stored.
     Internal,
 }
 
-const KINDS: [(SystemErrorKind, &str); 15] = [
+const KINDS: [(SystemErrorKind, &str); 17] = [
     (SystemErrorKind::WorkerDied, "worker-died"),
     (SystemErrorKind::Unschedulable, "unschedulable"),
     (SystemErrorKind::ObjectLost, "object-lost"),
@@ -171,6 +175,8 @@ const KINDS: [(SystemErrorKind, &str); 15] = [
     (SystemErrorKind::ActorUnavailable, "actor-unavailable"),
     (SystemErrorKind::ActorRestarting, "actor-restarting"),
     (SystemErrorKind::ActorUnschedulable, "actor-unschedulable"),
+    (SystemErrorKind::EnvironmentFailed, "environment-failed"),
+    (SystemErrorKind::OutOfMemory, "out-of-memory"),
     (SystemErrorKind::Internal, "internal"),
 ];
 

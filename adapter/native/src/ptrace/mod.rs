@@ -277,6 +277,14 @@ pub fn wait_any() -> io::Result<Option<(Tid, Waited)>> {
     }
 }
 
+/// What one traced thread does next. Blocks until it does something.
+pub fn wait_for(tid: Tid) -> io::Result<Waited> {
+    let mut status = 0;
+    // SAFETY: status is a valid place for the result.
+    let found = unsafe { libc::waitpid(tid.0, &raw mut status, libc::__WALL) };
+    if found == -1 { Err(io::Error::last_os_error()) } else { Ok(waited(status)) }
+}
+
 fn waited(status: i32) -> Waited {
     if libc::WIFEXITED(status) {
         Waited::Exited(libc::WEXITSTATUS(status))

@@ -6,7 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use manta_native::agent::{self, AgentError, AgentOptions};
+use anyhow::Context;
+use manta_native::{
+    agent::{self, AgentError, AgentOptions},
+    dump,
+};
 
 use crate::args::DebugAgentArgs;
 
@@ -18,6 +22,9 @@ const ALLOW_TIME: Duration = Duration::from_secs(2);
 /// # Errors
 /// When the process cannot be traced, or the address cannot be listened on.
 pub fn run(args: &DebugAgentArgs) -> anyhow::Result<()> {
+    if args.dump {
+        return dump(args.pid);
+    }
     let options = AgentOptions { pid: args.pid, stdio: args.stdio, listen: args.listen };
     let until = Instant::now() + ALLOW_TIME;
     loop {
@@ -30,6 +37,26 @@ pub fn run(args: &DebugAgentArgs) -> anyhow::Result<()> {
                 sleep(Duration::from_millis(5));
             }
             ended => return Ok(ended?),
+        }
+    }
+}
+
+/// Prints the stacks of a process as JSON.
+#[expect(clippy::print_stdout, reason = "the command's output")]
+fn dump(pid: i32) -> anyhow::Result<()> {
+    let until = Instant::now() + ALLOW_TIME;
+    loop {
+        match dump::dump(pid) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && Instant::now() < until => {
+                sleep(Duration::from_millis(5));
+            }
+            stacks => {
+                println!(
+                    "{}",
+                    stacks.with_context(|| format!("the stacks of process {pid} cannot be read"))?
+                );
+                return Ok(());
+            }
         }
     }
 }

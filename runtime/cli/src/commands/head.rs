@@ -40,6 +40,8 @@ pub async fn run(args: HeadArgs) -> anyhow::Result<()> {
     let session_dir = SessionDir::create(&format!("head-{}", &head.cluster_id()[..8]))
         .context("the head's folder cannot be made")?;
     logging::to_folder(session_dir.path())?;
+    head.keep_packages_in(&session_dir.path().join("packages"))
+        .context("the head's folder for packages cannot be made")?;
     daemon::ready(&HeadReady {
         address: head.address().to_string(),
         cluster_id: head.cluster_id(),

@@ -99,6 +99,8 @@ async fn ask(
         Kind::Jobs => StateKind::StateJobs,
         Kind::Workers => StateKind::StateWorkers,
         Kind::PlacementGroups => StateKind::StatePlacementGroups,
+        Kind::Actors => StateKind::StateActors,
+        Kind::SubmittedJobs => StateKind::StateSubmittedJobs,
     };
     let request = ListStateRequest {
         protocol_version: PROTOCOL_VERSION,
@@ -124,6 +126,8 @@ fn id_key(kind: Kind) -> &'static str {
         Kind::Jobs => "job_id",
         Kind::Workers => "worker_id",
         Kind::PlacementGroups => "placement_group_id",
+        Kind::Actors => "actor_id",
+        Kind::SubmittedJobs => "submission_id",
     }
 }
 
@@ -166,6 +170,21 @@ fn columns(kind: Kind) -> &'static [(&'static str, &'static str)] {
             ("job_id", "JOB"),
             ("waits_for", "WAITS FOR"),
         ],
+        Kind::Actors => &[
+            ("actor_id", "ACTOR"),
+            ("name", "NAME"),
+            ("ray_namespace", "NAMESPACE"),
+            ("state", "STATE"),
+            ("is_detached", "DETACHED"),
+            ("job_id", "JOB"),
+        ],
+        Kind::SubmittedJobs => &[
+            ("submission_id", "SUBMISSION"),
+            ("status", "STATUS"),
+            ("node_name", "NODE"),
+            ("submitted_unix_ms", "SUBMITTED"),
+            ("entrypoint", "ENTRYPOINT"),
+        ],
         Kind::Workers => &[
             ("worker_id", "WORKER"),
             ("kind", "KIND"),
@@ -183,6 +202,11 @@ fn print_table(kind: Kind, rows: &[Value]) {
     print(&table(&lines));
 }
 
+/// The table of submitted jobs.
+pub fn print_submitted(rows: &[Value]) {
+    print_table(Kind::SubmittedJobs, rows);
+}
+
 const CELL_CHARS_MAX: usize = 60;
 
 fn cell(row: &Value, key: &str) -> String {
@@ -191,6 +215,8 @@ fn cell(row: &Value, key: &str) -> String {
             (Some(started), Some(ended)) => table::microseconds(ended.saturating_sub(started)),
             _ => String::new(),
         },
+        // People choose these.
+        ("submission_id", Value::String(id)) => id.clone(),
         (_, Value::String(id)) if key.ends_with("_id") => id.chars().take(16).collect(),
         (_, Value::Number(ms)) if key.ends_with("_unix_ms") => table::moment(ms.as_u64().unwrap_or(0)),
         (_, Value::Object(amounts)) => {
@@ -273,11 +299,11 @@ fn notes(answer: &ListStateResponse) {
 }
 
 #[expect(clippy::print_stdout, reason = "the command's output")]
-fn print(text: &str) {
+pub fn print(text: &str) {
     print!("{text}");
 }
 
-fn print_json(value: &Value) -> anyhow::Result<()> {
+pub fn print_json(value: &Value) -> anyhow::Result<()> {
     print(&format!("{}\n", serde_json::to_string_pretty(value)?));
     Ok(())
 }

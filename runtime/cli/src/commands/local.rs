@@ -28,6 +28,8 @@ pub async fn run(args: LocalArgs) -> anyhow::Result<()> {
         state: None,
     })
     .await?;
+    head.keep_packages_in(&host.session_dir().join("head-packages"))
+        .context("the head's folder for packages cannot be made")?;
     let address = head.address().to_string();
     let (stop_head, head_stopped) = oneshot::channel::<()>();
     let head = tokio::spawn(head.run(async {
@@ -46,6 +48,7 @@ pub async fn run(args: LocalArgs) -> anyhow::Result<()> {
             object_store_bytes: args.resources.object_store_bytes(),
             listen_host: "127.0.0.1".to_owned(),
             host: Arc::clone(&host),
+            memory: args.resources.memory_watch()?,
         };
         let node = Node::start(options).await?;
         sockets.push(node.local_socket().to_owned());

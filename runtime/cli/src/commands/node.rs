@@ -45,6 +45,7 @@ pub async fn run(args: NodeArgs) -> anyhow::Result<()> {
         labels: args.resources.labels(),
         object_store_bytes: args.resources.object_store_bytes(),
         host: Arc::clone(&host),
+        memory: args.resources.memory_watch()?,
     };
     let node = Node::start(options).await?;
     daemon::ready(&NodeReady {

@@ -39,8 +39,12 @@ impl Core {
             Some(Message::ActorUpdate(state)) => self.on_actor_update(from, state),
             Some(Message::ActorReady(ready)) => self.on_actor_ready(&ready.lease_id),
             Some(Message::ActorExit(exit)) => self.on_actor_exit(&exit),
+            Some(Message::UserMetrics(mut report)) => {
+                report.process_id = from.to_bytes();
+                self.tell_head(node_to_head::Message::UserMetrics(report));
+            }
             // A worker's own word that it has nothing to do is for later uses; a second hello has no meaning.
-            Some(Message::Idle(_) | Message::Hello(_)) | None => {}
+            Some(Message::Idle(_) | Message::Hello(_) | Message::Stacks(_)) | None => {}
         }
     }
 
@@ -73,6 +77,11 @@ impl Core {
             Some(Message::CommitBundles(commit)) => self.on_commit_bundles(&commit),
             Some(Message::ReturnBundles(back)) => self.on_return_bundles(&back),
             Some(Message::Actor(reply)) => self.on_actor_reply(reply),
+            Some(Message::StartDriver(start)) => self.on_start_driver(start),
+            Some(Message::StopDriver(stop)) => self.on_stop_driver(&stop.submission_id),
+            Some(Message::Drain(drain)) => self.on_drain(drain),
+            // The edge answers questions.
+            Some(Message::Ask(_) | Message::More(_)) => {}
             None => {}
         }
     }
@@ -90,6 +99,7 @@ impl Core {
             Timer::Spill => self.on_spill_timer(),
             Timer::Room => self.on_room_timer(),
             Timer::Infeasible => self.on_infeasible_timer(),
+            Timer::Drain => self.on_drain_deadline(),
         }
     }
 

@@ -39,6 +39,8 @@ impl Core {
         let intended = worker.state == State::Ending;
         let sentence = if !exit.spawn_error.is_empty() {
             format!("a worker could not be started on {}: {}", self.me.name, exit.spawn_error)
+        } else if let Some(sentence) = &worker.killed_for_memory {
+            sentence.clone()
         } else if intended {
             format!("{name} was ended by its node, because its job is over or it was of no use any more")
         } else if exit.signal != 0 {
@@ -54,6 +56,7 @@ impl Core {
             signal: exit.signal,
             last_stderr: exit.last_stderr.clone(),
             intended,
+            out_of_memory: worker.killed_for_memory.is_some(),
         }
     }
 

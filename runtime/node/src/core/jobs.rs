@@ -31,6 +31,10 @@ impl Driver {
             name: self.config.name.clone(),
             driver_pid: self.pid,
             started_unix_ms: self.started_unix_ms,
+            submission_id: self.config.submission_id.clone(),
+            packages: manta_packages::RuntimeEnv::parse(&self.config.runtime_env)
+                .map(|env| env.packages().map(str::to_owned).collect())
+                .unwrap_or_default(),
         }
     }
 }
@@ -121,16 +125,23 @@ impl Core {
         self.drivers.insert(id, driver);
         self.welcome(id);
         self.tell_head(node_to_head::Message::JobStarted(started));
-        self.prestart(job, &config);
+        self.prestart_config(&config);
         Ok(())
+    }
+
+    pub(super) fn prestart_config(&mut self, config: &JobConfig) {
+        if let Ok(job) = JobId::try_from(&config.job_id) {
+            self.prestart(job, config);
+        }
     }
 
     /// Starts workers before they are asked for, so that a job's first task need not wait for an interpreter.
     fn prestart(&mut self, job: JobId, config: &JobConfig) {
-        if config.executable.is_empty() {
+        let key = PoolKey::of(job, config);
+        // A worker that is not asked for starts later, when its environment is there.
+        if config.executable.is_empty() || self.draining.is_some() || !self.has_environment(&key, config) {
             return;
         }
-        let key = PoolKey::of(job, config);
         let cpus = self.cpus();
         let count = if key.is_python() { cpus.min(PRESTARTED_MAX) } else { cpus.min(1) };
         for _ in 0..count {
@@ -150,6 +161,8 @@ impl Core {
             }
             self.on_owner_gone(process);
             self.on_process_of_actors_gone(process, "");
+            self.forget_unused_environments();
+            self.leave_when_drained();
         } else {
             self.on_worker_detached(process);
         }

@@ -72,6 +72,10 @@ pub(super) struct Lease {
     pub paused: bool,
     /// The worker is this actor's alone.
     pub actor: Option<ActorLease>,
+    /// What it is for, for messages to people.
+    pub task_name: String,
+    /// Rises with every lease that is granted.
+    pub number: u64,
 }
 
 impl Lease {
@@ -233,7 +237,7 @@ impl Core {
 
     /// Whether what needs this could start here now.
     pub(super) fn has_room(&self, need: &Resources) -> bool {
-        self.budget.covers(need) && self.gpus.find(gpus_of(need)).is_some()
+        self.draining.is_none() && self.budget.covers(need) && self.gpus.find(gpus_of(need)).is_some()
     }
 
     fn reserve(&mut self, number: u64) {
@@ -283,6 +287,8 @@ impl Core {
             blocked_in_get: false,
             paused: false,
             actor: ActorLease::of(&pending.request),
+            task_name: pending.request.task_name.clone(),
+            number: self.counter,
         };
         self.on_actor_granted(worker_id, lease.actor.as_ref());
         self.leases.granted.insert(lease_id, lease);
@@ -291,7 +297,12 @@ impl Core {
     }
 
     pub(super) fn answer(&mut self, pending: &Pending, result: lease_reply::Result) {
-        let reply = LeaseReply { request_id: pending.request.request_id, result: Some(result) };
+        self.answer_about(pending, result, false);
+    }
+
+    fn answer_about(&mut self, pending: &Pending, result: lease_reply::Result, environment_failed: bool) {
+        let reply =
+            LeaseReply { request_id: pending.request.request_id, result: Some(result), environment_failed };
         match pending.asker {
             Asker::Process { .. } => self.tell_process(pending.owner, node_to_process::Message::Lease(reply)),
             Asker::Peer { reply: id, .. } => self.effects.push(Effect::AnswerLease(id, reply)),
@@ -300,10 +311,14 @@ impl Core {
 
     /// Refuses a request that has its resources already.
     pub(super) fn refuse_reserved(&mut self, number: u64, sentence: &str) {
+        self.refuse_reserved_for(number, sentence, false);
+    }
+
+    pub(super) fn refuse_reserved_for(&mut self, number: u64, sentence: &str, environment_failed: bool) {
         let Some(pending) = self.leases.remove(number) else { return };
         self.budget.give(&pending.need);
         self.gpus.give(&pending.gpus);
-        self.answer(&pending, lease_reply::Result::Refused(sentence.to_owned()));
+        self.answer_about(&pending, lease_reply::Result::Refused(sentence.to_owned()), environment_failed);
     }
 
     pub(super) fn on_lease_cancel(&mut self, from: ProcessId, request_id: u64) {
@@ -351,7 +366,8 @@ impl Core {
                 && let Asker::Peer { reply, .. } = pending.asker
             {
                 let result = Some(lease_reply::Result::Refused("the job has ended".to_owned()));
-                let reply_message = LeaseReply { request_id: pending.request.request_id, result };
+                let request_id = pending.request.request_id;
+                let reply_message = LeaseReply { request_id, result, environment_failed: false };
                 self.effects.push(Effect::AnswerLease(reply, reply_message));
             }
             self.forget_pending(number);
@@ -375,6 +391,7 @@ impl Core {
         // What an actor leaves behind in its worker is nobody else's.
         self.on_slot_free(lease.worker, id, worker_unusable || lease.actor.is_some());
         self.dispatch();
+        self.leave_when_drained();
     }
 
     fn give_back(&mut self, lease: &Lease) {
@@ -422,6 +439,7 @@ impl Core {
                 self.forget_paused_of_lease(id);
             }
         }
+        self.leave_when_drained();
     }
 
     /// A process that owned tasks is gone: nobody reads what its leased workers do.

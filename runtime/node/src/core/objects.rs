@@ -244,6 +244,12 @@ impl Core {
         }
     }
 
+    /// How many objects lie here, and their bytes.
+    pub(super) fn stored_objects(&self) -> (u64, u64) {
+        let bytes = self.objects.stored.values().map(|stored| stored.size).sum();
+        (self.objects.stored.len() as u64, bytes)
+    }
+
     pub(super) fn delete_objects_of_job(&mut self, job: JobId) {
         let of_job = self.objects.stored.iter().filter(|(_, stored)| stored.job == Some(job));
         let mut gone: Vec<_> = of_job.map(|(object, _)| *object).collect();

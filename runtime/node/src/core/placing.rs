@@ -29,18 +29,19 @@ impl Core {
         placement::choose(&class.need, &class.placement, self.leases.last_spread, candidates)
     }
 
-    fn candidates<'a>(
+    pub(super) fn candidates<'a>(
         &'a self,
         free_here: Option<&'a Resources>,
         may_ask: bool,
     ) -> impl Iterator<Item = Candidate<'a>> + Clone {
-        let here = Candidate {
+        // A node that is being drained is no place for anything new.
+        let here = self.draining.is_none().then(|| Candidate {
             id: self.me.id,
             total: self.budget.total(),
             free: free_here,
             labels: &self.me.labels,
             here: true,
-        };
+        });
         let peers = self.peers.iter().map(move |(id, peer)| Candidate {
             id: *id,
             total: &peer.total,
@@ -48,12 +49,12 @@ impl Core {
             labels: &peer.labels,
             here: false,
         });
-        std::iter::once(here).chain(peers)
+        here.into_iter().chain(peers)
     }
 
     /// Whether somebody waits for some of the same resources, and might get them here.
     pub(super) fn is_awaited_here(&self, need: &Resources) -> bool {
-        let here = self.candidates(None, false).next();
+        let here = self.candidates(None, false).find(|candidate| candidate.here);
         self.leases.queues.keys().any(|class| {
             let shares = need.iter().any(|(name, _)| class.need.amount(name) > 0);
             shares
@@ -79,6 +80,10 @@ impl Core {
             let reason = placement::never(need, placement, &node)?;
             only_amounts &= reason.starts_with("has ");
             nodes.push(format!("{} {reason}", self.node_name(node.id)));
+        }
+        if let Some(reason) = &self.draining {
+            only_amounts = false;
+            nodes.push(format!("{} is being drained ({reason})", self.me.name));
         }
         nodes.sort_unstable();
         let task = if task_name.is_empty() { "a task".to_owned() } else { format!("task '{task_name}'") };

@@ -2,6 +2,7 @@
 
 mod bundles;
 mod debugging;
+mod environments;
 mod leasing;
 mod random;
 mod rooms;

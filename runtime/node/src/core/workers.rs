@@ -1,6 +1,6 @@
 //! The worker pool: which processes run tasks of which job, and which of them are free.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use manta_proto::{
     ids::{ActorId, JobId, LeaseId, ProcessId},
@@ -45,6 +45,8 @@ pub(super) struct PoolKey {
     pub job: JobId,
     pub language: String,
     pub executable: String,
+    /// What its `runtime_env` says, when it has one.
+    pub environment: Option<Arc<str>>,
     /// The GPUs that the worker sees; workers with GPUs serve one lease, so that the memory that it took on them is free after it.
     pub gpus: String,
     /// The actor whose worker is started for it alone: a native worker serves many leases, and an actor's serves none else.
@@ -57,6 +59,7 @@ impl PoolKey {
             job,
             language: config.language.clone(),
             executable: config.executable.clone(),
+            environment: (!config.runtime_env.is_empty()).then(|| config.runtime_env.as_str().into()),
             gpus: String::new(),
             actor: None,
         }
@@ -80,6 +83,13 @@ pub(super) struct Pool {
     pub waiting: std::collections::VecDeque<u64>,
 }
 
+impl Pool {
+    /// Whether it can be forgotten.
+    pub fn is_unused(&self) -> bool {
+        self.idle.is_empty() && self.native.is_empty() && self.starting == 0 && self.waiting.is_empty()
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum State {
     Starting,
@@ -100,6 +110,8 @@ pub(super) struct Worker {
     attached: bool,
     /// The session knows of it.
     announced: bool,
+    /// Why this node kills it, when its machine is out of memory.
+    pub killed_for_memory: Option<String>,
     language_version: String,
     pub peer_socket: String,
     pub slots: Vec<Option<LeaseId>>,
@@ -140,26 +152,28 @@ impl Worker {
 impl Core {
     pub(super) fn start_worker(&mut self, key: &PoolKey, config: &JobConfig) {
         let id = ProcessId(self.next_id());
-        let config = &self.with_visible_gpus(key, config);
+        let launch = self.launch(key, config);
         let worker = Worker {
             key: key.clone(),
             state: State::Starting,
-            config: config.clone(),
+            // What it asks for itself has the job's own wishes; only its place is this environment's.
+            config: JobConfig { here: launch.here.clone(), ..config.clone() },
             pid: None,
             attached: false,
             announced: false,
+            killed_for_memory: None,
             language_version: String::new(),
             peer_socket: String::new(),
             slots: Vec::new(),
         };
         self.workers.insert(id, worker);
         self.pools.entry(key.clone()).or_default().starting += 1;
-        self.effects.push(Effect::StartWorker { worker: id, job: Box::new(config.clone()) });
+        self.effects.push(Effect::StartWorker { worker: id, job: Box::new(launch) });
         self.effects.push(Effect::Timer(Timer::WorkerStart(id), START_TIMEOUT));
     }
 
     /// A process that has no GPUs sees none on a node that has some, unless its job says otherwise.
-    fn with_visible_gpus(&self, key: &PoolKey, config: &JobConfig) -> JobConfig {
+    pub(super) fn with_visible_gpus(&self, key: &PoolKey, config: &JobConfig) -> JobConfig {
         let mut config = config.clone();
         if !key.gpus.is_empty() {
             config.env.insert(VISIBLE_GPUS.to_owned(), key.gpus.clone());
@@ -167,6 +181,22 @@ impl Core {
             config.env.entry(VISIBLE_GPUS.to_owned()).or_default();
         }
         config
+    }
+
+    /// What the pool of a worker runs, as its job says it.
+    #[must_use]
+    pub fn executable_of(&self, worker: ProcessId) -> String {
+        self.workers.get(&worker).map(|worker| worker.key.executable.clone()).unwrap_or_default()
+    }
+
+    /// What a worker is, for people; whether it is a Python worker; and what it runs.
+    #[must_use]
+    pub fn describe_worker(&self, id: ProcessId) -> (String, bool, Vec<String>) {
+        let Some(worker) = self.workers.get(&id) else { return Default::default() };
+        let leases = self.leases.granted.values().filter(|lease| lease.worker == id);
+        let mut tasks: Vec<String> = leases.map(|lease| lease.task_name.clone()).collect();
+        tasks.sort_unstable();
+        (worker.description(&self.me.name), worker.key.is_python(), tasks)
     }
 
     /// The process exists.
@@ -244,6 +274,9 @@ impl Core {
         let missing = wanted.saturating_sub(pool.starting);
         let config = pool.waiting.front().and_then(|pending| self.leases.job_config(*pending)).cloned();
         let Some(config) = config else { return };
+        if !self.has_environment(key, &config) {
+            return;
+        }
         for _ in 0..missing {
             if self.workers.len() < WORKERS_MAX {
                 self.start_worker(key, &config);
@@ -331,9 +364,7 @@ impl Core {
         if was_starting {
             pool.starting = pool.starting.saturating_sub(1);
         }
-        let unused =
-            pool.idle.is_empty() && pool.native.is_empty() && pool.starting == 0 && pool.waiting.is_empty();
-        if unused {
+        if pool.is_unused() {
             self.pools.remove(key);
         }
     }
@@ -373,6 +404,7 @@ impl Core {
         self.on_process_of_actors_gone(id, &fate.sentence);
         self.record_fate(id, fate);
         self.effects.push(Effect::Close(id));
+        self.forget_unused_environments();
         self.serve_pool(&key);
         self.dispatch();
     }

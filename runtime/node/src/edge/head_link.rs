@@ -5,13 +5,13 @@ use std::{sync::Arc, time::Duration};
 use manta_proto::{
     connect,
     limits::MESSAGE_BYTES_MAX,
-    v1::{HeadToNode, NodeInfo, NodeToHead, head_client::HeadClient, node_to_head},
+    v1::{HeadToNode, NodeInfo, NodeToHead, head_client::HeadClient, head_to_node, node_to_head},
 };
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use super::{Shared, head_queue};
+use super::{Shared, head_queue, questions};
 use crate::{
     limits::{CONNECT_TIMEOUT, HEAD_SEARCH, HEARTBEAT},
     node::NodeError,
@@ -51,6 +51,7 @@ pub async fn serve(
     loop {
         read(&shared, &mut messages).await;
         shared.set_head(None);
+        questions::end_all(&shared);
         tracing::warn!(address, "the head is gone; looking for it");
         shared.with(crate::core::Core::on_head_lost);
         let until = Instant::now() + HEAD_SEARCH;
@@ -74,6 +75,10 @@ async fn read(shared: &Arc<Shared>, messages: &mut Streaming<HeadToNode>) {
     loop {
         tokio::select! {
             message = messages.message() => match message {
+                Ok(Some(HeadToNode { message: Some(head_to_node::Message::Ask(ask)) })) => questions::ask(shared, ask),
+                Ok(Some(HeadToNode { message: Some(head_to_node::Message::More(more)) })) => {
+                    questions::more(shared, more);
+                }
                 Ok(Some(message)) => shared.with(|core| core.on_head_message(message)),
                 Ok(None) | Err(_) => return,
             },

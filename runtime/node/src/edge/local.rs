@@ -36,6 +36,14 @@ impl NodeLocal for Local {
         let shared = Arc::clone(&self.0);
         tokio::spawn(async move {
             while let Ok(Some(message)) = messages.message().await {
+                match &message.message {
+                    Some(process_to_node::Message::Output(output)) => shared.log_output(process, output),
+                    Some(process_to_node::Message::Stacks(stacks)) => {
+                        shared.stacks_arrived(process, stacks);
+                        continue;
+                    }
+                    _ => {}
+                }
                 shared.with(|core| core.on_process_message(process, message));
             }
             shared.detach(process);

@@ -24,7 +24,7 @@ use tokio::{
 
 use super::{
     Shared,
-    logs::{LastLines, Pipe},
+    logs::{LastLines, Pipe, WorkerLogs},
 };
 use crate::{
     core::Exit,
@@ -35,9 +35,19 @@ use crate::{
 pub struct Handle {
     pid: u32,
     end: Arc<Notify>,
+    logs: Option<WorkerLogs>,
 }
 
 impl Handle {
+    /// Of a process without logs of a worker's kind.
+    pub fn new(pid: u32, end: Arc<Notify>) -> Self {
+        Self { pid, end, logs: None }
+    }
+
+    pub fn logs(&self) -> Option<WorkerLogs> {
+        self.logs.clone()
+    }
+
     pub fn pid(&self) -> u32 {
         self.pid
     }
@@ -49,15 +59,23 @@ impl Handle {
 }
 
 /// Starts a worker; its end comes to the core as an event.
-pub fn start(shared: &Arc<Shared>, worker: ProcessId, job: &JobConfig) -> io::Result<Handle> {
-    let mut child = command(shared, worker, job).spawn()?;
+pub fn start(
+    shared: &Arc<Shared>,
+    worker: ProcessId,
+    job: &JobConfig,
+    arguments: &[String],
+) -> io::Result<Handle> {
+    let mut child = command(shared, worker, job, arguments).spawn()?;
     let pid = child.id().ok_or_else(|| io::Error::other("it ended at once"))?;
     let last_lines = LastLines::default();
-    let logs = shared.session_dir.join("logs");
+    let logs = WorkerLogs {
+        out: shared.logs.open(&format!("worker-{worker}-{pid}.out")),
+        err: shared.logs.open(&format!("worker-{worker}-{pid}.err")),
+    };
     let pipe = |stderr: bool| Pipe {
         worker,
         stderr,
-        file: logs.join(format!("worker-{pid}.{}", if stderr { "err" } else { "out" })),
+        log: Arc::clone(if stderr { &logs.err } else { &logs.out }),
         last_lines: last_lines.clone(),
     };
     let mut readers = tokio::task::JoinSet::new();
@@ -68,9 +86,9 @@ pub fn start(shared: &Arc<Shared>, worker: ProcessId, job: &JobConfig) -> io::Re
         readers.spawn(pipe(true).read(Arc::clone(shared), stderr));
     }
     let end = Arc::new(Notify::new());
-    let (shared, wish) = (Arc::clone(shared), Arc::clone(&end));
+    let (shared, wish, written) = (Arc::clone(shared), Arc::clone(&end), logs.clone());
     tokio::spawn(async move {
-        let status = wait(&mut child, pid, &wish).await;
+        let status = wait(&mut child, pid, &wish, TERM_GRACE).await;
         // Nothing that the worker started outlives it; and then its pipes end.
         signal(pid, Signal::SIGKILL);
         let drained = async { while readers.join_next().await.is_some() {} };
@@ -78,6 +96,8 @@ pub fn start(shared: &Arc<Shared>, worker: ProcessId, job: &JobConfig) -> io::Re
             readers.abort_all();
         }
         reap_group(pid);
+        shared.logs.close(&written.out);
+        shared.logs.close(&written.err);
         let exit = Exit {
             code: status.as_ref().ok().and_then(ExitStatus::code).unwrap_or(0),
             signal: status.as_ref().ok().and_then(ExitStatusExt::signal).unwrap_or(0),
@@ -86,15 +106,20 @@ pub fn start(shared: &Arc<Shared>, worker: ProcessId, job: &JobConfig) -> io::Re
         };
         shared.worker_exited(worker, pid, &exit);
     });
-    Ok(Handle { pid, end })
+    Ok(Handle { pid, end, logs: Some(logs) })
 }
 
-async fn wait(child: &mut Child, pid: u32, wish: &Notify) -> io::Result<ExitStatus> {
+pub(super) async fn wait(
+    child: &mut Child,
+    pid: u32,
+    wish: &Notify,
+    grace: std::time::Duration,
+) -> io::Result<ExitStatus> {
     tokio::select! {
         status = child.wait() => return status,
         () = wish.notified() => signal(pid, Signal::SIGTERM),
     }
-    match tokio::time::timeout(TERM_GRACE, child.wait()).await {
+    match tokio::time::timeout(grace, child.wait()).await {
         Ok(status) => status,
         Err(_) => {
             signal(pid, Signal::SIGKILL);
@@ -103,7 +128,7 @@ async fn wait(child: &mut Child, pid: u32, wish: &Notify) -> io::Result<ExitStat
     }
 }
 
-fn signal(group: u32, signal: Signal) {
+pub(super) fn signal(group: u32, signal: Signal) {
     let Ok(group) = i32::try_from(group) else { return };
     match killpg(Pid::from_raw(group), signal) {
         // No such group: all its processes ended already.
@@ -113,7 +138,7 @@ fn signal(group: u32, signal: Signal) {
 }
 
 /// Takes the zombies of a worker's children, which became this process' children when the worker ended.
-fn reap_group(group: u32) {
+pub(super) fn reap_group(group: u32) {
     let Ok(group) = i32::try_from(group) else { return };
     while let Ok(status) = waitpid(Pid::from_raw(-group), Some(WaitPidFlag::WNOHANG)) {
         if status == WaitStatus::StillAlive {
@@ -122,12 +147,14 @@ fn reap_group(group: u32) {
     }
 }
 
-fn command(shared: &Shared, worker: ProcessId, job: &JobConfig) -> Command {
+fn command(shared: &Shared, worker: ProcessId, job: &JobConfig, arguments: &[String]) -> Command {
     let mut command = Command::new(&job.executable);
-    command.envs(&job.env);
+    command.args(arguments).envs(&job.env);
     if job.language == "python" {
         command.args(["-m", "manta._worker"]).env_remove("MANTA_WORKER");
-        if let Some(folder) = package_folder(job).filter(|_| !job.env.contains_key("PYTHONPATH")) {
+        // A virtual environment of ours has what the driver's interpreter has.
+        let finds_it = job.env.contains_key("PYTHONPATH") || job.env.contains_key("VIRTUAL_ENV");
+        if let Some(folder) = package_folder(job).filter(|_| !finds_it) {
             command.env("PYTHONPATH", folder);
         }
     } else {

@@ -1,10 +1,15 @@
 """What programs use beside tasks and objects, under the names that Ray's `util` has."""
 
-from manta.util import queue, scheduling_strategies
+import json
+from typing import Any
+
+from manta import _manta, _session
+from manta.util import metrics, queue, scheduling_strategies
 from manta.util.actor_pool import ActorPool
 from manta.util.check_serialize import inspect_serializability
 from manta.util.placement_group import (
     PlacementGroup,
+    get_current_placement_group,
     get_placement_group,
     placement_group,
     placement_group_table,
@@ -14,11 +19,33 @@ from manta.util.placement_group import (
 __all__ = [
     "ActorPool",
     "PlacementGroup",
+    "get_current_placement_group",
+    "get_node_ip_address",
     "get_placement_group",
     "inspect_serializability",
+    "list_named_actors",
+    "metrics",
     "placement_group",
     "placement_group_table",
     "queue",
     "remove_placement_group",
     "scheduling_strategies",
 ]
+
+
+def list_named_actors(all_namespaces: bool = False) -> list[Any]:
+    """The names of living actors of this namespace; of all of them, as dicts with name and namespace."""
+    _session.ensure_initialized()
+    rows = [json.loads(row) for row in _manta.current_head().list_state("actors", [])[0]]
+    alive = [row for row in rows if row["name"] and row["state"] != "DEAD"]
+    if all_namespaces:
+        return [{"name": row["name"], "namespace": row["ray_namespace"]} for row in alive]
+    return [row["name"] for row in alive if row["ray_namespace"] == _manta.namespace()]
+
+
+def get_node_ip_address() -> str:
+    """The address at which other nodes reach this one."""
+    _session.ensure_initialized()
+    own = _manta.context()["node_id"]
+    address = next((node["address"] for node in _manta.nodes() if node["id"] == own), "127.0.0.1:0")
+    return str(address.rpartition(":")[0].strip("[]"))

@@ -9,6 +9,7 @@ from manta import _manta, _session
 
 __all__ = [
     "PlacementGroup",
+    "get_current_placement_group",
     "get_placement_group",
     "placement_group",
     "placement_group_table",
@@ -148,3 +149,17 @@ def _row(group: Mapping[str, Any]) -> dict[str, Any]:
         "bundles_to_node_id": {index: node for index, (_, node) in enumerate(group["bundles"])},
         "stats": {"scheduling_state": group["waits_for"] or "FINISHED"},
     }
+
+
+def get_current_placement_group() -> PlacementGroup | None:
+    """The placement group that the running task or actor is in; None outside of one, and in the program that submits tasks."""
+    from manta.runtime_context import current_placement_group_id
+
+    _session.ensure_initialized()
+    group_id = current_placement_group_id()
+    if group_id is None:
+        return None
+    for group in _manta.placement_groups():
+        if group["id"] == group_id:
+            return PlacementGroup(group_id, [dict(amounts) for amounts, _node in group["bundles"]])
+    return None

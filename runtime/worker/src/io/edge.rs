@@ -151,6 +151,7 @@ impl Edge {
             Effect::Debug(dap) => self.shared.deliver_debug(dap),
             Effect::Interrupt(task) => self.shared.interrupt(task),
             Effect::AllowTracer(pid) => allow_tracer(pid),
+            Effect::DumpStacks => self.shared.dump_stacks(),
         }
     }
 

@@ -50,6 +50,9 @@ pub(super) struct Joining {
     language_version: String,
     job: Option<JobConfig>,
     on_output: Option<OutputHandler>,
+    /// What the head gets before this process joins, when it lacks it.
+    packages: Vec<Arc<manta_packages::Package>>,
+    head: String,
 }
 
 /// A process that its node has welcomed.
@@ -67,15 +70,16 @@ impl Joining {
     /// A driver of the cluster whose head is at this address.
     pub fn cluster(address: String, options: DriverOptions) -> Result<Self, JoinError> {
         let token = Token::find()?;
-        Ok(Self::driver(Place::Head(address), token, options))
+        Ok(Self::driver(Place::Head(address.clone()), address, token, options))
     }
 
     /// A driver of a cluster of its own.
     pub fn private(cluster: &PrivateCluster, options: DriverOptions) -> Self {
-        Self::driver(Place::Socket(cluster.node_socket.clone()), cluster.token.clone(), options)
+        let place = Place::Socket(cluster.node_socket.clone());
+        Self::driver(place, cluster.address.clone(), cluster.token.clone(), options)
     }
 
-    fn driver(place: Place, token: Token, options: DriverOptions) -> Self {
+    fn driver(place: Place, head: String, token: Token, options: DriverOptions) -> Self {
         let job = JobConfig {
             job_id: JobId::random().to_bytes(),
             name: options.job_name,
@@ -87,6 +91,10 @@ impl Joining {
             env: options.env.into_iter().collect(),
             namespace: options.namespace,
             programs: options.programs.iter().map(Program::to_wire).collect(),
+            runtime_env: options.runtime_env,
+            here: None,
+            // Set by the node that runs a submitted job's driver.
+            submission_id: std::env::var("MANTA_SUBMISSION_ID").unwrap_or_default(),
         };
         Self {
             place,
@@ -96,6 +104,8 @@ impl Joining {
             language_version: options.language_version,
             job: Some(job),
             on_output: options.on_output,
+            packages: options.packages,
+            head,
         }
     }
 
@@ -108,6 +118,8 @@ impl Joining {
             language_version: environment.language_version,
             job: None,
             on_output: None,
+            packages: Vec::new(),
+            head: String::new(),
         }
     }
 
@@ -116,6 +128,11 @@ impl Joining {
             Place::Socket(socket) => socket.clone(),
             Place::Head(address) => find_local_node(address, &self.token).await?,
         };
+        if !self.packages.is_empty() {
+            // Before the node hears of them, which fetches them at once.
+            let channel = connect::tcp(&self.head, &self.token, HEAD_LIMIT).await?;
+            crate::head::put_packages(channel, &self.packages).await.map_err(JoinError::Packages)?;
+        }
         let folder = node_socket.parent().unwrap_or(Path::new("/")).to_owned();
         let peer_socket = folder.join(format!("p-{}.sock", self.process));
         let listener = UnixListener::bind(&peer_socket)

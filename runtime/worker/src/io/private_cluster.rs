@@ -23,6 +23,7 @@ const TEXT_BYTES_MAX: usize = 64 * 1024;
 
 /// A running private cluster.
 pub(super) struct PrivateCluster {
+    pub address: String,
     pub node_socket: PathBuf,
     pub token: Token,
     child: Child,
@@ -35,6 +36,7 @@ pub(super) struct PrivateCluster {
 /// The line that `manta local --json` prints when it is ready.
 #[derive(Deserialize)]
 struct Ready {
+    address: String,
     node_sockets: Vec<PathBuf>,
 }
 
@@ -74,8 +76,10 @@ impl PrivateCluster {
             serde_json::from_slice::<Ready>(&line)
                 .map_err(|error| format!("it printed something else than its addresses: {error}"))
         });
-        match ready.map(|ready| ready.node_sockets.into_iter().next()) {
-            Ok(Some(node_socket)) => Ok(Self { node_socket, token, child, lifeline, stdout }),
+        match ready.map(|ready| (ready.address, ready.node_sockets.into_iter().next())) {
+            Ok((address, Some(node_socket))) => {
+                Ok(Self { address, node_socket, token, child, lifeline, stdout })
+            }
             outcome => {
                 drop(lifeline);
                 // It may have ended by itself.

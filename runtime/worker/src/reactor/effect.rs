@@ -33,4 +33,6 @@ pub(crate) enum Effect {
     Interrupt(TaskId),
     /// Lets a process trace this one.
     AllowTracer(u32),
+    /// Has the binding say where its threads are.
+    DumpStacks,
 }

@@ -151,6 +151,7 @@ impl State {
             node_id: bytes(task.place.map(|place| place.node.0)),
             worker_id: bytes(task.place.map(|place| place.worker.0)),
             resources: Some(v1::Resources { amounts }),
+            waits_for: self.waits_for(task),
             ..TaskEvent::default()
         }
     }

@@ -37,6 +37,8 @@ pub(crate) struct ClassKey {
     pub program: Option<Arc<Program>>,
     pub resources: Box<[(Box<str>, u64)]>,
     pub placement: crate::Placement,
+    /// The environment of the workers; `None` for this process's own.
+    pub environment: Option<std::sync::Arc<str>>,
 }
 
 pub(super) struct Class {
@@ -190,13 +192,21 @@ impl State {
     /// A request for a worker; the name of what it is for is to be added.
     pub(super) fn lease_request(&self, request_id: RequestId, key: &ClassKey) -> LeaseRequest {
         let amounts = key.resources.iter().map(|(name, amount)| (name.to_string(), *amount)).collect();
+        let mut job = self.job.as_ref().map(|job| programs::job_of(job, key.program.as_deref()));
+        if let Some(job) = &mut job {
+            // Where this worker's own environment lies says nothing about another's.
+            job.here = None;
+            if let Some(environment) = &key.environment {
+                job.runtime_env = environment.to_string();
+            }
+        }
         LeaseRequest {
             request_id: request_id.0,
             owner_id: self.me.process.to_bytes(),
             job_id: self.job.as_ref().map(|job| job.job_id.clone()).unwrap_or_default(),
             resources: Some(v1::Resources { amounts }),
             language: key.language.as_str().to_owned(),
-            job: self.job.as_ref().map(|job| programs::job_of(job, key.program.as_deref())),
+            job,
             placement: key.placement.to_wire(),
             spillback_count: 0,
             ..LeaseRequest::default()
@@ -219,7 +229,14 @@ impl State {
             (None, Some(lease_reply::Result::Granted(grant))) => {
                 self.give_back(grant.lease_id, grant.node_id, false);
             }
-            (Some(class), Some(lease_reply::Result::Refused(sentence))) => self.on_refused(class, &sentence),
+            (Some(class), Some(lease_reply::Result::Refused(sentence))) => {
+                let kind = if reply.environment_failed {
+                    SystemErrorKind::EnvironmentFailed
+                } else {
+                    SystemErrorKind::Unschedulable
+                };
+                self.on_refused(class, kind, &sentence);
+            }
             // Busy is between nodes only; asking again is all that can be done with it.
             (Some(class), _) => self.mark_dirty(class),
             (None, _) => {}
@@ -243,9 +260,9 @@ impl State {
         self.mark_dirty(class);
     }
 
-    fn on_refused(&mut self, class: ClassId, sentence: &str) {
+    fn on_refused(&mut self, class: ClassId, kind: SystemErrorKind, sentence: &str) {
         for task in std::mem::take(&mut self.classes[class.0].queue) {
-            self.fail_queued(task, SystemErrorKind::Unschedulable, sentence);
+            self.fail_queued(task, kind, sentence);
         }
         self.mark_dirty(class);
     }

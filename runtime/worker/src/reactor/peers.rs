@@ -28,6 +28,8 @@ pub(super) struct FateQuestion {
     actors: Vec<ActorId>,
     tasks: Vec<TaskId>,
     objects: Vec<ObjectId>,
+    /// Tasks that run again already: an end for want of memory is not their fault, and costs them no retry.
+    retried: Vec<TaskId>,
 }
 
 impl State {
@@ -203,8 +205,8 @@ impl State {
         }
         self.on_owner_lost(conn);
         self.on_borrower_lost(conn, peer.process);
-        let mut question =
-            FateQuestion { tasks: self.tasks_lost_with(conn, peer.greeted), ..FateQuestion::default() };
+        let (tasks, retried) = self.tasks_lost_with(conn, peer.greeted);
+        let mut question = FateQuestion { tasks, retried, ..FateQuestion::default() };
         let (calls, actors) = self.actors_lost_with(conn, peer.greeted);
         question.tasks.extend(calls);
         question.actors = actors;
@@ -214,7 +216,11 @@ impl State {
             self.fetches.remove(&request_id);
             question.objects.push(object);
         }
-        if question.tasks.is_empty() && question.objects.is_empty() && question.actors.is_empty() {
+        let nobody_asks = question.tasks.is_empty()
+            && question.objects.is_empty()
+            && question.actors.is_empty()
+            && question.retried.is_empty();
+        if nobody_asks {
             return;
         }
         match (peer.process, peer.node) {
@@ -233,8 +239,8 @@ impl State {
 
     /// Takes back the tasks of the workers behind a lost connection. Those that had started run again, or come back as a list when
     /// they must not: the first of each lease, since a worker takes them in order.
-    fn tasks_lost_with(&mut self, conn: ConnId, reached: bool) -> Vec<TaskId> {
-        let mut failed = Vec::new();
+    fn tasks_lost_with(&mut self, conn: ConnId, reached: bool) -> (Vec<TaskId>, Vec<TaskId>) {
+        let (mut failed, mut retried) = (Vec::new(), Vec::new());
         for id in self.leases_on(conn) {
             let Some((lease, started)) = self.drop_lease(id, !reached) else { continue };
             let mut tasks: Vec<_> =
@@ -243,9 +249,11 @@ impl State {
             for task in tasks.into_iter().rev() {
                 self.requeue(task);
             }
-            failed.extend(first.filter(|task| self.on_worker_lost(*task)));
+            if let Some(task) = first {
+                if self.on_worker_lost(task) { failed.push(task) } else { retried.push(task) }
+            }
         }
-        failed
+        (failed, retried)
     }
 
     /// The node says why a process ended.
@@ -258,7 +266,21 @@ impl State {
         if !reply.last_stderr.is_empty() {
             fate = format!("{fate}; its last lines on stderr:\n  {}\n", reply.last_stderr.join("\n  "));
         }
+        if reply.out_of_memory {
+            return self.answer_out_of_memory(question, &fate);
+        }
         self.answer_fate(question, &fate);
+    }
+
+    /// The process was killed to free memory: its tasks run again, as often as that happens.
+    fn answer_out_of_memory(&mut self, mut question: FateQuestion, fate: &str) {
+        for task in std::mem::take(&mut question.retried) {
+            self.give_retry_back(task);
+        }
+        for task in std::mem::take(&mut question.tasks) {
+            self.end_out_of_memory(task, fate);
+        }
+        self.answer_fate(question, fate);
     }
 
     fn answer_fate(&mut self, question: FateQuestion, fate: &str) {

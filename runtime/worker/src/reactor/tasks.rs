@@ -27,6 +27,9 @@ const ARGUMENTS_LOST_MAX: u32 = 16;
 /// A number of retries that stands for no limit.
 const RETRIES_UNLIMITED: u32 = u32::MAX;
 
+/// Missing arguments that the cluster is told of.
+const WAITS_SHOWN_MAX: usize = 8;
+
 /// An argument of a task that has at least one ref among its arguments.
 pub(crate) enum NewArgument {
     Value(TaskArgument),
@@ -84,6 +87,8 @@ pub(super) struct Task {
     pub num_returns: u32,
     pub attempt: u32,
     retries_left: u32,
+    /// It may run more than once at all.
+    retriable: bool,
     retry_exceptions: bool,
     stage: Stage,
     missing: u32,
@@ -203,6 +208,7 @@ impl State {
             num_returns,
             attempt: 0,
             retries_left: submission.max_retries,
+            retriable: submission.max_retries > 0,
             retry_exceptions: submission.retry_exceptions,
             stage: Stage::Waiting,
             // One more than the arguments, until all are being watched.
@@ -449,6 +455,41 @@ impl State {
             if attempts == 1 { String::new() } else { format!(" It was the last of {attempts} attempts.") };
         let sentence = format!("the worker that ran task '{}' ended: {fate}.{tried}", task.name);
         self.complete(id, vec![error_value(SystemErrorKind::WorkerDied, sentence)], true);
+    }
+
+    /// The task runs again because its worker was killed to free memory, which counts as no retry.
+    pub(super) fn give_retry_back(&mut self, id: TaskId) {
+        if let Some(task) = self.tasks.get_mut(&id)
+            && task.retries_left != RETRIES_UNLIMITED
+        {
+            task.retries_left += 1;
+        }
+    }
+
+    /// The worker of a task that had no retry left was killed to free memory.
+    pub(super) fn end_out_of_memory(&mut self, id: TaskId, fate: &str) {
+        let Some(task) = self.tasks.get(&id).filter(|task| task.stage == Stage::AwaitingFate) else { return };
+        match task.actor {
+            Some(_) => self.fail_for_fate(id, fate),
+            None if task.cancelled => self.fail_for_fate(id, fate),
+            None if task.retriable => self.run_again(id, None),
+            None => {
+                let sentence = format!("task '{}' ran out of memory: {fate}.", task.name);
+                self.complete(id, vec![error_value(SystemErrorKind::OutOfMemory, sentence)], true);
+            }
+        }
+    }
+
+    /// Objects that a task waits for, as far as they are not there.
+    pub(super) fn waits_for(&self, task: &Task) -> Vec<bytes::Bytes> {
+        if task.stage != Stage::Waiting {
+            return Vec::new();
+        }
+        let missing = task.arguments.iter().filter_map(|argument| match argument {
+            NewArgument::Ref { address, .. } if self.value(address.object).is_none() => Some(address.object),
+            _ => None,
+        });
+        missing.take(WAITS_SHOWN_MAX).map(|object| object.to_bytes()).collect()
     }
 
     /// Ends a task that was never sent.

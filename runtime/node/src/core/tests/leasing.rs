@@ -66,7 +66,11 @@ fn expect_ask(stage: &mut Stage) -> AskId {
 
 fn granted() -> Result<v1::LeaseReply, String> {
     let grant = v1::LeaseGrant { lease_id: LeaseId(id(9)).to_bytes(), ..v1::LeaseGrant::default() };
-    Ok(v1::LeaseReply { request_id: 2, result: Some(lease_reply::Result::Granted(grant)) })
+    Ok(v1::LeaseReply {
+        request_id: 2,
+        result: Some(lease_reply::Result::Granted(grant)),
+        ..v1::LeaseReply::default()
+    })
 }
 
 #[test]
@@ -88,7 +92,11 @@ fn a_busy_peer_is_asked_again_when_the_view_changes() {
     let (mut stage, driver, _, _) = full_with_peer();
     stage.ask(driver, 1.0);
     let ask = expect_ask(&mut stage);
-    let busy = v1::LeaseReply { request_id: 2, result: Some(lease_reply::Result::Busy(v1::LeaseBusy {})) };
+    let busy = v1::LeaseReply {
+        request_id: 2,
+        result: Some(lease_reply::Result::Busy(v1::LeaseBusy {})),
+        ..v1::LeaseReply::default()
+    };
     stage.core.on_lease_answer(ask, NodeId(id(7)), Ok(busy));
     stage.settle();
     stage.expect_nothing();
@@ -103,7 +111,11 @@ fn a_busy_peer_is_asked_again_though_the_view_stays_as_it_is() {
     stage.ask(driver, 1.0);
     let ask = expect_ask(&mut stage);
     assert_eq!(stage.spill_timers, 0);
-    let busy = v1::LeaseReply { request_id: 2, result: Some(lease_reply::Result::Busy(v1::LeaseBusy {})) };
+    let busy = v1::LeaseReply {
+        request_id: 2,
+        result: Some(lease_reply::Result::Busy(v1::LeaseBusy {})),
+        ..v1::LeaseReply::default()
+    };
     stage.core.on_lease_answer(ask, NodeId(id(7)), Ok(busy));
     stage.settle();
     assert_eq!(stage.spill_timers, 1);

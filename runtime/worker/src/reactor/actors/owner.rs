@@ -116,7 +116,12 @@ impl State {
             }
             Some(lease_reply::Result::Refused(sentence)) if wanted => {
                 let sentence = format!("the actor '{}' cannot be made: {sentence}", self.class_name(id));
-                let error = error_value(SystemErrorKind::ActorUnschedulable, sentence);
+                let kind = if reply.environment_failed {
+                    SystemErrorKind::EnvironmentFailed
+                } else {
+                    SystemErrorKind::ActorUnschedulable
+                };
+                let error = error_value(kind, sentence);
                 self.end_owned(id, error);
             }
             _ if wanted => self.request_actor_worker(id),

@@ -21,6 +21,7 @@ fn submission(id: TaskId, name: &str, spec: TaskSpec, num_returns: u32, max_retr
             program: None,
             resources: [].into(),
             placement: Placement::default(),
+            environment: None,
         }),
         function: None,
         name: name.into(),

@@ -199,7 +199,7 @@ impl Sim {
             Effect::Call(call) => call(),
             Effect::FreeAt { objects, .. } => self.freed.extend(objects),
             Effect::Interrupt(task) => self.interrupted.push((who, task)),
-            Effect::Debug(_) | Effect::AllowTracer(_) | Effect::TrimStore => {}
+            Effect::Debug(_) | Effect::AllowTracer(_) | Effect::TrimStore | Effect::DumpStacks => {}
         }
     }
 
@@ -303,6 +303,7 @@ impl Sim {
                 language: Language::Rust,
                 resources: [("CPU".into(), 10_000)].into(),
                 placement: crate::Placement::default(),
+                environment: None,
             }),
             function: None,
             name: name.into(),

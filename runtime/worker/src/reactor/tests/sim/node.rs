@@ -146,6 +146,13 @@ impl Sim {
     }
 
     fn reply(&mut self, who: Who, request_id: u64, result: lease_reply::Result) {
-        self.tell(who, node_to_process::Message::Lease(LeaseReply { request_id, result: Some(result) }));
+        self.tell(
+            who,
+            node_to_process::Message::Lease(LeaseReply {
+                request_id,
+                result: Some(result),
+                ..LeaseReply::default()
+            }),
+        );
     }
 }
