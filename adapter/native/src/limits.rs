@@ -30,6 +30,12 @@ pub const TREE_HEIGHT_MAX: u64 = 24;
 pub const LOCATIONS_MAX: usize = 256;
 /// Single steps and temporary stops of one step request before the thread is shown where it is.
 pub const STEP_STOPS_MAX: u32 = 200_000;
+/// Calls of one line that a step can choose from.
+pub const LINE_CALLS_MAX: usize = 200;
+/// Instructions that are read to find them.
+pub const LINE_INSTRUCTIONS_MAX: usize = 100_000;
+/// Lines that the client may have asked about to go on from; the oldest are forgotten.
+pub const JUMPS_MAX: usize = 1000;
 /// Operations of one DWARF expression.
 pub const DWARF_OPERATIONS_MAX: u32 = 1000;
 /// Nesting of an expression that a user typed.

@@ -87,6 +87,15 @@ impl LineTable {
         Some(self.rows[first].address..end)
     }
 
+    /// The rows of a stretch of code that have code themselves, each with its end.
+    pub fn rows_in(&self, stretch: &Range<u64>) -> impl Iterator<Item = (Row, u64)> {
+        let from = self.rows.partition_point(|row| row.address < stretch.start);
+        let end = stretch.end;
+        let pairs = self.rows[from..].windows(2).take_while(move |pair| pair[0].address < end);
+        let with_code = pairs.filter(|pair| !pair[0].is_end && pair[0].address < pair[1].address);
+        with_code.map(move |pair| (pair[0], pair[1].address.min(end)))
+    }
+
     /// Does a statement of a line begin exactly here?
     #[must_use]
     pub fn is_statement_start(&self, address: u64) -> bool {
@@ -102,7 +111,9 @@ impl LineTable {
     #[must_use]
     pub fn prologue_end(&self, function: &Range<u64>) -> Option<u64> {
         let from = self.rows.partition_point(|row| row.address < function.start);
-        let rows = || self.rows[from..].iter().take_while(|row| row.address < function.end && !row.is_end);
+        // The function before may end just where this one begins.
+        let own = || self.rows[from..].iter().skip_while(|row| row.is_end && row.address == function.start);
+        let rows = || own().take_while(|row| row.address < function.end && !row.is_end);
         rows()
             .find(|row| row.is_prologue_end)
             .or_else(|| rows().filter(|row| row.is_statement).nth(1))
@@ -271,5 +282,12 @@ mod tests {
         let plain = LineTable::from_rows(vec![row(0x10, 5), row(0x14, 6)]);
         assert_eq!(plain.prologue_end(&(0x10..0x20)), Some(0x14));
         assert_eq!(plain.prologue_end(&(0x10..0x14)), None);
+        let behind_another = LineTable::from_rows(vec![
+            row(0x8, 3),
+            Row { is_end: true, ..row(0x10, 3) },
+            row(0x10, 5),
+            Row { is_prologue_end: true, ..row(0x14, 6) },
+        ]);
+        assert_eq!(behind_another.prologue_end(&(0x10..0x20)), Some(0x14));
     }
 }

@@ -143,6 +143,11 @@ impl Modules {
             .collect()
     }
 
+    /// Those for which something holds, as far as their files can be read. The others are not read.
+    pub fn those(&self, which: impl Fn(&MappedModule) -> bool) -> impl Iterator<Item = &Rc<Module>> {
+        self.modules.iter().filter(move |module| which(&module.mapped)).filter_map(|module| module.get().ok())
+    }
+
     /// The program itself.
     pub fn program(&self) -> Result<&Rc<Module>, String> {
         let program = self.modules.iter().find(|module| module.mapped.is_program);

@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use super::calls::StepTarget;
 use crate::address::Tid;
 use crate::limits::HANDLES_MAX;
 use crate::tokio::{Runtime, Task, Tasks};
@@ -28,6 +29,8 @@ pub enum Handle {
     TokioTasks(Rc<TokioTasks>),
     /// One of them.
     TokioTask(Rc<TokioTasks>, Task),
+    /// What a step can go into.
+    StepTarget(StepTarget),
 }
 
 /// A tokio runtime whose tasks were asked for.

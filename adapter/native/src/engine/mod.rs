@@ -5,10 +5,12 @@
 //! each are one call, and an answer that needs other threads to have been reached is sent when they have.
 
 pub mod breakpoints;
+pub mod calls;
 pub mod configuration;
 pub mod exceptions;
 pub mod guard;
 pub mod handles;
+pub mod jump;
 pub mod relocate;
 pub mod report;
 pub mod resolve;
@@ -80,6 +82,8 @@ pub struct Engine {
     /// What goes to the client.
     pub outbox: Outbox,
     hardware_works: bool,
+    /// Where the unwinder says where a thread goes on, once it was looked for.
+    unwind_hook: Option<Option<Address>>,
     stops: u64,
     waiting: Vec<Waiting>,
     has_ended: bool,
@@ -104,6 +108,7 @@ impl Engine {
             mode,
             outbox: Outbox::default(),
             hardware_works: true,
+            unwind_hook: None,
             stops: 0,
             waiting: Vec::new(),
             has_ended: false,

@@ -255,6 +255,7 @@ fn description(reason: &Reason) -> (StoppedEventReason, &'static str) {
     match reason {
         Reason::Breakpoint { .. } => (StoppedEventReason::Breakpoint, "Paused on breakpoint"),
         Reason::Data { .. } => (StoppedEventReason::DataBreakpoint, "Paused on data breakpoint"),
+        Reason::Goto => (StoppedEventReason::Goto, "Moved to another line"),
         Reason::Step => (StoppedEventReason::Step, "Paused after step"),
         Reason::Pause => (StoppedEventReason::Pause, "Paused"),
         Reason::Panic { .. } => (StoppedEventReason::Exception, "Paused on panic"),

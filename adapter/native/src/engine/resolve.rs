@@ -198,7 +198,7 @@ fn after_prologue(module: &Module, unit: UnitIndex, scope: Option<ScopeIndex>, a
 }
 
 /// Units that have one of these files, with its index.
-fn files_named(module: &Module, paths: &[String]) -> Vec<Place> {
+pub(super) fn files_named(module: &Module, paths: &[String]) -> Vec<Place> {
     let mut names: Vec<String> = paths.iter().map(|path| crate::dwarf::lines::clean(path)).collect();
     // The compiler may have known the file by where a link leads.
     names.extend(

@@ -286,7 +286,7 @@ fn control_of(registers: [DebugRegister; DEBUG_REGISTERS]) -> u64 {
     registers.iter().enumerate().map(|(number, register)| register.control(number)).sum()
 }
 
-fn register_value(registers: &libc::user_regs_struct, register: Register) -> u64 {
+pub(super) fn register_value(registers: &libc::user_regs_struct, register: Register) -> u64 {
     let full = match register.full_register() {
         Register::RAX => registers.rax,
         Register::RCX => registers.rcx,

@@ -6,6 +6,7 @@
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction};
 
+use super::calls::StepTarget;
 use super::stops::{Frame, Stack, frames_of};
 use super::user_code::is_user_code;
 use crate::address::{Address, FileAddress};
@@ -58,6 +59,14 @@ pub struct StepPlan {
     run_to: RunTo,
     /// It has found the place where it ends, once it gets there.
     ends_there: bool,
+    /// The one call that it goes into.
+    target: Option<StepTarget>,
+    /// The next instruction goes into it.
+    is_at_target: bool,
+    /// Where to learn that calls which it runs over are unwound by a panic.
+    unwind_hook: Option<Address>,
+    /// What it ran to before it was unwound.
+    before_unwind: Option<RunTo>,
     stops: u32,
 }
 
@@ -82,6 +91,8 @@ pub struct StepView<'a> {
     pub unwinder: &'a Unwinder,
     /// The thread's registers.
     pub registers: &'a Registers,
+    /// Where the unwinder is told where a thread goes on.
+    pub unwind_hook: Option<Address>,
 }
 
 /// Where a thread is.
@@ -105,6 +116,18 @@ impl StepPlan {
         }
     }
 
+    /// Where the thread is to be seen when it is unwound; `None` while it makes no call that it runs over.
+    #[must_use]
+    pub fn unwind_hook(&self) -> Option<Address> {
+        self.unwind_hook
+    }
+
+    /// A panic unwinds the thread to this address. In which frame is seen there: one further in catches it, or only cleans up.
+    pub fn unwound_to(&mut self, address: Address) {
+        self.before_unwind.get_or_insert(self.run_to);
+        self.run_to = RunTo::Address { address, stack_at_least: 0, cfa_at_least: self.cfa };
+    }
+
     /// Has the thread arrived, or is it somewhere else on its way?
     #[must_use]
     pub fn has_arrived(&self, registers: &Registers) -> bool {
@@ -125,6 +148,10 @@ impl StepPlan {
             line: here.and_then(|here| here.line),
             run_to: RunTo::OneInstruction,
             ends_there: false,
+            target: None,
+            is_at_target: false,
+            unwind_hook: None,
+            before_unwind: None,
             stops: 0,
         }
     }
@@ -147,15 +174,22 @@ impl StepPlan {
                 stack_at_least: view.registers.sp(),
                 cfa_at_least: None,
             };
+            plan.unwind_hook = view.unwind_hook;
         }
         StepDecision::Continue(Box::new(plan))
     }
 
-    /// Begins a step.
+    /// Begins a step, into one call of the line if that is given.
     #[must_use]
-    pub fn begin(view: &StepView<'_>, kind: StepKind, into_framework: bool) -> StepDecision {
+    pub fn begin(
+        view: &StepView<'_>,
+        kind: StepKind,
+        into_framework: bool,
+        target: Option<StepTarget>,
+    ) -> StepDecision {
         let here = view.here();
-        let plan = Self::new(view, kind, into_framework, here.as_ref());
+        let mut plan = Self::new(view, kind, into_framework, here.as_ref());
+        plan.target = target;
         let is_physical = plan.functions.len() <= 1;
         if here.is_none() || plan.line.is_none() || (kind == StepKind::Out && is_physical) {
             return plan.out_of_this_frame(view);
@@ -169,16 +203,24 @@ impl StepPlan {
         if let RunTo::Address { cfa_at_least: Some(least), .. } = self.run_to
             && view.cfa().is_some_and(|cfa| cfa < least)
         {
+            if let Some(before) = self.before_unwind.take() {
+                self.run_to = before;
+            }
             return StepDecision::Continue(Box::new(self));
         }
+        self.before_unwind = None;
+        self.unwind_hook = None;
+        let is_entering = std::mem::take(&mut self.is_at_target);
         self.stops += 1;
         if self.ends_there || self.stops > STEP_STOPS_MAX {
             return StepDecision::Stop;
         }
         let Some(here) = view.here() else { return self.out_of_this_frame(view) };
         let (Some(start), Some(now)) = (self.cfa, view.cfa()) else { return self.out_of_this_frame(view) };
-        if now < start {
-            self.in_a_callee(view, &here)
+        // A call at a function's end may be a jump, into a frame at the same place.
+        let is_tail_call = is_entering && here.functions.first() != self.functions.first();
+        if now < start || is_tail_call {
+            self.in_a_callee(view, &here, is_entering)
         } else if now > start {
             self.in_a_caller(view, &here)
         } else {
@@ -186,9 +228,21 @@ impl StepPlan {
         }
     }
 
-    fn in_a_callee(mut self, view: &StepView<'_>, here: &Here<'_>) -> StepDecision {
-        let is_wanted = self.kind == StepKind::In && here.is_stoppable(self.into_framework);
+    fn in_a_callee(mut self, view: &StepView<'_>, here: &Here<'_>, is_entering: bool) -> StepDecision {
+        let is_wanted = match &self.target {
+            // Whoever has chosen a call wants to see it, also in a library.
+            Some(_) => is_entering && here.line.is_some(),
+            None => self.kind == StepKind::In && here.is_stoppable(self.into_framework),
+        };
         if !is_wanted {
+            let leads_on =
+                |instruction: Instruction| instruction.flow_control() == FlowControl::IndirectBranch;
+            if is_entering && here.line.is_none() && view.instruction().is_some_and(leads_on) {
+                // A stub that the linker has put between.
+                self.is_at_target = true;
+                self.run_to = RunTo::OneInstruction;
+                return StepDecision::Continue(Box::new(self));
+            }
             return self.out_of_this_frame(view);
         }
         let prologue_end = here.unit.and_then(|unit| {
@@ -212,9 +266,18 @@ impl StepPlan {
     }
 
     /// Back in the code that called: it stops there when that is the user's, in the middle of the line with the call.
-    fn in_a_caller(self, view: &StepView<'_>, here: &Here<'_>) -> StepDecision {
+    fn in_a_caller(mut self, view: &StepView<'_>, here: &Here<'_>) -> StepDecision {
         if here.is_stoppable(self.into_framework) {
             return StepDecision::Stop;
+        }
+        if let Some(outer) = here.frames.iter().position(|frame| is_user_code(&frame.code)) {
+            // A library's code inside the user's function: to the next line of that.
+            let around = here.functions.len().saturating_sub(outer);
+            self.kind = StepKind::Over;
+            self.cfa = view.cfa();
+            self.functions = here.functions[..around].to_vec();
+            self.line = None;
+            return self.next_stretch(view);
         }
         let stack =
             Stack::walk(view.modules, view.memory, view.unwinder, view.registers, crate::limits::FRAMES_MAX);
@@ -232,7 +295,13 @@ impl StepPlan {
         let is_other_line = here.line != self.line && here.is_statement;
         let stops = match self.kind {
             StepKind::Out => is_shallower && here.line.is_some(),
-            StepKind::In if is_deeper => is_other_line && here.is_stoppable(self.into_framework),
+            StepKind::In if is_deeper => match &self.target {
+                None => is_other_line && here.is_stoppable(self.into_framework),
+                Some(StepTarget::Inlined(chains)) => {
+                    is_other_line && chains.iter().any(|chain| here.functions.starts_with(chain))
+                }
+                Some(StepTarget::Call(_)) => false,
+            },
             _ if is_deeper => false,
             _ => {
                 is_other_line && (here.is_stoppable(self.into_framework) || here.functions == self.functions)
@@ -250,6 +319,7 @@ impl StepPlan {
             return StepDecision::RunOn;
         }
         self.run_to = RunTo::Address { address, stack_at_least: sp.0, cfa_at_least: None };
+        self.unwind_hook = view.unwind_hook;
         StepDecision::Continue(Box::new(self))
     }
 
@@ -272,13 +342,19 @@ impl StepPlan {
             let is_first = instruction.ip() == pc.0;
             let leaves = match instruction.flow_control() {
                 FlowControl::Next => false,
-                FlowControl::Call | FlowControl::IndirectCall => self.kind == StepKind::In,
+                FlowControl::Call | FlowControl::IndirectCall => self.goes_into(&instruction),
                 _ => true,
             };
+            if matches!(instruction.flow_control(), FlowControl::Call | FlowControl::IndirectCall) && !leaves
+            {
+                self.unwind_hook = view.unwind_hook;
+            }
             if instruction.is_invalid() {
                 return StepDecision::Continue(Box::new(self));
             }
             if leaves {
+                self.is_at_target =
+                    is_first && self.target == Some(StepTarget::Call(Address(instruction.ip())));
                 if !is_first {
                     self.run_to = RunTo::Address {
                         address: Address(instruction.ip()),
@@ -297,6 +373,13 @@ impl StepPlan {
         };
         self.bind_to_frame(view);
         StepDecision::Continue(Box::new(self))
+    }
+
+    fn goes_into(&self, call: &Instruction) -> bool {
+        match &self.target {
+            None => self.kind == StepKind::In,
+            Some(target) => *target == StepTarget::Call(Address(call.ip())),
+        }
     }
 
     /// The same code reached by a recursion is not where the step goes: its frame lies below this one.

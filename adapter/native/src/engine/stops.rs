@@ -37,6 +37,8 @@ pub enum Reason {
     },
     /// A step has ended.
     Step,
+    /// The client has moved it.
+    Goto,
     /// The client asked for it.
     Pause,
     /// A panic begins.

@@ -170,6 +170,13 @@ impl Thread {
     ) -> [DebugRegister; DEBUG_REGISTERS] {
         let mut wanted = [DebugRegister::default(); DEBUG_REGISTERS];
         wanted[..HARDWARE_SITES].copy_from_slice(&breakpoints);
+        // A step over calls wants to know where a panic that passes them goes on. Breakpoints come first: with all registers in use
+        // such a step runs to the next breakpoint.
+        if let Some(hook) = self.step.as_ref().and_then(StepPlan::unwind_hook)
+            && let Some(free) = wanted[..HARDWARE_SITES].iter_mut().find(|register| register.is_off())
+        {
+            *free = DebugRegister::execute(hook);
+        }
         wanted[STEP_REGISTER] = DebugRegister::execute(self.step_address());
         wanted
     }

@@ -1,6 +1,7 @@
 //! A thread has trapped: whose trap is it, and does the thread stop there?
 
 use super::breakpoints::LogPart;
+use super::calls::StepTarget;
 use super::exceptions;
 use super::step::{StepDecision, StepKind, StepPlan, StepUnit, StepView};
 use super::stops::{FrameVariables, Reason, frames_of};
@@ -8,11 +9,13 @@ use super::threads::State;
 use super::watches::Touched;
 use super::{Cause, Engine, Mode};
 use crate::address::{Address, Tid};
+use crate::dwarf::modules::Modules;
 use crate::dwarf::unwind::PhysicalFrame;
 use crate::expression::evaluate;
 use crate::limits::ENTRY_VALUES_DEPTH_MAX;
 use crate::ptrace::Go;
 use crate::registers::Registers;
+use crate::target::MappedModule;
 
 /// An `int3`.
 const SI_KERNEL: i32 = 0x80;
@@ -119,6 +122,12 @@ impl Engine {
         // An instruction that was done in the thread's place has brought it here.
         thread.judged = thread.judged.filter(|judged| judged.0 == registers.pc());
         match thread.step.take() {
+            Some(mut plan) if plan.unwind_hook() == Some(Address(registers.pc())) => {
+                // The second argument of `_Unwind_SetIP`.
+                plan.unwound_to(Address(kernel.rsi));
+                thread.step = Some(plan);
+                self.go(tid, 0);
+            }
             Some(plan) if plan.has_arrived(&registers) => {
                 let decision = plan.arrived(&self.step_view(&registers));
                 self.follow(tid, decision);
@@ -131,16 +140,25 @@ impl Engine {
     }
 
     fn step_view<'a>(&'a self, registers: &'a Registers) -> StepView<'a> {
-        StepView { modules: &self.modules, memory: &self.process, unwinder: &self.unwinder, registers }
+        StepView {
+            modules: &self.modules,
+            memory: &self.process,
+            unwinder: &self.unwinder,
+            registers,
+            unwind_hook: self.unwind_hook.flatten(),
+        }
     }
 
     /// Begins a step of a held thread.
-    pub(crate) fn step(&mut self, tid: Tid, kind: StepKind, unit: StepUnit) {
+    pub(crate) fn step(&mut self, tid: Tid, kind: StepKind, unit: StepUnit, into: Option<StepTarget>) {
+        if self.unwind_hook.is_none() {
+            self.unwind_hook = Some(unwind_hook(&self.modules));
+        }
         let Ok(kernel) = self.registers(tid) else { return };
         let registers = Registers::from_kernel(&kernel);
         let view = self.step_view(&registers);
         let decision = match unit {
-            StepUnit::Line => StepPlan::begin(&view, kind, self.configuration.into_framework),
+            StepUnit::Line => StepPlan::begin(&view, kind, self.configuration.into_framework, into),
             StepUnit::Instruction => StepPlan::by_instruction(&view, kind),
         };
         self.forget_stop(tid, true);
@@ -284,4 +302,15 @@ impl Engine {
         thread.pause_wanted = true;
         Ok(())
     }
+}
+
+/// Where the unwinder is told at which address a thread goes on: each frame's personality routine calls this, also Rust's.
+fn unwind_hook(modules: &Modules) -> Option<Address> {
+    let has_it = |mapped: &MappedModule| {
+        let name = mapped.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        mapped.is_program || name.starts_with("libgcc_s") || name.starts_with("libunwind")
+    };
+    modules
+        .those(has_it)
+        .find_map(|module| Some(module.image.symbol("_Unwind_SetIP")?.address.live(module.bias)))
 }

@@ -44,6 +44,8 @@ impl Server {
             supports_read_memory_request: Some(true),
             supports_write_memory_request: Some(true),
             supports_disassemble_request: Some(true),
+            supports_goto_targets_request: Some(true),
+            supports_step_in_targets_request: Some(true),
             supports_stepping_granularity: Some(true),
             supports_delayed_stack_trace_loading: Some(true),
             supports_single_thread_execution_requests: Some(true),

@@ -12,6 +12,8 @@ mod data_breakpoints;
 mod disassemble;
 mod evaluate;
 mod exception_info;
+mod goto;
+mod goto_targets;
 mod initialize;
 mod memory;
 mod modules;
@@ -25,6 +27,7 @@ mod set_expression;
 mod set_variable;
 mod source;
 mod stack_trace;
+mod step_in_targets;
 mod threads;
 mod tokio;
 mod variables;
@@ -34,6 +37,7 @@ use dap::{Message, Request, RequestMessage, ResponseMessage};
 
 use crate::address::Tid;
 use crate::engine::Engine;
+use crate::engine::jump::Jumps;
 use crate::engine::stops::{FrameVariables, Stack};
 use crate::engine::threads::Thread;
 use crate::protocol::MantaConfigure;
@@ -44,6 +48,8 @@ pub struct Server {
     /// The process.
     pub engine: Engine,
     ordinary: OrdinarySet,
+    /// Lines that the client may let a thread go on from.
+    jumps: Jumps,
     /// An answer that waits for all threads to run freely.
     releasing: Option<Releasing>,
 }
@@ -76,7 +82,7 @@ impl Server {
     /// A server of an attached engine.
     #[must_use]
     pub fn new(engine: Engine) -> Self {
-        Self { engine, ordinary: OrdinarySet::default(), releasing: None }
+        Self { engine, ordinary: OrdinarySet::default(), jumps: Jumps::default(), releasing: None }
     }
 
     /// Handles a message from the client.
@@ -153,6 +159,9 @@ impl Server {
             "next" => self.resume_request::<r::Next>(request),
             "stepIn" => self.resume_request::<r::StepIn>(request),
             "stepOut" => self.resume_request::<r::StepOut>(request),
+            "stepInTargets" => self.answer::<r::StepInTargets>(request, Self::step_in_targets),
+            "gotoTargets" => self.answer::<r::GotoTargets>(request, Self::goto_targets),
+            "goto" => self.goto(request),
             "pause" => self.answer::<r::Pause>(request, Self::pause),
             "source" => self.answer::<r::Source>(request, Self::source),
             "exceptionInfo" => self.answer::<r::ExceptionInfo>(request, Self::exception_info),

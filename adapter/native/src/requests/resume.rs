@@ -1,10 +1,13 @@
 //! `continue`, `next`, `stepIn`, `stepOut`: one thread runs on. The others are never touched.
 
 use dap::requests as r;
-use dap::{Request, RequestMessage, SteppingGranularity, ThreadId};
+use dap::{Request, RequestMessage, StepInTargetId, SteppingGranularity, ThreadId};
 use serde::Deserialize;
 
 use super::Server;
+use crate::address::Tid;
+use crate::engine::calls::StepTarget;
+use crate::engine::handles::Handle;
 use crate::engine::step::{StepKind, StepUnit};
 
 /// What the four have in common.
@@ -13,6 +16,8 @@ use crate::engine::step::{StepKind, StepUnit};
 struct OneThread {
     thread_id: ThreadId,
     granularity: Option<SteppingGranularity>,
+    /// Of `stepIn` only.
+    target_id: Option<StepInTargetId>,
 }
 
 /// A request that lets a thread run.
@@ -53,26 +58,45 @@ impl Resume for r::StepOut {
 
 impl Server {
     pub(super) fn resume_request<R: Resume>(&mut self, request: &RequestMessage) {
-        let held = match request.arguments::<OneThread>() {
-            Ok(arguments) => {
-                let unit = match arguments.granularity {
-                    Some(SteppingGranularity::Instruction) => StepUnit::Instruction,
-                    _ => StepUnit::Line,
-                };
-                self.held(arguments.thread_id).map(|thread| (thread.tid, unit))
-            }
-            Err(malformed) => Err(malformed.reason),
-        };
+        let held = request
+            .arguments::<OneThread>()
+            .map_err(|malformed| malformed.reason)
+            .and_then(|arguments| self.wanted_of(R::STEP, &arguments));
         match held {
-            Ok((tid, unit)) => {
+            Ok((tid, unit, into)) => {
                 // The answer comes before anything that the thread does next.
                 self.engine.outbox.respond(request.ok::<R>(&R::body()));
                 match R::STEP {
-                    Some(kind) => self.engine.step(tid, kind, unit),
+                    Some(kind) => self.engine.step(tid, kind, unit, into),
                     None => self.engine.resume(tid, true),
                 }
             }
             Err(reason) => self.engine.outbox.respond(request.err(reason)),
         }
+    }
+
+    /// Which thread, how far, and into which of the line's calls.
+    fn wanted_of(
+        &self,
+        step: Option<StepKind>,
+        arguments: &OneThread,
+    ) -> Result<(Tid, StepUnit, Option<StepTarget>), String> {
+        let tid = self.held(arguments.thread_id)?.tid;
+        let into = match arguments.target_id.filter(|_| step == Some(StepKind::In)) {
+            None => None,
+            Some(id) => match self.engine.handles.get(id.0) {
+                Some((own, Handle::StepTarget(target))) if *own == tid => Some(target.clone()),
+                _ => {
+                    return Err(format!(
+                        "There is no step-in target {id} at this stop of the thread; ask for 'stepInTargets' again."
+                    ));
+                }
+            },
+        };
+        let unit = match arguments.granularity {
+            Some(SteppingGranularity::Instruction) if into.is_none() => StepUnit::Instruction,
+            _ => StepUnit::Line,
+        };
+        Ok((tid, unit, into))
     }
 }
