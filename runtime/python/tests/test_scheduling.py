@@ -189,14 +189,17 @@ def test_an_affinity_to_a_node_that_is_not_there(cluster):
         run_on(scheduling_strategy=NodeAffinitySchedulingStrategy(nobody, soft=False))
 
 
-def test_a_hard_affinity_waits_for_room_on_its_node(cluster, gate):
+def test_a_hard_affinity_waits_for_room_on_its_node(cluster, gate, tmp_path):
+    mark = tmp_path / "held"
     here = NodeAffinitySchedulingStrategy(node_ids()["node-2"], soft=False)
 
     @manta.remote(num_cpus=2, scheduling_strategy=here)
-    def hold(gate) -> None:
-        gate.wait()
+    def hold(gate, mark: str) -> None:
+        with open(mark, "w"):
+            gate.wait()
 
-    held = hold.remote(gate)
+    held = hold.remote(gate, str(mark))
+    until(mark.exists)
     waits = where.options(num_cpus=2, scheduling_strategy=here).remote()
     # Others find room meanwhile.
     assert run_on() == node_ids()["node-1"]
