@@ -62,11 +62,12 @@ pub fn ensure_nothing_left(traces: &Traces) -> Result<()> {
     Ok(())
 }
 
-/// Files of objects. What a node keeps for the next objects is its own business, and goes with the node.
+/// Files of objects. What a node keeps for itself and for the next objects has a hidden name, and goes with the node.
 fn files_below(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
-    files.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    let names = files.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| !name.starts_with('.')).collect()
 }
 
 /// Looks until there is nothing to complain of, or the patience ends.
