@@ -16,9 +16,9 @@ import subprocess
 
 import dap_client
 import debug
+from hot_worker import Worker, least
 
 RUST_HOT = debug.FIXTURES / "src" / "bin" / "bench_hot.rs"
-ASKS = 7
 HOT_COUNT = 2_000_000
 HITS = 2_000
 
@@ -76,26 +76,6 @@ class Debugged:
         for child in reversed(self.children):
             child.kill()
             child.communicate()
-
-
-class Worker:
-    """A process of the hot fixture, debugged or not."""
-
-    def __init__(self, process):
-        self.process = process
-
-    def ask(self, work, count):
-        self.process.stdin.write(f"{work} {count}\n")
-        self.process.stdin.flush()
-        return float(self.process.stdout.readline())
-
-
-def least(workers, work, count):
-    """The least time of each worker, which are asked in turn, so that what else the machine does meets them alike."""
-    for worker in workers:
-        worker.ask(work, count)
-    times = [[worker.ask(work, count) for worker in workers] for _ in range(ASKS)]
-    return [min(column) for column in zip(*times)]
 
 
 def answers(system, rounds):

@@ -19,10 +19,10 @@ import time
 
 import dap_client
 import debug
+from hot_worker import Worker, least
 
 HERE = pathlib.Path(__file__).resolve().parent
 HOT = HERE / "hot.py"
-ASKS = 7
 HOT_CALLS = 20_000
 LOOP_ROUNDS = 10_000
 
@@ -93,26 +93,6 @@ class Debugged:
     def __exit__(self, *_):
         self.client.close()
         end(self.process)
-
-
-class Worker:
-    """A process of `hot.py`, debugged or not."""
-
-    def __init__(self, process):
-        self.process = process
-
-    def ask(self, work, count):
-        self.process.stdin.write(f"{work} {count}\n")
-        self.process.stdin.flush()
-        return float(self.process.stdout.readline())
-
-
-def least(workers, work, count):
-    """The least time of each worker, which are asked in turn, so that what else the machine does meets them alike."""
-    for worker in workers:
-        worker.ask(work, count)
-    times = [[worker.ask(work, count) for worker in workers] for _ in range(ASKS)]
-    return [min(column) for column in zip(*times)]
 
 
 def answers(system, python, rounds):
