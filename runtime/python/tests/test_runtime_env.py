@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import select
 import zipfile
 from pathlib import Path
 
 import pytest
 
 import manta
-from conftest import Run, start_script
+from conftest import Run, start_script, until
 
 PROJECT = {
     "main_module.py": "VALUE = 'one'\n",
@@ -167,20 +168,70 @@ def test_a_package_that_does_not_exist_fails_the_task_with_pips_own_words(ray: o
     assert manta.get(well.remote()) == 1, "others are not harmed"
 
 
-def test_an_environment_that_takes_too_long_is_given_up(ray: object, tmp_path: Path) -> None:
+def endless_package(folder: Path) -> tuple[Path, Path]:
+    """A package whose building never ends, and the file into which the builder writes its process id."""
+    built_by = folder / "built_by"
     source = write(
-        tmp_path / "slow",
+        folder / "endless",
         {
             "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
-            "backend.py": "import signal\n\ndef build_wheel(*args, **kwargs):\n    signal.pause()\n",
+            "backend.py": f"""
+import os, pathlib, signal
+
+def build_wheel(*args, **kwargs):
+    part = pathlib.Path({str(built_by)!r} + ".part")
+    part.write_text(str(os.getpid()))
+    part.rename({str(built_by)!r})
+    signal.pause()
+""",
         },
     )
+    return source, built_by
+
+
+def assert_ends(built_by: Path) -> None:
+    """The builder, which pip started, ends."""
+    try:
+        process = os.pidfd_open(int(built_by.read_text()))
+    except ProcessLookupError:
+        return
+    try:
+        assert select.select([process], [], [], 30)[0], "what pip has started goes on"
+    finally:
+        os.close(process)
+
+
+def test_an_environment_that_takes_too_long_is_given_up(ray: object, tmp_path: Path) -> None:
+    source, built_by = endless_package(tmp_path)
 
     @manta.remote(runtime_env={"pip": [str(source)], "config": {"setup_timeout_seconds": 1}})
     def never() -> None: ...
 
     with pytest.raises(manta.exceptions.RuntimeEnvSetupError, match="not ready after 1 s"):
         manta.get(never.remote())
+    # On a machine that is very busy, the second was over before anything was built.
+    if built_by.exists():
+        assert_ends(built_by)
+
+
+def test_what_pip_started_does_not_outlive_its_node(tmp_path: Path) -> None:
+    source, built_by = endless_package(tmp_path)
+    program = """
+        import sys
+        import manta
+
+        manta.init(num_cpus=1)
+
+        @manta.remote(runtime_env={"pip": [sys.argv[1]]})
+        def never(): ...
+
+        never.remote()
+        sys.stdin.read()
+    """
+    with start_script(program, tmp_path, str(source)) as driver:
+        until(built_by.exists, 60)
+        driver.kill()
+    assert_ends(built_by)
 
 
 @pytest.mark.parametrize(

@@ -8,23 +8,28 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use manta_packages::{Hasher, RuntimeEnv};
 use manta_proto::{token, v1::JobConfig};
-use nix::fcntl::{Flock, FlockArg};
+use nix::{
+    fcntl::{Flock, FlockArg},
+    sys::signal::Signal,
+};
 use serde::{Deserialize, Serialize};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use super::{
     Shared,
     logs::{LastLines, Log, read_lines},
+    process,
 };
 use crate::{
     core::{EnvironmentKey, Made},
+    host::Host,
     limits::{INSTALLER_LINES, VENVS_BYTES_MAX},
 };
 
@@ -314,12 +319,12 @@ impl Builder<'_> {
         let cannot = |error: io::Error| format!("'{shown}' cannot be run: {error}");
         let (reader, writer) = io::pipe().map_err(cannot)?;
         let mut command = Command::new(program);
-        command.args(args).envs(self.made.env.iter().cloned()).env_remove("PYTHONPATH").kill_on_drop(true);
+        command.args(args).envs(self.made.env.iter().cloned()).env_remove("PYTHONPATH").process_group(0);
         command.stdin(Stdio::null()).stdout(writer.try_clone().map_err(cannot)?).stderr(writer);
         if let Some(folder) = &self.made.working_dir {
             command.current_dir(folder);
         }
-        let mut child = command.spawn().map_err(cannot)?;
+        let mut installer = Installer::new(&self.shared.host, command.spawn().map_err(cannot)?);
         // It holds the other end of the pipe.
         drop(command);
         let last = LastLines::with_room(INSTALLER_LINES);
@@ -328,12 +333,52 @@ impl Builder<'_> {
             log.write(text.as_bytes());
             last.extend(&text);
         });
-        let (status, ()) = tokio::join!(child.wait(), read);
+        let (status, ()) = tokio::join!(installer.wait(), read);
         let status = status.map_err(cannot)?;
         if status.success() {
             return Ok(());
         }
         Err(format!("'{shown}' failed ({status}):\n{}", last.take().join("\n")))
+    }
+}
+
+/// A step's process, with all that it starts: pip runs itself once more, and builds packages in further processes. None of them
+/// outlives the step, nor the node.
+struct Installer {
+    host: Arc<Host>,
+    child: Option<Child>,
+    group: u32,
+}
+
+impl Installer {
+    /// Takes the leader of a process group.
+    fn new(host: &Arc<Host>, child: Child) -> Self {
+        // A child that nobody has waited for yet has an id.
+        let group = child.id().unwrap_or_default();
+        host.watch_group(group);
+        Self { host: Arc::clone(host), child: Some(child), group }
+    }
+
+    async fn wait(&mut self) -> io::Result<ExitStatus> {
+        match &mut self.child {
+            Some(child) => child.wait().await,
+            None => Err(io::Error::other("the step has ended")),
+        }
+    }
+}
+
+impl Drop for Installer {
+    fn drop(&mut self) {
+        let (Some(mut child), group) = (self.child.take(), self.group) else { return };
+        process::signal(group, Signal::SIGKILL);
+        self.host.forget_group(group);
+        // Without a runtime this process ends, and needs to reap nobody.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let _status = child.wait().await;
+                process::reap_group(group);
+            });
+        }
     }
 }
 
