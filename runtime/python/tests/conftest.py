@@ -11,6 +11,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import TracebackType
 
 import pytest
 
@@ -103,11 +104,22 @@ def run_script(tmp_path: Path) -> Run:
     return run
 
 
-def start_script(text: str, folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+class Script(subprocess.Popen[str]):
+    """A program that a failing test does not wait for."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self.kill()
+        super().__exit__(kind, error, traceback)
+
+
+def start_script(text: str, folder: Path, *arguments: str, **environment: str) -> Script:
     """Starts text as a program, with its stdin and stdout open; as a context manager, it waits for its end."""
     script = folder / "program.py"
     script.write_text(textwrap.dedent(text))
-    return subprocess.Popen(
+    return Script(
         [sys.executable, str(script), *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -270,6 +270,8 @@ def test_a_folder_that_is_missing_is_said_before_anything_starts(ray: object) ->
 def test_two_nodes_get_the_files_and_init_refuses_a_missing_folder(two_nodes: object, tmp_path: Path) -> None:
     project = write(tmp_path / "project", {"data.txt": "shipped"})
     program = """
+        import os
+        import pathlib
         import sys
         import manta as ray
         try:
@@ -279,16 +281,19 @@ def test_two_nodes_get_the_files_and_init_refuses_a_missing_folder(two_nodes: ob
         ray.init(address=sys.argv[1], runtime_env={"working_dir": sys.argv[2]})
 
         @ray.remote(scheduling_strategy="SPREAD")
-        def where():
+        def where(own, marks):
+            # Both run at once, so neither can follow the other on one node's worker.
+            pathlib.Path(own).touch()
+            while not all(os.path.exists(mark) for mark in marks):
+                os.sched_yield()
             return ray.get_runtime_context().get_node_id(), open("data.txt").read()
 
-        nodes = set()
-        while len(nodes) < 2:
-            for node, text in ray.get([where.remote() for _ in range(4)]):
-                assert text == "shipped"
-                nodes.add(node)
-        print("both")
+        marks = sys.argv[3:]
+        found = ray.get([where.remote(mark, marks) for mark in marks], timeout=50)
+        assert {text for _, text in found} == {"shipped"}
+        print(len({node for node, _ in found}), "nodes")
     """
-    with start_script(program, tmp_path, two_nodes.address, str(project), MANTA_TOKEN=two_nodes.token) as script:  # type: ignore[attr-defined]
+    arguments = (two_nodes.address, str(project), *(str(tmp_path / name) for name in ("first", "second")))  # type: ignore[attr-defined]
+    with start_script(program, tmp_path, *arguments, MANTA_TOKEN=two_nodes.token) as script:  # type: ignore[attr-defined]
         output, _ = script.communicate(timeout=60)
-    assert "/no/such/folder does not exist" in output and output.endswith("both\n")
+    assert "/no/such/folder does not exist" in output and output.endswith("2 nodes\n")
