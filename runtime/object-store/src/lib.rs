@@ -5,6 +5,7 @@
 //! have no room lie in a folder on disk. It must never decide what to keep; owners and nodes do.
 
 pub mod layout;
+mod recount;
 mod spilled;
 mod store;
 mod usage;

@@ -11,6 +11,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -22,6 +23,7 @@ use nix::{
 };
 
 use crate::{
+    recount::{Mend, Recount},
     usage::Usage,
     warm::{Pool, Warm},
 };
@@ -88,8 +90,7 @@ pub struct ObjectStore {
     folder: PathBuf,
     usage: Option<Arc<Usage>>,
     pool: Arc<Mutex<Pool>>,
-    /// What [`ObjectStore::recount`] found the last time.
-    surplus: Arc<AtomicU64>,
+    recount: Arc<Mutex<Recount>>,
 }
 
 impl ObjectStore {
@@ -105,7 +106,7 @@ impl ObjectStore {
                 folder,
                 usage: Some(Arc::new(usage)),
                 pool: Arc::default(),
-                surplus: Arc::default(),
+                recount: Arc::default(),
             }),
             Err(source) => Err(StoreError::Io { verb: "make", path: folder, source }),
         }
@@ -118,7 +119,7 @@ impl ObjectStore {
         let usage = Usage::attach(&folder).inspect_err(|error| {
             tracing::warn!(folder = %folder.display(), %error, "the object store's use cannot be counted");
         });
-        Self { usage: usage.ok().map(Arc::new), folder, pool: Arc::default(), surplus: Arc::default() }
+        Self { usage: usage.ok().map(Arc::new), folder, pool: Arc::default(), recount: Arc::default() }
     }
 
     /// Where the objects are.
@@ -287,6 +288,7 @@ impl ObjectStore {
 
     /// Removes what a process that is gone had not sealed.
     pub fn sweep(&self, pid: u32) {
+        self.recount.lock().unwrap_or_else(PoisonError::into_inner).on_death();
         let of_it = format!(".{pid}.");
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             let name = entry.file_name();
@@ -298,18 +300,20 @@ impl ObjectStore {
         }
     }
 
-    /// Gives back what was taken by processes that were killed before they made a file of it: what is found missing twice in a row.
-    pub fn recount(&self) {
+    /// Compares the count with the files that are there, and mends it.
+    pub fn recount(&self, now: Instant) {
         let Some(usage) = &self.usage else { return };
         let before = usage.used();
         let files = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let lengths = files.filter(|entry| entry.file_name() != crate::usage::FILE);
         let there: u64 = lengths.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum();
-        let is_still = usage.used() == before;
-        let surplus = if is_still { before.saturating_sub(there) } else { 0 };
-        if surplus > 0 && self.surplus.swap(surplus, Ordering::Relaxed) == surplus {
-            self.surplus.store(0, Ordering::Relaxed);
-            usage.give(surplus);
+        if usage.used() != before {
+            return;
+        }
+        match self.recount.lock().unwrap_or_else(PoisonError::into_inner).on_counted(before, there, now) {
+            Some(Mend::Give(bytes)) => usage.give(bytes),
+            Some(Mend::Add(bytes)) => usage.add(bytes),
+            None => {}
         }
     }
 
@@ -531,15 +535,16 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_for_nothing_is_given_back() {
+    fn what_a_killed_process_took_for_nothing_is_given_back() {
         let (_folder, store) = store();
         let id = ObjectId::of(TaskId::random(), 0);
         store.writer(id, 1000).unwrap().seal().unwrap();
-        let usage = store.usage().unwrap();
+        let (usage, now) = (store.usage().unwrap(), Instant::now());
         usage.take(5000).unwrap();
-        store.recount();
+        store.sweep(1);
+        store.recount(now);
         assert_eq!(usage.used(), 6000, "its file may come in a moment");
-        store.recount();
+        store.recount(now + crate::recount::WINDOW);
         assert_eq!(usage.used(), 1000);
     }
 

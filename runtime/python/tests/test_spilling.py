@@ -95,7 +95,8 @@ def test_what_is_being_read_stays_and_the_rest_goes_to_disk(ray):
     # Nearly all of the store is mapped: what comes now has no place in it, and is written to disk at once.
     read = ray.get(refs)
     more = [ray.put(array(100 + fill)) for fill in range(2)]
-    assert spilled()
+    assert len(spilled()) == 2
+    assert in_memory() <= STORE_BYTES + MIB
     assert [int(one[0]) for one in ray.get(more)] == [100, 101]
     assert all((one == fill).all() for fill, one in enumerate(read))
     del read, refs, more

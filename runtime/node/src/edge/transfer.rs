@@ -1,6 +1,6 @@
 //! Objects on their way from one node's store to another's.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use manta_object_store::{StoreError, Writer};
@@ -108,7 +108,7 @@ pub fn find_mapped(shared: Arc<Shared>, pids: Vec<u32>, missing: u64) {
         // A process that is gone has nothing mapped.
         let mapped: HashSet<ObjectId> =
             pids.iter().filter_map(|pid| shared.store.mapped_by(*pid).ok()).flatten().collect();
-        shared.store.recount();
+        shared.store.recount(Instant::now());
         shared.with(|core| core.on_mapped(&mapped, missing));
     });
 }
