@@ -146,11 +146,22 @@ impl Nodes {
     }
 
     /// Ends it, and says what to look for.
-    pub fn stop(self) -> Result<Traces> {
+    pub fn stop(mut self) -> Result<Traces> {
         let known = self.alive()?.len();
         ensure!(known == self.wanted, "{known} nodes are alive at the end, not {}", self.wanted);
         self.manta(&["stop", "--address", &self.address])?;
-        Ok(self.traces)
+        Ok(std::mem::take(&mut self.traces))
+    }
+}
+
+impl Drop for Nodes {
+    /// A soak that failed leaves no cluster behind.
+    fn drop(&mut self) {
+        if !self.traces.pids.is_empty()
+            && let Err(error) = self.manta(&["stop", "--address", &self.address])
+        {
+            eprintln!("the cluster may still run: {error:#}");
+        }
     }
 }
 
