@@ -6,16 +6,53 @@ To be called on the thread that runs the event loop.
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Iterator
 from types import AsyncGeneratorType, CoroutineType, FrameType, FunctionType, GeneratorType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import limits
+from .codes import first_traceable_offset
 
-_FRAMED = (CoroutineType, GeneratorType, AsyncGeneratorType)
+if TYPE_CHECKING:
+    Suspendable = GeneratorType[Any, Any, Any] | CoroutineType[Any, Any, Any] | AsyncGeneratorType[Any, Any]
+
+SUSPENDABLE = (GeneratorType, CoroutineType, AsyncGeneratorType)
+# The prefix of the attributes of each kind, and the attribute that says what it waits for.
+_PREFIX: dict[type, str] = {GeneratorType: "gi", CoroutineType: "cr", AsyncGeneratorType: "ag"}
+_AWAITED: dict[type, str] = {GeneratorType: "gi_yieldfrom", CoroutineType: "cr_await", AsyncGeneratorType: "ag_await"}
 # What stands between an awaiting coroutine and the one that it awaits, and does not name it.
 _WRAPPERS = frozenset({"coroutine_wrapper", "async_generator_asend", "async_generator_athrow", "anext_awaitable"})
+
+
+def frame_of(call: Suspendable) -> FrameType | None:
+    """The frame of a generator or coroutine that has not ended."""
+    frame: FrameType | None = getattr(call, f"{_PREFIX[type(call)]}_frame")
+    return frame
+
+
+def awaited_by(call: Suspendable) -> tuple[str, Any]:
+    """What a suspended one waits for, behind the name of the attribute that says so."""
+    attribute = _AWAITED[type(call)]
+    return attribute, getattr(call, attribute)
+
+
+def state_of(call: Suspendable) -> str:
+    """Where a generator or coroutine is, in words."""
+    frame, prefix = frame_of(call), _PREFIX[type(call)]
+    if frame is None:
+        return "finished"
+    if getattr(call, f"{prefix}_running"):
+        return "running"
+    # Python 3.11 does not say it of async generators.
+    has_begun = frame.f_lasti >= first_traceable_offset(frame.f_code)
+    return f"suspended at {place_of(frame)}" if getattr(call, f"{prefix}_suspended", has_begun) else "not started"
+
+
+def place_of(frame: FrameType) -> str:
+    """The file's name and the line."""
+    return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
 
 
 def await_stack(coroutine: Any) -> list[FrameType]:
@@ -23,14 +60,10 @@ def await_stack(coroutine: Any) -> list[FrameType]:
     frames: list[FrameType] = []
     awaited = coroutine
     for _ in range(limits.AWAITS_MAX):
-        if isinstance(awaited, CoroutineType):
-            frame, following = awaited.cr_frame, awaited.cr_await
-        elif isinstance(awaited, GeneratorType):
-            frame, following = awaited.gi_frame, awaited.gi_yieldfrom
-        elif isinstance(awaited, AsyncGeneratorType):
-            frame, following = awaited.ag_frame, awaited.ag_await
+        if type(awaited) in SUSPENDABLE:
+            frame, following = frame_of(awaited), awaited_by(awaited)[1]
         elif type(awaited).__name__ in _WRAPPERS:
-            frame, following = None, next((r for r in gc.get_referents(awaited) if isinstance(r, _FRAMED)), None)
+            frame, following = None, next((r for r in gc.get_referents(awaited) if isinstance(r, SUSPENDABLE)), None)
         else:
             break
         if frame is not None:
@@ -109,11 +142,12 @@ def _behind(call: Any) -> list[Any]:
     if owner is not None:
         return [owner, getattr(owner, "_parent_task", None)]
     if isinstance(call, FunctionType) and call.__closure__:
-        return [cell.cell_contents for cell in call.__closure__ if _is_filled(cell)]
+        return [cell.cell_contents for cell in call.__closure__ if is_filled(cell)]
     return []
 
 
-def _is_filled(cell: Any) -> bool:
+def is_filled(cell: Any) -> bool:
+    """Whether the variable of a closure has a value."""
     try:
         cell.cell_contents  # noqa: B018
     except ValueError:

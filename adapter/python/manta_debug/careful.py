@@ -79,7 +79,7 @@ class _Look:
     def _compare(self, node: ast.Compare) -> Any:
         values = [self.value(each) for each in (node.left, *node.comparators)]
         is_identity = all(isinstance(op, (ast.Is, ast.IsNot)) for op in node.ops)
-        others = [_operand(at) for at in range(1, len(values))]
+        others: list[ast.expr] = [_operand(at) for at in range(1, len(values))]
         return _operate(ast.Compare(_operand(0), node.ops, others), values, is_any=is_identity)
 
     def _boolop(self, node: ast.BoolOp) -> Any:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Mapping
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, Final
 
 from .codes import CO_OPTIMIZED
 from .errors import RequestError
@@ -23,18 +24,28 @@ def evaluate_code(frame: FrameType, code: CodeType, extra: Mapping[str, Any] | N
 
 
 def evaluate(frame: FrameType, text: str, *, statements: bool, extra: Mapping[str, Any] | None = None) -> Any:
-    """The value of an expression; with `statements`, also runs statements, whose value is nothing."""
+    """The value of an expression; with `statements`, also runs statements: their value is that of a last expression, or `NOTHING`."""
     text = text.strip()
     try:
-        code = compile(text, "<evaluation>", "eval", dont_inherit=True)
+        code = compile(text, _NAME, "eval", dont_inherit=True)
     except (SyntaxError, ValueError):
         if not statements:
             raise
-        execute(frame, compile(text, "<evaluation>", "exec", dont_inherit=True), extra)
-        return None
+        return _run(frame, text, extra)
     result = evaluate_code(frame, code, extra)
     if ":=" in text:
         write_back(frame)
+    return result
+
+
+def _run(frame: FrameType, text: str, extra: Mapping[str, Any] | None) -> Any:
+    module = ast.parse(text, _NAME)
+    last = module.body.pop() if module.body and isinstance(module.body[-1], ast.Expr) else None
+    execute(frame, compile(module, _NAME, "exec", dont_inherit=True), extra)
+    if not isinstance(last, ast.Expr):
+        return NOTHING
+    result = evaluate_code(frame, compile(ast.Expression(last.value), _NAME, "eval", dont_inherit=True), extra)
+    write_back(frame)
     return result
 
 
@@ -81,3 +92,6 @@ def _has_nested_code(code: CodeType) -> bool:
 
 
 _MISSING = object()
+_NAME = "<evaluation>"
+NOTHING: Final = object()
+"""The value of statements that end with no expression."""

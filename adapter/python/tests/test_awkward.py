@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unittest
 
-from .client import PROGRAMS, debugged, line_of
+from .client import PROGRAMS, Refused, debugged, line_of
 
 AWKWARD = PROGRAMS / "awkward.py"
 
@@ -51,6 +51,41 @@ class AwkwardTest(unittest.TestCase):
             whole = program.children(found["big"]["variablesReference"])
             self.assertIn("2000", whole["…"]["value"])
             self.assertEqual(program.evaluate(thread, "captured + 1", "watch")["result"], "6")
+
+    def test_functions_and_suspended_calls_open_to_what_they_carry(self) -> None:
+        with debugged("awkward.py") as program:
+            program.set_lines(AWKWARD, at("values are there"))
+            program.go()
+            thread = program.stopped()["threadId"]
+            found = program.locals(thread)
+
+            def inside(name: str) -> dict[str, tuple[str, str | None]]:
+                children = program.children(found[name]["variablesReference"])
+                return {n: (v["value"], v.get("evaluateName")) for n, v in children.items()}
+
+            def put(owner: str, name: str, value: str) -> None:
+                reference = found[owner]["variablesReference"]
+                program.request("setVariable", variablesReference=reference, name=name, value=value)
+
+            self.assertEqual(
+                inside("count"),
+                {"start": ("10", None), "step": ("2", None), "__defaults__": ("(3,)", "count.__defaults__")},
+            )
+            name = "counter.<locals>.count"
+            self.assertEqual(found["fresh"]["value"], f"<generator {name} not started>")
+            self.assertEqual(found["begun"]["value"], f"<generator {name} suspended at awkward.py:{at('counts')}>")
+            self.assertEqual(inside("begun")["i"], ("0", "begun.gi_frame.f_locals['i']"))
+            self.assertEqual(found["awaits"]["value"], f"<coroutine sleeps suspended at awkward.py:{at('sleeps')}>")
+            self.assertEqual(list(inside("awaits")), ["seconds", "cr_await"])
+            self.assertEqual(program.evaluate(thread, "awaits.close(); awaits")["result"], "<coroutine sleeps finished>")
+            put("count", "start", "100")
+            put("begun", "step", "5")
+            put("begun", "i", "1000")
+            put("count", "__defaults__", "(1,)")
+            with self.assertRaisesRegex(Refused, "cr_await is no variable of sleeps"):
+                put("awaits", "cr_await", "1")
+            self.assertEqual(program.evaluate(thread, "list(begun), list(fresh)")["result"], "([105, 110], [100, 105, 110])")
+            self.assertEqual(program.evaluate(thread, "list(count())")["result"], "[100]")
 
     def test_closures_generators_and_a_forked_child(self) -> None:
         with debugged("awkward.py") as program:

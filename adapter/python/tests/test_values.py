@@ -98,6 +98,12 @@ class ValuesTest(unittest.TestCase):
             self.assertEqual(program.evaluate(thread, "text")["result"], "'changed'")
             program.evaluate(thread, "def twice(n):\n    return n * count\nmore = [twice(n) for n in numbers]")
             self.assertEqual(program.evaluate(thread, "more")["result"], "[0, 5, 10, 15, 20]")
+            # Statements show what their last expression gives, as Python's own console does for each line.
+            self.assertEqual(program.evaluate(thread, "last = more[1]; last + count")["result"], "10")
+            self.assertEqual(program.evaluate(thread, "[n for n in more]; last = 6")["result"], "")
+            opened = program.evaluate(thread, "more.append(1); more")
+            [first, *_] = program.children(opened["variablesReference"]).values()
+            self.assertNotIn("evaluateName", first, "naming it would append once more")
 
     def test_evaluate_refuses_with_the_cause(self) -> None:
         with debugged("basics.py") as program:

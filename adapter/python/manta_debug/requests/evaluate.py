@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import careful, limits
 from ..errors import RequestError, text_of
-from ..evaluate import evaluate
+from ..evaluate import NOTHING, evaluate
 from ..values import tree
 from .base import Arguments, Body, OnStop, extra_names, of_frame
 
@@ -39,13 +39,12 @@ def _evaluate(engine: Engine, stop: Stop, arguments: Arguments) -> Body:
         raise
     except Exception as error:
         raise RequestError(text_of(error)) from None
+    if value is NOTHING:
+        return {"result": "", "variablesReference": 0}
     if context == "clipboard":
         return {"result": _whole_text(stop, value), "variablesReference": 0}
-    described = tree.describe_value(stop, frame, value, f"({text.strip()})")
-    result = described.pop("value")
-    if value is None and context == "repl":
-        result = "" if _is_statement(text) else "None"
-    return {"result": result, **described}
+    described = tree.describe_value(stop, frame, value, _expression(text))
+    return {"result": described.pop("value"), **described}
 
 
 def _whole_text(stop: Stop, value: Any) -> str:
@@ -62,12 +61,13 @@ def _written(value: Any) -> str:
     return hex(value) if is_large else repr(value)
 
 
-def _is_statement(text: str) -> bool:
+def _expression(text: str) -> str | None:
+    """By what the value can be named again: not by statements, which would run twice."""
     try:
         compile(text.strip(), "<evaluation>", "eval")
     except (SyntaxError, ValueError):
-        return True
-    return False
+        return None
+    return f"({text.strip()})"
 
 
 REQUESTS = {"evaluate": OnStop(_stop, _evaluate)}

@@ -7,10 +7,10 @@ from collections import deque
 from itertools import islice
 from typing import Any
 
-from .. import limits
+from .. import awaiting, limits
 from ..errors import RequestError
 from ..evaluate import assign_local
-from . import arrays, static
+from . import arrays, calls, static
 from .render import render_key
 from .tree import GroupNode, Node, ScopeNode, ValueNode
 
@@ -29,6 +29,10 @@ def assign(node: Node, name: str, value: Any) -> None:
     elif isinstance(node, ValueNode):
         if name.startswith("[") and name.endswith("]"):
             _assign_element(node.value, name, value)
+        elif type(node.value) in calls.FUNCTIONS:
+            calls.assign_in_function(node.value, name, value)
+        elif type(node.value) in awaiting.SUSPENDABLE:
+            calls.assign_in_call(node.value, name, value)
         else:
             setattr(node.value, name, value)
     elif isinstance(node, GroupNode):

@@ -15,7 +15,7 @@ from itertools import islice
 from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from .. import guard, limits
+from .. import awaiting, guard, limits
 from ..errors import text_of
 from . import static, tables
 from .arrays import is_array, summary_of
@@ -250,6 +250,11 @@ def _function(value: Any, depth: int, limit: int) -> str:
     return f"<function {code.co_qualname} at {code.co_filename}:{code.co_firstlineno}>"
 
 
+def _suspendable(value: Any, depth: int, limit: int) -> str:
+    kind = type(value).__name__.replace("_", " ")
+    return f"<{kind} {value.__qualname__} {awaiting.state_of(value)}>"
+
+
 def _method(value: Any, depth: int, limit: int) -> str:
     function = value.__func__
     name = function.__code__.co_qualname if isinstance(function, FunctionType) else "method"
@@ -285,6 +290,7 @@ _EXACT: dict[type, _Renderer] = {
     array: _array,
     FunctionType: _function,
     MethodType: _method,
+    **dict.fromkeys(awaiting.SUSPENDABLE, _suspendable),
     ModuleType: _module,
     type: _class,
     float: _plain,

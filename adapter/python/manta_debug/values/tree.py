@@ -10,9 +10,9 @@ from itertools import islice
 from types import FrameType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from .. import guard, limits
+from .. import awaiting, guard, limits
 from ..codes import CO_OPTIMIZED
-from . import arrays, object_refs, static, tables
+from . import arrays, calls, object_refs, static, tables
 from .render import render, render_key, type_name
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Child:
 
 _SEQUENCES: tuple[Any, ...] = (list, tuple, array)
 _CONTAINERS: tuple[Any, ...] = (*_SEQUENCES, dict, set, frozenset, deque)
-_LEAVES = (str, bytes, bytearray, int, float, complex, bool, type(None), range, slice, FunctionType, MethodType)
+_LEAVES = (str, bytes, bytearray, int, float, complex, bool, type(None), range, slice)
 
 
 def indexed_count(value: Any) -> int:
@@ -114,6 +114,10 @@ def named(value: Any) -> list[Child]:
         return [Child(n, v, f".{n}", {"attributes": ["readOnly"]}) for n, v in arrays.facts_of(value).items()]
     if (static.is_a(value, _LEAVES) and type(value) in _LEAVES) or tables.reader_of(value) is not None:
         return []
+    if type(value) in calls.FUNCTIONS:
+        return [*_parts(calls.parts_of_function(value)), *(Child(n, v, f".{n}") for n, v in static.fields(value).items())]
+    if type(value) in awaiting.SUSPENDABLE:
+        return _parts(calls.parts_of_call(value))
     if object_refs.is_object_ref(value):
         return [Child("value", None, None, {"lazy": True}, compute=lambda: object_refs.value_of(value))]
     if static.is_a(value, tuple):
@@ -234,6 +238,10 @@ def _is_shown(value: Any, name: str) -> bool:
 
 def _is_variable(name: str) -> bool:
     return not name.startswith(".") and name not in ("__builtins__",)
+
+
+def _parts(parts: list[calls.Part]) -> list[Child]:
+    return [Child(name, value, suffix) for name, value, suffix in parts]
 
 
 def _visibility(name: str) -> dict[str, Any]:

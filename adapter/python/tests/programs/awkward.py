@@ -1,6 +1,7 @@
 """Values that are awkward to show, code that is awkward to reach, and a child process."""
 
 import array
+import asyncio
 import collections
 import dataclasses
 import datetime
@@ -69,6 +70,20 @@ class Lies:
 Named = collections.namedtuple("Named", "first second")
 
 
+def counter(start):
+    step = 2
+
+    def count(times=3):
+        for i in range(times):
+            yield start + step * i  # counts
+
+    return count
+
+
+async def sleeps(seconds):
+    await asyncio.sleep(seconds)  # sleeps
+
+
 def generator():
     received = yield 1
     yield received  # resumed
@@ -96,6 +111,11 @@ def work():
     worded, spins, lies = Worded(), Spins(), Lies()
     numbers_of_c = array.array("d", range(3))
     captured = 5
+    count = counter(10)
+    fresh, begun = count(), count()
+    next(begun)
+    awaits = sleeps(0)
+    awaits.send(None)
 
     def inner():
         return captured + 1  # in inner
