@@ -5,6 +5,7 @@ as parsing them, is no part of what is measured.
 """
 
 import collections
+import contextlib
 import json
 import socket
 import subprocess
@@ -94,11 +95,9 @@ class DapClient:
         return (self.received_at - self.sent_at) * 1000
 
     def close(self):
-        try:
+        # The measuring is over, and some adapters end before they answer.
+        with contextlib.suppress(ConnectionError, Refused, OSError):
             self.request("disconnect", {"terminateDebuggee": True})
-        except (ConnectionError, Refused, OSError):
-            # The measuring is over, and some adapters end before they answer.
-            pass
         if self.child:
             self.child.kill()
             self.child.wait()

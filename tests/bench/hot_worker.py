@@ -20,4 +20,4 @@ def least(workers, work, count):
     for worker in workers:
         worker.ask(work, count)
     times = [[worker.ask(work, count) for worker in workers] for _ in range(ASKS)]
-    return [min(column) for column in zip(*times)]
+    return [min(column) for column in zip(*times, strict=True)]

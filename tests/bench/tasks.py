@@ -161,7 +161,7 @@ def main():
         figures.extend(objects(system.module, arguments.rounds))
     system.close()
     keys = ("measure", "unit", "value", "peer")
-    print(json.dumps([dict(zip(keys, figure)) for figure in figures]))
+    print(json.dumps([dict(zip(keys, figure, strict=False)) for figure in figures]))
 
 
 if __name__ == "__main__":

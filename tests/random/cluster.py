@@ -1,5 +1,6 @@
 """Random runs through a whole cluster: `manta dap`, and a job of Rust or Python tasks."""
 
+import contextlib
 import json
 import os
 import queue
@@ -184,10 +185,8 @@ class ClusterRun:
         """Ends the session, or kills what is in its way."""
         if how == "kill":
             for agent in self.cluster.agents():
-                try:
+                with contextlib.suppress(ProcessLookupError):  # It was about to end.
                     os.kill(agent, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass  # It was about to end.
             self.adapter.kill()
         elif how == "close":
             client.close()

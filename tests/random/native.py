@@ -113,7 +113,8 @@ class NativeRun:
                 there = memory.read(end - start)
                 offset = int(words[2], 16)
                 wanted = whole[offset : offset + len(there)]
-                left += [(hex(start + at), there[at]) for at in range(len(wanted)) if there[at] != wanted[at]] if there[: len(wanted)] != wanted else []
+                if there[: len(wanted)] != wanted:
+                    left += [(hex(start + at), there[at]) for at in range(len(wanted)) if there[at] != wanted[at]]
         return left
 
     def clean_up(self):

@@ -1,6 +1,7 @@
 """A DAP client for random runs: it keeps what comes, waits with a deadline, and takes every refusal as an answer."""
 
 import collections
+import contextlib
 import json
 import os
 import queue
@@ -55,10 +56,8 @@ class Client:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
         def close():
-            try:
+            with contextlib.suppress(OSError):  # The other end was faster.
                 connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # The other end was faster.
             connection.close()
 
         return cls(connection.makefile("rb"), connection.makefile("wb", buffering=0), close)

@@ -17,6 +17,9 @@ use crate::{
 /// What the Python suites, the fixtures and the demo import.
 const PACKAGES: [&str; 3] = ["pytest", "numpy", "cloudpickle"];
 
+/// What checks Python's sources. The versions are fixed: a new one finds new mistakes, on a day when nobody changed anything.
+const LINTERS: [&str; 2] = ["ruff==0.17.6", "mypy==2.4.1"];
+
 /// The oldest Python that Manta runs on.
 pub const OLDEST: Version = Version { major: 3, minor: 11 };
 /// The newest that it is tested on.
@@ -101,6 +104,15 @@ impl Python {
 /// When there is no Python or its environment cannot be made.
 pub fn newest_environment() -> Result<PathBuf> {
     find()?.pop().expect("find gives at least one").environment()
+}
+
+/// The environment of what checks Python's sources; gives its interpreter.
+///
+/// # Errors
+/// When there is no Python or the environment cannot be made.
+pub fn linters() -> Result<PathBuf> {
+    let newest = find()?.pop().expect("find gives at least one");
+    environment(&newest, &target().join("venvs/linters"), &LINTERS)
 }
 
 /// A virtual environment with `packages` in `folder`.

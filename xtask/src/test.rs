@@ -40,7 +40,7 @@ struct Suite {
 }
 
 /// Suites that check and do not count.
-const COUNTLESS: [&str; 3] = ["fmt", "tidy", "clippy"];
+const COUNTLESS: [&str; 4] = ["fmt", "tidy", "clippy", "lint-python"];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Needs {
@@ -171,6 +171,7 @@ fn suites(pythons: &[Python]) -> Vec<Suite> {
         suite("clippy", Needs::Nothing, |_| {
             one(Step::cargo("clippy").args(["--workspace", "--all-targets", "--", "-D", "warnings"]))
         }),
+        suite("lint-python", Needs::Nothing, |_| lint_python()),
         suite("rust", Needs::Everything, |setup| {
             one(cargo_test(setup).args(["--workspace", "--exclude", "manta-tests"]))
         }),
@@ -256,6 +257,18 @@ fn random_suite(setup: &Setup) -> Result<Vec<Outcome>> {
     let python = setup.python.as_deref().expect("everything was set up");
     let options = ["--seeds".to_owned(), random::SEEDS_IN_TESTS.to_string()];
     one(random::step(&setup.manta, python, &setup.python_path, &options)?)
+}
+
+/// What compilers check in Rust: names, types, habits that are mistakes.
+fn lint_python() -> Result<Vec<Outcome>> {
+    let python = python::linters()?;
+    let run = |words: &[&str]| Step::new(&python).arg("-m").args(words).watch();
+    let types = ["mypy", "--config-file", "runtime/python/pyproject.toml", "--cache-dir", "target/mypy"];
+    Ok(vec![
+        run(&["ruff", "check", "--no-cache", "."])?,
+        run(&[&types[..], &["runtime/python/manta"]].concat())?,
+        run(&[&types[..], &["adapter/python/manta_debug"]].concat())?,
+    ])
 }
 
 fn extension() -> Result<Vec<Outcome>> {

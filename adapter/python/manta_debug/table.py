@@ -160,7 +160,7 @@ class Table:
 
 
 def _cell_of(path: str) -> str | None:
-    """What names a notebook's cell in every kernel: the file has the hash of the cell's text for a name, in a folder of the kernel's process."""
+    """What names a notebook's cell in every kernel: the file has the hash of the cell's text for a name."""
     match = _CELL.search(path)
     return match[1] if match is not None else None
 

@@ -6,6 +6,7 @@ import unittest
 from typing import Any
 
 from .client import Refused
+
 from .test_cluster import Worker, functions, result  # isort: skip
 from manta_debug.engine import Engine  # isort: skip
 from manta_debug.requests import Host  # isort: skip

@@ -21,7 +21,7 @@ ran: list[str] = []
 class Touchy:
     """Notes everything of it that runs."""
 
-    shared = [1, 2]
+    shared = (1, 2)
 
     def __init__(self) -> None:
         self.field = {"key": (1, 2, 3)}

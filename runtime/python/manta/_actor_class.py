@@ -17,7 +17,7 @@ MANY = 2**31
 class MethodDescription:
     """How a method is called."""
 
-    options: MethodOptions = MethodOptions()
+    options: MethodOptions = dataclasses.field(default_factory=MethodOptions)
     # (name, kind, whether it has a default) of each parameter but the first; None where they cannot be known.
     parameters: tuple[tuple[str, int, bool], ...] | None = None
     # Numbers of arguments, by position alone, for which nothing has to be looked at.
@@ -78,10 +78,11 @@ def describe(cls: type, options: ActorOptions) -> ClassDescription:
         methods.setdefault(builtin, MethodDescription())
     limit = options.max_concurrency or (ASYNC_CONCURRENCY_DEFAULT if is_async else 1)
     groups = options.concurrency_groups
+    written: Any = inspect.getattr_static(cls, "__init__")
     described = ClassDescription(
         name=cls.__name__,
         methods=methods,
-        constructor=_method(cls, "__init__", cls.__init__) if "__init__" in methods else MethodDescription((), ()),
+        constructor=_method(cls, "__init__", written) if "__init__" in methods else MethodDescription(parameters=()),
         is_async=is_async,
         groups=tuple(name for name, _ in groups),
         group_limits=[limit, *(most for _, most in groups)],

@@ -12,7 +12,7 @@ import io
 import pickle
 import types
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 PROTOCOL = 5
 # The place of the file's name among the arguments of `types.CodeType`.
@@ -65,7 +65,7 @@ def _by_value_pickler() -> Any:
         return make, (*arguments[:_CODE_FILENAME], code.co_filename, *arguments[_CODE_FILENAME + 1 :])
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-        dispatch_table = collections.ChainMap({types.CodeType: reduce_code}, reducers)
+        dispatch_table: ClassVar[Any] = collections.ChainMap({types.CodeType: reduce_code}, reducers)
 
     return Pickler
 

@@ -34,7 +34,7 @@ def dump() -> str:
 
 
 def _walk(frame: Any) -> list[tuple[Any, int | None]]:
-    places = []
+    places: list[tuple[Any, int | None]] = []
     for place in traceback.walk_stack(frame):
         places.append(place)
         if len(places) == FRAMES_MAX:

@@ -8,7 +8,7 @@ import pickle
 import signal
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from manta import _actor_host, _debug_target, _errors, _function, _manta, _output, _session
@@ -64,7 +64,8 @@ class Worker:
                 raise KeyboardInterrupt
             result = described.function(*args, **kwargs)
             if task.streaming:
-                result = _send_values(task, result)
+                _send_values(task, result)
+                result = None
             values = _values(task, result)
             self._may_interrupt = False
             self._end_output()
@@ -94,7 +95,7 @@ class Worker:
                 task.retire()
 
     def _create_actor(
-        self, task: _manta.Task, cls: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, task: _manta.Task, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
         host = _actor_host.Host(task, self._end_output, self._node_name, _values)
         try:

@@ -111,7 +111,7 @@ def test_misuse_is_an_error_at_once(ray):
     with pytest.raises(TypeError, match="object.add.remote()"):
         counter.add()
     with pytest.raises(AttributeError, match="no method 'nothing'"):
-        counter.nothing
+        _ = counter.nothing
     with pytest.raises(TypeError, match="too many positional"):
         counter.add.remote(1, 2)
     with pytest.raises(TypeError, match="unexpected keyword"):

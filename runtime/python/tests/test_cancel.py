@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import time
@@ -207,10 +208,8 @@ def test_interrupts_meet_no_other_task(ray):
         ray.cancel(ref)
     assert ray.get(refs[1::2], timeout=SOON) == list(range(1, 400, 2))
     for i, ref in enumerate(refs[::2]):
-        try:
+        with contextlib.suppress(exceptions.TaskCancelledError):
             assert ray.get(ref, timeout=SOON) == 2 * i
-        except exceptions.TaskCancelledError:
-            pass
 
 
 def test_cancel_takes_a_ref(ray):

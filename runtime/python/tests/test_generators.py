@@ -107,8 +107,7 @@ def test_values_that_nobody_takes_do_not_stop_the_task(ray, tmp_path):
 
     @ray.remote(_generator_backpressure_num_objects=1)
     def count():
-        for i in range(10):
-            yield i
+        yield from range(10)
         done.write_text("done")
 
     refs = count.remote()

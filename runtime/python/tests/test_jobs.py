@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from conftest import LocalCluster, until
+
 from manta.job_submission import JobStatus, JobSubmissionClient
 
 MAIN = """
@@ -80,7 +80,8 @@ def test_a_job_runs_on_the_cluster_with_its_files_and_its_words_come_back(
     assert (row["status"], row["exit_code"]) == ("SUCCEEDED", 0)
     drivers = json.loads(manta_command("list", "jobs", "--json").stdout)["rows"]
     assert row["job_id"] in [driver["job_id"] for driver in drivers]
-    assert manta_command("job", "logs", "first", "--tail", "1").stdout == "HELLO\n" or "the task says" in manta_command("job", "logs", "first").stdout
+    last = manta_command("job", "logs", "first", "--tail", "1").stdout
+    assert last == "HELLO\n" or "the task says" in manta_command("job", "logs", "first").stdout
     assert manta_command("job", "delete", "first").returncode == 0
     assert "no submitted job 'first'" in manta_command("job", "status", "first").stderr
 
@@ -89,7 +90,8 @@ def test_a_job_that_fails_says_how_and_one_that_waits_can_be_stopped(cluster: Lo
     failed = manta_command("job", "submit", "--working-dir", project, "--submission-id", "bad", "--", "python", "main.py", "fail")
     assert failed.returncode == 1
     assert "ended with exit code 1; its last lines:" in failed.stderr and "it went wrong" in failed.stderr
-    assert manta_command("job", "submit", "--working-dir", project, "--submission-id", "waits", "--no-wait", "--", "python", "main.py", "wait").returncode == 0
+    waits = ("--submission-id", "waits", "--no-wait", "--", "python", "main.py", "wait")
+    assert manta_command("job", "submit", "--working-dir", project, *waits).returncode == 0
     until(lambda: "HELLO" in manta_command("job", "logs", "waits").stdout)
     refused = manta_command("job", "delete", "waits")
     assert refused.returncode == 1 and "is RUNNING" in refused.stderr

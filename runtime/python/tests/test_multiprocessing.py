@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from conftest import Gate
 
 from manta.util.multiprocessing import Pool, TimeoutError
-from conftest import Gate
 
 
 @pytest.fixture(scope="module")

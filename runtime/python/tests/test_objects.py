@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy
 import pytest
-
 from conftest import until
 
 import manta

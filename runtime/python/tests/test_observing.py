@@ -10,9 +10,9 @@ import urllib.request
 from collections.abc import Iterator
 
 import pytest
+from conftest import Gate, until
 
 import manta
-from conftest import Gate, until
 from manta.util import metrics, state
 
 

@@ -8,9 +8,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from conftest import Run, start_script, until
 
 import manta
-from conftest import Run, start_script, until
 
 PROJECT = {
     "main_module.py": "VALUE = 'one'\n",

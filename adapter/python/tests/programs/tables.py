@@ -1,7 +1,7 @@
 """Values of libraries that may not be installed: classes of the same names with what the engine asks of them, and refs."""
 
-import dataclasses
 import collections
+import dataclasses
 import sys
 import types
 

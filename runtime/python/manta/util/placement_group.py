@@ -42,7 +42,8 @@ class PlacementGroup:
         from manta.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
         options = {"num_cpus": 0, "scheduling_strategy": PlacementGroupSchedulingStrategy(self)}
-        ref: _manta.ObjectRef[PlacementGroup] = make_remote(_same, options).remote(self)
+        same: Any = make_remote(_same, options)
+        ref: _manta.ObjectRef[PlacementGroup] = same.remote(self)
         return ref
 
     def wait(self, timeout_seconds: float = 30) -> bool:

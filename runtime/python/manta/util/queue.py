@@ -33,14 +33,14 @@ class _Holder:
     async def put(self, item: Any, timeout: float | None) -> bool:
         try:
             await asyncio.wait_for(self._queue.put(item), timeout)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             return False
         return True
 
     async def get(self, timeout: float | None) -> tuple[bool, Any]:
         try:
             return True, await asyncio.wait_for(self._queue.get(), timeout)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             return False, None
 
     async def put_now(self, items: list[Any]) -> bool:
@@ -61,7 +61,7 @@ class Queue:
 
     def __init__(self, maxsize: int = 0, actor_options: dict[str, Any] | None = None) -> None:
         self.maxsize = maxsize
-        self.actor = actor.make_actor_class(_Holder, actor_options or {}).remote(maxsize)
+        self.actor: Any = actor.make_actor_class(_Holder, actor_options or {}).remote(maxsize)
 
     def __len__(self) -> int:
         return self.size()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from manta.util.placement_group import PlacementGroup
@@ -84,7 +84,7 @@ class DoesNotExist:
     """The label is not there."""
 
 
-LabelMatch = Union[In, NotIn, Exists, DoesNotExist]
+LabelMatch = In | NotIn | Exists | DoesNotExist
 
 
 class NodeLabelSchedulingStrategy:

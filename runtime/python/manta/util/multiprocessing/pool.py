@@ -19,6 +19,8 @@ CHUNKS_PER_PROCESS = 4
 # Chunks of an imap that are under way for each process: the input may be endless.
 AHEAD_PER_PROCESS = 4
 
+_Call = tuple[tuple[Any, ...], dict[str, Any]]
+
 
 class _PoolActor:
     """One process of a pool."""
@@ -30,9 +32,7 @@ class _PoolActor:
     def ping(self) -> None:
         """Returns when the process is ready."""
 
-    def run_chunk(
-        self, function: Callable[..., Any], chunk: list[tuple[tuple[Any, ...], dict[str, Any]]]
-    ) -> list[tuple[bool, Any]]:
+    def run_chunk(self, function: Callable[..., Any], chunk: list[_Call]) -> list[tuple[bool, Any]]:
         """Calls the function with each of the arguments; an exception is the result of its own call only."""
         results: list[tuple[bool, Any]] = []
         for args, kwargs in chunk:
@@ -153,7 +153,7 @@ class IMapIterator:
         return value
 
 
-def _chunks(calls: Iterable[tuple[tuple[Any, ...], dict[str, Any]]]) -> Callable[[int], Iterator[list[Any]]]:
+def _chunks(calls: Iterable[_Call]) -> Callable[[int], Iterator[list[Any]]]:
     def cut(size: int) -> Iterator[list[Any]]:
         iterator = iter(calls)
         while chunk := list(itertools.islice(iterator, size)):
@@ -215,7 +215,8 @@ class Pool:
             raise ValueError("Processes in the pool must be >0.")
         if cpus < processes:
             raise ValueError(
-                f"Tried to start a pool with {processes} processes on an existing ray cluster, but there are only {cpus} CPUs in the ray cluster."
+                f"Tried to start a pool with {processes} processes on an existing ray cluster, "
+                f"but there are only {cpus} CPUs in the ray cluster."
             )
         return processes
 
@@ -244,7 +245,7 @@ class Pool:
     def _start(
         self,
         function: Callable[..., Any],
-        calls: list[tuple[tuple[Any, ...], dict[str, Any]]],
+        calls: list[_Call],
         chunksize: int | None,
         single: bool = False,
         callback: Callable[[Any], Any] | None = None,
@@ -293,7 +294,7 @@ class Pool:
         error_callback: Callable[[BaseException], Any] | None = None,
     ) -> AsyncResult:
         """The same without waiting."""
-        calls = [((item,), {}) for item in iterable]
+        calls: list[_Call] = [((item,), {}) for item in iterable]
         return self._start(func, calls, chunksize, False, callback, error_callback)
 
     def starmap(
@@ -312,7 +313,7 @@ class Pool:
         error_callback: Callable[[BaseException], Any] | None = None,
     ) -> AsyncResult:
         """The same without waiting."""
-        calls = [(tuple(item), {}) for item in iterable]
+        calls: list[_Call] = [(tuple(item), {}) for item in iterable]
         return self._start(func, calls, chunksize, False, callback, error_callback)
 
     def imap(
