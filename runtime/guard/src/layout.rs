@@ -103,7 +103,7 @@ impl TaskRecord {
 /// Every address that a debugger patched.
 #[repr(C)]
 pub struct TrapTable {
-    /// Entries in use, from the front. An entry is complete before the count covers it, and is never taken back.
+    /// Entries in use, from the front. An entry is complete before the count covers it, and the count never falls.
     pub count: AtomicU32,
     /// Keeps the entries aligned.
     pub reserved: u32,
@@ -112,6 +112,7 @@ pub struct TrapTable {
 }
 
 /// A patched address. It stays in the table after the patch is gone, because a thread may still be on its way into the handler.
+/// Only when its code was unloaded is its address 0, and the entry free.
 #[repr(C)]
 #[derive(Debug)]
 pub struct TrapEntry {

@@ -21,6 +21,8 @@ use crate::limits::INDEX_WORTH_BYTES;
 
 /// So many symbols are searched for, one by one, before all are gathered and sorted.
 const SYMBOL_SEARCHES_MAX: u32 = 16;
+/// A page of memory on x86-64.
+const PAGE_BYTES: u64 = 4096;
 
 /// A program file.
 pub struct Image {
@@ -175,6 +177,40 @@ impl Image {
         let header =
             file.elf_program_headers().iter().find(|header| header.p_type(endian) == object::elf::PT_TLS)?;
         Some((header.p_memsz(endian), header.p_align(endian)))
+    }
+
+    /// Where the loader finds its entries for this file (`PT_DYNAMIC` of elf(5)), with their bytes.
+    #[must_use]
+    pub fn dynamic(&self) -> Option<(FileAddress, u64)> {
+        let object::File::Elf64(file) = &self.elf.file else { return None };
+        let endian = file.endian();
+        let mut headers = file.elf_program_headers().iter();
+        let header = headers.find(|header| header.p_type(endian) == object::elf::PT_DYNAMIC)?;
+        Some((FileAddress(header.p_vaddr(endian)), header.p_memsz(endian)))
+    }
+
+    /// The rest of the last page of the code around an address, with its content: it is mapped and can be run, and nothing uses it.
+    #[must_use]
+    pub fn margin(&self, address: FileAddress) -> Option<(FileAddress, Vec<u8>)> {
+        let object::File::Elf64(file) = &self.elf.file else { return None };
+        let endian = file.endian();
+        let segment = file.elf_program_headers().iter().find(|header| {
+            let start = header.p_vaddr(endian);
+            header.p_type(endian) == object::elf::PT_LOAD
+                && header.p_flags(endian).0 & object::elf::PF_X.0 != 0
+                && (start..start.saturating_add(header.p_memsz(endian))).contains(&address.0)
+        })?;
+        if segment.p_memsz(endian) != segment.p_filesz(endian) {
+            return None;
+        }
+        let start = segment.p_vaddr(endian).checked_add(segment.p_filesz(endian))?;
+        let bytes = usize::try_from(start.checked_next_multiple_of(PAGE_BYTES)? - start).ok()?;
+        let offset = usize::try_from(segment.p_offset(endian).checked_add(segment.p_filesz(endian))?).ok()?;
+        // The page is mapped as the file goes on, and beyond the file's end it is zero.
+        let data = self.elf.data();
+        let mut content = data.get(offset..data.len().min(offset + bytes)).unwrap_or_default().to_vec();
+        content.resize(bytes, 0);
+        Some((FileAddress(start), content))
     }
 
     /// A section's bytes.

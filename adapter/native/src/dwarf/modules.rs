@@ -65,6 +65,23 @@ pub struct ModuleState<'a> {
     pub content: Result<&'a Rc<Module>, String>,
 }
 
+/// What [`Modules::refresh`] has found.
+#[derive(Default)]
+pub struct ModuleChange {
+    /// They are here now.
+    pub added: Vec<MappedModule>,
+    /// They were.
+    pub removed: Vec<MappedModule>,
+}
+
+impl ModuleChange {
+    /// Is everything as it was?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty()
+    }
+}
+
 struct LazyModule {
     mapped: MappedModule,
     loaded: OnceCell<Result<Rc<Module>, String>>,
@@ -105,19 +122,21 @@ impl Modules {
         Self { modules }
     }
 
-    /// Looks again: the program may have loaded a library. What was read stays.
-    pub fn refresh(&mut self, target: &dyn Target) -> std::io::Result<()> {
+    /// Looks again: the program may have loaded a library, or unloaded one. What was read stays.
+    pub fn refresh(&mut self, target: &dyn Target) -> std::io::Result<ModuleChange> {
         let mut fresh = Self::of(target)?;
+        let mut change = ModuleChange::default();
         for module in &mut fresh.modules {
-            let same = |old: &&mut LazyModule| {
-                (&old.mapped.path, old.mapped.base) == (&module.mapped.path, module.mapped.base)
-            };
-            if let Some(old) = self.modules.iter_mut().find(same) {
-                module.loaded = std::mem::take(&mut old.loaded);
+            let place = (&module.mapped.path, module.mapped.base);
+            let old = self.modules.iter().position(|old| (&old.mapped.path, old.mapped.base) == place);
+            match old {
+                Some(old) => module.loaded = self.modules.swap_remove(old).loaded,
+                None => change.added.push(module.mapped.clone()),
             }
         }
+        change.removed.extend(self.modules.drain(..).map(|module| module.mapped));
         *self = fresh;
-        Ok(())
+        Ok(change)
     }
 
     /// Is there a module at this address?
@@ -148,11 +167,34 @@ impl Modules {
         self.modules.iter().filter(move |module| which(&module.mapped)).filter_map(|module| module.get().ok())
     }
 
+    /// The program, and the libraries in which breakpoints are looked for, as far as their files can be read.
+    pub fn searched(&self) -> impl Iterator<Item = &Rc<Module>> {
+        let (program, libraries): (Vec<_>, Vec<_>) =
+            self.those(is_searched).partition(|module| module.mapped.is_program);
+        program.into_iter().chain(libraries)
+    }
+
+    /// The state of one.
+    #[must_use]
+    pub fn state(&self, mapped: &MappedModule) -> Option<ModuleState<'_>> {
+        let module = self
+            .modules
+            .iter()
+            .find(|module| (&module.mapped.path, module.mapped.base) == (&mapped.path, mapped.base))?;
+        Some(ModuleState { mapped: &module.mapped, content: module.get() })
+    }
+
     /// The program itself.
     pub fn program(&self) -> Result<&Rc<Module>, String> {
         let program = self.modules.iter().find(|module| module.mapped.is_program);
         program.ok_or_else(|| "the process has no program file mapped".to_owned())?.get()
     }
+}
+
+/// Are breakpoints looked for in this file? The system's own libraries are shown by their symbols, unless the user asks for more.
+#[must_use]
+pub fn is_searched(mapped: &MappedModule) -> bool {
+    mapped.is_program || !separate::is_system(&mapped.path) || separate::wants_system()
 }
 
 impl Module {

@@ -32,6 +32,12 @@ pub fn is_system(path: &Path) -> bool {
     SYSTEM_LIBRARIES.iter().any(|directory| path.starts_with(directory))
 }
 
+/// Has the user named directories of debug files? Then those of the system's own libraries are read too.
+#[must_use]
+pub fn wants_system() -> bool {
+    std::env::var_os(PATH_VARIABLE).is_some_and(|directories| !directories.is_empty())
+}
+
 /// Looks for a program's separate debug file. `beside` is the program's own path, under the root that it sees.
 #[must_use]
 pub fn find(program: &Elf, beside: &Path, root: &Path) -> Found {

@@ -1,13 +1,14 @@
 //! Putting a set of breakpoints into force.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use super::breakpoints::{Breakpoint, On, Specification};
-use super::resolve::{Resolution, resolve_function, resolve_instruction, resolve_line};
-use super::sites::instruction_bytes;
+use super::copies::Code;
+use super::resolve::{Resolution, Resolutions, resolve_function, resolve_instruction, resolve_line};
 use super::{Cause, Engine};
 use crate::address::Address;
-use crate::dwarf::modules::short_symbol;
+use crate::dwarf::modules::{Module, short_symbol};
 
 /// Functions that every panic goes through, by the last part of their names: the first that the program has. They differ by
 /// the version of the standard library. The first runs after the program's panic hook, so that the message is known, and
@@ -32,32 +33,52 @@ pub struct Configuration {
 }
 
 impl Engine {
-    /// Reads specifications and finds their code.
-    pub(crate) fn breakpoints_of(&self, specifications: Vec<Specification>) -> Vec<Breakpoint> {
-        let program = self.program();
-        let resolve = |on: &On| match (&program, on) {
-            (_, On::Data { .. }) => Resolution::Bound { addresses: Vec::new(), line: 0, note: None },
-            (_, On::ElsewhereData(id)) => {
+    /// Reads specifications and finds their code, also in libraries that have been loaded meanwhile.
+    pub(crate) fn breakpoints_of(&mut self, specifications: Vec<Specification>) -> Vec<Breakpoint> {
+        if !specifications.is_empty() {
+            self.look_for_libraries();
+        }
+        self.bind(specifications)
+    }
+
+    /// The same in what is known of the process.
+    pub(super) fn bind(&self, specifications: Vec<Specification>) -> Vec<Breakpoint> {
+        let resolve = |on: &On| match on {
+            On::Data { .. } => Resolution::Bound { addresses: Vec::new(), line: 0, note: None },
+            On::ElsewhereData(id) => {
                 Resolution::Pending(format!("The place {id} is in the memory of another process."))
             }
-            (_, On::Instruction(address)) => resolve_instruction(&self.modules, *address),
-            (Err(reason), _) => Resolution::Failed(format!("The program cannot be read: {reason}.")),
-            (Ok(program), _) if !program.image.has_units() => {
+            On::Instruction(address) => resolve_instruction(&self.modules, *address),
+            On::Line { paths, line, sha256 } => {
+                let sha256 = sha256.as_deref();
+                self.resolve_in_all(|module| resolve_line(module, paths, *line, sha256)).with_first_line()
+            }
+            On::Function(name) => self.resolve_in_all(|module| resolve_function(module, name)).merged(),
+        };
+        specifications.into_iter().map(|specification| Breakpoint::new(specification, resolve)).collect()
+    }
+
+    /// Looks in the program and in its libraries.
+    fn resolve_in_all(&self, resolve: impl Fn(&Module) -> Resolution) -> Resolutions {
+        let mut found = Resolutions::default();
+        if let Err(reason) = self.modules.program() {
+            found.add(Resolution::Failed(format!("The program cannot be read: {reason}.")));
+        }
+        for module in self.modules.searched() {
+            if module.image.has_units() {
+                found.add(resolve(module));
+            } else if module.mapped.is_program {
                 let advice = || {
                     "it was stripped, or built without it; build it with debug = \"full\" in its Cargo profile".to_owned()
                 };
-                let why = program.image.warning().unwrap_or_else(advice);
-                Resolution::Failed(format!(
+                let why = module.image.warning().unwrap_or_else(advice);
+                found.add(Resolution::Failed(format!(
                     "The program {} has no debug information: {why}.",
-                    program.image.path()
-                ))
+                    module.image.path()
+                )));
             }
-            (Ok(program), On::Line { paths, line, sha256 }) => {
-                resolve_line(program, paths, *line, sha256.as_deref())
-            }
-            (Ok(program), On::Function(name)) => resolve_function(program, name),
-        };
-        specifications.into_iter().map(|specification| Breakpoint::new(specification, resolve)).collect()
+        }
+        found
     }
 
     /// Replaces what is in force. A breakpoint that stays keeps its count.
@@ -84,49 +105,65 @@ impl Engine {
                 causes.entry(address).or_default().push(Cause::Panic);
             }
         }
+        let loader = self.loader_site(&configuration);
         let wanted: BTreeSet<Address> = causes.keys().copied().collect();
-        let modules = &self.modules;
-        let code_at = |address: Address| {
-            let module = modules.at(address)?;
-            module.image.code(module.file_address(address), instruction_bytes()).map(<[u8]>::to_vec)
-        };
-        let failed =
-            self.sites.replace(&wanted, &self.process, self.guard.as_mut(), &code_at, self.hardware_works);
+        if let Some(address) = loader {
+            self.looks_again |= self.sites.at(address).is_none();
+            causes.entry(address).or_default().push(Cause::Loader);
+        }
+        let code = Code { modules: &self.modules };
+        let failed = self.sites.replace(
+            &wanted,
+            loader,
+            &self.process,
+            self.guard.as_mut(),
+            &code,
+            self.hardware_works,
+        );
         for (address, reason) in failed {
             for cause in causes.remove(&address).unwrap_or_default() {
-                if let Cause::Breakpoint(index) = cause {
-                    configuration.breakpoints[index].resolution =
-                        Resolution::Failed(format!("It cannot be set: {reason}."));
+                match cause {
+                    Cause::Breakpoint(index) => {
+                        configuration.breakpoints[index].resolution =
+                            Resolution::Failed(format!("It cannot be set: {reason}."));
+                    }
+                    Cause::Loader => note_unwatched(&mut configuration.breakpoints, &reason),
+                    Cause::Panic => {}
                 }
             }
         }
         self.causes = causes;
         self.configuration = configuration;
-        self.index_the_program();
+        self.index_the_files();
     }
 
     /// Sees to it that the next agent of this program finds its breakpoints at once.
-    fn index_the_program(&mut self) {
+    fn index_the_files(&mut self) {
         if self.configuration.breakpoints.is_empty() {
             return;
         }
-        let Ok(program) = self.program() else { return };
-        if let Some(note) = program.image.take_index_note() {
-            self.outbox.console(&format!("{note}\n"));
+        for module in self.modules.searched() {
+            if let Some(note) = module.image.take_index_note() {
+                self.outbox.console(&format!("{note}\n"));
+            }
+            module.image.index_in_background();
         }
-        program.image.index_in_background();
     }
 
+    /// Each library that is made of Rust may have a standard library of its own.
     fn panic_addresses(&self) -> Vec<Address> {
-        let Ok(program) = self.program() else { return Vec::new() };
-        let named = |wanted: &str| -> Vec<Address> {
-            let symbols = program.image.symbols().iter();
-            // Asking for the text first spares undoing the mangling of every name.
-            let symbols = symbols.filter(|symbol| symbol.name.contains(wanted));
-            let own = symbols.filter(|symbol| short_symbol(symbol.name).rsplit("::").next() == Some(wanted));
-            own.map(|symbol| symbol.address.live(program.bias)).collect()
+        let in_module = |module: &Rc<Module>| {
+            let named = |wanted: &str| -> Vec<Address> {
+                let symbols = module.image.symbols().iter();
+                // Asking for the text first spares undoing the mangling of every name.
+                let symbols = symbols.filter(|symbol| symbol.name.contains(wanted));
+                let own =
+                    symbols.filter(|symbol| short_symbol(symbol.name).rsplit("::").next() == Some(wanted));
+                own.map(|symbol| symbol.address.live(module.bias)).collect()
+            };
+            PANIC_FUNCTIONS.iter().map(|name| named(name)).find(|found| !found.is_empty()).unwrap_or_default()
         };
-        PANIC_FUNCTIONS.iter().map(|name| named(name)).find(|found| !found.is_empty()).unwrap_or_default()
+        self.modules.searched().flat_map(in_module).collect()
     }
 
     /// Where a breakpoint landed, for the client.
@@ -153,6 +190,18 @@ impl Engine {
                 reason: Some(dap::BreakpointReason::Failed),
                 ..Default::default()
             },
+        }
+    }
+}
+
+/// Says with breakpoints that have no code yet that a library with it would not be seen.
+fn note_unwatched(breakpoints: &mut [Breakpoint], reason: &str) {
+    for breakpoint in breakpoints {
+        if let Resolution::Pending(message) = &mut breakpoint.resolution {
+            message.push_str(&format!(
+                " A library that is loaded later is not seen, as {reason}: remove a breakpoint, or set this one again when it \
+                 is loaded."
+            ));
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Reading the guard's tables in the debugged process, from outside.
 
 use std::mem::offset_of;
+use std::ops::Range;
 
 use manta_guard::{
     GUARD_MAGIC, GUARD_VERSION, SCRATCH_BYTES, TASK_SLOTS, TRAP_SLOTS, TaskRecord, TaskTable, TrapTable,
 };
 
+use super::copies::Code;
 use super::relocate::COPY_BYTES;
 use crate::address::{Address, Tid};
 use crate::dwarf::modules::Module;
@@ -57,7 +59,7 @@ pub enum NoGuard {
 
 impl Guard {
     /// Finds the tables, and cleans up after a debugger that died here.
-    pub fn find(program: &Module, target: &dyn Target) -> Result<Self, NoGuard> {
+    pub fn find(program: &Module, target: &dyn Target, code: &Code<'_>) -> Result<Self, NoGuard> {
         let place = |name: &str| {
             program.image.symbol(name).map(|symbol| symbol.address.live(program.bias)).ok_or(NoGuard::Absent)
         };
@@ -80,7 +82,7 @@ impl Guard {
             scratch,
             trap_count: u64::from(u32::from_le_bytes(count)).min(TRAP_SLOTS as u64),
         };
-        guard.undo_all(target)?;
+        guard.undo_all(target, code)?;
         Ok(guard)
     }
 
@@ -88,11 +90,17 @@ impl Guard {
         self.traps.offset(offset_of!(TrapTable, entries) as u64 + index * TRAP_ENTRY_BYTES)
     }
 
-    /// Takes back what a debugger that died has left patched.
-    fn undo_all(&mut self, target: &dyn Target) -> Result<(), MemoryError> {
+    /// Takes back what a debugger that died has left patched. A library that it has patched may have been unloaded since, and
+    /// another one may lie there: only code whose file has the byte is changed.
+    fn undo_all(&mut self, target: &dyn Target, code: &Code<'_>) -> Result<(), MemoryError> {
         for index in 0..self.trap_count {
             let address = Address(target.read_u64(self.trap_entry(index))?);
             let original = target.read_u64(self.trap_entry(index).offset(8))? as u8;
+            let is_its_own = code.original(address).is_some_and(|code| code.first() == Some(&original));
+            if !is_its_own {
+                target.write(self.trap_entry(index), &[0; 8])?;
+                continue;
+            }
             let mut now = [0];
             target.read(address, &mut now)?;
             if now[0] == INT3 && original != INT3 {
@@ -100,6 +108,17 @@ impl Guard {
             }
         }
         Ok(())
+    }
+
+    /// Gives back the entries of code that was unloaded: an instruction of something else may lie there next.
+    pub fn forget(&mut self, range: &Range<Address>, target: &dyn Target) {
+        for index in 0..self.trap_count {
+            let entry = self.trap_entry(index);
+            if target.read_u64(entry).is_ok_and(|address| range.contains(&Address(address))) {
+                // When this fails the process is gone.
+                let _ = target.write(entry, &[0; 8]);
+            }
+        }
     }
 
     /// Every address that was ever patched: a thread may still be on its way into a trap that is gone.
@@ -127,7 +146,8 @@ impl Guard {
         original: u8,
     ) -> Result<Address, String> {
         let known = self.patched(target).map_err(|error| error.to_string())?;
-        let index = match known.iter().position(|patched| *patched == address) {
+        let own = known.iter().position(|patched| *patched == address);
+        let index = match own.or_else(|| known.iter().position(|patched| patched.0 == 0)) {
             Some(index) => index as u64,
             None if self.trap_count < TRAP_SLOTS as u64 => self.trap_count,
             None => {

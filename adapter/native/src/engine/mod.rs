@@ -7,10 +7,12 @@
 pub mod breakpoints;
 pub mod calls;
 pub mod configuration;
+pub mod copies;
 pub mod exceptions;
 pub mod guard;
 pub mod handles;
 pub mod jump;
+pub mod loader;
 pub mod relocate;
 pub mod report;
 pub mod resolve;
@@ -58,12 +60,21 @@ pub enum Cause {
     Breakpoint(usize),
     /// A panic begins here.
     Panic,
+    /// The loader comes here when it has loaded or unloaded a library.
+    Loader,
 }
 
-/// An answer that waits until every thread has the new debug registers.
+/// What is done when every thread has the new debug registers.
 struct Waiting {
     threads: BTreeSet<Tid>,
-    answer: ResponseMessage,
+    then: Then,
+}
+
+enum Then {
+    /// The client is answered.
+    Answer(Box<ResponseMessage>),
+    /// A parked thread goes on.
+    GoOn(Tid),
 }
 
 /// The engine of one process.
@@ -84,6 +95,10 @@ pub struct Engine {
     hardware_works: bool,
     /// Where the unwinder says where a thread goes on, once it was looked for.
     unwind_hook: Option<Option<Address>>,
+    /// Where the program's loader tells what it does, once it was needed.
+    loader: Option<loader::Loader>,
+    /// The loader is watched since the libraries were looked at last: some may have been loaded in between.
+    looks_again: bool,
     stops: u64,
     waiting: Vec<Waiting>,
     has_ended: bool,
@@ -109,6 +124,8 @@ impl Engine {
             outbox: Outbox::default(),
             hardware_works: true,
             unwind_hook: None,
+            loader: None,
+            looks_again: false,
             stops: 0,
             waiting: Vec::new(),
             has_ended: false,
@@ -156,7 +173,7 @@ impl Engine {
 
     fn find_guard(&mut self) {
         let found = match self.modules.program() {
-            Ok(program) => Guard::find(program, &self.process),
+            Ok(program) => Guard::find(program, &self.process, &copies::Code { modules: &self.modules }),
             Err(reason) => {
                 self.outbox
                     .console(&format!("The program cannot be read: {reason}. Breakpoints cannot be set.\n"));
@@ -217,6 +234,7 @@ impl Engine {
     pub fn is_released(&self) -> bool {
         let nothing = |thread: &threads::Thread| {
             !thread.is_held()
+                && !matches!(thread.state, State::Parked)
                 && thread.step.is_none()
                 && !thread.interrupt_pending
                 && !thread.trap_pending
@@ -228,10 +246,23 @@ impl Engine {
     /// Sends an answer as soon as every running thread has the debug registers that it should have.
     pub(crate) fn answer_when_synced(&mut self, answer: ResponseMessage) {
         let threads = self.sync_all();
+        let then = Then::Answer(Box::new(answer));
         if threads.is_empty() {
-            self.outbox.respond(answer);
+            self.carry_out(then);
         } else {
-            self.waiting.push(Waiting { threads, answer });
+            self.waiting.push(Waiting { threads, then });
+        }
+    }
+
+    fn carry_out(&mut self, then: Then) {
+        match then {
+            Then::Answer(answer) => {
+                self.outbox.respond(*answer);
+                if std::mem::take(&mut self.looks_again) {
+                    self.look_for_libraries();
+                }
+            }
+            Then::GoOn(tid) => self.unpark(tid),
         }
     }
 
@@ -260,7 +291,7 @@ impl Engine {
                     behind.insert(thread.tid);
                 }
                 // It gets them before it runs.
-                State::Held(_) | State::GroupStopped => {}
+                State::Held(_) | State::Parked | State::GroupStopped => {}
             }
         }
         behind
@@ -276,7 +307,7 @@ impl Engine {
         self.waiting = waiting;
         let done: Vec<Waiting> = done;
         for waiting in done {
-            self.outbox.respond(waiting.answer);
+            self.carry_out(waiting.then);
         }
     }
 }

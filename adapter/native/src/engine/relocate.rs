@@ -39,6 +39,16 @@ pub fn decode(code: &[u8], address: Address) -> Option<Instruction> {
     (!instruction.is_invalid()).then_some(instruction)
 }
 
+/// Does an instruction only work near its own place: does it refer to something by the distance to it? A call does too, but is
+/// never copied.
+#[must_use]
+pub fn is_bound_to_its_place(instruction: &Instruction) -> bool {
+    let jumps = [FlowControl::UnconditionalBranch, FlowControl::ConditionalBranch];
+    let calls = [FlowControl::Call, FlowControl::IndirectCall];
+    let flow = instruction.flow_control();
+    jumps.contains(&flow) || (instruction.is_ip_rel_memory_operand() && !calls.contains(&flow))
+}
+
 /// Prepares the way past the instruction whose original code this is: the bytes for the scratch area at `copy`, if any are needed.
 pub fn relocate(code: &[u8], address: Address, copy: Address) -> Result<(PastPatch, Vec<u8>), String> {
     let instruction =

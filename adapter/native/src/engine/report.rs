@@ -10,6 +10,8 @@ use super::threads::State;
 use super::user_code::{is_user_code, origin};
 use super::{Engine, Mode};
 use crate::address::{Address, Tid};
+use crate::dwarf::image::Image;
+use crate::dwarf::modules::{ModuleState, is_searched};
 use crate::protocol::{ContinuedBody, MantaContinued, MantaStopped, StoppedBody, TaskBody};
 use crate::registers::Registers;
 
@@ -22,8 +24,8 @@ impl Engine {
             registers.set_vector(vector);
         }
         if !self.modules.covers(Address(registers.pc())) {
-            // A library that was loaded since; when this fails the thread has a shorter stack.
-            let _ = self.modules.refresh(&self.process);
+            // A library that was loaded while nobody watched the loader.
+            self.look_for_libraries();
         }
         let task = self.guard.as_ref().and_then(|guard| guard.task_of(&self.process, tid));
         self.stops += 1;
@@ -236,6 +238,46 @@ pub fn source_body(path: &str, is_user: bool) -> dap::Source {
         path: Some(path.to_owned()),
         presentation_hint: (!is_user).then_some(dap::SourcePresentationHint::Deemphasize),
         ..Default::default()
+    }
+}
+
+/// A module for the client.
+pub fn module_body(state: ModuleState<'_>) -> dap::Module {
+    let path = state.mapped.path.display().to_string();
+    let symbols = match &state.content {
+        Ok(module) => symbol_status(&module.image),
+        Err(reason) => format!("It cannot be read: {reason}"),
+    };
+    dap::Module {
+        id: dap::ModuleId::Text(path.clone()),
+        name: path.rsplit('/').next().unwrap_or(&path).to_owned(),
+        path: Some(path),
+        is_user_code: Some(is_searched(state.mapped)),
+        symbol_status: Some(symbols),
+        address_range: Some(format!("{}-{}", state.mapped.start, state.mapped.end)),
+        symbol_file_path: state
+            .content
+            .as_ref()
+            .ok()
+            .and_then(|module| module.image.separate_file().map(str::to_owned)),
+        version: state.content.ok().and_then(|module| module.image.build_id()),
+        ..Default::default()
+    }
+}
+
+/// What is known of a module's code, and what is missing.
+fn symbol_status(image: &Image) -> String {
+    if !image.has_units() {
+        return match image.warning() {
+            Some(warning) => format!("No debug information; symbols only: {warning}"),
+            None => "No debug information; symbols only".to_owned(),
+        };
+    }
+    match image.missing_units() {
+        Some((missing, all, reason)) => format!(
+            "Lines only for {missing} of {all} units, as their split debug information is missing: {reason}"
+        ),
+        None => "Debug information loaded".to_owned(),
     }
 }
 

@@ -35,6 +35,52 @@ pub enum Resolution {
     Failed(String),
 }
 
+/// Where a breakpoint landed in each of a process's files.
+#[derive(Default)]
+pub struct Resolutions {
+    bound: Vec<(Vec<Address>, u32, Option<String>)>,
+    /// What is said when it is bound nowhere: the first failure, or else the first file's word.
+    failed: Option<String>,
+    pending: Option<String>,
+}
+
+impl Resolutions {
+    /// One file's.
+    pub fn add(&mut self, resolution: Resolution) {
+        match resolution {
+            Resolution::Bound { addresses, line, note } => self.bound.push((addresses, line, note)),
+            Resolution::Failed(message) => {
+                self.failed.get_or_insert(message);
+            }
+            Resolution::Pending(message) => {
+                self.pending.get_or_insert(message);
+            }
+        }
+    }
+
+    /// All of them. Where files have other lines with code, only those with the first: it is nearest to what was asked for.
+    #[must_use]
+    pub fn with_first_line(mut self) -> Resolution {
+        let first = self.bound.iter().map(|(_, line, _)| *line).min();
+        self.bound.retain(|(_, line, _)| Some(*line) == first);
+        self.merged()
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn merged(self) -> Resolution {
+        let Some((_, line, _)) = self.bound.first() else {
+            let pending = || Resolution::Pending(self.pending.unwrap_or_default());
+            return self.failed.map_or_else(pending, Resolution::Failed);
+        };
+        let line = *line;
+        let notes: BTreeSet<&str> = self.bound.iter().filter_map(|(_, _, note)| note.as_deref()).collect();
+        let notes: Vec<&str> = notes.into_iter().collect();
+        let addresses = self.bound.iter().flat_map(|(addresses, ..)| addresses).copied().collect();
+        bound(&addresses, line, (!notes.is_empty()).then(|| notes.join(" ")))
+    }
+}
+
 /// Finds the code of a line, or of the first line after it that has any. `sha256` is the hash of the file that the client shows.
 #[must_use]
 pub fn resolve_line(module: &Module, paths: &[String], line: u32, sha256: Option<&str>) -> Resolution {

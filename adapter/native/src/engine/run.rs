@@ -135,6 +135,7 @@ impl Engine {
         self.causes.clear();
         self.sites = super::sites::Sites::default();
         self.guard = None;
+        self.loader = None;
         let _ = self.process.detach(tid, 0);
         self.on_process_ended(0);
     }

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use super::copies::{Code, Margins, is_near};
 use super::guard::Guard;
-use super::relocate::{PastPatch, relocate};
+use super::relocate::{PastPatch, decode, is_bound_to_its_place, relocate};
 use super::threads::DebugRegister;
 use super::watches::Watch;
 use crate::address::Address;
@@ -41,6 +42,8 @@ pub struct Sites {
     sites: BTreeMap<Address, Site>,
     /// Also those that are gone: a thread may have hit them and not been seen yet.
     ever_patched: BTreeSet<Address>,
+    /// Copies behind the code of libraries.
+    pub(super) margins: Margins,
     /// Places in memory that are watched, by debug register.
     pub(super) watches: [Option<Watch>; HARDWARE_SITES],
 }
@@ -48,7 +51,14 @@ pub struct Sites {
 impl Sites {
     /// Takes over what an earlier debugger had patched.
     pub fn remember(&mut self, patched: impl IntoIterator<Item = Address>) {
-        self.ever_patched.extend(patched);
+        self.ever_patched.extend(patched.into_iter().filter(|address| address.0 != 0));
+    }
+
+    /// The code of these addresses has been unloaded, and what was patched there is gone with it.
+    pub fn forget(&mut self, range: &Range<Address>) {
+        self.sites.retain(|address, _| !range.contains(address));
+        self.ever_patched.retain(|address| !range.contains(address));
+        self.margins.forget(range);
     }
 
     /// The site at an address.
@@ -115,37 +125,31 @@ impl Sites {
         })
     }
 
-    /// Sets exactly these addresses. Those that stay are not touched. Gives those that could not be set, with the sentence.
+    /// Sets exactly these addresses, and that of the loader with what is left. Those that stay are not touched. Gives those that
+    /// could not be set, with the sentence.
     pub fn replace(
         &mut self,
         wanted: &BTreeSet<Address>,
+        loader: Option<Address>,
         target: &dyn Target,
-        guard: Option<&mut Guard>,
-        code_at: &dyn Fn(Address) -> Option<Vec<u8>>,
+        mut guard: Option<&mut Guard>,
+        code: &Code<'_>,
         hardware_works: bool,
     ) -> BTreeMap<Address, String> {
-        let gone: Vec<Address> =
-            self.sites.keys().filter(|address| !wanted.contains(address)).copied().collect();
+        let stays = |address: &Address| wanted.contains(address) || Some(*address) == loader;
+        let gone: Vec<Address> = self.sites.keys().filter(|address| !stays(address)).copied().collect();
         for address in gone {
             self.remove(address, target);
         }
         let mut failed = BTreeMap::new();
-        let mut guard = guard;
-        for address in wanted {
+        for address in wanted.iter().filter(|address| Some(**address) != loader) {
             if self.sites.contains_key(address) {
                 continue;
             }
-            let free = (0..HARDWARE_SITES).find(|register| {
-                hardware_works
-                    && self.watches[*register].is_none()
-                    && !self
-                        .sites
-                        .values()
-                        .any(|site| matches!(site, Site::Hardware { register: used } if used == register))
-            });
+            let free = self.free_register(hardware_works).or_else(|| self.leave_loader(loader));
             let site = match (free, guard.as_deref_mut()) {
                 (Some(register), _) => Ok(Site::Hardware { register }),
-                (None, Some(guard)) => self.patch(*address, target, guard, code_at),
+                (None, Some(guard)) => self.patch(*address, target, guard, code),
                 (None, None) => Err(format!(
                     "all {HARDWARE_SITES} hardware breakpoints are in use, and the program does not link manta-guard, \
                      without which its code is never patched: remove a breakpoint, or build the program as a Manta worker"
@@ -160,7 +164,40 @@ impl Sites {
                 }
             }
         }
+        if let Some(address) = loader.filter(|address| !self.sites.contains_key(address)) {
+            // Registers are for the user's breakpoints, so the loader is patched where that can be.
+            let patched = guard.and_then(|guard| self.patch(address, target, guard, code).ok());
+            let free = || self.free_register(hardware_works).map(|register| Site::Hardware { register });
+            match patched.or_else(free) {
+                Some(site) => {
+                    self.sites.insert(address, site);
+                }
+                None => {
+                    failed.insert(address, "all debug registers are in use".to_owned());
+                }
+            }
+        }
         failed
+    }
+
+    fn free_register(&self, hardware_works: bool) -> Option<usize> {
+        let is_used = |register: usize| {
+            self.watches[register].is_some()
+                || self
+                    .sites
+                    .values()
+                    .any(|site| matches!(site, Site::Hardware { register: used } if *used == register))
+        };
+        (0..HARDWARE_SITES).find(|register| hardware_works && !is_used(*register))
+    }
+
+    /// The loader gives up its debug register, if it has one.
+    fn leave_loader(&mut self, loader: Option<Address>) -> Option<usize> {
+        let loader = loader?;
+        let Some(Site::Hardware { register }) = self.sites.get(&loader) else { return None };
+        let register = *register;
+        self.sites.remove(&loader);
+        Some(register)
     }
 
     fn patch(
@@ -168,7 +205,7 @@ impl Sites {
         address: Address,
         target: &dyn Target,
         guard: &mut Guard,
-        code_at: &dyn Fn(Address) -> Option<Vec<u8>>,
+        code: &Code<'_>,
     ) -> Result<Site, String> {
         if !guard.has_scratch() {
             return Err(
@@ -176,12 +213,16 @@ impl Sites {
                     .to_owned(),
             );
         }
-        let code = code_at(address)
+        let bytes = code
+            .original(address)
             .or_else(|| target.read_vec(address, INSTRUCTION_BYTES_MAX).ok())
             .ok_or_else(|| format!("the code at {address} cannot be read"))?;
-        let original = *code.first().ok_or_else(|| format!("there is no code at {address}"))?;
-        let copy = guard.record_patch(target, address, original)?;
-        let (past, bytes) = relocate(&code, address, copy)?;
+        let original = *bytes.first().ok_or_else(|| format!("there is no code at {address}"))?;
+        let mut copy = guard.record_patch(target, address, original)?;
+        if !is_near(copy, address) && decode(&bytes, address).is_some_and(|own| is_bound_to_its_place(&own)) {
+            copy = self.margins.room(address, code, target)?;
+        }
+        let (past, bytes) = relocate(&bytes, address, copy)?;
         let write = || target.write(copy, &bytes).and_then(|()| target.write(address, &[INT3]));
         self.ever_patched.insert(address);
         write().map_err(|error| format!("the code cannot be patched: {error}"))?;

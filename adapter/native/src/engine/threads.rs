@@ -79,6 +79,8 @@ pub enum State {
     Running,
     /// It is in a group stop (Ctrl-Z), which is not the engine's.
     GroupStopped,
+    /// It has loaded a library, and is stopped until every thread has the breakpoints there.
+    Parked,
     /// It is held for the user.
     Held(Box<Stop>),
 }

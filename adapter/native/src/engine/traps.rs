@@ -2,6 +2,7 @@
 
 use super::breakpoints::LogPart;
 use super::calls::StepTarget;
+use super::copies::Code;
 use super::exceptions;
 use super::step::{StepDecision, StepKind, StepPlan, StepUnit, StepView};
 use super::stops::{FrameVariables, Reason, frames_of};
@@ -74,16 +75,14 @@ impl Engine {
     /// A thread that has run one instruction in the scratch area is where the original would have left it. `None` when it
     /// is in the middle of a copy that takes several, and has been sent on.
     fn leave_scratch(&mut self, tid: Tid, pc: Address) -> Option<Address> {
-        if !self.guard.as_ref().is_some_and(|guard| guard.scratch().contains(&pc.0)) {
+        let is_in_scratch = self.guard.as_ref().is_some_and(|guard| guard.scratch().contains(&pc.0));
+        if !is_in_scratch && !self.sites.margins.contains(pc) {
             return Some(pc);
         }
-        let modules = &self.modules;
+        let code = Code { modules: &self.modules };
         let next = |at: Address| {
-            let module = modules.at(at);
-            let code = module.and_then(|module| {
-                module.image.code(module.file_address(at), super::sites::instruction_bytes())
-            });
-            code.and_then(|code| super::relocate::decode(code, at))
+            code.original(at)
+                .and_then(|code| super::relocate::decode(&code, at))
                 .map_or(at, |instruction| Address(instruction.next_ip()))
         };
         match self.sites.original_of(pc, next) {
@@ -104,13 +103,17 @@ impl Engine {
         let Some(thread) = self.threads.get_mut(tid) else { return };
         thread.judged = Some(at);
         let is_stepping = thread.step.is_some();
+        let (mut reason, mut waits) = (None, false);
         if (by_trap || is_stepping)
-            && self.causes.contains_key(&at)
-            && let Some(reason) = self.judge(tid, at)
+            && let Some(causes) = self.causes.get(&at)
         {
-            self.hold(tid, reason);
-        } else {
-            self.on_step_stop(tid);
+            waits = causes.contains(&Cause::Loader) && self.on_loader(tid);
+            reason = self.judge(tid, at);
+        }
+        match reason {
+            Some(reason) => self.hold(tid, reason),
+            None if waits => {}
+            None => self.on_step_stop(tid),
         }
     }
 
@@ -219,6 +222,7 @@ impl Engine {
         for cause in self.causes.get(&at).cloned().unwrap_or_default() {
             match cause {
                 Cause::Panic => is_panic = true,
+                Cause::Loader => {}
                 Cause::Breakpoint(index) => {
                     if let Judgement::Stop(text) = self.judge_breakpoint(index, &physical) {
                         ids.push(self.configuration.breakpoints[index].specification.id);

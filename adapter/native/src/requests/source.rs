@@ -12,8 +12,10 @@ impl Server {
             arguments.source.and_then(|source| source.path).ok_or("The path of the file is missing.")?;
         let program = self.engine.program()?;
         let name = path.rsplit('/').next().unwrap_or(&path);
-        let is_own = program.image.sources_named(name).iter().any(|source| source.path == path);
-        if !is_own {
+        let mut modules = self.engine.modules.searched();
+        let has_it =
+            modules.any(|module| module.image.sources_named(name).iter().any(|source| source.path == path));
+        if !has_it {
             return Err(format!("The program {} was not built from {path}.", program.image.path()));
         }
         let size =

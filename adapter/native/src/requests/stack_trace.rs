@@ -14,7 +14,7 @@ use crate::limits::{FRAMES_DEEPEST_MAX, FRAMES_MAX};
 impl Server {
     pub(super) fn stack_trace(&mut self, arguments: StackTraceArguments) -> Answered<StackTraceResponseBody> {
         let tid = self.held(arguments.thread_id)?.tid;
-        let stack = self.stack_of(tid)?;
+        let stack = self.whole_stack_of(tid)?;
         let start = usize::try_from(arguments.start_frame.unwrap_or(0)).unwrap_or(0);
         let levels = usize::try_from(arguments.levels.unwrap_or(0)).unwrap_or(0);
         let levels = if levels == 0 { FRAMES_MAX } else { levels };
@@ -46,6 +46,25 @@ impl Server {
         let beyond = usize::from(stack.end == StackEnd::Cut && stack.physical.len() < FRAMES_DEEPEST_MAX);
         let total_frames = i32::try_from(stack.frames.len() + beyond + awaiting).ok();
         Ok(Answer::Now(StackTraceResponseBody { stack_frames: frames, total_frames }))
+    }
+
+    /// The stack, walked again if it leads into a library that was loaded while nobody watched.
+    fn whole_stack_of(&mut self, tid: Tid) -> Result<Rc<Stack>, String> {
+        let stack = self.stack_of(tid)?;
+        let engine = &mut self.engine;
+        let lookups = stack.physical.iter().map(|frame| frame.lookup);
+        let unknown: Vec<Address> = lookups.filter(|at| !engine.modules.covers(*at)).collect();
+        if unknown.is_empty() {
+            return Ok(stack);
+        }
+        engine.look_for_libraries();
+        if !unknown.iter().any(|at| engine.modules.covers(*at)) {
+            return Ok(stack);
+        }
+        if let Some(stop) = engine.threads.get_mut(tid).and_then(Thread::stop_mut) {
+            stop.forget_stack();
+        }
+        self.stack_of(tid)
     }
 
     /// The stack with at least so many frames, if it has them.
