@@ -63,23 +63,28 @@ impl Core {
         let id = TaskId::try_from(&spec.task_id).ok()?;
         let job_id = JobId::try_from(&spec.job_id).unwrap_or(JobId([0; 16]));
         let mut args = Vec::with_capacity(spec.arguments.len());
-        for argument in spec.arguments {
-            let Some(task_argument::Value::Inline(value)) = argument.value else {
+        for argument in &spec.arguments {
+            let Some(task_argument::Value::Inline(value)) = &argument.value else {
                 self.give_up(slot, id, format!("an argument of task '{}' came without its value", spec.name));
                 return None;
             };
             let contained = if value.contained.is_empty() {
                 Vec::new()
             } else {
-                self.0.with(|state| convert::adopt_contained(&self.0, state, &value))
+                self.0.with(|state| convert::adopt_contained(&self.0, state, value))
             };
-            let opened = convert::open(&self.0, &value, contained);
+            let opened = convert::open(&self.0, value, contained);
             let value = match opened {
                 Ok(value) => value,
                 Err(sentence) => {
-                    let object = value.in_store.and_then(|place| ObjectId::try_from(&place.object_id).ok());
-                    let lost: Vec<ObjectId> = object.into_iter().collect();
-                    self.0.with(|state| state.on_arguments_lost(slot, id, &lost, &sentence));
+                    let place = value.in_store.as_ref();
+                    let object = place.and_then(|place| ObjectId::try_from(&place.object_id).ok());
+                    match object {
+                        Some(object) => {
+                            self.0.with(|state| state.on_argument_lost(slot, spec, object, &sentence));
+                        }
+                        None => self.give_up(slot, id, sentence),
+                    }
                     return None;
                 }
             };
@@ -87,7 +92,7 @@ impl Core {
                 self.give_up(slot, id, format!("an argument of task '{}' is gone: {error}", spec.name));
                 return None;
             }
-            args.push(((!argument.keyword.is_empty()).then_some(argument.keyword), value));
+            args.push(((!argument.keyword.is_empty()).then(|| argument.keyword.clone()), value));
         }
         current::set(Some(CurrentTask { id, attempt: spec.attempt, name: spec.name.clone(), job_id, slot }));
         let function = match <[u8; 16]>::try_from(&spec.function_id[..]) {

@@ -60,7 +60,8 @@ impl Core {
             match convert::open(shared, &value, contained) {
                 Ok(value) => opened.push(value),
                 Err(sentence) => {
-                    shared.with(|state| state.on_value_lost(*id, &sentence));
+                    let nodes = value.in_store.map(|location| location.node_ids).unwrap_or_default();
+                    shared.with(|state| state.on_value_lost(*id, &nodes, &sentence));
                     return None;
                 }
             }

@@ -250,6 +250,18 @@ impl State {
                     if !self.is_queued(task) {
                         return;
                     }
+                    if !self.has_arguments(task) {
+                        // Those behind it wait with it, unless it has failed for that.
+                        if self
+                            .actors
+                            .known
+                            .get(&id)
+                            .is_some_and(|actor| actor.waiting.front() == Some(&task))
+                        {
+                            return;
+                        }
+                        continue;
+                    }
                     let Some(actor) = self.actors.known.get_mut(&id) else { return };
                     actor.waiting.pop_front();
                     actor.sent.insert(task, self.actors.calls);

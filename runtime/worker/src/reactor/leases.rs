@@ -120,6 +120,9 @@ impl State {
             }
             let Some(lease_id) = self.lease_with_room(id) else { break };
             self.classes[id.0].queue.pop_front();
+            if !self.has_arguments(task) {
+                continue;
+            }
             let Some(lease) = self.leases.get_mut(&lease_id) else { continue };
             lease.tasks.push_back(task);
             lease.idle_since = None;

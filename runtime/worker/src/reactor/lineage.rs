@@ -5,16 +5,13 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use manta_proto::{
     ids::{ObjectId, TaskId},
     v1::Value,
 };
 
-use super::{
-    FastMap, State,
-    objects::error_value,
-    tasks::{NewArgument, Task},
-};
+use super::{FastMap, State, objects::error_value, tasks::Task};
 use crate::SystemErrorKind;
 
 /// Bytes of kept tasks; above, the older half is forgotten.
@@ -86,12 +83,8 @@ impl State {
 
     /// The tasks that made stored arguments of a task.
     fn producers(&self, task: &Task) -> Vec<TaskId> {
-        let is_own = |argument: &&NewArgument| matches!(argument, NewArgument::Ref { address, .. } if address.owner == self.me.process);
-        let id = |argument: &NewArgument| match argument {
-            NewArgument::Ref { address, .. } => Some(address.object.task()),
-            NewArgument::Value(_) => None,
-        };
-        task.arguments().iter().filter(is_own).filter_map(id).collect()
+        let own = task.refs().filter(|address| address.owner == self.me.process);
+        own.map(|address| address.object.task()).collect()
     }
 
     fn is_stored(&self, id: ObjectId) -> bool {
@@ -145,14 +138,21 @@ impl State {
         }
     }
 
-    /// A stored value is on no node any more: it is made again, or an error says why it is not.
-    pub fn on_value_lost(&mut self, id: ObjectId, sentence: &str) {
-        let Some(object) = self.objects.get_mut(&id) else { return };
-        let Some(location) = object.value.as_ref().and_then(|value| value.in_store.clone()) else { return };
+    /// A stored value was not found on these nodes. If it is on no other, it is made again, or an error says why it is not; whoever
+    /// looked may have been told of an older copy. `false` if it is elsewhere.
+    pub fn on_value_lost(&mut self, id: ObjectId, lost_on: &[Bytes], sentence: &str) -> bool {
+        let Some(object) = self.objects.get_mut(&id) else { return true };
+        let Some(location) = object.value.as_ref().and_then(|value| value.in_store.clone()) else {
+            return true;
+        };
+        if location.node_ids.iter().any(|node| !lost_on.contains(node)) {
+            return false;
+        }
         if object.is_foreign() {
             object.value = None;
             object.here = false;
-            return self.ask_owner_again(id, location.node_ids);
+            self.ask_owner_again(id, location.node_ids);
+            return true;
         }
         match self.rebuild(id) {
             Ok(()) => self.forget_value(id),
@@ -162,6 +162,7 @@ impl State {
                 self.set_value(id, value);
             }
         }
+        true
     }
 
     /// Runs the task again that makes an object, and those that make its arguments, as far as they are gone.
@@ -174,15 +175,7 @@ impl State {
         while let Some(id) = todo.pop() {
             let Some(Kept { task, bytes, .. }) = self.lineage.kept.remove(&id) else { continue };
             self.lineage.bytes -= bytes;
-            let addresses: Vec<_> = task
-                .arguments()
-                .iter()
-                .filter_map(|argument| match argument {
-                    NewArgument::Ref { address, .. } => Some(*address),
-                    NewArgument::Value(_) => None,
-                })
-                .collect();
-            for address in addresses {
+            for address in task.refs() {
                 let (argument, producer) = (address.object, address.object.task());
                 let is_own = address.owner == self.me.process;
                 if is_own && let Some(kept) = self.lineage.kept.get_mut(&producer) {

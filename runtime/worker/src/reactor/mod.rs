@@ -88,8 +88,6 @@ pub(crate) struct State {
     borrows: borrows::Borrows,
     rooms: rooms::Rooms,
     lineage: lineage::Lineage,
-    /// Of the task that ends now: stored arguments that it did not find.
-    lost_arguments: Vec<ObjectId>,
     /// Freed objects whose files this process may write again.
     recyclable: Vec<ObjectId>,
 
@@ -138,7 +136,6 @@ impl State {
             rooms: rooms::Rooms::default(),
             lineage: lineage::Lineage::default(),
             recyclable: Vec::new(),
-            lost_arguments: Vec::new(),
             tasks: FastMap::default(),
             classes: Vec::new(),
             class_ids: std::collections::HashMap::new(),

@@ -388,13 +388,10 @@ impl State {
             );
             return self.answer_get(conn, get.request_id, value);
         };
-        let location = self.objects.get(&id).and_then(|object| object.value.as_ref()?.in_store.as_ref());
-        if !get.lost_on.is_empty()
-            && location
-                .is_some_and(|location| location.node_ids.iter().all(|node| get.lost_on.contains(node)))
-        {
+        if !get.lost_on.is_empty() {
             let nodes: Vec<_> = get.lost_on.iter().map(|node| self.node_name_of(node)).collect();
-            self.on_value_lost(id, &format!("object {id} is lost: it was on {}", nodes.join(" and ")));
+            let sentence = format!("object {id} is lost: it was on {}", nodes.join(" and "));
+            self.on_value_lost(id, &get.lost_on, &sentence);
         }
         if self.objects.get(&id).is_some_and(|object| object.paused) {
             self.send_pause_state(conn, get.request_id, true);
@@ -404,6 +401,9 @@ impl State {
 
     /// The owner of a foreign object answers, or says that its task is paused.
     pub(super) fn on_object_reply(&mut self, reply: ObjectReply) {
+        if self.on_call_argument_reply(&reply) {
+            return;
+        }
         let request_id = RequestId(reply.request_id);
         let Some(&(_, id)) = self.fetches.get(&request_id) else { return };
         let value = match reply.value {

@@ -49,7 +49,14 @@ impl State {
             self.pulls.insert(id, pull);
             self.ask_next_node(id);
         }
-        self.pulls.get_mut(&id).expect("inserted above if it was missing")
+        let pull = self.pulls.get_mut(&id).expect("inserted above if it was missing");
+        // Whoever comes later may know of newer copies.
+        for node in &location.node_ids {
+            if !pull.location.node_ids.contains(node) {
+                pull.location.node_ids.push(node.clone());
+            }
+        }
+        pull
     }
 
     /// Asks for the value from the next node that has it; `false` if all were tried.
@@ -87,14 +94,16 @@ impl State {
         }
         if pull.object {
             match lost {
-                Some(sentence) => self.on_value_lost(id, &sentence),
+                // It has been made again elsewhere meanwhile.
+                Some(sentence) if !self.on_value_lost(id, &pull.location.node_ids, &sentence) => {}
+                Some(_) => return,
                 None => {
                     if let Some(object) = self.objects.get_mut(&id) {
                         object.here = true;
                     }
-                    self.object_changed(id);
                 }
             }
+            self.object_changed(id);
         }
     }
 }

@@ -7,8 +7,8 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 use manta_proto::{
     ids::{LeaseId, ObjectId, TaskId},
     v1::{
-        LeaseBlocked, TaskDone, TaskEnded, TaskSpec, TasksReturned, Value, peer_message, process_to_node,
-        task_argument,
+        LeaseBlocked, StoreLocation, TaskDone, TaskEnded, TaskSpec, TasksReturned, Value, peer_message,
+        process_to_node, task_argument,
     },
 };
 use parking_lot::Condvar;
@@ -52,16 +52,29 @@ struct Queued {
     /// Arguments that are still on their way from other nodes.
     missing: u32,
     /// Those that are on no node any more, and why.
-    lost: Option<(Vec<ObjectId>, String)>,
+    lost: Option<LostArguments>,
 }
 
 impl Queued {
-    fn on_argument(&mut self, id: ObjectId, lost: Option<&str>) {
-        self.missing = self.missing.saturating_sub(1);
-        if let Some(sentence) = lost {
-            self.lost.get_or_insert_with(|| (Vec::new(), sentence.to_owned())).0.push(id);
-        }
+    fn new(conn: ConnId, lease: LeaseId, task: TaskId, spec: TaskSpec, missing: usize) -> Self {
+        let missing = u32::try_from(missing).unwrap_or(u32::MAX);
+        Self { conn, lease, task, spec, missing, lost: None }
     }
+}
+
+/// Stored arguments of a task that its worker did not find.
+struct LostArguments {
+    objects: Vec<ObjectId>,
+    sentence: String,
+}
+
+/// Where a task's argument lies, as its owner said.
+fn location_of(spec: &TaskSpec, id: ObjectId) -> Option<&StoreLocation> {
+    let mut stored = spec.arguments.iter().filter_map(|argument| match &argument.value {
+        Some(task_argument::Value::Inline(value)) => value.in_store.as_ref(),
+        _ => None,
+    });
+    stored.find(|location| location.object_id == id.0[..])
 }
 
 pub(super) struct Running {
@@ -205,19 +218,12 @@ impl State {
 
     fn queue_task(&mut self, conn: ConnId, slot: u32, lease: LeaseId, spec: TaskSpec) {
         let Ok(task) = TaskId::try_from(&spec.task_id) else { return };
-        let away: Vec<_> = spec
-            .arguments
-            .iter()
-            .filter_map(|argument| match &argument.value {
-                Some(task_argument::Value::Inline(value)) if !self.is_here(value) => value.in_store.clone(),
-                _ => None,
-            })
-            .collect();
-        let missing = u32::try_from(away.len()).unwrap_or(u32::MAX);
+        let away = self.arguments_elsewhere(&spec);
+        let missing = away.len();
         let Some(entry) = self.slots.slots.get_mut(slot as usize).filter(|slot| !slot.retiring) else {
             return;
         };
-        entry.queue.push_back(Queued { conn, lease, task, spec, missing, lost: None });
+        entry.queue.push_back(Queued::new(conn, lease, task, spec, missing));
         if entry.queue.len() == 1 {
             entry.condvar.notify_one();
         }
@@ -236,6 +242,15 @@ impl State {
         }
     }
 
+    /// The stored arguments of a task that have to be brought to this node.
+    fn arguments_elsewhere(&self, spec: &TaskSpec) -> Vec<StoreLocation> {
+        let away = spec.arguments.iter().filter_map(|argument| match &argument.value {
+            Some(task_argument::Value::Inline(value)) if !self.is_here(value) => value.in_store.clone(),
+            _ => None,
+        });
+        away.collect()
+    }
+
     /// A stored argument of a queued task has come to this node, or is lost.
     pub(super) fn on_argument_here(&mut self, slot: u32, task: TaskId, id: ObjectId, lost: Option<&str>) {
         if slot == ACTOR_SLOT {
@@ -243,7 +258,11 @@ impl State {
         }
         let Some(entry) = self.slots.slots.get_mut(slot as usize) else { return };
         if let Some(queued) = entry.queue.iter_mut().find(|queued| queued.task == task) {
-            queued.on_argument(id, lost);
+            queued.missing = queued.missing.saturating_sub(1);
+            if let Some(sentence) = lost {
+                let nothing = || LostArguments { objects: Vec::new(), sentence: sentence.to_owned() };
+                queued.lost.get_or_insert_with(nothing).objects.push(id);
+            }
             entry.condvar.notify_one();
         }
     }
@@ -266,8 +285,8 @@ impl State {
             let Some(Queued { conn, lease, task, spec, lost, .. }) = entry.queue.pop_front() else {
                 continue;
             };
-            if let Some((arguments, sentence)) = lost {
-                self.send_arguments_lost(conn, &spec, &arguments, &sentence);
+            if let Some(lost) = lost {
+                self.send_arguments_lost(conn, &spec, &lost);
                 continue;
             }
             let waiting = !entry.queue.is_empty();
@@ -281,24 +300,28 @@ impl State {
     }
 
     /// The task did not start: its owner may have its arguments made again.
-    pub(super) fn send_arguments_lost(
-        &mut self,
-        conn: ConnId,
-        spec: &TaskSpec,
-        arguments: &[ObjectId],
-        sentence: &str,
-    ) {
-        let error = error_value(SystemErrorKind::ObjectLost, sentence);
-        let lost_arguments = arguments.iter().map(|id| id.to_bytes()).collect();
-        let done = TaskDone { lost_arguments, ..cancel::done(spec, vec![error], true, 0) };
+    fn send_arguments_lost(&mut self, conn: ConnId, spec: &TaskSpec, lost: &LostArguments) {
+        let error = error_value(SystemErrorKind::ObjectLost, &*lost.sentence);
+        let locations = lost.objects.iter().filter_map(|id| location_of(spec, *id));
+        let lost_on = locations.flat_map(|location| location.node_ids.iter().cloned()).collect();
+        let lost_arguments = lost.objects.iter().map(|id| id.to_bytes()).collect();
+        let done = TaskDone { lost_arguments, lost_on, ..cancel::done(spec, vec![error], true, 0) };
         self.send(conn, peer_message::Message::Done(done));
     }
 
-    /// The same of a task that a slot's thread has taken already.
-    pub fn on_arguments_lost(&mut self, slot: u32, task: TaskId, arguments: &[ObjectId], sentence: &str) {
-        self.lost_arguments = arguments.to_vec();
-        let error = error_value(SystemErrorKind::ObjectLost, sentence);
-        self.on_finished(slot, task, vec![error], true);
+    /// A slot's thread has taken a task, and did not find an argument.
+    pub fn on_argument_lost(&mut self, slot: u32, spec: TaskSpec, argument: ObjectId, sentence: &str) {
+        let Ok(task) = TaskId::try_from(&spec.task_id) else { return };
+        if slot == ACTOR_SLOT {
+            return self.on_call_argument_lost(task, spec, argument, sentence);
+        }
+        let Some(running) = self.take_running(slot, task) else { return };
+        self.slots.creating.take_if(|creating| creating.task == task);
+        if running.was_paused_by_debugger {
+            self.tell_task_ended(task);
+        }
+        let lost = LostArguments { objects: vec![argument], sentence: sentence.to_owned() };
+        self.send_arguments_lost(running.conn, &spec, &lost);
     }
 
     pub(super) fn send_done(
@@ -317,8 +340,6 @@ impl State {
         for value in &results {
             self.announce_sealed(value);
         }
-        let lost_arguments = std::mem::take(&mut self.lost_arguments);
-        let lost_arguments = lost_arguments.iter().map(|id| id.to_bytes()).collect();
         // What this task submitted may end with its job in the next moment.
         self.send_news();
         self.on_creation_finished(task, failed);
@@ -349,7 +370,7 @@ impl State {
                     borrowed,
                     unsettled,
                     hold,
-                    lost_arguments,
+                    ..TaskDone::default()
                 };
                 self.send(running.conn, peer_message::Message::Done(done));
             }

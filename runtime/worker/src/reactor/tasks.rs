@@ -1,5 +1,8 @@
 //! The tasks that this process has submitted and owns.
 
+mod arguments;
+mod attempts;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -12,7 +15,7 @@ use manta_proto::{
 };
 
 use super::{
-    ConnId, Effect, State, Watcher,
+    ConnId, Effect, State,
     actors::Role,
     cancel::cancelled,
     events::Place,
@@ -20,15 +23,12 @@ use super::{
     leases::ClassKey,
     objects::{error_value, is_error},
 };
+pub(super) use arguments::ARGUMENTS_LOST_MAX;
+
 use crate::{FunctionId, SystemErrorKind, object_ref::RefAddress};
 
-/// So often a task is sent anew because its worker did not find an argument.
-const ARGUMENTS_LOST_MAX: u32 = 16;
 /// A number of retries that stands for no limit.
 const RETRIES_UNLIMITED: u32 = u32::MAX;
-
-/// Missing arguments that the cluster is told of.
-const WAITS_SHOWN_MAX: usize = 8;
 
 /// An argument of a task that has at least one ref among its arguments.
 pub(crate) enum NewArgument {
@@ -129,10 +129,6 @@ impl Task {
         self.pinned = pinned;
     }
 
-    pub fn arguments(&self) -> &[NewArgument] {
-        &self.arguments
-    }
-
     pub fn encoded_bytes(&self) -> usize {
         self.encoded.len()
     }
@@ -186,18 +182,7 @@ impl State {
             ClassOf::Known(class) => class,
             ClassOf::New(key) => self.class(key),
         };
-        let dependencies: Vec<RefAddress> = arguments
-            .iter()
-            .filter_map(|argument| match argument {
-                NewArgument::Ref { address, .. } => Some(*address),
-                NewArgument::Value(_) => None,
-            })
-            .collect();
-        for address in &dependencies {
-            self.pin(*address);
-            pinned.push(address.object);
-        }
-        let task = Task {
+        let mut task = Task {
             class,
             actor,
             function,
@@ -211,8 +196,7 @@ impl State {
             retriable: submission.max_retries > 0,
             retry_exceptions: submission.retry_exceptions,
             stage: Stage::Waiting,
-            // One more than the arguments, until all are being watched.
-            missing: 1 + u32::try_from(dependencies.len()).unwrap_or(u32::MAX - 1),
+            missing: 0,
             failed_argument: None,
             paused_at_worker: false,
             paused_dependencies: 0,
@@ -226,83 +210,13 @@ impl State {
             has_stored_arguments: !stored.is_empty(),
             arguments_lost: 0,
         };
-        self.tasks.insert(id, task);
-        self.note_submitted(id);
-        self.await_arguments(id, dependencies);
-    }
-
-    fn await_arguments(&mut self, id: TaskId, dependencies: Vec<RefAddress>) {
-        for address in dependencies {
-            if self.objects.get(&address.object).is_some_and(|object| object.paused) {
-                self.change_dependency_pause(id, true);
-            }
-            self.add_watcher(address.object, Watcher::Dependent(id));
-        }
-        self.on_dependency(id, None);
-    }
-
-    /// A task that had ended runs once more, because what it made is lost. It has taken one of its retries for that.
-    pub(super) fn run_kept_again(&mut self, id: TaskId, mut task: Task) {
-        task.attempt += 1;
-        self.wait_again(id, task);
-    }
-
-    /// Puts a task back to where its arguments are awaited.
-    fn wait_again(&mut self, id: TaskId, mut task: Task) {
-        let dependencies: Vec<RefAddress> = task
-            .arguments
-            .iter()
-            .filter_map(|argument| match argument {
-                NewArgument::Ref { address, .. } => Some(*address),
-                NewArgument::Value(_) => None,
-            })
-            .collect();
-        for address in &dependencies {
-            self.pin(*address);
+        for address in task.refs().collect::<Vec<_>>() {
+            self.pin(address);
             task.pinned.push(address.object);
         }
-        task.stage = Stage::Waiting;
-        (task.started, task.place) = (None, None);
-        task.missing = 1 + u32::try_from(dependencies.len()).unwrap_or(u32::MAX - 1);
-        task.failed_argument = None;
-        task.reported = task_event::State::Nil;
-        task.error = Box::default();
         self.tasks.insert(id, task);
-        self.note_task(id);
-        self.await_arguments(id, dependencies);
-    }
-
-    /// A worker did not find stored arguments of the task, which has not started: they are made again, and it waits for them.
-    fn await_lost_arguments(&mut self, id: TaskId, arguments: &[Bytes], error: Option<&Value>) {
-        let said = error.and_then(crate::convert::system_error_of).map(|error| error.message);
-        let Some(mut task) = self.tasks.remove(&id) else { return };
-        task.attempt += 1;
-        task.arguments_lost += 1;
-        let pinned = task.take_pinned();
-        for object in arguments.iter().filter_map(|id| ObjectId::try_from(id).ok()) {
-            let sentence = said.clone().unwrap_or_else(|| format!("object {object} is lost"));
-            self.on_value_lost(object, &sentence);
-        }
-        // What it had pinned stays so until it has pinned the same anew.
-        task.set_pinned(pinned);
-        self.on_task_paused(id, false);
-        self.wait_again(id, task);
-    }
-
-    /// One of the things that the task waits for is there, or has failed.
-    pub(super) fn on_dependency(&mut self, id: TaskId, failed: Option<Value>) {
-        let Some(task) = self.tasks.get_mut(&id) else { return };
-        task.missing -= 1;
-        if task.failed_argument.is_none() {
-            task.failed_argument = failed;
-        }
-        if task.missing > 0 {
-            return;
-        }
-        match task.failed_argument.take() {
-            Some(error) => self.complete(id, vec![error], true),
-            None => self.enqueue(id, false),
-        }
+        self.note_submitted(id);
+        self.await_arguments(id);
     }
 
     fn enqueue(&mut self, id: TaskId, first: bool) {
@@ -346,24 +260,6 @@ impl State {
         self.effects.push(Effect::Push { conn, id, task: encoded, lease, attempt, arguments });
     }
 
-    /// The arguments with the values of refs, all of which are known by now.
-    fn resolve_arguments(&self, id: TaskId) -> Vec<TaskArgument> {
-        let Some(task) = self.tasks.get(&id) else { return Vec::new() };
-        let resolve = |argument: &NewArgument| match argument {
-            NewArgument::Value(argument) => argument.clone(),
-            NewArgument::Ref { keyword, address } => {
-                let value = self.value(address.object).unwrap_or_else(|| {
-                    error_value(
-                        SystemErrorKind::Internal,
-                        format!("object {} vanished while a task needed it", address.object),
-                    )
-                });
-                TaskArgument { keyword: keyword.clone(), value: Some(task_argument::Value::Inline(value)) }
-            }
-        };
-        task.arguments.iter().map(resolve).collect()
-    }
-
     /// A worker has finished a task.
     pub(super) fn on_done(&mut self, done: TaskDone) {
         let Ok(id) = TaskId::try_from(&done.task_id) else { return };
@@ -376,15 +272,11 @@ impl State {
         if done.retiring {
             self.on_worker_retires(lease);
         }
+        if self.await_lost_arguments(id, &done) {
+            return;
+        }
         let now = self.now;
         let Some(task) = self.tasks.get_mut(&id) else { return };
-        if !done.lost_arguments.is_empty()
-            && task.arguments_lost < ARGUMENTS_LOST_MAX
-            && !task.cancelled
-            && task.actor.is_none()
-        {
-            return self.await_lost_arguments(id, &done.lost_arguments, done.results.first());
-        }
         task.started = now.checked_sub(Duration::from_micros(done.run_us));
         task.error = done.error.into();
         if done.failed && task.retry_exceptions && !done.r#final && task.may_run_again() {
@@ -398,98 +290,6 @@ impl State {
             return self.on_actor_made(actor);
         }
         self.complete(id, done.results, done.failed);
-    }
-
-    /// Ends an attempt with its failure, and begins the next.
-    fn run_again(&mut self, id: TaskId, failure: Option<&Value>) {
-        if let Some(mut task) = self.tasks.remove(&id) {
-            let lost = || {
-                error_value(SystemErrorKind::WorkerDied, "the worker that ran it ended; the task runs again")
-            };
-            self.record_end(id, &task, Some(failure.unwrap_or(&lost())), &task.error);
-            task.attempt += 1;
-            task.reported = task_event::State::Nil;
-            task.error = Box::default();
-            self.tasks.insert(id, task);
-            self.note_task(id);
-        }
-        self.on_task_paused(id, false);
-        self.enqueue(id, true);
-    }
-
-    /// The worker gave a task back without having started it, or its connection ended before it could.
-    pub(super) fn requeue(&mut self, id: TaskId) {
-        if let Some(task) = self.tasks.get(&id).filter(|task| task.cancelled) {
-            let error = cancelled(&task.name);
-            return self.complete(id, vec![error], true);
-        }
-        self.enqueue(id, true);
-    }
-
-    /// The worker died while it ran the task. `true` if the task will not run again, so that its worker's fate has to be asked for.
-    pub(super) fn on_worker_lost(&mut self, id: TaskId) -> bool {
-        let Some(task) = self.tasks.get_mut(&id) else { return false };
-        if task.may_run_again() {
-            self.run_again(id, None);
-            return false;
-        }
-        task.stage = Stage::AwaitingFate;
-        true
-    }
-
-    /// Ends a task whose worker died.
-    pub(super) fn fail_for_fate(&mut self, id: TaskId, fate: &str) {
-        let Some(task) = self.tasks.get(&id).filter(|task| task.stage == Stage::AwaitingFate) else { return };
-        match task.actor {
-            Some(Role::Call(actor)) => return self.fail_lost_call(id, actor, fate),
-            // Its actor was told already.
-            Some(Role::Creation(_)) => return,
-            None if task.cancelled => {
-                let error = cancelled(&task.name);
-                return self.complete(id, vec![error], true);
-            }
-            None => {}
-        }
-        let attempts = task.attempt + 1;
-        let tried =
-            if attempts == 1 { String::new() } else { format!(" It was the last of {attempts} attempts.") };
-        let sentence = format!("the worker that ran task '{}' ended: {fate}.{tried}", task.name);
-        self.complete(id, vec![error_value(SystemErrorKind::WorkerDied, sentence)], true);
-    }
-
-    /// The task runs again because its worker was killed to free memory, which counts as no retry.
-    pub(super) fn give_retry_back(&mut self, id: TaskId) {
-        if let Some(task) = self.tasks.get_mut(&id)
-            && task.retries_left != RETRIES_UNLIMITED
-        {
-            task.retries_left += 1;
-        }
-    }
-
-    /// The worker of a task that had no retry left was killed to free memory.
-    pub(super) fn end_out_of_memory(&mut self, id: TaskId, fate: &str) {
-        let Some(task) = self.tasks.get(&id).filter(|task| task.stage == Stage::AwaitingFate) else { return };
-        match task.actor {
-            Some(_) => self.fail_for_fate(id, fate),
-            None if task.cancelled => self.fail_for_fate(id, fate),
-            None if task.retriable => self.run_again(id, None),
-            None => {
-                let sentence = format!("task '{}' ran out of memory: {fate}.", task.name);
-                self.complete(id, vec![error_value(SystemErrorKind::OutOfMemory, sentence)], true);
-            }
-        }
-    }
-
-    /// Objects that a task waits for, as far as they are not there.
-    pub(super) fn waits_for(&self, task: &Task) -> Vec<bytes::Bytes> {
-        if task.stage != Stage::Waiting {
-            return Vec::new();
-        }
-        let missing = task.arguments.iter().filter_map(|argument| match argument {
-            NewArgument::Ref { address, .. } if self.value(address.object).is_none() => Some(address.object),
-            _ => None,
-        });
-        missing.take(WAITS_SHOWN_MAX).map(|object| object.to_bytes()).collect()
     }
 
     /// Ends a task that was never sent.
@@ -547,31 +347,6 @@ impl State {
     /// Whether the task may be sent more than once.
     pub(super) fn is_tried_again(&self, id: TaskId) -> bool {
         self.tasks.get(&id).is_some_and(|task| task.retries_left > 0 || task.attempt > 0)
-    }
-
-    /// An actor's creation task has ended well: it is kept apart, with what it needs to run again.
-    pub(super) fn retire_creation(&mut self, id: TaskId) -> Option<Task> {
-        let task = self.tasks.remove(&id)?;
-        self.record_end(id, &task, None, "");
-        Some(task)
-    }
-
-    /// Makes an actor anew: its creation task had ended well, or was under way.
-    pub(super) fn make_again(&mut self, id: TaskId, made: Option<Box<Task>>) {
-        let Some(mut task) = made else { return self.run_again(id, None) };
-        task.attempt += 1;
-        task.reported = task_event::State::Nil;
-        self.tasks.insert(id, *task);
-        self.note_task(id);
-        self.enqueue(id, true);
-    }
-
-    /// An actor is dead: its creation task will not run again.
-    pub(super) fn drop_creation(&mut self, id: TaskId, made: Option<Box<Task>>, error: Value) {
-        match made {
-            Some(task) => self.unpin_all(task.pinned),
-            None => self.complete(id, vec![error], true),
-        }
     }
 
     /// Whether the task is with the worker of this lease.

@@ -139,6 +139,9 @@ impl State {
         let (Ok(lease), Ok(worker), Ok(node)) = ids else {
             return self.return_actor_lease(grant.lease_id.clone(), grant.node_id.clone());
         };
+        if !self.has_arguments(creation_task(id)) {
+            return self.return_actor_lease(grant.lease_id.clone(), grant.node_id.clone());
+        }
         let conn = self.conn_to(worker, node, Some(grant.peer_socket.as_str().into()));
         let place = Place { node, worker };
         let Some(actor) = self.actors.known.get_mut(&id) else { return };
@@ -148,6 +151,15 @@ impl State {
             owned.socket.clone_from(&grant.peer_socket);
         }
         self.push_task(creation_task(id), lease, conn, place);
+    }
+
+    /// The actor is not made on the worker that it got: its creation task waits for arguments.
+    pub(in crate::reactor) fn give_worker_back(&mut self, id: ActorId) {
+        let Some(actor) = self.actors.known.get_mut(&id) else { return };
+        actor.conn = None;
+        if let Some((lease, place)) = actor.owned.as_mut().and_then(|owned| owned.lease.take()) {
+            self.return_actor_lease(lease.to_bytes(), place.node.to_bytes());
+        }
     }
 
     /// Its creation task has ended well.

@@ -8,14 +8,18 @@ use std::{collections::VecDeque, sync::Arc};
 use manta_proto::{
     ids::{ActorId, LeaseId, ObjectId, TaskId},
     v1::{
-        ActorExit, ActorReady, ActorState, KillActor, TaskSpec, Value, actor_state::Phase, peer_message,
-        process_to_node, task_argument,
+        ActorExit, ActorReady, ActorState, GetObject, KillActor, ObjectReply, TaskDone, TaskSpec, Value,
+        actor_state::Phase, peer_message, process_to_node, task_argument,
     },
 };
 use parking_lot::Condvar;
 
-use super::super::{ConnId, FastMap, State, objects::error_value};
-use super::{Popped, Queued, Running};
+use super::super::{
+    ConnId, FastMap, RequestId, State, cancel,
+    objects::{error_value, is_error},
+    tasks::ARGUMENTS_LOST_MAX,
+};
+use super::{Popped, Queued, Running, location_of};
 use crate::{SystemErrorKind, object_ref::RefAddress};
 
 /// The slot of all calls of an actor.
@@ -40,6 +44,10 @@ pub(super) struct Host {
     running: FastMap<TaskId, (usize, Running)>,
     /// Why the actor takes no more calls.
     ended: Option<String>,
+    /// Callers that were asked for lost arguments of calls.
+    asked: FastMap<RequestId, (TaskId, ObjectId)>,
+    /// How often that was for each call.
+    asks: FastMap<TaskId, u32>,
 }
 
 struct Group {
@@ -47,6 +55,23 @@ struct Group {
     running: usize,
     queue: VecDeque<Queued>,
     condvar: Arc<Condvar>,
+}
+
+impl Group {
+    /// The first call that may start now. One whose arguments are still to come holds up those that its caller sent after it.
+    fn ready(&self) -> Option<usize> {
+        if self.running >= self.limit {
+            return None;
+        }
+        let mut held_up = Vec::new();
+        self.queue.iter().position(|queued| {
+            let is_held_up = held_up.contains(&queued.conn);
+            if queued.missing > 0 && !is_held_up {
+                held_up.push(queued.conn);
+            }
+            queued.missing == 0 && !is_held_up
+        })
+    }
 }
 
 impl Host {
@@ -62,7 +87,16 @@ impl Host {
             groups.push(group(&1));
         }
         let Creating { actor, lease, conn, .. } = *creating;
-        Self { actor, lease, owner: conn, groups, running: FastMap::default(), ended: None }
+        Self {
+            actor,
+            lease,
+            owner: conn,
+            groups,
+            running: FastMap::default(),
+            ended: None,
+            asked: FastMap::default(),
+            asks: FastMap::default(),
+        }
     }
 
     pub fn running(&mut self, task: TaskId) -> Option<&mut Running> {
@@ -81,7 +115,23 @@ impl Host {
 
     /// Forgets what nobody waits for any more.
     pub fn drop_queued_of(&mut self, conn: ConnId) {
-        self.groups.iter_mut().for_each(|group| group.queue.retain(|queued| queued.conn != conn));
+        let mut dropped = Vec::new();
+        for group in &mut self.groups {
+            let of_it = |queued: &Queued| queued.conn == conn;
+            dropped.extend(group.queue.iter().filter(|queued| of_it(queued)).map(|queued| queued.task));
+            group.queue.retain(|queued| !of_it(queued));
+        }
+        dropped.into_iter().for_each(|task| self.forget_asks(task));
+    }
+
+    fn forget_asks(&mut self, task: TaskId) {
+        if self.asks.remove(&task).is_some() {
+            self.asked.retain(|_, (of, _)| *of != task);
+        }
+    }
+
+    fn queued(&mut self, task: TaskId) -> Option<&mut Queued> {
+        self.groups.iter_mut().find_map(|group| group.queue.iter_mut().find(|queued| queued.task == task))
     }
 
     /// The refs inside the arguments of a caller's running calls.
@@ -90,12 +140,18 @@ impl Host {
         of_it.flat_map(|(_, running)| running.contained.iter().copied())
     }
 
-    /// Takes a call out of its queue.
-    pub fn take_queued(&mut self, mut wanted: impl FnMut(&Queued) -> bool) -> Option<TaskSpec> {
+    fn remove_queued(&mut self, mut wanted: impl FnMut(&Queued) -> bool) -> Option<Queued> {
         let queues = self.groups.iter_mut().map(|group| &mut group.queue);
         let (queue, position) =
             queues.filter_map(|queue| queue.iter().position(&mut wanted).map(|at| (queue, at))).next()?;
-        queue.remove(position).map(|queued| queued.spec)
+        let removed = queue.remove(position)?;
+        self.forget_asks(removed.task);
+        Some(removed)
+    }
+
+    /// Takes a call out of its queue.
+    pub fn take_queued(&mut self, wanted: impl FnMut(&Queued) -> bool) -> Option<TaskSpec> {
+        self.remove_queued(wanted).map(|queued| queued.spec)
     }
 }
 
@@ -136,20 +192,11 @@ impl State {
         if let Some(cause) = refusal {
             return self.refuse_call(conn, &spec, &cause);
         }
-        let away: Vec<_> = spec
-            .arguments
-            .iter()
-            .filter_map(|argument| match &argument.value {
-                Some(task_argument::Value::Inline(value)) if !self.is_here(value) => value.in_store.clone(),
-                _ => None,
-            })
-            .collect();
+        let away = self.arguments_elsewhere(&spec);
         let Some(host) = &mut self.slots.host else { return };
         let index = (spec.concurrency_group as usize).min(host.groups.len() - 1);
         let group = &mut host.groups[index];
-        let missing = u32::try_from(away.len()).unwrap_or(u32::MAX);
-        let lease = host.lease;
-        group.queue.push_back(Queued { conn, lease, task, spec, missing, lost: None });
+        group.queue.push_back(Queued::new(conn, host.lease, task, spec, away.len()));
         if group.running < group.limit {
             group.condvar.notify_one();
         }
@@ -167,43 +214,127 @@ impl State {
 
     /// A stored argument of a queued call has come to this node, or is lost.
     pub(super) fn on_call_argument_here(&mut self, task: TaskId, id: ObjectId, lost: Option<&str>) {
+        if let Some(sentence) = lost {
+            return self.ask_caller(task, id, sentence);
+        }
+        let Some(queued) = self.slots.host.as_mut().and_then(|host| host.queued(task)) else { return };
+        queued.missing = queued.missing.saturating_sub(1);
+        self.wake_groups();
+    }
+
+    fn wake_groups(&self) {
+        self.slots.host.iter().flat_map(|host| &host.groups).for_each(|group| {
+            group.condvar.notify_one();
+        });
+    }
+
+    /// A thread has taken a call, and did not find an argument: the call goes back to the front.
+    pub(super) fn on_call_argument_lost(
+        &mut self,
+        task: TaskId,
+        spec: TaskSpec,
+        id: ObjectId,
+        sentence: &str,
+    ) {
         let Some(host) = &mut self.slots.host else { return };
-        for group in &mut host.groups {
-            if let Some(queued) = group.queue.iter_mut().find(|queued| queued.task == task) {
-                queued.on_argument(id, lost);
-                group.condvar.notify_one();
+        let Some((index, running)) = host.running.remove(&task) else { return };
+        let group = &mut host.groups[index];
+        group.running -= 1;
+        if !self.conns.contains_key(&running.conn) {
+            return self.wake_groups();
+        }
+        group.queue.push_front(Queued::new(running.conn, running.lease, task, spec, 1));
+        if running.was_paused_by_debugger {
+            self.tell_task_ended(task);
+        }
+        self.ask_caller(task, id, sentence);
+        self.wake_groups();
+    }
+
+    /// An argument of a queued call is lost. Its caller keeps a ref of it, and so can have it made again or say why that cannot be; the
+    /// call keeps its place meanwhile.
+    fn ask_caller(&mut self, task: TaskId, id: ObjectId, sentence: &str) {
+        let request_id = self.request_id();
+        let Some(host) = &mut self.slots.host else { return };
+        let Some(queued) = host.queued(task) else { return };
+        let conn = queued.conn;
+        let lost_on = location_of(&queued.spec, id).map(|place| place.node_ids.clone());
+        let asks = host.asks.entry(task).or_default();
+        *asks += 1;
+        if *asks > ARGUMENTS_LOST_MAX {
+            let error = error_value(SystemErrorKind::ObjectLost, sentence);
+            return self.fail_queued_call(task, error);
+        }
+        host.asked.insert(request_id, (task, id));
+        let get = GetObject {
+            request_id: request_id.0,
+            object_id: id.to_bytes(),
+            lost_on: lost_on.unwrap_or_default(),
+        };
+        self.send(conn, peer_message::Message::Get(get));
+    }
+
+    /// The caller's answer, if it is one: where the argument is now, or why it is nowhere.
+    pub(in super::super) fn on_call_argument_reply(&mut self, reply: &ObjectReply) -> bool {
+        let Some(host) = &mut self.slots.host else { return false };
+        let request_id = RequestId(reply.request_id);
+        let Some(&(task, id)) = host.asked.get(&request_id) else { return false };
+        // Without a value it is still to come: its task stands in a debugger.
+        let Some(value) = &reply.value else { return true };
+        host.asked.remove(&request_id);
+        if is_error(value) {
+            self.fail_queued_call(task, value.clone());
+            return true;
+        }
+        let Some(queued) = host.queued(task) else { return true };
+        for argument in &mut queued.spec.arguments {
+            if let Some(task_argument::Value::Inline(old)) = &mut argument.value
+                && old.in_store.as_ref().is_some_and(|location| location.object_id == id.0[..])
+            {
+                old.clone_from(value);
             }
         }
+        match value.in_store.clone().filter(|_| !self.is_here(value)) {
+            Some(location) => self.pull_argument(id, &location, ACTOR_SLOT, task),
+            None => self.on_call_argument_here(task, id, None),
+        }
+        true
+    }
+
+    /// Ends a call that waits for what will not come.
+    fn fail_queued_call(&mut self, task: TaskId, error: Value) {
+        let Some(host) = &mut self.slots.host else { return };
+        let Some(Queued { conn, spec, .. }) = host.remove_queued(|queued| queued.task == task) else {
+            return;
+        };
+        // The call itself has not failed, so there is nothing to try again.
+        let done = TaskDone { r#final: true, ..cancel::done(&spec, vec![error], true, 0) };
+        self.send(conn, peer_message::Message::Done(done));
+        self.wake_groups();
     }
 
     /// The next call of a concurrency group, as long as it runs fewer than its limit.
     pub fn pop_call(&mut self, group: usize) -> Popped {
-        loop {
-            if let Some(cause) = self.slots.exit.clone().or_else(|| self.gone.clone()) {
-                return Popped::Exit(cause);
-            }
-            let now = self.now;
-            let Some(host) = &mut self.slots.host else {
-                return Popped::Exit("this worker hosts no actor".to_owned());
-            };
-            let index = group.min(host.groups.len() - 1);
-            let group = &mut host.groups[index];
-            let ready =
-                group.running < group.limit && group.queue.front().is_some_and(|queued| queued.missing == 0);
-            let Some(Queued { conn, lease, task, spec, lost, .. }) =
-                ready.then(|| group.queue.pop_front()).flatten()
-            else {
-                return Popped::Wait(Arc::clone(&group.condvar));
-            };
-            if let Some((arguments, sentence)) = lost {
-                self.send_arguments_lost(conn, &spec, &arguments, &sentence);
-                continue;
-            }
-            group.running += 1;
-            let running = Running::new(conn, lease, task, &spec, now);
-            host.running.insert(task, (index, running));
-            return Popped::Task(Box::new(spec));
+        if let Some(cause) = self.slots.exit.clone().or_else(|| self.gone.clone()) {
+            return Popped::Exit(cause);
         }
+        let now = self.now;
+        let Some(host) = &mut self.slots.host else {
+            return Popped::Exit("this worker hosts no actor".to_owned());
+        };
+        let index = group.min(host.groups.len() - 1);
+        let group = &mut host.groups[index];
+        let ready = group.ready();
+        let Some(Queued { conn, lease, task, spec, .. }) =
+            ready.and_then(|position| group.queue.remove(position))
+        else {
+            return Popped::Wait(Arc::clone(&group.condvar));
+        };
+        group.running += 1;
+        let running = Running::new(conn, lease, task, &spec, now);
+        host.running.insert(task, (index, running));
+        host.forget_asks(task);
+        Popped::Task(Box::new(spec))
     }
 
     /// A call has run, or is given up: others of its group may start.
@@ -222,6 +353,7 @@ impl State {
     pub fn on_actor_exit(&mut self, cause: &str) {
         let Some(host) = self.slots.host.as_mut().filter(|host| host.ended.is_none()) else { return };
         host.ended = Some(cause.to_owned());
+        host.asked.clear();
         let (actor, lease, owner) = (host.actor, host.lease, host.owner);
         let queued: Vec<_> = host.groups.iter_mut().flat_map(|group| group.queue.drain(..)).collect();
         let mut running: Vec<_> = host.running.keys().copied().collect();

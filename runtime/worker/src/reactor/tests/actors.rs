@@ -1,14 +1,14 @@
 //! Actors: the order of their calls, their ends and restarts, and callers that are not their owner.
 
 use manta_proto::{
-    ids::{ActorId, ObjectId, TaskId},
+    ids::{ActorId, NodeId, ObjectId, TaskId},
     v1::{ActorCreation, TaskSpec, Value},
 };
 use prost::Message;
 
 use super::{
-    super::{ACTOR_SLOT, ActorAddress, ClassKey, ClassOf, NewActor, Popped, Submission},
-    sim::{Sim, Who, inline, message},
+    super::{ACTOR_SLOT, ActorAddress, ClassKey, ClassOf, NewActor, Popped, Submission, Wait},
+    sim::{Sim, Who, inline, message, stored},
 };
 use crate::{Language, Placement};
 
@@ -38,6 +38,10 @@ fn submission(id: TaskId, name: &str, spec: TaskSpec, num_returns: u32, max_retr
 
 /// Submits the making of an actor.
 fn make(sim: &mut Sim, who: Who, max_restarts: u32) -> ActorId {
+    make_with(sim, who, max_restarts, &[])
+}
+
+fn make_with(sim: &mut Sim, who: Who, max_restarts: u32, arguments: &[ObjectId]) -> ActorId {
     let id = ActorId(TaskId::random().0);
     let new = NewActor {
         id,
@@ -49,14 +53,29 @@ fn make(sim: &mut Sim, who: Who, max_restarts: u32) -> ActorId {
     };
     let creation = Some(ActorCreation { group_limits: vec![1], ..ActorCreation::default() });
     let spec = TaskSpec { actor_id: id.to_bytes(), creation, ..TaskSpec::default() };
-    sim.state(who).on_new_actor(new, submission(TaskId(id.0), "Counter.__init__", spec, 0, 0));
+    let arguments = sim.refs(who, arguments);
+    let submission = Submission { arguments, ..submission(TaskId(id.0), "Counter.__init__", spec, 0, 0) };
+    sim.state(who).on_new_actor(new, submission);
     id
 }
 
 fn call(sim: &mut Sim, who: Who, actor: ActorId, name: &str, max_retries: u32) -> ObjectId {
+    call_with(sim, who, actor, name, max_retries, &[])
+}
+
+fn call_with(
+    sim: &mut Sim,
+    who: Who,
+    actor: ActorId,
+    name: &str,
+    max_retries: u32,
+    arguments: &[ObjectId],
+) -> ObjectId {
     let id = TaskId::random();
     let spec = TaskSpec { actor_id: actor.to_bytes(), ..TaskSpec::default() };
-    sim.state(who).on_call(actor, submission(id, name, spec, 1, max_retries), None).unwrap();
+    let arguments = sim.refs(who, arguments);
+    let submission = Submission { arguments, ..submission(id, name, spec, 1, max_retries) };
+    sim.state(who).on_call(actor, submission, None).unwrap();
     ObjectId::of(id, 0)
 }
 
@@ -196,4 +215,132 @@ fn an_actor_dies_with_its_owner() {
     sim.settle();
     let second = call(&mut sim, 0, actor, "second", 0);
     assert!(error(&mut sim, 0, second).contains("the process that made it ended"));
+}
+
+const HERE: NodeId = NodeId([9; 16]);
+const ELSEWHERE: NodeId = NodeId([8; 16]);
+
+/// Runs a task whose result lies in the store of a node.
+fn run_stored(sim: &mut Sim, worker: Who, node: NodeId) {
+    let task = sim.take(worker).expect("a task was to come");
+    assert_eq!(task.name, "make");
+    let result = ObjectId::of(TaskId::try_from(&task.task_id).unwrap(), 0);
+    sim.finish(worker, &task, stored(result, node));
+}
+
+/// Has the driver find out that nobody has an object any more.
+fn lose(sim: &mut Sim, object: ObjectId) {
+    sim.pull_error = "node-2 is gone".into();
+    let Wait::Waiting(waiter, _) = sim.state(0).wait_for(&[object], 1, true, None) else {
+        panic!("it is there")
+    };
+    sim.settle();
+    sim.state(0).end_wait(waiter, &[object]);
+}
+
+#[test]
+fn a_call_whose_argument_is_lost_has_it_made_again_and_keeps_its_place() {
+    let mut sim = Sim::new(2);
+    let actor = make(&mut sim, 0, 0);
+    create(&mut sim, 1);
+    let made = sim.submit(0, "make", &[], 5);
+    run_stored(&mut sim, 2, ELSEWHERE);
+    sim.pull_error = "node-2 is gone".into();
+    let first = call_with(&mut sim, 0, actor, "first", 0, &[made, made]);
+    let second = call(&mut sim, 0, actor, "second", 0);
+    assert!(take(&mut sim, 1).is_none(), "the second waits for the first");
+    run_stored(&mut sim, 2, HERE);
+    assert_eq!(run_all(&mut sim, 1), ["first", "second"]);
+    assert_eq!(sim.value(0, first), Some(inline(b"first")));
+    assert_eq!(sim.value(0, second), Some(inline(b"second")));
+}
+
+#[test]
+fn a_call_whose_argument_is_lost_for_good_says_why_and_lets_others_pass() {
+    let mut sim = Sim::new(2);
+    let actor = make(&mut sim, 0, 0);
+    create(&mut sim, 1);
+    let made = sim.submit(0, "make", &[], 0);
+    run_stored(&mut sim, 2, ELSEWHERE);
+    sim.pull_error = "node-2 is gone".into();
+    let first = call_with(&mut sim, 0, actor, "first", 0, &[made]);
+    let second = call(&mut sim, 0, actor, "second", 0);
+    assert_eq!(run_all(&mut sim, 1), ["second"]);
+    let said = error(&mut sim, 0, first);
+    assert!(said.ends_with("the task 'make' has max_retries=0"), "{said}");
+    assert_eq!(sim.value(0, second), Some(inline(b"second")));
+}
+
+#[test]
+fn the_calls_of_others_pass_one_that_waits_for_its_argument() {
+    let mut sim = Sim::new(3);
+    let actor = make(&mut sim, 0, 0);
+    create(&mut sim, 1);
+    let made = sim.submit(0, "make", &[], 5);
+    run_stored(&mut sim, 2, ELSEWHERE);
+    sim.pull_error = "node-2 is gone".into();
+    let waits = call_with(&mut sim, 0, actor, "waits", 0, &[made]);
+    sim.settle();
+    let me = &sim.state(0).me;
+    let address = ActorAddress { actor, owner: me.process, owner_node: me.node, detached: false };
+    sim.state(3).add_actor_handle(address);
+    let passes = call(&mut sim, 3, actor, "passes", 0);
+    assert_eq!(run_all(&mut sim, 1), ["passes"]);
+    assert!(sim.value(3, passes).is_some());
+    run_stored(&mut sim, 2, HERE);
+    assert_eq!(run_all(&mut sim, 1), ["waits"]);
+    assert_eq!(sim.value(0, waits), Some(inline(b"waits")));
+}
+
+#[test]
+fn a_thread_that_does_not_find_an_argument_of_a_call_puts_it_back() {
+    let mut sim = Sim::new(2);
+    let actor = make(&mut sim, 0, 0);
+    create(&mut sim, 1);
+    let made = sim.submit(0, "make", &[], 5);
+    run_stored(&mut sim, 2, HERE);
+    let first = call_with(&mut sim, 0, actor, "first", 0, &[made]);
+    let second = call(&mut sim, 0, actor, "second", 0);
+    let taken = take(&mut sim, 1).unwrap();
+    assert_eq!(taken.name, "first");
+    sim.state(1).on_argument_lost(ACTOR_SLOT, taken, made, "its file is gone");
+    assert!(take(&mut sim, 1).is_none(), "the second waits for the first");
+    run_stored(&mut sim, 2, HERE);
+    assert_eq!(run_all(&mut sim, 1), ["first", "second"]);
+    assert!(sim.value(0, first).is_some() && sim.value(0, second).is_some());
+}
+
+#[test]
+fn calls_are_not_sent_while_an_argument_of_the_first_is_lost() {
+    let mut sim = Sim::new(2);
+    let made = sim.submit(0, "make", &[], 5);
+    run_stored(&mut sim, 1, ELSEWHERE);
+    let actor = make(&mut sim, 0, 0);
+    let first = call_with(&mut sim, 0, actor, "first", 0, &[made]);
+    let second = call(&mut sim, 0, actor, "second", 0);
+    sim.settle();
+    lose(&mut sim, made);
+    create(&mut sim, 2);
+    assert!(take(&mut sim, 2).is_none(), "the argument is not there");
+    run_stored(&mut sim, 1, HERE);
+    assert_eq!(run_all(&mut sim, 2), ["first", "second"]);
+    assert!(sim.value(0, first).is_some() && sim.value(0, second).is_some());
+}
+
+#[test]
+fn an_actor_whose_constructor_has_lost_an_argument_is_made_when_it_is_there_again() {
+    let mut sim = Sim::new(1);
+    let made = sim.submit(0, "make", &[], 5);
+    run_stored(&mut sim, 1, ELSEWHERE);
+    sim.pull_error = "node-2 is gone".into();
+    sim.pass(std::time::Duration::from_secs(1));
+    let actor = make_with(&mut sim, 0, 0, &[made]);
+    assert!(sim.take(1).is_none());
+    sim.pass(std::time::Duration::from_secs(1));
+    run_stored(&mut sim, 1, HERE);
+    sim.pass(std::time::Duration::from_secs(1));
+    create(&mut sim, 1);
+    let object = call(&mut sim, 0, actor, "call", 0);
+    assert_eq!(run_all(&mut sim, 1), ["call"]);
+    assert!(sim.value(0, object).is_some());
 }

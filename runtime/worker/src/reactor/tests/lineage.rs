@@ -101,3 +101,60 @@ fn a_worker_that_does_not_find_an_argument_has_it_made_again() {
     assert_eq!(sim.value(0, second), Some(inline(b"done")));
     sim.assert_empty(0, &[first, second]);
 }
+
+/// Has the driver find out that nobody has an object any more.
+fn lose(sim: &mut Sim, object: ObjectId) {
+    sim.pull_error = "node-2 is gone".into();
+    let waiter = wait(sim, object);
+    sim.state(0).end_wait(waiter, &[object]);
+    sim.settle();
+}
+
+/// A task that has been sent with a stored argument, and given back because its worker was busy.
+fn returned_with_argument(sim: &mut Sim, max_retries: u32) -> [ObjectId; 3] {
+    let first = sim.submit(0, "first", &[], max_retries);
+    run(sim, "first", ELSEWHERE);
+    let busy = sim.submit(0, "busy", &[], 0);
+    let task = sim.take(1).unwrap();
+    let second = sim.submit(0, "second", &[first], 0);
+    sim.pass(Duration::from_millis(20));
+    lose(sim, first);
+    sim.finish(1, &task, inline(b"done"));
+    [first, busy, second]
+}
+
+#[test]
+fn a_task_whose_argument_was_lost_in_the_queue_waits_for_it() {
+    let mut sim = Sim::new(1);
+    let refs = returned_with_argument(&mut sim, 2);
+    run(&mut sim, "first", HERE);
+    let task = sim.take(1).expect("its argument is there again");
+    assert_eq!(task.name, "second");
+    sim.finish(1, &task, inline(b"second"));
+    assert_eq!(sim.value(0, refs[2]), Some(inline(b"second")));
+    sim.assert_empty(0, &refs);
+}
+
+#[test]
+fn a_task_whose_argument_was_lost_in_the_queue_for_good_fails_as_it_does() {
+    let mut sim = Sim::new(1);
+    let refs = returned_with_argument(&mut sim, 0);
+    assert!(sim.take(1).is_none(), "it is not sent");
+    assert_eq!(sim.value(0, refs[2]), sim.value(0, refs[0]));
+    let said = message(sim.value(0, refs[2]).as_ref());
+    assert!(said.ends_with("the task 'first' has max_retries=0"), "{said}");
+    sim.assert_empty(0, &refs);
+}
+
+#[test]
+fn an_old_copy_that_is_lost_says_nothing_of_the_new_one() {
+    let mut sim = Sim::new(1);
+    let result = sim.submit(0, "make", &[], 1);
+    run(&mut sim, "make", ELSEWHERE);
+    lose(&mut sim, result);
+    run(&mut sim, "make", HERE);
+    assert!(!sim.state(0).on_value_lost(result, &[ELSEWHERE.to_bytes()], "it was there"));
+    assert!(sim.take(1).is_none(), "it is not made again");
+    assert!(sim.state(0).is_ready(result, true));
+    sim.assert_empty(0, &[result]);
+}

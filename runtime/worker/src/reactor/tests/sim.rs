@@ -19,7 +19,7 @@ use manta_proto::{
 use prost::Message;
 
 use super::super::{ClassKey, ClassOf, ConnId, Effect, Identity, NewArgument, Popped, State, Submission};
-use crate::{Language, object_ref::RefAddress};
+use crate::Language;
 
 const NODE: NodeId = NodeId([9; 16]);
 
@@ -279,6 +279,14 @@ impl Sim {
         ObjectId::of(id, 0)
     }
 
+    /// Objects of a process as arguments.
+    pub fn refs(&mut self, who: Who, objects: &[ObjectId]) -> Vec<NewArgument> {
+        let state = self.state(who);
+        let address = |object: &ObjectId| state.own_address(*object);
+        let of = |object| NewArgument::Ref { keyword: String::new(), address: address(object) };
+        objects.iter().map(of).collect()
+    }
+
     /// A task of one result.
     pub fn submission(
         &mut self,
@@ -288,12 +296,7 @@ impl Sim {
         max_retries: u32,
     ) -> Submission {
         let id = TaskId::random();
-        let state = self.state(who);
-        let address = |object| RefAddress { object, ..state.own_address(object) };
-        let arguments: Vec<_> = arguments
-            .iter()
-            .map(|object| NewArgument::Ref { keyword: String::new(), address: address(*object) })
-            .collect();
+        let arguments = self.refs(who, arguments);
         let spec =
             TaskSpec { task_id: id.to_bytes(), name: name.into(), num_returns: 1, ..TaskSpec::default() };
         Submission {
