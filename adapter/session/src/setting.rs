@@ -29,6 +29,8 @@ pub(crate) enum Setting {
     Data(Vec<i32>),
     /// So many exception filters.
     Exceptions(usize),
+    /// Nothing: the session itself is made known.
+    Nothing,
 }
 
 /// A request that waits for a generation to be in force.
@@ -164,6 +166,7 @@ impl Session {
                 let body = SetExceptionBreakpointsResponseBody { breakpoints: Some(vec![each; *count]) };
                 ResponseMessage::ok::<dap_requests::SetExceptionBreakpoints>(seq, &body)
             }
+            Setting::Nothing => ResponseMessage::ok::<dap_requests::ConfigurationDone>(seq, &dap::Empty),
         };
         self.reply(response);
     }

@@ -15,7 +15,7 @@ fn breakpoints_are_verified_when_every_node_has_answered() {
     sim.mute_nodes.insert("node-2".to_owned());
     let seq = sim.send("setBreakpoints", lines_in("/job/job.py", &[10]));
     sim.check_empty();
-    sim.ack("node-2", 1, None);
+    sim.ack("node-2", 2, None);
     assert_eq!(sim.response(seq)["breakpoints"][0]["verified"], true);
 
     let seq = sim.send("setBreakpoints", lines_in("/job/job.py", &[10, 20]));
@@ -24,7 +24,7 @@ fn breakpoints_are_verified_when_every_node_has_answered() {
     let late = &body["breakpoints"][1];
     assert_eq!(late["verified"], false);
     assert!(late["message"].as_str().unwrap().starts_with("node-2 did not confirm it within 6 s"), "{late}");
-    sim.ack("node-2", 2, None);
+    sim.ack("node-2", 3, None);
     for id in [1, 2] {
         let changed = sim.event("breakpoint");
         assert_eq!(
@@ -38,21 +38,35 @@ fn breakpoints_are_verified_when_every_node_has_answered() {
 }
 
 #[test]
+fn a_client_that_sets_nothing_has_a_session_all_the_same() {
+    let mut sim = Sim::new();
+    sim.attach(json!({}));
+    sim.mute_nodes.insert("node-2".to_owned());
+    let seq = sim.send("configurationDone", json!({}));
+    let (generation, arguments, is_empty) = &sim.published[0];
+    assert_eq!((generation.0, &arguments["sources"], *is_empty), (1, &json!([]), true));
+    sim.check_empty();
+    sim.ack("node-2", 1, None);
+    sim.response(seq);
+    sim.finish();
+}
+
+#[test]
 fn many_files_travel_in_few_sets() {
     let mut sim = Sim::attached(json!({}));
     sim.mute_nodes.insert("node-1".to_owned());
     let seqs: Vec<i64> =
         (0..50).map(|n| sim.send("setBreakpoints", lines_in(&format!("/job/{n}.py"), &[1]))).collect();
-    assert_eq!(sim.published.len(), 1);
-    sim.ack("node-1", 1, None);
-    assert_eq!(sim.published.len(), 2);
+    assert_eq!(sim.published.len(), 2, "the session itself, and the first file's");
     sim.ack("node-1", 2, None);
+    assert_eq!(sim.published.len(), 3);
+    sim.ack("node-1", 3, None);
     for seq in seqs {
         let body = sim.response(seq);
         // The client's machine lacks these files, and so does every task.
         assert!(body["breakpoints"][0]["message"].as_str().unwrap().contains("pathMappings"));
     }
-    assert_eq!(sim.published[1].1["sources"].as_array().unwrap().len(), 50);
+    assert_eq!(sim.published[2].1["sources"].as_array().unwrap().len(), 50);
     sim.check_empty();
     sim.finish();
 }
@@ -87,8 +101,8 @@ fn functions_and_exceptions_have_their_breakpoints_too() {
     assert_eq!(body["breakpoints"][0]["reason"], "pending");
     let body = sim.request("setExceptionBreakpoints", json!({"filters": ["uncaught", "panic"]}));
     assert_eq!(body["breakpoints"], json!([{"verified": true}, {"verified": true}]));
-    assert_eq!(sim.published[1].1["exceptionFilters"], json!(["uncaught", "panic"]));
-    assert_eq!(sim.published[1].1["functionBreakpoints"], json!([{"id": 1, "name": "index_file"}]));
+    assert_eq!(sim.published[2].1["exceptionFilters"], json!(["uncaught", "panic"]));
+    assert_eq!(sim.published[2].1["functionBreakpoints"], json!([{"id": 1, "name": "index_file"}]));
     let sets = sim.published.len();
     sim.request("setExceptionBreakpoints", json!({"filters": ["uncaught", "panic"]}));
     assert_eq!(sim.published.len(), sets, "what changes nothing travels nowhere");

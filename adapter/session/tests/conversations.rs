@@ -34,7 +34,7 @@ fn a_stop_is_looked_at_and_resumed() {
     let body = sim.request("setBreakpoints", lines_in("/mine/job.py", &[10]));
     let breakpoint = &body["breakpoints"][0];
     assert_eq!((&breakpoint["verified"], &breakpoint["line"]), (&json!(true), &json!(10)));
-    let sent = &sim.published[0].1["sources"][0];
+    let sent = &sim.published[1].1["sources"][0];
     assert_eq!(sent["paths"], json!(["/job/job.py", "/mine/job.py"]));
 
     sim.stop("t1", 4, "index-1a2b", &[1]);

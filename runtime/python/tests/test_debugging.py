@@ -302,8 +302,6 @@ def test_breakpoint_in_the_code_stops_where_a_session_is_attached(session, start
         print(ray.get(task.remote(5)))
         """,
     )
-    # A set of breakpoints brings the engine into the workers; this one is never reached.
-    session.break_at(source, "here", condition="number < 0")
     session.go()
     driver = start(source)
     [thread] = session.paused(1)

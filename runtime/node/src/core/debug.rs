@@ -101,7 +101,7 @@ impl Core {
             .iter()
             .filter(|(_, worker)| worker.is_attached() && worker.state != State::Ending)
             .map(|(id, _)| *id)
-            .filter(|id| !empty || self.is_loaded(*id))
+            .filter(|id| !empty || self.wants_empty(*id))
             .collect();
         self.debug.rounds.insert(generation, Round { waiting: targets.clone(), acks: Vec::new() });
         for target in targets {
@@ -120,7 +120,7 @@ impl Core {
             .map(|(id, _)| *id)
             .collect();
         for id in configuring.into_iter().filter(|_| empty) {
-            if !self.is_loaded(id) {
+            if !self.wants_empty(id) {
                 self.on_worker_ready(id);
             }
         }
@@ -131,13 +131,23 @@ impl Core {
         SessionId::try_from(&self.debug.config.as_ref()?.session_id).ok()
     }
 
+    /// Whether a target is told of a set with nothing to stop at: one that has stopped at something before, and a Python worker, whose
+    /// code may call `breakpoint()`.
+    fn wants_empty(&self, target: ProcessId) -> bool {
+        let is_python = self.workers.get(&target).is_some_and(|worker| worker.key.is_python());
+        is_python || self.is_loaded(target)
+    }
+
     fn is_loaded(&self, target: ProcessId) -> bool {
         self.debug.targets.get(&target).is_some_and(|target| target.loaded)
     }
 
-    /// Gives a new worker the breakpoints in force. False: there are none, it may run tasks at once.
+    /// Gives a new worker the breakpoints in force. False: there are none for it, it may run tasks at once.
     pub(super) fn configure_new_target(&mut self, id: ProcessId) -> bool {
-        let Some(config) = self.debug.config.as_ref().filter(|config| !config.empty) else { return false };
+        let Some(config) = self.debug.config.as_ref().filter(|config| !config.empty || self.wants_empty(id))
+        else {
+            return false;
+        };
         let generation = config.generation;
         self.send_config(id);
         self.effects.push(Effect::Timer(Timer::TargetConfig(id, generation), CONFIG_TIMEOUT));

@@ -83,8 +83,6 @@ fn a_target_that_does_not_answer_is_named() {
     let mut stage = Stage::new(1.0);
     let (_, workers) = stage.driver(2, "python");
     stage.hello(workers[0], "python");
-    stage.head(config(1, true));
-    expect_ack(&mut stage, 1);
     stage.head(config(2, false));
     expect_request(&mut stage, workers[0], "mantaConfigure");
     stage.expect(|effect| matches!(effect, Effect::Timer(Timer::Config(2), _)));
@@ -95,6 +93,28 @@ fn a_target_that_does_not_answer_is_named() {
         error.contains("did not take the breakpoints within 5 seconds: python 3.12 worker 201 on node-1"),
         "{error}"
     );
+}
+
+#[test]
+fn python_workers_know_of_a_session_without_breakpoints_and_native_ones_need_not() {
+    let mut stage = Stage::new(2.0);
+    let (driver, workers) = stage.driver(2, "python");
+    let (_, native) = stage.driver(3, "rust");
+    stage.hello(native[0], "rust");
+    stage.hello(workers[0], "python");
+    stage.head(config(1, true));
+    let seq = expect_request(&mut stage, workers[0], "mantaConfigure");
+    stage.expect(|effect| matches!(effect, Effect::Timer(Timer::Config(1), _)));
+    answer(&mut stage, workers[0], seq);
+    expect_ack(&mut stage, 1);
+    let request = stage.ask(driver, 1.0);
+    stage.expect_grant(driver, request);
+    // One that comes later knows of it before its first task.
+    stage.hello(workers[1], "python");
+    let seq = expect_request(&mut stage, workers[1], "mantaConfigure");
+    stage.expect(|effect| matches!(effect, Effect::Timer(Timer::TargetConfig(_, 1), _)));
+    answer(&mut stage, workers[1], seq);
+    expect_ack(&mut stage, 1);
 }
 
 fn stopped(event: &str, task: TaskId) -> process_to_node::Message {
