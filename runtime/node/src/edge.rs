@@ -462,7 +462,10 @@ impl Shared {
         state.workers.remove(&worker);
         state.dumps.remove(&worker);
         self.host.forget_group(pid);
-        self.store.sweep(pid);
+        // What it had said before its end may not be read yet; its connection's end sweeps then.
+        if !state.processes.contains_key(&worker) {
+            self.store.sweep(pid);
+        }
         state.core.on_worker_exited(worker, exit);
         self.settle(&mut state);
         drop(state);

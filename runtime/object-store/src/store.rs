@@ -4,7 +4,7 @@ use std::{
     fs, io,
     os::{
         fd::AsFd,
-        unix::fs::{DirBuilderExt, OpenOptionsExt},
+        unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
     sync::{
@@ -30,6 +30,8 @@ use crate::{
 
 /// What one process keeps to write again is at most this part of the store.
 const KEPT_SHARE: u64 = 4;
+/// How the names end that a process gives its sealed objects until the node has heard of them.
+const MARK: &str = ".sealed";
 
 /// Says why an object could not be stored or read.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +91,8 @@ pub enum StoreError {
 pub struct ObjectStore {
     folder: PathBuf,
     usage: Option<Arc<Usage>>,
+    /// Its objects are announced to a node, which removes their marks.
+    announces: bool,
     pool: Arc<Mutex<Pool>>,
     recount: Arc<Mutex<Recount>>,
 }
@@ -105,6 +109,7 @@ impl ObjectStore {
             Ok(usage) => Ok(Self {
                 folder,
                 usage: Some(Arc::new(usage)),
+                announces: false,
                 pool: Arc::default(),
                 recount: Arc::default(),
             }),
@@ -112,14 +117,15 @@ impl ObjectStore {
         }
     }
 
-    /// Uses a folder that a node has made.
+    /// Uses a folder that a node has made, and that hears of each object: see [`ObjectStore::announced`].
     #[must_use]
     pub fn attach(folder: impl Into<PathBuf>) -> Self {
         let folder = folder.into();
         let usage = Usage::attach(&folder).inspect_err(|error| {
             tracing::warn!(folder = %folder.display(), %error, "the object store's use cannot be counted");
         });
-        Self { usage: usage.ok().map(Arc::new), folder, pool: Arc::default(), recount: Arc::default() }
+        let usage = usage.ok().map(Arc::new);
+        Self { folder, usage, announces: true, pool: Arc::default(), recount: Arc::default() }
     }
 
     /// Where the objects are.
@@ -251,10 +257,10 @@ impl ObjectStore {
     }
 
     fn delete_file(&self, path: PathBuf) -> Result<bool, StoreError> {
-        let length = fs::metadata(&path).map(|data| data.len());
+        let bytes = bytes_of(&path);
         match fs::remove_file(&path) {
             Ok(()) => {
-                self.give(length.unwrap_or(0));
+                self.give(bytes);
                 Ok(true)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -286,17 +292,36 @@ impl ObjectStore {
         }
     }
 
-    /// Removes what a process that is gone had not sealed.
+    /// The node has heard of an object that a process has sealed.
+    pub fn announced(&self, id: ObjectId, pid: u32) {
+        if let Err(error) = self.delete_file(self.mark(id, pid)) {
+            tracing::warn!(%error, "an object's mark stays behind");
+        }
+    }
+
+    fn mark(&self, id: ObjectId, pid: u32) -> PathBuf {
+        self.folder.join(format!(".{id}.{pid}{MARK}"))
+    }
+
+    /// Removes what a process that is gone had not sealed, or sealed without the node's ever hearing of it: nobody else knows of it.
+    /// All that it had told the node has to be read before.
     pub fn sweep(&self, pid: u32) {
         self.recount.lock().unwrap_or_else(PoisonError::into_inner).on_death();
         let of_it = format!(".{pid}.");
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            if name.starts_with('.') && name.contains(&of_it) {
-                // Nobody else removes it.
-                let _ = self.delete_file(entry.path());
+            if !name.starts_with('.') || !name.contains(&of_it) {
+                continue;
             }
+            if name.ends_with(MARK)
+                && let Some(id) = name.get(1..).and_then(|rest| ObjectId::from_hex(rest.split('.').next()?))
+                && inode(&self.path(id)) == inode(&entry.path())
+            {
+                let _ = self.delete(id);
+            }
+            // Nobody else removes it.
+            let _ = self.delete_file(entry.path());
         }
     }
 
@@ -305,8 +330,14 @@ impl ObjectStore {
         let Some(usage) = &self.usage else { return };
         let before = usage.used();
         let files = fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        let lengths = files.filter(|entry| entry.file_name() != crate::usage::FILE);
-        let there: u64 = lengths.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum();
+        let files = files.filter(|entry| entry.file_name() != crate::usage::FILE);
+        let is_mark = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().ends_with(MARK);
+        let length = |entry: fs::DirEntry| {
+            let data = entry.metadata().ok()?;
+            // A mark is a second name.
+            (data.nlink() == 1 || !is_mark(&entry)).then_some(data.len())
+        };
+        let there: u64 = files.filter_map(length).sum();
         if usage.used() != before {
             return;
         }
@@ -339,7 +370,16 @@ impl ObjectStore {
     }
 }
 
-/// A mapped object, and the mark of its reader.
+/// Bytes that are free when this name of a file is removed: none while it has another.
+fn bytes_of(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |data| if data.nlink() == 1 { data.len() } else { 0 })
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    fs::metadata(path).ok().map(|data| data.ino())
+}
+
+/// A mapped object, and the one who reads it.
 struct Mapped {
     map: Mmap,
     _reader: Option<Arc<()>>,
@@ -397,16 +437,20 @@ impl Writer {
     }
 
     fn seal_mapped(mut self) -> Result<Option<MmapMut>, StoreError> {
-        // Its bytes are counted once.
-        let replaced = fs::metadata(&self.sealed).map(|data| data.len());
-        match fs::rename(&self.temporary, &self.sealed) {
-            Ok(()) => {
-                self.is_sealed = true;
-                self.store.give(replaced.unwrap_or(0));
-                Ok(self.map.take())
+        let failed = |source| StoreError::Io { verb: "seal", path: self.sealed.clone(), source };
+        if self.store.announces {
+            match fs::hard_link(&self.temporary, self.store.mark(self.id, std::process::id())) {
+                // It is written anew before the node has heard of it.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                other => other.map_err(failed)?,
             }
-            Err(source) => Err(StoreError::Io { verb: "seal", path: self.sealed.clone(), source }),
         }
+        // Its bytes are counted once.
+        let replaced = bytes_of(&self.sealed);
+        fs::rename(&self.temporary, &self.sealed).map_err(failed)?;
+        self.is_sealed = true;
+        self.store.give(replaced);
+        Ok(self.map.take())
     }
 }
 
@@ -497,6 +541,7 @@ mod tests {
         assert!(error.to_string().contains("can never fit"), "{error}");
         drop(other.writer(ids[1], 400_000).unwrap());
         other.writer(ids[0], 400_000).unwrap().seal().unwrap();
+        store.announced(ids[0], std::process::id());
         assert_eq!(used(), 400_000, "a replaced object is counted once");
         other.delete(ids[0]).unwrap();
         assert_eq!(used(), 0);
@@ -546,6 +591,47 @@ mod tests {
         assert_eq!(usage.used(), 6000, "its file may come in a moment");
         store.recount(now + crate::recount::WINDOW);
         assert_eq!(usage.used(), 1000);
+    }
+
+    #[test]
+    fn what_a_killed_process_sealed_and_never_announced_goes_with_it() {
+        let (_folder, node) = store();
+        let process = ObjectStore::attach(node.folder());
+        let me = std::process::id();
+        let seal = |id| {
+            let mut writer = process.writer(id, 1000).unwrap();
+            writer.bytes_mut().fill(1);
+            writer.seal().unwrap();
+        };
+        let [announced, silent, again] = [0, 1, 2].map(|index| ObjectId::of(TaskId::random(), index));
+        [announced, silent, again].into_iter().for_each(seal);
+        node.announced(announced, me);
+        node.recount(Instant::now());
+        assert_eq!(node.usage().unwrap().used(), 3000, "a mark takes no room");
+        // Its task ran on this node once more, in another process.
+        let mut writer = node.writer(again, 1000).unwrap();
+        writer.bytes_mut().fill(2);
+        writer.seal().unwrap();
+        node.sweep(me);
+        assert_eq!(node.usage().unwrap().used(), 2000);
+        let mut left = [announced, again].map(|id| id.to_string());
+        left.sort();
+        let mut there = names(&node);
+        there.sort();
+        assert_eq!(there, left);
+        assert!(node.delete(announced).unwrap() && node.delete(again).unwrap());
+        assert_eq!(node.usage().unwrap().used(), 0);
+    }
+
+    #[test]
+    fn an_object_that_was_freed_before_its_mark_is_counted_once() {
+        let (_folder, node) = store();
+        let process = ObjectStore::attach(node.folder());
+        let id = ObjectId::of(TaskId::random(), 0);
+        process.writer(id, 1000).unwrap().seal().unwrap();
+        assert!(node.delete(id).unwrap());
+        node.announced(id, std::process::id());
+        assert_eq!((node.usage().unwrap().used(), names(&node).len()), (0, 0));
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub(super) struct Objects {
     pulls: HashMap<ObjectId, Vec<(ProcessId, u64)>>,
     /// Objects with a copy elsewhere.
     copied: HashSet<ObjectId>,
+    /// Workers that have ended, while what they had said before is still to be read.
+    pub departed: HashMap<ProcessId, JobId>,
     pub uses: u64,
 }
 
@@ -46,7 +48,8 @@ impl Core {
     fn job_of(&self, process: ProcessId) -> Option<JobId> {
         let driver =
             || self.drivers.get(&process).and_then(|driver| JobId::try_from(&driver.config.job_id).ok());
-        self.workers.get(&process).map(super::workers::Worker::job).or_else(driver)
+        let departed = || self.objects.departed.get(&process).copied();
+        self.workers.get(&process).map(super::workers::Worker::job).or_else(driver).or_else(departed)
     }
 
     fn next_use(&mut self) -> u64 {

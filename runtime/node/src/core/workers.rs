@@ -340,6 +340,7 @@ impl Core {
 
     /// A worker's connection ended. It ends itself then; if it does not, it is of no use to anybody and is ended.
     pub(super) fn on_worker_detached(&mut self, id: ProcessId) {
+        self.objects.departed.remove(&id);
         let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.attached = false;
         if worker.state == State::Ending {
@@ -398,7 +399,9 @@ impl Core {
         }
         self.leave_pool(id, &key, matches!(state, State::Starting | State::Configuring));
         self.on_target_gone(id, announced, &fate.sentence);
-        self.workers.remove(&id);
+        if let Some(worker) = self.workers.remove(&id).filter(|worker| worker.attached) {
+            self.objects.departed.insert(id, worker.job());
+        }
         self.drop_leases_of_worker(id);
         self.on_owner_gone(id);
         self.on_process_of_actors_gone(id, &fate.sentence);

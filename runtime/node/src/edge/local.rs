@@ -2,10 +2,10 @@
 
 use std::{
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use manta_proto::ids::ProcessId;
+use manta_proto::ids::{ObjectId, ProcessId};
 use manta_proto::{
     v1::{NodeToProcess, ProcessHello, ProcessToNode, node_local_server::NodeLocal, process_to_node},
     version_conflict,
@@ -14,6 +14,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Shared, process_queue};
+
+/// So often it is looked whether a process that has left has ended.
+const GONE_LOOKS: u32 = 50;
+/// Between two such looks.
+const GONE_LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The service on the node's Unix socket.
 pub struct Local(pub Arc<Shared>);
@@ -42,14 +47,23 @@ impl NodeLocal for Local {
                         shared.stacks_arrived(process, stacks);
                         continue;
                     }
+                    Some(process_to_node::Message::Sealed(sealed)) => {
+                        if let Ok(object) = ObjectId::try_from(&sealed.object_id) {
+                            shared.store.announced(object, pid);
+                        }
+                    }
                     _ => {}
                 }
                 shared.with(|core| core.on_process_message(process, message));
             }
             shared.detach(process);
             shared.with(|core| core.on_detached(process));
-            if is_gone(pid) {
-                shared.store.sweep(pid);
+            // Its connection ends a moment before the process does.
+            for _ in 0..GONE_LOOKS {
+                if is_gone(pid) {
+                    return shared.store.sweep(pid);
+                }
+                tokio::time::sleep(GONE_LOOK_AGAIN).await;
             }
         });
         Ok(Response::new(outgoing))

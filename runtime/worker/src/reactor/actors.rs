@@ -33,8 +33,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(50);
 pub(crate) enum Role {
     /// It makes the actor.
     Creation(ActorId),
-    /// It calls the actor.
-    Call(ActorId),
+    /// It calls the actor; the number is its place among all calls of this process.
+    Call(ActorId, u64),
 }
 
 /// What a handle is made of.
@@ -73,7 +73,7 @@ struct Actor {
     /// The worker's connection; also after the actor's death, until it ends.
     conn: Option<ConnId>,
     /// Not sent yet, in their order.
-    waiting: VecDeque<TaskId>,
+    waiting: VecDeque<(u64, TaskId)>,
     /// Sent, with their place in the order.
     sent: FastMap<TaskId, u64>,
     /// Calls whose worker is lost, and why; to be failed once it is known what became of the actor.
@@ -121,6 +121,15 @@ impl Actor {
 
     fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.sent.is_empty() && self.lost.is_empty()
+    }
+
+    /// Where a call is among those that wait, or belongs.
+    fn place_of(&self, order: u64) -> Result<usize, usize> {
+        self.waiting.binary_search_by_key(&order, |(order, _)| *order)
+    }
+
+    fn is_first(&self, task: TaskId) -> bool {
+        self.waiting.front().is_some_and(|(_, first)| *first == task)
     }
 
     /// Takes what was sent, in its order.
@@ -189,25 +198,34 @@ impl State {
         if pending_max.is_some_and(|most| pending >= most) {
             return Err(pending);
         }
-        actor.waiting.push_back(submission.id);
-        self.on_submit_for_actor(submission, Role::Call(id));
+        let order = self.actors.calls;
+        self.actors.calls += 1;
+        actor.waiting.push_back((order, submission.id));
+        self.on_submit_for_actor(submission, Role::Call(id, order));
         Ok(())
     }
 
     /// An actor's task has its arguments, or is to be sent again.
-    pub(super) fn enqueue_for_actor(&mut self, task: TaskId, role: Role, again: bool) {
-        match role {
-            Role::Creation(id) => self.request_actor_worker(id),
-            Role::Call(id) => {
-                if let Some(actor) = self.actors.known.get_mut(&id) {
-                    if again {
-                        actor.sent.remove(&task);
-                        actor.waiting.push_front(task);
-                    }
-                    self.pump_actor(id);
-                }
-            }
+    pub(super) fn enqueue_for_actor(&mut self, task: TaskId, role: Role) {
+        let (id, order) = match role {
+            Role::Creation(id) => return self.request_actor_worker(id),
+            Role::Call(id, order) => (id, order),
+        };
+        let Some(actor) = self.actors.known.get_mut(&id) else {
+            let name = self.task_name(task);
+            let sentence = format!("the call '{name}' cannot run again: its actor is gone");
+            return self.fail_call(task, error_value(SystemErrorKind::ActorDied, sentence));
+        };
+        actor.sent.remove(&task);
+        if let Err(place) = actor.place_of(order) {
+            actor.waiting.insert(place, (order, task));
         }
+        self.pump_actor(id);
+    }
+
+    /// Whether calls of the actor can still run, as far as this process knows.
+    pub(super) fn can_be_called(&self, id: ActorId) -> bool {
+        self.actors.known.get(&id).is_some_and(|actor| !matches!(actor.phase, Phase::Dead(_) | Phase::Lost))
     }
 
     /// A task of an actor is over.
@@ -224,13 +242,11 @@ impl State {
                     self.on_creation_failed(id, error, was_sent);
                 }
             }
-            Role::Call(id) => {
+            Role::Call(id, order) => {
                 let Some(actor) = self.actors.known.get_mut(&id) else { return };
                 if actor.sent.remove(&task).is_none() {
-                    if actor.waiting.front() == Some(&task) {
-                        actor.waiting.pop_front();
-                    } else {
-                        actor.waiting.retain(|other| *other != task);
+                    if let Ok(place) = actor.place_of(order) {
+                        actor.waiting.remove(place);
                     }
                     self.pump_actor(id);
                 }
@@ -243,7 +259,7 @@ impl State {
     fn pump_actor(&mut self, id: ActorId) {
         loop {
             let Some(actor) = self.actors.known.get_mut(&id) else { return };
-            let Some(&task) = actor.waiting.front() else { return };
+            let Some(&(order, task)) = actor.waiting.front() else { return };
             match &actor.phase {
                 Phase::Alive(place) => {
                     let (place, Some(conn)) = (*place, actor.conn) else { return };
@@ -252,20 +268,14 @@ impl State {
                     }
                     if !self.has_arguments(task) {
                         // Those behind it wait with it, unless it has failed for that.
-                        if self
-                            .actors
-                            .known
-                            .get(&id)
-                            .is_some_and(|actor| actor.waiting.front() == Some(&task))
-                        {
+                        if self.actors.known.get(&id).is_some_and(|actor| actor.is_first(task)) {
                             return;
                         }
                         continue;
                     }
                     let Some(actor) = self.actors.known.get_mut(&id) else { return };
                     actor.waiting.pop_front();
-                    actor.sent.insert(task, self.actors.calls);
-                    self.actors.calls += 1;
+                    actor.sent.insert(task, order);
                     self.push_task(task, NO_LEASE, conn, place);
                 }
                 Phase::Dead(error) => {
@@ -289,10 +299,11 @@ impl State {
     /// While an actor restarts, the calls that are not to be tried again fail.
     fn fail_impatient(&mut self, id: ActorId) {
         let Some(actor) = self.actors.known.get(&id) else { return };
-        let impatient = actor.waiting.iter().copied().filter(|task| !self.is_tried_again(*task));
+        let waiting = actor.waiting.iter().map(|(_, task)| *task);
+        let impatient = waiting.filter(|task| !self.is_tried_again(*task));
         for task in impatient.collect::<Vec<_>>() {
             if let Some(actor) = self.actors.known.get_mut(&id) {
-                actor.waiting.retain(|other| *other != task);
+                actor.waiting.retain(|(_, other)| *other != task);
             }
             let error =
                 unavailable(SystemErrorKind::ActorRestarting, &self.task_name(task), "it is being made anew");

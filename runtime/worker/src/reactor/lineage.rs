@@ -1,7 +1,8 @@
 //! Lineage: tasks that have ended and whose stored results can be made again, because they can run again.
 //!
-//! A task is kept as long as one of its stored results is, or another kept task has one among its arguments. Its arguments are not: small
-//! ones stay, and those in the store are made again in their turn, when that is possible.
+//! A task is kept as long as one of its stored results is, or another kept task has one among its arguments. Small arguments stay with it,
+//! and large ones that were given as values. Those that were given as refs and are in the store do not: they are made again in their turn,
+//! when that is possible. A call of an actor is made again by that actor, if it is still there.
 
 use std::collections::VecDeque;
 
@@ -11,7 +12,7 @@ use manta_proto::{
     v1::Value,
 };
 
-use super::{FastMap, State, objects::error_value, tasks::Task};
+use super::{FastMap, State, actors::Role, objects::error_value, tasks::Task};
 use crate::SystemErrorKind;
 
 /// Bytes of kept tasks; above, the older half is forgotten.
@@ -49,14 +50,14 @@ impl State {
     pub(super) fn keep_lineage(&mut self, id: TaskId, mut task: Task) {
         let pinned = task.take_pinned();
         let results = (0..task.num_returns).filter(|index| self.is_stored(ObjectId::of(id, *index))).count();
-        if results == 0 || !task.can_be_kept() {
+        if results == 0 || matches!(task.role(), Some(Role::Creation(_))) {
             return self.unpin_all(pinned);
         }
         let (kept, freed): (Vec<_>, Vec<_>) =
-            pinned.into_iter().partition(|object| self.is_small_own(*object));
+            pinned.into_iter().partition(|object| task.owns(*object) || self.is_small_own(*object));
         let bytes = TASK_BYTES
             + task.encoded_bytes()
-            + kept.iter().map(|object| self.inline_bytes(*object)).sum::<usize>();
+            + kept.iter().map(|object| self.value_bytes(*object)).sum::<usize>();
         task.set_pinned(kept);
         for producer in self.producers(&task) {
             if let Some(producer) = self.lineage.kept.get_mut(&producer) {
@@ -99,8 +100,10 @@ impl State {
         object.and_then(|object| object.value.as_ref()).is_some_and(|value| value.in_store.is_none())
     }
 
-    fn inline_bytes(&self, id: ObjectId) -> usize {
-        self.objects.get(&id).and_then(|object| object.value.as_ref()).map_or(0, |value| value.data.len())
+    fn value_bytes(&self, id: ObjectId) -> usize {
+        let Some(value) = self.objects.get(&id).and_then(|object| object.value.as_ref()) else { return 0 };
+        let stored = value.in_store.as_ref().map_or(0, |location| location.size);
+        value.data.len().saturating_add(usize::try_from(stored).unwrap_or(usize::MAX))
     }
 
     /// An object of ours is no longer known: its task may not be needed any more.
@@ -204,18 +207,25 @@ impl State {
     }
 
     fn may_rebuild(&mut self, id: ObjectId) -> Result<(), Unrebuildable> {
-        let Some(kept) = self.lineage.kept.get_mut(&id.task()) else {
+        let Some(kept) = self.lineage.kept.get(&id.task()) else {
             return Err(match self.lineage.has_evicted {
                 _ if id.is_put() => Unrebuildable::Put,
                 true => Unrebuildable::Evicted,
                 false => Unrebuildable::NoTask,
             });
         };
+        let (name, role) = (kept.task.name.to_string(), kept.task.role());
+        if let Some(Role::Call(actor, _)) = role
+            && !self.can_be_called(actor)
+        {
+            return Err(Unrebuildable::ActorGone(name));
+        }
+        let Some(kept) = self.lineage.kept.get_mut(&id.task()) else { return Err(Unrebuildable::NoTask) };
         if kept.task.may_run_again() {
             return Ok(());
         }
-        let name = kept.task.name.to_string();
         Err(match kept.task.attempt {
+            0 if role.is_some() => Unrebuildable::CallDisabled(name),
             0 => Unrebuildable::Disabled(name),
             attempt => Unrebuildable::UsedUp(name, attempt + 1),
         })
@@ -228,6 +238,8 @@ enum Unrebuildable {
     NoTask,
     Foreign,
     Disabled(String),
+    CallDisabled(String),
+    ActorGone(String),
     UsedUp(String, u32),
     Evicted,
 }
@@ -241,9 +253,7 @@ impl Unrebuildable {
             ),
             Self::NoTask => (
                 SystemErrorKind::ReconstructionFailed,
-                "It is not made again, because only results of tasks are that return their values at once, and whose large arguments \
-                 were given as refs; not those of actors and generators"
-                    .to_owned(),
+                "It is not made again, because the values of generators are not".to_owned(),
             ),
             Self::Foreign => (
                 SystemErrorKind::ReconstructionFailed,
@@ -253,13 +263,25 @@ impl Unrebuildable {
                 SystemErrorKind::ReconstructionFailed,
                 format!("It is not made again, because the task '{name}' has max_retries=0"),
             ),
+            Self::CallDisabled(name) => (
+                SystemErrorKind::ReconstructionFailed,
+                format!("It is not made again, because the call '{name}' has max_task_retries=0"),
+            ),
+            Self::ActorGone(name) => (
+                SystemErrorKind::ReconstructionFailed,
+                format!("It is not made again, because the actor of the call '{name}' is gone"),
+            ),
             Self::UsedUp(name, attempts) => (
                 SystemErrorKind::ReconstructionAttempts,
-                format!("It is not made again, because the task '{name}' ran {attempts} times, which are all that its max_retries allows"),
+                format!(
+                    "It is not made again, because the task '{name}' ran {attempts} times, which are all that its max_retries allows"
+                ),
             ),
             Self::Evicted => (
                 SystemErrorKind::ReconstructionEvicted,
-                format!("It is not made again, because its task was forgotten: no more than {BYTES_MAX} bytes of tasks are kept"),
+                format!(
+                    "It is not made again, because its task was forgotten: no more than {BYTES_MAX} bytes of tasks are kept"
+                ),
             ),
         };
         let sentence = sentence.trim_end_matches('.');

@@ -105,7 +105,8 @@ pub(super) struct Task {
     error: Box<str>,
     /// Nobody wants it any more: it runs no further attempt.
     cancelled: bool,
-    has_stored_arguments: bool,
+    /// Values of large arguments.
+    stored: Box<[ObjectId]>,
     /// How often its worker did not find an argument.
     arguments_lost: u32,
 }
@@ -133,9 +134,14 @@ impl Task {
         self.encoded.len()
     }
 
-    /// Whether it can run again after its end: an actor's calls cannot, nor what had large values for arguments, which are freed.
-    pub fn can_be_kept(&self) -> bool {
-        self.actor.is_none() && !self.has_stored_arguments
+    /// What it is to an actor.
+    pub fn role(&self) -> Option<Role> {
+        self.actor
+    }
+
+    /// Whether it is this task's alone: the value of a large argument.
+    pub fn owns(&self, object: ObjectId) -> bool {
+        self.stored.contains(&object)
     }
 
     /// The state of a task that has not ended.
@@ -207,7 +213,7 @@ impl State {
             reported: task_event::State::Nil,
             error: Box::default(),
             cancelled: false,
-            has_stored_arguments: !stored.is_empty(),
+            stored: stored.iter().map(|(object, _)| *object).collect(),
             arguments_lost: 0,
         };
         for address in task.refs().collect::<Vec<_>>() {
@@ -225,7 +231,7 @@ impl State {
         (task.started, task.place) = (None, None);
         let (class, reported) = (task.class, task.reported);
         if let Some(role) = task.actor {
-            return self.enqueue_for_actor(id, role, first);
+            return self.enqueue_for_actor(id, role);
         }
         let queue = &mut self.classes[class.0].queue;
         if first {
@@ -327,7 +333,7 @@ impl State {
     /// The connection to the worker that has the task.
     pub(super) fn conn_of_task(&self, id: TaskId) -> Option<ConnId> {
         match (self.tasks.get(&id)?.actor, self.lease_of(id)?) {
-            (Some(Role::Call(actor) | Role::Creation(actor)), _) => self.conn_of_actor(actor),
+            (Some(Role::Call(actor, _) | Role::Creation(actor)), _) => self.conn_of_actor(actor),
             (None, lease) => self.leases.get(&lease).map(|lease| lease.conn),
         }
     }

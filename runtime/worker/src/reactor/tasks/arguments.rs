@@ -120,7 +120,7 @@ impl State {
     pub(super) fn await_lost_arguments(&mut self, id: TaskId, done: &TaskDone) -> bool {
         let Some(task) = self.tasks.get_mut(&id) else { return false };
         // An actor's worker asks for the arguments of calls itself.
-        let is_call = matches!(task.actor, Some(Role::Call(_)));
+        let is_call = matches!(task.actor, Some(Role::Call(..)));
         let is_over = task.cancelled || task.arguments_lost >= ARGUMENTS_LOST_MAX;
         if done.lost_arguments.is_empty() || is_call || is_over {
             return false;

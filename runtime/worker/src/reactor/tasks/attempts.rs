@@ -58,7 +58,7 @@ impl State {
     pub(in crate::reactor) fn fail_for_fate(&mut self, id: TaskId, fate: &str) {
         let Some(task) = self.tasks.get(&id).filter(|task| task.stage == Stage::AwaitingFate) else { return };
         match task.actor {
-            Some(Role::Call(actor)) => return self.fail_lost_call(id, actor, fate),
+            Some(Role::Call(actor, _)) => return self.fail_lost_call(id, actor, fate),
             // Its actor was told already.
             Some(Role::Creation(_)) => return,
             None if task.cancelled => {

@@ -344,3 +344,52 @@ fn an_actor_whose_constructor_has_lost_an_argument_is_made_when_it_is_there_agai
     assert_eq!(run_all(&mut sim, 1), ["call"]);
     assert!(sim.value(0, object).is_some());
 }
+
+/// Runs a call whose result lies in the store of a node.
+fn run_stored_call(sim: &mut Sim, worker: Who, name: &str, node: NodeId) {
+    let task = take(sim, worker).expect("a call was to come");
+    assert_eq!(task.name, name);
+    let id = TaskId::try_from(&task.task_id).unwrap();
+    sim.state(worker).on_finished(ACTOR_SLOT, id, vec![stored(ObjectId::of(id, 0), node)], false);
+    sim.settle();
+}
+
+#[test]
+fn lost_results_of_calls_are_made_again_by_their_actor_and_in_their_order() {
+    let mut sim = Sim::new(1);
+    let actor = make(&mut sim, 0, 0);
+    create(&mut sim, 1);
+    let first = call(&mut sim, 0, actor, "first", 2);
+    run_stored_call(&mut sim, 1, "first", ELSEWHERE);
+    let second = call_with(&mut sim, 0, actor, "second", 2, &[first]);
+    run_stored_call(&mut sim, 1, "second", ELSEWHERE);
+    sim.state(0).on_ref_dropped(first);
+    sim.settle();
+    lose(&mut sim, second);
+    run_stored_call(&mut sim, 1, "first", HERE);
+    run_stored_call(&mut sim, 1, "second", HERE);
+    assert!(sim.state(0).is_ready(second, true));
+    sim.state(0).on_ref_dropped(second);
+    drop_handle(&mut sim, 0, actor);
+    let left = sim.state(0).leftovers();
+    assert!(!left.iter().any(|left| left.ends_with("kept") || left.ends_with("objects")), "{left:?}");
+}
+
+#[test]
+fn a_lost_result_of_a_call_that_cannot_run_again_says_why() {
+    let mut sim = Sim::new(1);
+    let actor = make(&mut sim, 0, 0);
+    create(&mut sim, 1);
+    let never = call(&mut sim, 0, actor, "never", 0);
+    run_stored_call(&mut sim, 1, "never", ELSEWHERE);
+    let orphan = call(&mut sim, 0, actor, "orphan", 5);
+    run_stored_call(&mut sim, 1, "orphan", ELSEWHERE);
+    lose(&mut sim, never);
+    let said = error(&mut sim, 0, never);
+    assert!(said.ends_with("the call 'never' has max_task_retries=0"), "{said}");
+    sim.state(0).on_kill_actor(actor, true);
+    sim.settle();
+    lose(&mut sim, orphan);
+    let said = error(&mut sim, 0, orphan);
+    assert!(said.ends_with("the actor of the call 'orphan' is gone"), "{said}");
+}

@@ -158,3 +158,20 @@ fn an_old_copy_that_is_lost_says_nothing_of_the_new_one() {
     assert!(sim.state(0).is_ready(result, true));
     sim.assert_empty(0, &[result]);
 }
+
+#[test]
+fn a_large_argument_is_kept_for_when_its_task_runs_again() {
+    let mut sim = Sim::new(1);
+    let mut submission = sim.submission(0, "make", &[], 2);
+    let (argument, result) =
+        (ObjectId::of(submission.id, ObjectId::FIRST_PUT), ObjectId::of(submission.id, 0));
+    submission.stored = vec![(argument, stored(argument, HERE))];
+    sim.state(0).on_submit(submission);
+    run(&mut sim, "make", ELSEWHERE);
+    assert!(!sim.freed.contains(&argument));
+    lose(&mut sim, result);
+    run(&mut sim, "make", HERE);
+    assert!(sim.state(0).is_ready(result, true));
+    sim.assert_empty(0, &[result]);
+    assert!(sim.freed.contains(&argument));
+}
