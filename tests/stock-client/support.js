@@ -40,7 +40,8 @@ export function rustFixture(name) {
   return { source, program: path.join(path.dirname(MANTA), name), line: markedLine(source) };
 }
 
-function markedLine(source) {
+/** The line of a source with the mark. */
+export function markedLine(source) {
   const index = readFileSync(source, 'utf8').split('\n').findIndex((line) => /(#|\/\/) stop here/.test(line));
   if (index < 0) {
     throw new Error(`${source} has no line marked "stop here"`);

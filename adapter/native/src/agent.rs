@@ -19,6 +19,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use tokio_util::codec::Decoder;
 
+use crate::attach::{self, Refused};
 use crate::engine::{Engine, Mode};
 use crate::limits::MESSAGE_BYTES_MAX;
 use crate::ptrace::wait_any;
@@ -44,13 +45,8 @@ pub struct AgentOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
     /// The process cannot be traced.
-    #[error("the process {pid} cannot be debugged: {cause}; {}", advice(.cause))]
-    Attach {
-        /// Which.
-        pid: i32,
-        /// Why.
-        cause: io::Error,
-    },
+    #[error("{0}")]
+    Attach(#[from] Refused),
     /// No client, or more than one way to reach one.
     #[error("a debug agent needs exactly one of --stdio and --listen ADDRESS")]
     NoClient,
@@ -65,17 +61,6 @@ pub enum AgentError {
     /// The system refused something that it never refuses.
     #[error("the debug agent failed: {0}")]
     Io(#[from] io::Error),
-}
-
-fn advice(cause: &io::Error) -> &'static str {
-    match cause.raw_os_error() {
-        Some(libc::ESRCH | libc::ENOENT) => "there is no such process",
-        Some(libc::EPERM | libc::EACCES) => {
-            "it belongs to another user, is debugged already, or the system allows debugging of child processes only \
-             (see /proc/sys/kernel/yama/ptrace_scope)"
-        }
-        _ => "see the cause",
-    }
 }
 
 /// The two ends of a connection.
@@ -97,13 +82,17 @@ pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
         _ => return Err(AgentError::NoClient),
     };
     let mode = if options.stdio { Mode::Cluster } else { Mode::Standalone };
-    let attach = |cause| AgentError::Attach { pid: options.pid, cause };
-    let mut server = Server::new(Engine::attach(options.pid, mode).map_err(attach)?);
+    attach::check(options.pid)?;
+    let engine = Engine::attach(options.pid, mode).map_err(|cause| attach::explain(options.pid, &cause))?;
+    let mut server = Server::new(engine);
     let wire = match &listener {
         None => Wire::of(dup(io::stdin().as_fd())?, dup(io::stdout().as_fd())?)?,
         Some(listener) => {
             // On standard error, as `manta dap` says it; with port 0 nobody could know it otherwise.
             eprintln!("manta debug-agent listens on {}", listener.local_addr()?);
+            for sentence in server.engine.introduction() {
+                eprintln!("{sentence}");
+            }
             match accept(&mut server, listener, &signals)? {
                 Some(wire) => wire,
                 None => return Ok(()),

@@ -9,6 +9,7 @@
 
 pub mod address;
 pub mod agent;
+pub mod attach;
 pub mod core_file;
 pub mod dump;
 pub mod dwarf;

@@ -8,23 +8,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use support::{Agent, Build, Program, line_of, program_file, source};
+use support::{Agent, Build, Program, line_of, source, stripped};
 
 fn message(answer: &Value) -> &str {
     answer["message"].as_str().unwrap_or_else(|| panic!("a sentence is missing: {answer}"))
-}
-
-/// A copy of a fixture without its sections: no names, no debug information.
-fn stripped(folder: &Path) -> PathBuf {
-    let path = folder.join("stripped");
-    let mut bytes = fs::read(program_file("tasks", Build::Plain)).unwrap();
-    // `e_shoff`, then `e_shnum` and `e_shstrndx` of elf(5).
-    bytes[40..48].fill(0);
-    bytes[60..64].fill(0);
-    fs::write(&path, bytes).unwrap();
-    let permissions = fs::metadata(program_file("tasks", Build::Plain)).unwrap().permissions();
-    fs::set_permissions(&path, permissions).unwrap();
-    path
 }
 
 #[test]

@@ -75,8 +75,7 @@ pub enum Command {
     /// Run a node in this process
     #[command(hide = true)]
     Node(NodeArgs),
-    /// Debug one native process for one client
-    #[command(hide = true)]
+    /// Debug one native process: a debug adapter for it alone
     DebugAgent(DebugAgentArgs),
     /// Clean up after a node
     #[command(hide = true)]
@@ -441,6 +440,10 @@ pub struct DapArgs {
 /// Arguments of `manta debug-agent`.
 #[derive(Args)]
 #[group(skip)]
+#[command(after_help = "\
+Examples:
+  manta debug-agent --pid 4711 --listen 127.0.0.1:5678    any DAP client attaches at this address
+  manta debug-agent --pid 4711 --dump                     the stacks of all its threads, and nothing else")]
 pub struct DebugAgentArgs {
     /// The process
     #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]

@@ -68,14 +68,7 @@ impl Engine {
             if module.image.has_units() {
                 found.add(resolve(module));
             } else if module.mapped.is_program {
-                let advice = || {
-                    "it was stripped, or built without it; build it with debug = \"full\" in its Cargo profile".to_owned()
-                };
-                let why = module.image.warning().unwrap_or_else(advice);
-                found.add(Resolution::Failed(format!(
-                    "The program {} has no debug information: {why}.",
-                    module.image.path()
-                )));
+                found.add(Resolution::Failed(without_debug_information(module)));
             }
         }
         found
@@ -204,4 +197,13 @@ fn note_unwatched(breakpoints: &mut [Breakpoint], reason: &str) {
             ));
         }
     }
+}
+
+/// Why nothing but names can be shown of a program.
+pub(super) fn without_debug_information(program: &Module) -> String {
+    let advice = || {
+        "it was stripped, or built without it; build it with debug = \"full\" in its Cargo profile".to_owned()
+    };
+    let why = program.image.warning().unwrap_or_else(advice);
+    format!("The program {} has no debug information: {why}.", program.image.path())
 }

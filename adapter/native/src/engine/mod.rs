@@ -12,6 +12,7 @@ pub mod exceptions;
 pub mod guard;
 pub mod handles;
 pub mod jump;
+pub mod level;
 pub mod loader;
 pub mod relocate;
 pub mod report;
@@ -132,6 +133,7 @@ impl Engine {
         };
         engine.seize_all()?;
         engine.find_guard();
+        engine.tell_low_level();
         Ok(engine)
     }
 

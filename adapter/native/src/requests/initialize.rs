@@ -54,5 +54,8 @@ impl Server {
         };
         self.engine.outbox.respond(request.ok::<Initialize>(&capabilities));
         self.engine.outbox.event::<dap::events::Initialized>(&dap::Empty);
+        for sentence in self.engine.introduction() {
+            self.engine.outbox.console(&format!("{sentence}\n"));
+        }
     }
 }

@@ -258,6 +258,10 @@ impl Agent {
         shown.as_str().unwrap().to_owned()
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends the agent as a crash would.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();

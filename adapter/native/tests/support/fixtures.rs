@@ -118,3 +118,16 @@ pub fn plugin(build: Build) -> PathBuf {
     };
     cell.get_or_init(compile).clone()
 }
+
+/// A copy of a fixture without its sections: no names, no debug information.
+pub fn stripped(folder: &Path) -> PathBuf {
+    let path = folder.join("stripped");
+    let mut bytes = std::fs::read(program_file("tasks", Build::Plain)).unwrap();
+    // `e_shoff`, then `e_shnum` and `e_shstrndx` of elf(5).
+    bytes[40..48].fill(0);
+    bytes[60..64].fill(0);
+    std::fs::write(&path, bytes).unwrap();
+    let permissions = std::fs::metadata(program_file("tasks", Build::Plain)).unwrap().permissions();
+    std::fs::set_permissions(&path, permissions).unwrap();
+    path
+}

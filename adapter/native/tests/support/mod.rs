@@ -8,7 +8,7 @@ mod program;
 use std::time::Duration;
 
 pub use agent::Agent;
-pub use fixtures::{Build, Split, line_of, plugin, program_file, source, split_program};
+pub use fixtures::{Build, Split, line_of, plugin, program_file, source, split_program, stripped};
 pub use program::Program;
 use serde_json::Value;
 

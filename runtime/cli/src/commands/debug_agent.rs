@@ -29,10 +29,8 @@ pub fn run(args: &DebugAgentArgs) -> anyhow::Result<()> {
     let until = Instant::now() + ALLOW_TIME;
     loop {
         match agent::run(&options) {
-            Err(AgentError::Attach { cause, .. })
-                if args.stdio
-                    && cause.kind() == io::ErrorKind::PermissionDenied
-                    && Instant::now() < until =>
+            Err(AgentError::Attach(refused))
+                if args.stdio && refused.may_be_allowed_later() && Instant::now() < until =>
             {
                 sleep(Duration::from_millis(5));
             }

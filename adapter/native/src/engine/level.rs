@@ -1,0 +1,63 @@
+//! How well a process can be debugged. It is found out when the engine attaches, and told to the client.
+
+use super::sites::HARDWARE_SITES;
+use super::{Engine, Mode};
+
+/// What can be done with a process that can be traced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Everything.
+    Full,
+    /// The program does not link the guard: its code is never changed.
+    Registers,
+}
+
+impl Level {
+    /// What the user should know of it.
+    #[must_use]
+    pub fn sentence(self) -> String {
+        match self {
+            Self::Full => "Debugging level: full. Breakpoints have no limit, and the program lives on if the debugger is killed."
+                .to_owned(),
+            Self::Registers => format!(
+                "Debugging level: debug registers only, as the program does not link the manta-guard of this version. It can have \
+                 {HARDWARE_SITES} breakpoints and data breakpoints together; its code is not changed. If the debugger is killed (kill \
+                 -9) while they are set, the program ends at the next one."
+            ),
+        }
+    }
+}
+
+impl Engine {
+    /// The level at which this process is debugged.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        if self.guard.as_ref().is_some_and(super::guard::Guard::has_scratch) {
+            Level::Full
+        } else {
+            Level::Registers
+        }
+    }
+
+    /// What the user should know before anything else: one sentence each.
+    #[must_use]
+    pub fn introduction(&self) -> Vec<String> {
+        let mut sentences = vec![self.level().sentence()];
+        match self.modules.program() {
+            Ok(program) if program.image.has_units() => {}
+            Ok(program) => sentences.push(super::configuration::without_debug_information(program)),
+            Err(reason) => {
+                sentences.push(format!("The program cannot be read: {reason}. Breakpoints cannot be set."));
+            }
+        }
+        sentences
+    }
+
+    /// Tells a session of a process that is not debugged as its workers are.
+    pub(super) fn tell_low_level(&mut self) {
+        if self.mode == Mode::Cluster && self.level() != Level::Full {
+            let sentence = self.level().sentence();
+            self.outbox.console(&format!("{sentence}\n"));
+        }
+    }
+}
