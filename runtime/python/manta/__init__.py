@@ -14,11 +14,21 @@ from typing import NoReturn
 from manta import exceptions, job_submission, runtime_env, util
 from manta._api import available_resources, cancel, cluster_resources, get, nodes, put, remote, wait
 from manta._generator import ObjectRefGenerator
-from manta._ids import ActorClassID, FunctionID, JobID, NodeID, PlacementGroupID, TaskID, UniqueID, WorkerID
+from manta._ids import (
+    ActorClassID,
+    ActorID,
+    FunctionID,
+    JobID,
+    NodeID,
+    PlacementGroupID,
+    TaskID,
+    UniqueID,
+    WorkerID,
+)
 from manta._manta import ObjectRef
 from manta._session import init, is_initialized, shutdown
 from manta._timeline import timeline
-from manta.actor import ActorClass, ActorHandle, ActorID, get_actor, kill, method
+from manta.actor import ActorClass, ActorHandle, get_actor, kill, method
 from manta.cross_language import rust_actor_class, rust_function
 from manta.remote_function import RemoteFunction
 from manta.runtime_context import get_gpu_ids, get_runtime_context
@@ -59,9 +69,9 @@ __all__ = [
     "nodes",
     "put",
     "remote",
+    "runtime_env",
     "rust_actor_class",
     "rust_function",
-    "runtime_env",
     "shutdown",
     "timeline",
     "util",

@@ -23,6 +23,13 @@ class MethodDescription:
     # Numbers of arguments, by position alone, for which nothing has to be looked at.
     fewest: int = 0
     most: int = MANY
+    is_generator: bool = False
+
+    def is_streaming(self, options: MethodOptions) -> bool:
+        """Whether a call with these options gives its values one by one."""
+        if options.num_returns is None:
+            return self.is_generator
+        return options.num_returns == "streaming"
 
     def check(self, call: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Raises TypeError when the method cannot be called so."""
@@ -55,6 +62,8 @@ class ClassDescription:
     max_task_retries: int
     max_pending_calls: int | None
     placement_group: str | None = None
+    # What the actor keeps of its node for its life.
+    held: tuple[tuple[str, float], ...] = ()
 
     def group(self, name: str | None) -> int:
         """The number of a concurrency group; 0 is the default one."""
@@ -89,6 +98,7 @@ def describe(cls: type, options: ActorOptions) -> ClassDescription:
         max_task_retries=options.max_task_retries,
         max_pending_calls=options.max_pending_calls,
         placement_group=options.placement_group_id(),
+        held=tuple(options.held()),
     )
     for method in methods.values():
         described.group(method.options.concurrency_group)
@@ -101,10 +111,11 @@ def _is_method(member: Any) -> bool:
 
 def _method(cls: type, name: str, function: Callable[..., Any]) -> MethodDescription:
     options = MethodOptions().updated(getattr(function, "__manta_method__", {}))
+    is_generator = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
-        return MethodDescription(options)
+        return MethodDescription(options, is_generator=is_generator)
     is_static = isinstance(inspect.getattr_static(cls, name), staticmethod)
     if not is_static and not inspect.ismethod(function):
         parameters = parameters[1:]
@@ -120,4 +131,4 @@ def _method(cls: type, name: str, function: Callable[..., Any]) -> MethodDescrip
             # Whatever is given by position, there is something to look at.
             fewest = MANY + 1
     described = tuple((p.name, int(p.kind), p.default is not p.empty) for p in parameters)
-    return MethodDescription(options, described, fewest, most)
+    return MethodDescription(options, described, fewest, most, is_generator)

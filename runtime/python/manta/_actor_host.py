@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextvars
 import functools
 import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from manta import _actor_class, _actor_options, _debug_target, _errors, _manta, exceptions
 
 # The call that a coroutine runs; threads have their own record.
 running: contextvars.ContextVar[_manta.Task | None] = contextvars.ContextVar("manta_running", default=None)
+
+# The argument under which a call's owner says for which exceptions it is retried.
+RETRIED = "__manta_retried__"
+Retried = tuple[type[BaseException], ...] | None
+# Calls whose cancellation came before them, or after their end.
+NOT_FOUND_MAX = 10_000
 
 _EXITED = "it ended itself with exit_actor()"
 _hosted: Host | None = None
@@ -33,6 +40,11 @@ def exit_actor() -> NoReturn:
     if _hosted is None:
         raise TypeError("exit_actor() is for the methods of actors, and this worker hosts none")
     raise ActorExit
+
+
+def running_call() -> _manta.Task | None:
+    """The call that asks."""
+    return task_of_thread(threading.get_ident())
 
 
 def task_of_thread(ident: int) -> _manta.Task | None:
@@ -55,6 +67,8 @@ class Host:
         self._is_foreign = creation.cross_language
         self.name: str | None = None
         self.description: Any = None
+        # Where the actor's class was defined.
+        self.module = ""
         # What runs on threads other than the main one.
         self.threads: dict[int, _manta.Task] = {}
         self._idle = [0] * len(self._limits)
@@ -65,7 +79,9 @@ class Host:
         self._values = values
         self._instance: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        # What the event loop runs, by the ids of the calls, and the calls that were cancelled when it did not run them.
+        self._tasks: dict[bytes, asyncio.Task[None]] = {}
+        self._not_found: collections.deque[bytes] = collections.deque(maxlen=NOT_FOUND_MAX)
 
     def create(self, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Makes the instance. In an async actor its constructor runs on the event loop, which runs the calls later."""
@@ -73,12 +89,14 @@ class Host:
         if self._is_foreign:
             # Its maker knows nothing of Python's classes.
             args = (None, _actor_class.describe(cls, _actor_options.ActorOptions()), *args)
+        self.module = cls.__module__
         self.name, self.description, *args = args  # type: ignore[assignment]  # A list is as good from here on.
         _hosted = self
         try:
             if self.description.is_async:
                 self._loop = asyncio.new_event_loop()
                 asyncio.set_event_loop(self._loop)
+                _manta.keep_interrupted_calls()
                 self._instance = self._loop.run_until_complete(_call(functools.partial(cls, *args, **kwargs)))
             else:
                 self._instance = cls(*args, **kwargs)
@@ -109,20 +127,60 @@ class Host:
     def _start_calls(self, loop: asyncio.AbstractEventLoop, calls: list[_manta.Task]) -> None:
         for call in calls:
             task = loop.create_task(self._run_async(call))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks[call.id] = task
+            task.add_done_callback(functools.partial(self._on_call_done, call))
+            if call.id in self._not_found:
+                task.cancel()
+
+    def _on_call_done(self, call: _manta.Task, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(call.id, None)
+        if task.cancelled():
+            # Before its first step.
+            call.end_cancelled()
+
+    def on_interrupt(self) -> None:
+        """Some calls were cancelled. Runs in a signal handler."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._cancel_calls)
+
+    def _cancel_calls(self) -> None:
+        for id in _manta.take_interrupted_calls():
+            if (task := self._tasks.get(id)) is not None:
+                task.cancel()
+            else:
+                self._not_found.append(id)
 
     async def _run_async(self, call: _manta.Task) -> None:
         running.set(call)
         _debug_target.on_task_start()
+        retried: Retried = None
         try:
-            result = self._invoke(call)
+            args, kwargs = call.arguments()
+            retried = kwargs.pop(RETRIED, None)
+            result = self._method(call.method)(*args, **kwargs)
             if inspect.isawaitable(result):
                 result = await result
+            if call.streaming:
+                await self._send_values(call, result)
+                result = None
             self._end_output()
             call.succeed(self._values(call, result))
         except BaseException as error:
-            self._failed(call, error)
+            if isinstance(error, asyncio.CancelledError):
+                self._end_output()
+                return call.end_cancelled()
+            self._failed(call, error, retried)
+
+    async def _send_values(self, call: _manta.Task, result: Any) -> None:
+        if not hasattr(result, "__aiter__"):
+            send_values(call, result)
+            return
+        loop, index = asyncio.get_running_loop(), 0
+        async for value in result:
+            call.yield_value(index, value)
+            index += 1
+            if call.has_backpressure:
+                await loop.run_in_executor(None, call.wait_for_room)
 
     def _start_thread(self, group: int) -> None:
         self._started[group] += 1
@@ -154,29 +212,46 @@ class Host:
             del calls, call
 
     def _run(self, call: _manta.Task) -> None:
+        retried: Retried = None
         try:
-            result = self._invoke(call)
+            args, kwargs = call.arguments()
+            retried = kwargs.pop(RETRIED, None)
+            result = self._method(call.method)(*args, **kwargs)
+            # The arguments must not outlive their use.
+            del args, kwargs
+            if call.streaming:
+                send_values(call, result)
+                result = None
             self._end_output()
             call.succeed(self._values(call, result))
         except BaseException as error:
-            self._failed(call, error)
+            self._failed(call, error, retried)
 
-    def _invoke(self, call: _manta.Task) -> Any:
-        args, kwargs = call.arguments()
-        name = call.method
+    def _method(self, name: str) -> Callable[..., Any]:
         method = getattr(self._instance, name, None)
-        if method is None:
-            method = functools.partial(_BUILT_IN[name], self._instance)
-        return method(*args, **kwargs)
+        return functools.partial(_BUILT_IN[name], self._instance) if method is None else method
 
-    def _failed(self, call: _manta.Task, error: BaseException) -> None:
+    def _failed(self, call: _manta.Task, error: BaseException, retried: Retried) -> None:
         self._end_output()
         if isinstance(error, ActorExit):
             _manta.exit_actor(_EXITED)
         elif isinstance(error, SystemExit):
             _manta.exit_actor(f"its method '{call.name}' ended it with sys.exit({error.code!r})")
         else:
-            call.fail(_errors.pack_for(call, error, self._node_name), _errors.in_one_line(error))
+            is_final = retried is not None and not isinstance(error, retried)
+            call.fail(_errors.pack_for(call, error, self._node_name), _errors.in_one_line(error), is_final)
+
+
+def send_values(task: _manta.Task, result: Any) -> None:
+    """Sends what a generator yields, value by value."""
+    if not isinstance(result, Iterator):
+        raise ValueError(
+            f"the task '{task.name}' has num_returns=\"streaming\", but returned a {type(result).__name__}; "
+            "it must be a generator, or return an iterator"
+        )
+    for index, value in enumerate(result):
+        task.yield_value(index, value)
+        task.wait_for_room()
 
 
 async def _call(function: Callable[[], Any]) -> Any:
@@ -202,5 +277,7 @@ def fail_creation(task: _manta.Task, error: BaseException, class_name: str, node
     if task.cross_language:
         task.fail_creation(sentence, line)
     else:
-        task.fail(_errors.pack_as_is(exceptions.ActorDiedError(sentence)), line)
+        died = exceptions.ActorDiedError(sentence)
+        died._actor_init_failed, died._actor_id = True, task.id.hex()
+        task.fail(_errors.pack_as_is(died), line)
 

@@ -93,16 +93,20 @@ class ActorOptions:
 class MethodOptions:
     """How the calls of a method run."""
 
-    num_returns: int = 1
+    # None for what the method is: one value, or those of a generator one by one.
+    num_returns: int | str | None = None
     name: str | None = None
     concurrency_group: str | None = None
     max_task_retries: int | None = None
-    retry_exceptions: bool = False
+    retry_exceptions: bool | tuple[type[BaseException], ...] = False
+    backpressure: int | None = None
 
     def updated(self, given: Mapping[str, Any]) -> MethodOptions:
         """These options with what was given in their place."""
-        not_yet = ("tensor_transport", "_generator_backpressure_num_objects")
-        return dataclasses.replace(self, **_checked(given, _METHOD_CHECKS, not_yet, "actor methods"))
+        checked = _checked(given, _METHOD_CHECKS, ("tensor_transport",), "actor methods")
+        if (backpressure := checked.pop("_generator_backpressure_num_objects", None)) is not None:
+            checked["backpressure"] = backpressure
+        return dataclasses.replace(self, **checked)
 
 
 def _checked(
@@ -159,7 +163,8 @@ def _groups(option: str, value: Any) -> tuple[tuple[str, int], ...]:
 
 
 _METHOD_CHECKS = {
-    "num_returns": _options._num_returns,
+    "_generator_backpressure_num_objects": _options._backpressure,
+    "num_returns": _options._task_num_returns,
     "name": _options._name,
     "concurrency_group": _text,
     "max_task_retries": _options._max_retries,
@@ -185,3 +190,5 @@ _ACTOR_CHECKS = {
     "runtime_env": lambda _option, value: _runtime_env.frozen(value),
     "scheduling_strategy": _placement.checked_strategy,
 }
+
+METHOD_OPTIONS = frozenset({*_METHOD_CHECKS, "enable_task_events", "tensor_transport"})

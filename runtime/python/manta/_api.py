@@ -20,10 +20,10 @@ def remote(*target: Any, **options: Any) -> Any:
     """Makes a function run as a task: `@remote`, or with options `@remote(num_cpus=2)`."""
     if not target:
         if not options:
-            raise TypeError("write @remote without parentheses, or with options such as @remote(num_cpus=2)")
+            raise AssertionError("write @remote without parentheses, or with options such as @remote(num_cpus=2)")
         return lambda function: make_remote(function, options)
     if options or len(target) > 1:
-        raise TypeError("remote() takes one function, or options alone by keyword: @remote(num_cpus=2)")
+        raise AssertionError("remote() takes one function, or options alone by keyword: @remote(num_cpus=2)")
     return make_remote(target[0], {})
 
 
@@ -31,12 +31,15 @@ def remote(*target: Any, **options: Any) -> Any:
 def get(object_refs: _manta.ObjectRef[T], *, timeout: float | None = None) -> T: ...
 @overload
 def get(object_refs: Sequence[_manta.ObjectRef[T]], *, timeout: float | None = None) -> list[T]: ...
-def get(object_refs: Any, *, timeout: float | None = None) -> Any:
+def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bool = False) -> Any:
     """Waits for one object, or for each of a list, and answers with the values.
 
     Raises what the task raised; `GetTimeoutError` when `timeout` seconds are over, in which time that an awaited task spends paused
     in a debugger does not count.
     """
+    if timeout is not None and timeout < 0:
+        # As in Ray, no limit.
+        timeout = None
     if isinstance(object_refs, _manta.ObjectRef):
         _session.ensure_initialized()
         return _manta.get([object_refs], timeout)[0]
@@ -133,10 +136,13 @@ def nodes() -> list[dict[str, Any]]:
             "Alive": True,
             "NodeName": node["name"],
             "NodeManagerAddress": node["address"].rpartition(":")[0],
+            "NodeManagerHostname": node["name"],
             "NodeManagerPort": int(node["address"].rpartition(":")[2] or 0),
             "Resources": dict(_own(node["total"])),
             "Labels": dict(node["labels"]),
             "alive": True,
+            "DeathReason": 0,
+            "DeathReasonMessage": "",
         }
         for node in _manta.nodes()
     ]

@@ -37,6 +37,11 @@ def future(
     return made
 
 
+def as_future(object_ref: _manta.ObjectRef[Any]) -> asyncio.Future[Any]:
+    """A future of the object's value for the event loop that runs."""
+    return asyncio.wrap_future(future(object_ref))
+
+
 async def readiness(object_ref: _manta.ObjectRef[Any]) -> None:
     """Waits until the object is there, or has failed."""
     await asyncio.wrap_future(future(object_ref, False))
@@ -44,7 +49,7 @@ async def readiness(object_ref: _manta.ObjectRef[Any]) -> None:
 
 def awaiting(object_ref: _manta.ObjectRef[Any]) -> Generator[Any, None, Any]:
     """What `await object_ref` runs."""
-    return asyncio.wrap_future(future(object_ref)).__await__()
+    return as_future(object_ref).__await__()
 
 
 def _serve() -> None:

@@ -6,6 +6,7 @@ import threading
 from typing import Any, NoReturn
 
 from manta import _awaiting, _manta
+from manta._ids import TaskID
 
 
 class ObjectRefGenerator:
@@ -46,7 +47,7 @@ class ObjectRefGenerator:
         return object_ref
 
     def __repr__(self) -> str:
-        return f"ObjectRefGenerator({self.task_id()})"
+        return f"ObjectRefGenerator({self._stream.task_id()})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -66,9 +67,9 @@ class ObjectRefGenerator:
         object_ref = self.expected()
         return object_ref is None or _manta.wait([object_ref], 1, 0, False)[0]
 
-    def task_id(self) -> str:
-        """The id of the task, in hexadecimal digits."""
-        return self._stream.task_id()
+    def task_id(self) -> TaskID:
+        """The id of the task."""
+        return TaskID.from_hex(self._stream.task_id())
 
     def expected(self) -> _manta.ObjectRef[Any] | None:
         """The ref that comes next, which may not be ready, or turn out to be one too many; None after the last."""

@@ -103,6 +103,12 @@ class WorkerID(BaseID):
     __slots__ = ()
 
 
+class ActorID(BaseID):
+    """Of an actor."""
+
+    __slots__ = ()
+
+
 class FunctionID(BaseID):
     """Of a function's code."""
 

@@ -138,10 +138,6 @@ def _task_num_returns(option: str, value: Any) -> int | str:
 
 
 def _num_returns(option: str, value: Any) -> int:
-    if value == "streaming":
-        raise ValueError(
-            f"'{option}=\"streaming\"' (generators) is not supported yet for actors' methods; return a list"
-        )
     if value == "dynamic":
         raise ValueError(
             f"'{option}=\"dynamic\"' is not supported, as it is deprecated in Ray; give \"streaming\", which gives the refs as they come"
@@ -191,22 +187,14 @@ def _max_retries(option: str, value: Any) -> int:
     return MAX_RETRIES_UNLIMITED if value == -1 else min(value, MAX_RETRIES_UNLIMITED)
 
 
-def _retry_exceptions(option: str, value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        raise ValueError(
-            f"a list of classes in '{option}' is not supported yet for actors; give True to retry all exceptions"
-        )
-    return _flag(option, value)
-
-
-def _task_retry_exceptions(option: str, value: Any) -> bool | tuple[type[BaseException], ...]:
+def _retry_exceptions(option: str, value: Any) -> bool | tuple[type[BaseException], ...]:
     if isinstance(value, bool):
         return value
     if not isinstance(value, (list, tuple)):
         raise TypeError(f"'{option}' must be True, False or a list of exception classes, not {value!r}")
     for kind in value:
         if not (isinstance(kind, type) and issubclass(kind, BaseException)):
-            raise TypeError(f"'{option}' takes exception classes, and {kind!r} is none")
+            raise ValueError(f"'{option}' takes exception classes, and {kind!r} is none")
     return tuple(value)
 
 
@@ -236,5 +224,5 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "name": _name,
     "num_returns": _task_num_returns,
     "max_retries": _max_retries,
-    "retry_exceptions": _task_retry_exceptions,
+    "retry_exceptions": _retry_exceptions,
 }

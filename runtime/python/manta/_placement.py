@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from manta._ids import NodeID
 from manta.util.placement_group import PlacementGroup
 from manta.util.scheduling_strategies import (
     DoesNotExist,
@@ -86,11 +87,13 @@ def checked_strategy(option: str, value: Any) -> Strategy:
     if value == "SPREAD":
         return Strategy(spread=True)
     if isinstance(value, NodeAffinitySchedulingStrategy):
-        if not re.fullmatch("[0-9a-f]{32}", value.node_id):
+        if not re.fullmatch("[0-9a-f]+", value.node_id):
             raise ValueError(
                 f"'{value.node_id}' is not the id of a node; get one from nodes() or the runtime context"
             )
-        return Strategy(node=(value.node_id, value.soft))
+        # What has another length is the id of no node here, and is treated as that of one that is gone.
+        node = value.node_id if len(value.node_id) == 2 * NodeID.BYTES else NodeID.nil().hex()
+        return Strategy(node=(node, value.soft))
     if isinstance(value, PlacementGroupSchedulingStrategy):
         return _in_group(value)
     if isinstance(value, NodeLabelSchedulingStrategy):
@@ -112,7 +115,7 @@ def _in_group(value: PlacementGroupSchedulingStrategy) -> Strategy:
         raise ValueError(
             f"the placement group has {group.bundle_count} bundles; 'placement_group_bundle_index' is {index!r}"
         )
-    return Strategy(group=InGroup(group.id, index, tuple(group.bundle_specs)))
+    return Strategy(group=InGroup(group.id.hex(), index, tuple(group.bundle_specs)))
 
 
 def checked_selector(option: str, value: Any) -> Labels:

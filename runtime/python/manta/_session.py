@@ -20,10 +20,15 @@ _lock = threading.RLock()
 _printer: _output.Printer | None = None
 
 # Options of Ray's `init` that change nothing here, because what they set does not exist: a dashboard, a log configuration.
-_WITHOUT_EFFECT = ("configure_logging", "include_dashboard", "logging_format", "logging_level")
-_NOT_YET = (
+_WITHOUT_EFFECT = (
+    "configure_logging",
     "dashboard_host",
     "dashboard_port",
+    "include_dashboard",
+    "logging_format",
+    "logging_level",
+)
+_NOT_YET = (
     "enable_resource_isolation",
     "job_config",
     "local_mode",
@@ -34,8 +39,17 @@ _NOT_YET = (
 _STORE_BYTES_MIN = 1024 * 1024
 
 
-class Context(dict[str, Any]):
+class RayContext(dict[str, Any]):
     """What `init` answers with: the cluster's addresses. As a context manager, it shuts down at the end."""
+
+    # There is no dashboard.
+    dashboard_url = None
+
+    def __init__(self, info: dict[str, Any], version: str) -> None:
+        super().__init__(info)
+        self.python_version = LANGUAGE_VERSION
+        self.ray_version = version
+        self.ray_commit = ""
 
     @property
     def address_info(self) -> dict[str, Any]:
@@ -46,7 +60,7 @@ class Context(dict[str, Any]):
         """Ends the connection, as `shutdown` does."""
         shutdown()
 
-    def __enter__(self) -> Context:
+    def __enter__(self) -> RayContext:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -63,10 +77,10 @@ def init(
     object_store_memory: int | None = None,
     namespace: str | None = None,
     runtime_env: dict[str, Any] | None = None,
-    log_to_driver: bool = True,
+    log_to_driver: bool | None = None,
     ignore_reinit_error: bool = False,
     **unknown: Any,
-) -> Context:
+) -> RayContext:
     """Connects this program to a cluster.
 
     Without an address (and without `MANTA_ADDRESS`), a private cluster is started on this machine, which ends with this program.
@@ -84,6 +98,10 @@ def init(
         ignore_reinit_error: Whether a second call is let pass.
     """
     _refuse_unknown(unknown)
+    if namespace is not None and not isinstance(namespace, str):
+        raise TypeError(f"'namespace' must be text, not {type(namespace).__name__}")
+    if namespace == "":
+        raise ValueError("'namespace' must not be empty; leave it out for one of this program's own")
     environment = None if runtime_env is None else _runtime_env.checked(runtime_env)
     address = _checked_address(address)
     amounts, checked_labels = _checked_resources(resources, num_gpus), _checked_labels(labels)
@@ -110,13 +128,16 @@ def init(
         if num_cpus is not None and (isinstance(num_cpus, bool) or not num_cpus > 0):
             raise ValueError(f"'num_cpus' must be above 0, not {num_cpus!r}")
         _connect(
-            address, num_cpus, store_bytes, amounts, checked_labels, namespace or "", log_to_driver, environment or {}
+            address, num_cpus, store_bytes, amounts, checked_labels, namespace or "", log_to_driver is not False, environment or {}
         )
         return _context()
 
 
-def shutdown() -> None:
-    """Ends the connection, and with it this program's tasks; a private cluster ends too. What tasks printed appears first."""
+def shutdown(*, wait_for_processes: bool = False, _exiting_interpreter: bool = False) -> None:
+    """Ends the connection, and with it this program's tasks; a private cluster ends too. What tasks printed appears first.
+
+    The arguments are Ray's: processes of a private cluster are always waited for.
+    """
     global _printer
     with _lock:
         if not _manta.is_connected():
@@ -224,7 +245,7 @@ def _checked_resources(
     amounts = dict(resources or {})
     for reserved, instead in (("CPU", "num_cpus"), ("GPU", "num_gpus")):
         if reserved in amounts:
-            raise ValueError(f"give '{instead}' in place of '{reserved}' in 'resources'")
+            raise AssertionError(f"give '{instead}' in place of '{reserved}' in 'resources'")
     if num_gpus is not None:
         amounts["GPU"] = num_gpus
     for name, amount in amounts.items():
@@ -265,16 +286,30 @@ def _checked_address(address: str | None) -> str | None:
 
 
 def _refuse_unknown(given: dict[str, Any]) -> None:
-    not_yet = sorted(name for name in given if name in _NOT_YET and given[name] is not None)
+    not_yet = sorted(name for name in given if name in _NOT_YET and given[name] not in (None, False))
     if not_yet:
         raise NotImplementedError(f"init() does not support {', '.join(not_yet)} yet; leave it out")
     unknown = sorted(name for name in given if name not in _NOT_YET and name not in _WITHOUT_EFFECT)
     if unknown:
-        raise TypeError(f"init() has no argument named {', '.join(unknown)}")
+        raise RuntimeError(f"Unknown keyword argument(s): {', '.join(unknown)}: init() has no argument of that name")
 
 
-def _context() -> Context:
-    return Context(_manta.context())
+def _context() -> RayContext:
+    return RayContext({**_ray_names(), **_manta.context()}, _version())
+
+
+def _version() -> str:
+    from manta import __version__
+
+    return __version__
+
+
+def _ray_names() -> dict[str, Any]:
+    """What Ray's context has beside ours; what does not exist here is None."""
+    context = _manta.context()
+    host = str(context["address"]).rpartition(":")[0]
+    absent = ("redis_address", "raylet_socket_name", "webui_url", "metrics_export_port", "dashboard_agent_listen_port")
+    return {"node_ip_address": host, **dict.fromkeys(absent)}
 
 
 def _at_exit() -> None:

@@ -8,8 +8,7 @@ import pickle
 import signal
 import sys
 import types
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from manta import _actor_host, _debug_target, _errors, _function, _manta, _output, _session
 
@@ -64,27 +63,38 @@ class Worker:
                 raise KeyboardInterrupt
             result = described.function(*args, **kwargs)
             if task.streaming:
-                _send_values(task, result)
+                _actor_host.send_values(task, result)
                 result = None
             values = _values(task, result)
             self._may_interrupt = False
             self._end_output()
             self._count_call(task, described)
             task.succeed(values)
-        except (
-            BaseException
-        ) as error:  # Everything that a task raises is its result, SystemExit and KeyboardInterrupt included.
+        except BaseException as error:
             self._may_interrupt = False
             self._end_output()
+            if isinstance(error, SystemExit):
+                self._exit(error)
             self._count_call(task, described)
-            if isinstance(error, KeyboardInterrupt) and task.is_interrupted():
+            if isinstance(error, KeyboardInterrupt):
                 return task.end_cancelled()
             retried = described.retry_exceptions
             is_final = retried is not None and not isinstance(error, retried)
             task.fail(_errors.pack_for(task, error, self._node_name), _errors.in_one_line(error), is_final)
 
+    def _exit(self, error: SystemExit) -> NoReturn:
+        """Ends this process as the task wants it, which the node tells the task's owner."""
+        code = error.code
+        if code is not None and not isinstance(code, int):
+            print(code, file=sys.stderr)
+        for stream in self._streams:
+            stream.flush()
+        os._exit(0 if code is None else code if isinstance(code, int) else 1)
+
     def on_interrupt(self, _signal: int, _frame: object) -> None:
         """Raises where the task is, when it is the one that was cancelled. Anybody may send the signal."""
+        if (actor := _actor_host.hosted()) is not None:
+            return actor.on_interrupt()
         if self._may_interrupt and _manta.is_interrupted():
             raise KeyboardInterrupt("the task was cancelled")
 
@@ -142,17 +152,6 @@ class Worker:
             stream.end_line()
 
 
-def _send_values(task: _manta.Task, result: Any) -> None:
-    """Sends what a generator yields, value by value."""
-    if not isinstance(result, Iterator):
-        raise ValueError(
-            f"the task '{task.name}' has num_returns=\"streaming\", but returned a {type(result).__name__}; "
-            "it must be a generator, or return an iterator"
-        )
-    for index, value in enumerate(result):
-        task.yield_value(index, value)
-
-
 def _values(task: _manta.Task, result: Any) -> tuple[Any, ...]:
     """What the function returned, as a tuple of `num_returns` values."""
     expected = task.num_returns
@@ -163,7 +162,7 @@ def _values(task: _manta.Task, result: Any) -> tuple[Any, ...]:
     if isinstance(result, types.GeneratorType):
         result = tuple(result)
     if not isinstance(result, (tuple, list)):
-        raise ValueError(
+        raise TypeError(
             f"the task '{task.name}' has num_returns={expected}, but returned one {type(result).__name__} and no tuple or list"
         )
     if len(result) != expected:

@@ -8,15 +8,21 @@ from typing import Any, NoReturn, cast
 
 from manta import _actor_host, _manta, _session
 from manta._actor_class import ClassDescription, MethodDescription, describe
-from manta._actor_options import ActorOptions, MethodOptions
+from manta._actor_options import METHOD_OPTIONS, ActorOptions, MethodOptions
+from manta._generator import ObjectRefGenerator
+from manta._ids import ActorID
 
 __all__ = ["ActorClass", "ActorHandle", "ActorMethod", "exit_actor", "method"]
 
 
 def method(*target: Any, **options: Any) -> Any:
     """Gives a method of an actor its own options: `@method(num_returns=2)`."""
+    if target and not options and len(target) == 1 and callable(target[0]):
+        return target[0]
     if target or not options:
-        raise ValueError("write @method with options, such as @method(num_returns=2)")
+        raise AssertionError("write @method with options, such as @method(num_returns=2)")
+    if unknown := sorted(set(options) - METHOD_OPTIONS):
+        raise AssertionError(f"'{unknown[0]}' is not an option of actor methods; they are {', '.join(sorted(METHOD_OPTIONS))}")
     MethodOptions().updated(options)
 
     def annotate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -29,6 +35,10 @@ def method(*target: Any, **options: Any) -> Any:
 def exit_actor() -> NoReturn:
     """Ends the actor that runs this, for good, whatever its `max_restarts`. The call fails with `ActorDiedError`."""
     _actor_host.exit_actor()
+
+
+class ActorClassInheritanceException(TypeError):
+    """A class was to inherit from an actor class."""
 
 
 class ActorClass:
@@ -51,7 +61,7 @@ class ActorClass:
         )
 
     def __mro_entries__(self, bases: tuple[Any, ...]) -> NoReturn:
-        raise TypeError(
+        raise ActorClassInheritanceException(
             f"'{self.__name__}' is an actor class, which no class can inherit from; make the plain class the base, and both remote"
         )
 
@@ -167,30 +177,6 @@ def _rebuild(wire: bytes, description: ClassDescription) -> ActorHandle:
     return ActorHandle(_manta.actor_from_wire(wire), description)
 
 
-class ActorID:
-    """The id of an actor."""
-
-    def __init__(self, binary: bytes) -> None:
-        self._binary = binary
-
-    def binary(self) -> bytes:
-        """The id's bytes."""
-        return self._binary
-
-    def hex(self) -> str:
-        """The id in hexadecimal digits."""
-        return self._binary.hex()
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ActorID) and self._binary == other._binary
-
-    def __hash__(self) -> int:
-        return hash(self._binary)
-
-    def __repr__(self) -> str:
-        return f"ActorID({self.hex()})"
-
-
 class ActorMethod:
     """A method of an actor: `.remote(...)` calls it, `.options(...)` changes how."""
 
@@ -212,16 +198,25 @@ class ActorMethod:
         return ActorMethod(self._handle, self._name, base.updated(options))
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
-        """Calls the method: answers with an `ObjectRef`, a list of them for `num_returns` above 1, None for 0."""
+        """Calls the method: answers with an `ObjectRef`, a list of them for `num_returns` above 1, None for 0.
+
+        A method that is a generator answers with an `ObjectRefGenerator`, unless its `num_returns` is a number.
+        """
         description = self._description()
         if kwargs or not description.fewest <= len(args) <= description.most:
             description.check(f"{self._name}.remote()", args, kwargs)
-        if self._options is not None:
-            return self._prepare(self._options).submit(args, kwargs)
         kept = self._handle._ray_prepared
-        prepared = kept.get(self._name)
+        prepared = kept.get(self._name) if self._options is None else None
+        options = self._options or description.options
         if prepared is None:
-            prepared = kept[self._name] = self._prepare(description.options)
+            prepared = self._prepare(options)
+            if self._options is None:
+                kept[self._name] = prepared
+        if isinstance(options.retry_exceptions, tuple):
+            # The worker tells which failures the call is to be retried for.
+            kwargs = {**kwargs, _actor_host.RETRIED: options.retry_exceptions}
+        if description.is_streaming(options):
+            return ObjectRefGenerator(prepared.submit_stream(args, kwargs, options.backpressure))
         return prepared.submit(args, kwargs)
 
     def _description(self) -> MethodDescription:
@@ -234,9 +229,9 @@ class ActorMethod:
         return handle._ray_actor.prepare(
             self._name,
             options.name or f"{description.name}.{self._name}",
-            options.num_returns,
+            options.num_returns if isinstance(options.num_returns, int) else 1,
             description.max_task_retries if retries is None else retries,
-            options.retry_exceptions,
+            options.retry_exceptions is not False,
             description.group(options.concurrency_group),
             description.max_pending_calls,
             False,

@@ -192,6 +192,10 @@ class CrossLanguageActorMethod:
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the method: answers with an `ObjectRef`."""
+        if self._options.num_returns not in (None, 1) or isinstance(self._options.retry_exceptions, tuple):
+            raise ValueError(
+                f"'{self._name}' is of another language: its calls answer with one value, and are retried for all errors or none"
+            )
         handle, options = self._handle, self._options
         is_rust = handle._language == "rust"
         if is_rust and kwargs:
@@ -201,7 +205,7 @@ class CrossLanguageActorMethod:
             options.name or f"{handle._name}{'::' if is_rust else '.'}{self._name}",
             1,
             handle._retries if options.max_task_retries is None else options.max_task_retries,
-            options.retry_exceptions,
+            options.retry_exceptions is True,
             0,
             handle._pending,
             is_rust,

@@ -11,13 +11,20 @@ import types
 from typing import Any
 
 __all__ = [
+    "ActorAlreadyExistsError",
     "ActorDiedError",
+    "ActorHandleNotFoundError",
+    "ActorPlacementGroupRemoved",
     "ActorUnavailableError",
     "ActorUnschedulableError",
     "AsyncioActorExit",
+    "AuthenticationError",
     "CrossLanguageError",
     "GetTimeoutError",
+    "LocalRayletDiedError",
     "NodeDiedError",
+    "ObjectFetchTimedOutError",
+    "ObjectFreedError",
     "ObjectLostError",
     "ObjectReconstructionFailedError",
     "ObjectReconstructionFailedLineageEvictedError",
@@ -31,9 +38,13 @@ __all__ = [
     "RayError",
     "RaySystemError",
     "RayTaskError",
+    "ReferenceCountingAssertionError",
     "RuntimeEnvSetupError",
     "TaskCancelledError",
+    "TaskPlacementGroupRemoved",
     "TaskUnschedulableError",
+    "UnserializableException",
+    "UserCodeException",
     "WorkerCrashedError",
 ]
 
@@ -70,6 +81,18 @@ class OwnerDiedError(ObjectLostError):
     """The process that owns the object has ended, and its objects with it."""
 
 
+class ObjectFreedError(ObjectLostError):
+    """The object was deleted by hand, which nobody can do here; for programs that name it."""
+
+
+class ObjectFetchTimedOutError(ObjectLostError):
+    """The object could not be fetched from its node in time; for programs that name it."""
+
+
+class ReferenceCountingAssertionError(ObjectLostError, AssertionError):
+    """The object was let go while a ref of it was left; for programs that name it."""
+
+
 class ObjectReconstructionFailedError(ObjectLostError):
     """The object's value is gone, and its task cannot run again to make it anew."""
 
@@ -93,6 +116,24 @@ class OutOfDiskError(RayError):
 class RayActorError(RayError):
     """A call of an actor has no result, because of what happened to the actor."""
 
+    _actor_id: str | None = None
+    _actor_init_failed = False
+
+    @property
+    def actor_id(self) -> str | None:
+        """The actor, where it is known, in hexadecimal digits."""
+        return self._actor_id
+
+    @property
+    def actor_init_failed(self) -> bool:
+        """Whether the actor died because its constructor failed."""
+        return self._actor_init_failed
+
+    @property
+    def preempted(self) -> bool:
+        """Whether the actor's node was taken away, which nobody does here."""
+        return False
+
 
 class ActorDiedError(RayActorError):
     """The actor is dead, and stays so."""
@@ -100,6 +141,38 @@ class ActorDiedError(RayActorError):
 
 class ActorUnavailableError(RayActorError):
     """The actor's worker ended under the call; the actor may be back in a moment. Nobody knows whether the call had its effect."""
+
+
+class ActorAlreadyExistsError(ValueError, RayError):
+    """Another actor of the namespace has the name."""
+
+
+class ActorHandleNotFoundError(ValueError, RayError):
+    """A handle of an actor of another cluster was used; for programs that name it."""
+
+
+class ActorPlacementGroupRemoved(RayError):
+    """The placement group that the actor was to run in was removed; for programs that name it."""
+
+
+class TaskPlacementGroupRemoved(RayError):
+    """The placement group that the task was to run in was removed; for programs that name it."""
+
+
+class LocalRayletDiedError(RayError):
+    """The node of this program is gone; for programs that name it."""
+
+
+class AuthenticationError(RayError):
+    """The cluster's token is wrong; for programs that name it."""
+
+
+class UserCodeException(RayError):
+    """Code of the user failed where no task runs; for programs that name it."""
+
+
+class UnserializableException(RayError):
+    """A task raised what cannot be read in another process; for programs that name it."""
 
 
 class ActorUnschedulableError(RayError):

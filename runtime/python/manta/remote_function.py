@@ -108,7 +108,7 @@ def make_remote(target: Any, options: dict[str, Any]) -> RemoteFunction | actor.
             f"'{target._function_name}' is a remote function already; change it with .options(...)"
         )
     if not callable(target):
-        raise TypeError(f"only functions can be remote, and {target!r} is none")
+        raise AssertionError(f"only functions and classes can be remote, and {target!r} is neither")
     if inspect.iscoroutinefunction(target) or inspect.isasyncgenfunction(target):
         raise ValueError(
             f"'{target.__qualname__}' is an 'async def': wrap its call in asyncio.run() inside a plain function"

@@ -6,6 +6,7 @@ import json
 import os
 
 from manta import _actor_host, _function, _manta, _session, actor
+from manta._ids import ActorID, JobID, NodeID, PlacementGroupID, TaskID, WorkerID
 from manta.runtime_env import RuntimeEnv
 
 
@@ -32,19 +33,30 @@ class RuntimeContext:
         return task[1] if task else None
 
     def get_task_function_name(self) -> str | None:
-        """The name of the running task's function, which the task's own name may differ from; None outside of plain tasks."""
-        if _actor_host.hosted() is not None or _manta.current_task() is None or _function.running is None:
+        """The name of the running task's function or method, which the task's own name may differ from; None outside of tasks."""
+        if (hosted := _actor_host.hosted()) is not None:
+            call = _actor_host.running_call()
+            return f"{hosted.module}.{hosted.description.name}.{call.method}" if call is not None else None
+        if _manta.current_task() is None or _function.running is None:
             return None
         function = _function.running.function
         return f"{function.__module__}.{getattr(function, '__qualname__', repr(function))}"
 
     def get_assigned_resources(self) -> dict[str, float]:
-        """What the running task was given of its node; only for plain tasks."""
-        if _actor_host.hosted() is not None:
-            raise NotImplementedError("get_assigned_resources() is not there for actors yet; their options say what they hold")
+        """What the running task, or the actor that runs this, was given of its node."""
+        if (hosted := _actor_host.hosted()) is not None:
+            return {name: float(amount) for name, amount in hosted.description.held}
         if not _manta.is_worker():
             raise RuntimeError("get_assigned_resources() is for tasks, and this program is none")
-        return dict(_function.running.resources) if _function.running is not None else {}
+        held = _function.running.resources if _function.running is not None else ()
+        return {name: float(amount) for name, amount in held}
+
+    def is_canceled(self) -> bool:
+        """Whether the running task was cancelled: for those that cannot be interrupted, and look by themselves."""
+        if not _manta.is_worker():
+            raise RuntimeError("is_canceled() is for tasks, and this program is none")
+        call = _actor_host.running_call()
+        return call.is_interrupted() if call is not None else _manta.is_interrupted()
 
     def get(self) -> dict[str, object]:
         """The ids of what runs here, by name."""
@@ -58,24 +70,37 @@ class RuntimeContext:
         return {name: value for name, value in found.items() if value is not None}
 
     @property
-    def job_id(self) -> str:
-        """As `get_job_id`."""
-        return self.get_job_id()
+    def job_id(self) -> JobID:
+        """As `get_job_id`, as an object."""
+        return JobID.from_hex(self.get_job_id())
 
     @property
-    def node_id(self) -> str:
-        """As `get_node_id`."""
-        return self.get_node_id()
+    def node_id(self) -> NodeID:
+        """As `get_node_id`, as an object."""
+        return NodeID.from_hex(self.get_node_id())
 
     @property
-    def task_id(self) -> str | None:
-        """As `get_task_id`."""
-        return self.get_task_id()
+    def task_id(self) -> TaskID:
+        """As `get_task_id`, as an object; nil in the program that submits tasks."""
+        found = self.get_task_id()
+        return TaskID.from_hex(found) if found else TaskID.nil()
 
     @property
-    def worker_id(self) -> str:
-        """As `get_worker_id`."""
-        return self.get_worker_id()
+    def actor_id(self) -> ActorID:
+        """As `get_actor_id`, as an object; nil outside of actors."""
+        found = self.get_actor_id()
+        return ActorID.from_hex(found) if found else ActorID.nil()
+
+    @property
+    def current_placement_group_id(self) -> PlacementGroupID:
+        """As `get_placement_group_id`, as an object; nil outside of one."""
+        found = current_placement_group_id()
+        return PlacementGroupID.from_hex(found) if found else PlacementGroupID.nil()
+
+    @property
+    def worker_id(self) -> WorkerID:
+        """As `get_worker_id`, as an object."""
+        return WorkerID.from_hex(self.get_worker_id())
 
     def get_actor_id(self) -> str | None:
         """The id of the actor that runs this; None outside of actors."""
@@ -140,12 +165,17 @@ class RuntimeContext:
     @property
     def namespace(self) -> str:
         """The job's namespace."""
-        return str(_manta.context()["namespace"] or "")
+        return str(_manta.namespace())
 
     @property
     def gcs_address(self) -> str:
         """The head's address."""
         return str(_manta.context()["address"])
+
+
+def current_job_id() -> JobID:
+    """The job that this process belongs to."""
+    return JobID.from_hex(str(_manta.context()["job_id"]))
 
 
 def get_gpu_ids() -> list[int | str]:

@@ -38,7 +38,7 @@ mod _manta {
         output::{next_output, send_output},
         placement_groups::{create_placement_group, placement_groups, remove_placement_group},
         prepared::PreparedTask,
-        stream::{PyStream, cancel, is_interrupted},
+        stream::{PyStream, cancel, is_interrupted, keep_interrupted_calls, take_interrupted_calls},
         telemetry::report_measures,
         worker::{Task, function_code, next_calls, next_task},
     };

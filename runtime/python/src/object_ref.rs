@@ -2,6 +2,7 @@
 
 use std::mem::ManuallyDrop;
 
+use manta_proto::ids::ObjectId;
 use manta_worker::ObjectRef;
 use pyo3::{
     exceptions::PyValueError,
@@ -51,9 +52,36 @@ impl PyObjectRef {
         PyBytes::new(py, &self.0.id().0)
     }
 
-    /// The id, in hexadecimal digits, of the task that makes the object.
-    fn task_id(&self) -> String {
-        self.0.id().task().to_string()
+    /// The id of the task that makes the object.
+    fn task_id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let id = PyBytes::new(py, &self.0.id().task().0);
+        py.import(intern!(py, "manta._ids"))?.getattr(intern!(py, "TaskID"))?.call1((id,))
+    }
+
+    /// The id of the job that this process belongs to.
+    fn job_id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        py.import(intern!(py, "manta.runtime_context"))?.call_method0(intern!(py, "current_job_id"))
+    }
+
+    /// Never: a ref is made by a task or by `put`.
+    fn is_nil(&self) -> bool {
+        false
+    }
+
+    /// The id of the process that owns the object.
+    fn owner_address<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.0.owner().0)
+    }
+
+    /// Where the object was made, which is not recorded.
+    fn call_site(&self) -> &'static str {
+        ""
+    }
+
+    /// How many bytes an id has.
+    #[staticmethod]
+    fn size() -> usize {
+        size_of::<ObjectId>()
     }
 
     fn __repr__(&self) -> String {
@@ -81,6 +109,11 @@ impl PyObjectRef {
     /// A `concurrent.futures.Future` of the value.
     fn future<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         slf.py().import("manta._awaiting")?.call_method1("future", (slf,))
+    }
+
+    /// An `asyncio.Future` of the value, for the loop that runs.
+    fn as_future<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("manta._awaiting")?.call_method1("as_future", (slf,))
     }
 
     fn __await__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {

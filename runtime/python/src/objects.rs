@@ -109,7 +109,8 @@ pub fn submit_error(py: Python<'_>, error: &SubmitError) -> PyErr {
         SubmitError::Store(error) => exception(py, store_exception(error), &message),
         SubmitError::Disconnected(_) | SubmitError::Registry(_) => exception(py, "RaySystemError", &message),
         SubmitError::PendingCalls { .. } => exception(py, "PendingCallsLimitExceeded", &message),
-        SubmitError::Resource { .. } | SubmitError::StaleRef | SubmitError::NameTaken { .. } => {
+        SubmitError::NameTaken { .. } => exception(py, "ActorAlreadyExistsError", &message),
+        SubmitError::Resource { .. } | SubmitError::StaleRef | SubmitError::ForcedCall => {
             Ok(PyValueError::new_err(message))
         }
     };

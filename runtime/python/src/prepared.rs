@@ -204,11 +204,13 @@ impl PreparedTask {
         backpressure: Option<u32>,
     ) -> PyResult<PyStream> {
         let core = connection::core()?;
-        if self.call.is_some() {
-            return Err(Self::no_stream_of_calls());
-        }
         let stream = self.with_task(args, kwargs, |bytes, task| {
-            let submit = || core.submit_stream(task, backpressure);
+            let submit = || match &self.call {
+                None => core.submit_stream(task, backpressure),
+                Some(call) => {
+                    core.call_stream(&call.actor, task, call.group, call.pending_max, backpressure)
+                }
+            };
             if bytes > DETACH_BYTES { py.detach(submit) } else { submit() }
         })?;
         stream.map(PyStream::new).map_err(|error| submit_error(py, &error))
@@ -216,10 +218,6 @@ impl PreparedTask {
 }
 
 impl PreparedTask {
-    fn no_stream_of_calls() -> PyErr {
-        PyValueError::new_err("a call of an actor was submitted as a streaming task")
-    }
-
     /// A call of an actor's method, ready to be submitted.
     pub fn of_call(
         method: &str,

@@ -1,6 +1,7 @@
 //! Streaming tasks as their consumer sees them, and the cancelling of tasks.
 
 use std::{
+    collections::VecDeque,
     mem::ManuallyDrop,
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -8,7 +9,7 @@ use std::{
 use manta_proto::ids::TaskId;
 use manta_worker::{Core, Stream};
 use parking_lot::Mutex;
-use pyo3::prelude::*;
+use pyo3::{prelude::*, types::PyBytes};
 
 use crate::{connection, object_ref::PyObjectRef, objects::submit_error};
 
@@ -65,8 +66,28 @@ pub fn cancel(object_ref: &Bound<'_, PyObjectRef>, force: bool, recursive: bool)
 
 /// The task that is to be interrupted, until another one is.
 static INTERRUPTED: Mutex<Option<TaskId>> = Mutex::new(None);
+/// Calls of the hosted actor that are to be interrupted, until its event loop has taken them.
+static INTERRUPTED_CALLS: Mutex<VecDeque<TaskId>> = Mutex::new(VecDeque::new());
+/// As many as an actor can run at once.
+const INTERRUPTED_CALLS_MAX: usize = 10_000;
 /// Whether any ever was: most workers interrupt nothing.
 static ANY_INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Whether this worker hosts an actor whose calls run on an event loop.
+static IS_LOOP: AtomicBool = AtomicBool::new(false);
+
+/// From now on the calls that are to be interrupted are kept for [`take_interrupted_calls`].
+#[pyfunction]
+pub fn keep_interrupted_calls() {
+    IS_LOOP.store(true, Ordering::Release);
+}
+
+/// The ids of the calls that are to be interrupted since this was last asked.
+#[pyfunction]
+pub fn take_interrupted_calls(py: Python<'_>) -> Vec<Bound<'_, PyBytes>> {
+    let calls = std::mem::take(&mut *INTERRUPTED_CALLS.lock());
+    calls.iter().map(|id| PyBytes::new(py, &id.0)).collect()
+}
 
 /// Has SIGINT sent to the calling thread, the worker's main one, whenever a task is to be interrupted.
 pub fn install_interrupts(core: &Core) {
@@ -75,6 +96,13 @@ pub fn install_interrupts(core: &Core) {
     core.set_interrupt_handler(Box::new(move |task| {
         *INTERRUPTED.lock() = Some(task);
         ANY_INTERRUPTED.store(true, Ordering::Release);
+        if IS_LOOP.load(Ordering::Acquire) {
+            let mut calls = INTERRUPTED_CALLS.lock();
+            if calls.len() == INTERRUPTED_CALLS_MAX {
+                calls.pop_front();
+            }
+            calls.push_back(task);
+        }
         // SAFETY: the main thread lives as long as the process.
         unsafe { libc::pthread_kill(main_thread, libc::SIGINT) };
     }));

@@ -135,6 +135,12 @@ impl Task {
         self.finish(py, &[Encoded::of(Format::SystemError, error, Vec::new())], true)
     }
 
+    /// The task's id.
+    #[getter]
+    fn id<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.0.id.0)
+    }
+
     /// Whether the task was cancelled while it ran.
     fn is_interrupted(&self) -> bool {
         stream::is_to_interrupt(self.0.id)
@@ -159,7 +165,13 @@ impl Task {
         self.0.streaming
     }
 
-    /// Sends one value of a streaming task, and waits while too many were not taken.
+    /// Whether a limit is set on the values that were not taken.
+    #[getter]
+    fn has_backpressure(&self) -> bool {
+        self.0.backpressure != 0
+    }
+
+    /// Sends one value of a streaming task. [`Task::wait_for_room`] is to follow.
     fn yield_value(&self, py: Python<'_>, index: u32, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let core = connection::core()?;
         let what = || format!("value {} that the task '{}' yielded", index + 1, self.0.name);
@@ -168,7 +180,12 @@ impl Task {
         let value = encoded.value(&buffers);
         let send = || core.yield_value(&self.0, index, &value);
         let sent = if encoded.len() > DETACH_BYTES { py.detach(send) } else { send() };
-        sent.map_err(|error| submit_error(py, &error))?;
+        sent.map(drop).map_err(|error| submit_error(py, &error))
+    }
+
+    /// Waits while too many of its values were not taken.
+    fn wait_for_room(&self, py: Python<'_>) -> PyResult<()> {
+        let core = connection::core()?;
         while !py.detach(|| core.wait_for_room(&self.0, ROOM_POLL)) {
             py.check_signals()?;
         }

@@ -100,12 +100,6 @@ def test_chained_exceptions_show_both(ray):
         ray.get(fails.remote())
 
 
-def test_leaving_the_interpreter_fails_the_task_and_not_the_program(ray):
-    with pytest.raises(exceptions.RayTaskError, match="SystemExit: 3") as raised:
-        ray.get(ray.remote(lambda: sys.exit(3)).remote())
-    assert not isinstance(raised.value, SystemExit)
-
-
 def test_get_raises_the_first_failure_of_a_list(ray):
     fine = ray.put(1)
     with pytest.raises(ZeroDivisionError):

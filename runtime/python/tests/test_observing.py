@@ -115,7 +115,6 @@ def test_measures_of_programs_are_on_the_page(cluster: dict[str, str]) -> None:
 def test_measures_refuse_what_is_wrong() -> None:
     for make, words in [
         (lambda: metrics.Counter(""), "Empty name"),
-        (lambda: metrics.Counter("a-b"), "cannot be the name"),
         (lambda: metrics.Counter("a", tag_keys="b"), "tag_keys should be a tuple"),
         (lambda: metrics.Counter("a").inc(0), "must be >0"),
         (lambda: metrics.Counter("a").inc(1, {"k": "v"}), "Unrecognized tag key"),
@@ -157,8 +156,8 @@ def test_what_waits_is_explained_for_each_node(cluster: dict[str, str], gate: Ga
     [ended] = manta_json("explain", str(explained("queued")["id"])[:12])  # type: ignore[misc]
     assert ended["name"] == name["queued"]
     group = manta.util.placement_group([{"CPU": 64}])
-    until(lambda: manta_json("explain", group.id[:12])[0]["why"])  # type: ignore[index]
-    assert "CPU" in manta_json("explain", group.id[:12])[0]["why"]  # type: ignore[index]
+    until(lambda: manta_json("explain", group.id.hex()[:12])[0]["why"])  # type: ignore[index]
+    assert "CPU" in manta_json("explain", group.id.hex()[:12])[0]["why"]  # type: ignore[index]
     manta.util.remove_placement_group(group)
     unknown = subprocess.run([os.environ["MANTA_BIN"], "explain", "ffffffff"], capture_output=True, text=True, timeout=60)
     assert unknown.returncode == 1 and "knows no task, actor or placement group" in unknown.stderr
@@ -207,7 +206,7 @@ def test_the_context_knows_the_placement_group_and_the_environment(cluster: dict
         return context.get_placement_group_id(), found, context.runtime_env, context.get_node_labels()
 
     group_id, found, env, labels = manta.get(inside.remote())
-    assert (group_id, found, env["env_vars"], labels) == (group.id, group, {"X": "1"}, {})
+    assert (group_id, found, env["env_vars"], labels) == (group.id.hex(), group, {"X": "1"}, {})
     assert manta.util.get_current_placement_group() is None
     assert manta.get_runtime_context().get_runtime_env_string() == "{}"
     assert manta.util.get_node_ip_address() == "127.0.0.1"

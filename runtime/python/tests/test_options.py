@@ -82,7 +82,7 @@ def test_max_calls_costs_no_retries(ray):
 @pytest.mark.parametrize(
     "options, error, words",
     [
-        ({"retry_exceptions": [1]}, TypeError, "1 is none"),
+        ({"retry_exceptions": [1]}, ValueError, "1 is none"),
         ({"retry_exceptions": "all"}, TypeError, "list of exception classes"),
         ({"max_calls": -1}, ValueError, "0 .no limit. or more"),
         ({"max_calls": 1.5}, TypeError, "a whole number"),

@@ -56,7 +56,7 @@ def test_each_bundle_is_on_its_node_and_tasks_run_there(groups):
         assert manta.get(task.remote(), timeout=SECONDS) == node
     anywhere = [where.options(num_cpus=0.5, scheduling_strategy=within(group)).remote() for _ in range(4)]
     assert set(manta.get(anywhere, timeout=SECONDS)) <= set(places)
-    row = placement_group_table()[group.id]
+    row = placement_group_table()[group.id.hex()]
     assert (row["state"], row["strategy"], row["bundles"]) == (
         "CREATED",
         "STRICT_SPREAD",
@@ -74,7 +74,7 @@ def test_what_is_reserved_is_there_for_nobody_else_until_the_group_is_removed(gr
     remove_placement_group(group)
     assert manta.get(outside, timeout=SECONDS)
     assert placement_group_table(group)["state"] == "REMOVED"
-    with pytest.raises(manta.exceptions.TaskUnschedulableError, match=f"{group.id}.* was removed"):
+    with pytest.raises(manta.exceptions.TaskUnschedulableError, match=f"{group.id.hex()}.* was removed"):
         manta.get(where.options(scheduling_strategy=within(group)).remote(), timeout=SECONDS)
 
 

@@ -272,5 +272,5 @@ def test_wrong_strategies_are_refused_where_they_are_made():
         NodeLabelSchedulingStrategy({"zone": "a"})
     with pytest.raises(ValueError, match="are text"):
         In(1)
-    with pytest.raises(ValueError, match="give 'num_gpus'"):
+    with pytest.raises(AssertionError, match="give 'num_gpus'"):
         manta.init(resources={"GPU": 1})

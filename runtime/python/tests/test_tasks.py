@@ -114,7 +114,7 @@ def test_num_returns(ray):
     assert ray.get(second) == (1, 2, 3)
     with pytest.raises(ValueError, match="has num_returns=2, but returned 3 values"):
         ray.get(first[0])
-    with pytest.raises(ValueError, match="num_returns=2, but returned one int"):
+    with pytest.raises(TypeError, match="num_returns=2, but returned one int"):
         ray.get(ray.remote(lambda: 7).options(num_returns=2).remote()[1])
     assert three.options(num_returns=0).remote() is None
 
@@ -135,7 +135,7 @@ def test_names_and_ids_are_known_inside_the_task(ray):
     name, task_id, job_id, worker_id, node_id = ray.get(ref)
     mine = ray.get_runtime_context()
     assert name == "census"
-    assert task_id == ref.task_id()
+    assert task_id == ref.task_id().hex()
     assert job_id == mine.get_job_id()
     assert node_id == mine.get_node_id()
     assert worker_id != mine.get_worker_id()

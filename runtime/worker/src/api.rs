@@ -356,6 +356,11 @@ pub enum SubmitError {
         /// So many wait.
         pending: usize,
     },
+    /// A call of an actor was to be cancelled with force, which would end the actor and all its other calls.
+    #[error(
+        "a call of an actor cannot be cancelled with force=True, as that would end the actor; leave 'force' out, or end the actor with kill()"
+    )]
+    ForcedCall,
     /// Another actor of the namespace has the name.
     #[error(
         "the name '{name}' is taken by another actor of the namespace '{namespace}'; choose another, or give get_if_exists=True"

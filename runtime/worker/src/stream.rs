@@ -8,8 +8,10 @@ use std::{
 use manta_proto::ids::{ObjectId, TaskId};
 
 use crate::{
-    Core, NewTask, NewValue, ObjectRef, RunnableTask, SubmitError, SystemErrorKind, convert,
-    object_ref::RefAddress, reactor::Cancellation, shared::Shared,
+    ActorRef, Core, NewTask, NewValue, ObjectRef, RunnableTask, SubmitError, SystemErrorKind, convert,
+    object_ref::RefAddress,
+    reactor::{Cancellation, State},
+    shared::Shared,
 };
 
 /// The values of a streaming task, one after the other. What was not taken when it is dropped is let go.
@@ -66,17 +68,52 @@ impl Core {
         task: &NewTask<'_>,
         backpressure: Option<u32>,
     ) -> Result<Stream, SubmitError> {
-        let shared = &self.0;
-        let id = shared.task_ids.lock().next();
+        let id = self.0.task_ids.lock().next();
         let submission = self.submission(id, task, |spec| {
             spec.streaming = true;
             spec.backpressure = backpressure.unwrap_or(0);
         })?;
-        let mut refs = Vec::with_capacity(1);
-        let submit = |state: &mut crate::reactor::State| {
+        self.take_stream_in(id, |state| {
             state.on_submit_stream(submission, backpressure.is_some());
             Ok(())
-        };
+        })
+    }
+
+    /// Calls a method of an actor whose values come one by one, as [`Core::submit_stream`] submits a task.
+    ///
+    /// # Errors
+    /// As [`Core::call`].
+    pub fn call_stream(
+        &self,
+        actor: &ActorRef,
+        task: &NewTask<'_>,
+        group: u32,
+        pending_max: Option<usize>,
+        backpressure: Option<u32>,
+    ) -> Result<Stream, SubmitError> {
+        if !actor.is_of(self) {
+            return Err(SubmitError::StaleRef);
+        }
+        let id = self.0.task_ids.lock().next();
+        let submission = self.submission(id, task, |spec| {
+            spec.streaming = true;
+            spec.backpressure = backpressure.unwrap_or(0);
+            spec.actor_id = actor.id().to_bytes();
+            spec.concurrency_group = group;
+        })?;
+        self.take_stream_in(id, |state| {
+            let called = state.on_call_stream(actor.id(), submission, pending_max, backpressure.is_some());
+            called.map_err(|pending| SubmitError::PendingCalls { pending })
+        })
+    }
+
+    fn take_stream_in(
+        &self,
+        id: TaskId,
+        submit: impl FnOnce(&mut State) -> Result<(), SubmitError>,
+    ) -> Result<Stream, SubmitError> {
+        let shared = &self.0;
+        let mut refs = Vec::with_capacity(1);
         self.take_in(id, 1, submit, |made| refs.push(made))?;
         let owner = shared.with(|state| state.me.process);
         let address = RefAddress { object: ObjectId::of(id, 0), owner, owner_node: shared.node };
@@ -120,13 +157,19 @@ impl Core {
     /// it has submitted too.
     ///
     /// # Errors
-    /// When the ref is of an earlier connection.
+    /// When the ref is of an earlier connection, or `force` is given for a call of an actor.
     pub fn cancel(&self, object: &ObjectRef, force: bool, recursive: bool) -> Result<(), SubmitError> {
         if !object.is_of(&self.0) {
             return Err(SubmitError::StaleRef);
         }
-        self.0.with(|state| state.on_cancel_request(object.address(), Cancellation { force, recursive }));
-        Ok(())
+        let address = object.address();
+        self.0.with(|state| {
+            if force && state.is_call_of_actor(address.object.task()) {
+                return Err(SubmitError::ForcedCall);
+            }
+            state.on_cancel_request(address, Cancellation { force, recursive });
+            Ok(())
+        })
     }
 
     /// Worker: calls `handler` on the I/O thread with each running task that is to be interrupted.

@@ -7,6 +7,8 @@ from manta import _manta, _session
 from manta.util import metrics, queue, scheduling_strategies
 from manta.util.actor_pool import ActorPool
 from manta.util.check_serialize import inspect_serializability
+from manta.util.debug import disable_log_once_globally, enable_periodic_logging, log_once
+from manta.util.helpers import as_completed, map_unordered
 from manta.util.placement_group import (
     PlacementGroup,
     get_current_placement_group,
@@ -15,19 +17,27 @@ from manta.util.placement_group import (
     placement_group_table,
     remove_placement_group,
 )
+from manta.util.serialization import deregister_serializer, register_serializer
 
 __all__ = [
     "ActorPool",
     "PlacementGroup",
+    "as_completed",
+    "deregister_serializer",
+    "disable_log_once_globally",
+    "enable_periodic_logging",
     "get_current_placement_group",
     "get_node_ip_address",
     "get_placement_group",
     "inspect_serializability",
     "list_named_actors",
+    "log_once",
+    "map_unordered",
     "metrics",
     "placement_group",
     "placement_group_table",
     "queue",
+    "register_serializer",
     "remove_placement_group",
     "scheduling_strategies",
 ]
@@ -43,8 +53,8 @@ def list_named_actors(all_namespaces: bool = False) -> list[Any]:
     return [row["name"] for row in alive if row["ray_namespace"] == _manta.namespace()]
 
 
-def get_node_ip_address() -> str:
-    """The address at which other nodes reach this one."""
+def get_node_ip_address(address: str | None = None) -> str:
+    """The address at which other nodes reach this one; Ray's argument has no effect."""
     _session.ensure_initialized()
     own = _manta.context()["node_id"]
     address = next((node["address"] for node in _manta.nodes() if node["id"] == own), "127.0.0.1:0")

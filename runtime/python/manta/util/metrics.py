@@ -69,7 +69,7 @@ class _Registry:
         with self._lock:
             measures = [
                 (
-                    metric._name,
+                    _exported(metric._name),
                     metric._description,
                     metric._kind,
                     list(tags),
@@ -87,6 +87,12 @@ class _Registry:
                 return  # The connection ended in between, and nobody is there to be told.
 
 
+def _exported(name: str) -> str:
+    """The name as Prometheus takes it: letters, digits and '_', and no digit first."""
+    clean = re.sub(r"[^a-zA-Z0-9_]", "_", name)
+    return clean if _NAME.fullmatch(clean) else f"_{clean}"
+
+
 _registry = _Registry()
 
 
@@ -99,11 +105,8 @@ class Metric:
 
     def __init__(self, name: str, description: str = "", tag_keys: Sequence[str] | None = None) -> None:
         if not isinstance(name, str) or not name:
-            raise ValueError("Empty name is not allowed. Please provide a metric name.")
-        if not _NAME.fullmatch(name):
-            raise ValueError(
-                f"'{name}' cannot be the name of a measure: it has letters, digits and '_', and begins with no digit"
-            )
+            kind = ValueError if isinstance(name, str) else TypeError
+            raise kind("Empty name is not allowed. Please provide a metric name.")
         if tag_keys is not None and (isinstance(tag_keys, str) or not isinstance(tag_keys, (tuple, list))):
             raise TypeError(f"tag_keys should be a tuple type, got: {type(tag_keys)}")
         for key in tag_keys or ():

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from manta import _manta, _session
+from manta._ids import PlacementGroupID
 
 __all__ = [
     "PlacementGroup",
@@ -23,7 +24,7 @@ class PlacementGroup:
     """A group, which may not be placed yet."""
 
     def __init__(self, group_id: str, bundle_specs: Sequence[Mapping[str, float]]) -> None:
-        self.id = group_id
+        self.id = PlacementGroupID.from_hex(group_id)
         self.bundle_specs = [dict(bundle) for bundle in bundle_specs]
 
     @property
@@ -60,7 +61,7 @@ class PlacementGroup:
         return hash(self.id)
 
     def __repr__(self) -> str:
-        return f"PlacementGroup({self.id})"
+        return f"PlacementGroup({self.id.hex()})"
 
 
 def _same(group: PlacementGroup) -> PlacementGroup:
@@ -69,18 +70,31 @@ def _same(group: PlacementGroup) -> PlacementGroup:
 
 def placement_group(
     bundles: Sequence[Mapping[str, float]],
-    strategy: str = "PACK",
+    strategy: str | None = None,
     name: str = "",
     lifetime: str | None = None,
+    _soft_target_node_id: str | None = None,
+    bundle_label_selector: Sequence[Mapping[str, str]] | None = None,
+    topology_strategy: str | None = None,
 ) -> PlacementGroup:
     """Reserves resources together, as soon as there is room for all of them; answers at once.
 
     Args:
         bundles: What is reserved on one node each, such as `[{"CPU": 1}, {"GPU": 1, "CPU": 2}]`.
-        strategy: "PACK" (few nodes), "SPREAD" (many), "STRICT_PACK" (one), "STRICT_SPREAD" (one for each bundle).
+        strategy: "PACK", the default (few nodes), "SPREAD" (many), "STRICT_PACK" (one), "STRICT_SPREAD" (one for each bundle).
         name: For `get_placement_group`; unique in the cluster.
         lifetime: "detached" for a group that stays when this program ends.
     """
+    given = {
+        "_soft_target_node_id": _soft_target_node_id,
+        "bundle_label_selector": bundle_label_selector,
+        "topology_strategy": topology_strategy,
+    }
+    for option, value in given.items():
+        if value is not None:
+            raise NotImplementedError(f"'{option}' is not supported yet for placement groups; leave it out")
+    if strategy is None:
+        strategy = "PACK"
     if not isinstance(bundles, (list, tuple)):
         raise ValueError(f"'bundles' must be a list of dicts, not {type(bundles).__name__}")
     if not bundles:
@@ -117,7 +131,7 @@ def remove_placement_group(placement_group: PlacementGroup) -> None:
     if not isinstance(placement_group, PlacementGroup):
         raise TypeError(f"give a PlacementGroup, not {type(placement_group).__name__}")
     _session.ensure_initialized()
-    _manta.remove_placement_group(placement_group.id)
+    _manta.remove_placement_group(placement_group.id.hex())
 
 
 def get_placement_group(placement_group_name: str) -> PlacementGroup:
@@ -137,7 +151,7 @@ def placement_group_table(placement_group: PlacementGroup | None = None) -> dict
     table = {group["id"]: _row(group) for group in _manta.placement_groups()}
     if placement_group is None:
         return table
-    return table.get(placement_group.id, {})
+    return table.get(placement_group.id.hex(), {})
 
 
 def _row(group: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,6 +33,11 @@ impl State {
         self.send_cancel(conn, id, how);
     }
 
+    /// Whether a task of this process's own is a call of an actor, and not over.
+    pub fn is_call_of_actor(&self, id: TaskId) -> bool {
+        self.tasks.get(&id).is_some_and(|task| task.is_call())
+    }
+
     /// A peer cancels a task: one of ours, or one that it has sent.
     pub(super) fn on_cancel_message(&mut self, conn: ConnId, message: &CancelTask) {
         let Ok(id) = TaskId::try_from(&message.task_id) else { return };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use manta_proto::{
-    ids::{ObjectId, TaskId},
+    ids::{ActorId, ObjectId, TaskId},
     v1::{StreamItem, StreamTaken, Value, peer_message},
 };
 use parking_lot::Condvar;
@@ -58,6 +58,22 @@ impl State {
     pub fn on_submit_stream(&mut self, submission: Submission, backpressure: bool) {
         self.streams.consumed.insert(submission.id, Stream { backpressure, ..Stream::default() });
         self.on_submit(submission);
+    }
+
+    /// Takes a call of an actor in whose values come one by one, as [`State::on_call`] does.
+    pub fn on_call_stream(
+        &mut self,
+        actor: ActorId,
+        submission: Submission,
+        pending_max: Option<usize>,
+        backpressure: bool,
+    ) -> Result<(), usize> {
+        let id = submission.id;
+        // It has to be there when the call fails at once.
+        self.streams.consumed.insert(id, Stream { backpressure, ..Stream::default() });
+        self.on_call(actor, submission, pending_max).inspect_err(|_| {
+            self.streams.consumed.remove(&id);
+        })
     }
 
     /// The consumer asks for the next value: its object, with one ref, and its place. `None` after the last.

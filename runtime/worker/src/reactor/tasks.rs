@@ -121,6 +121,11 @@ impl Task {
         may
     }
 
+    /// Whether it calls an actor.
+    pub fn is_call(&self) -> bool {
+        matches!(self.actor, Some(Role::Call(..)))
+    }
+
     /// What it keeps alive.
     pub fn take_pinned(&mut self) -> Vec<ObjectId> {
         std::mem::take(&mut self.pinned)
