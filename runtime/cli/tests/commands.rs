@@ -2,66 +2,9 @@
 
 mod support;
 
-use std::{
-    path::Path,
-    process::{Command, Output},
-};
+use std::path::Path;
 
-use support::{is_alive, kill, wait_until};
-
-/// A home of its own, and what was started from it is stopped at the end.
-struct Home(tempfile::TempDir);
-
-impl Home {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = support::manta();
-        command.args(args).env("MANTA_HOME", self.0.path());
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
-    }
-
-    fn ok(&self, args: &[&str]) -> String {
-        let output = self.run(args);
-        assert!(output.status.success(), "manta {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn fails(&self, args: &[&str]) -> String {
-        let output = self.run(args);
-        assert_eq!(output.status.code(), Some(1), "manta {args:?}");
-        String::from_utf8(output.stderr).unwrap()
-    }
-
-    /// Starts a cluster on a free port; its address.
-    fn start(&self, further: &[&str]) -> String {
-        let text = self.ok(&[&["start", "--listen", "127.0.0.1:0", "--num-cpus", "1"], further].concat());
-        let (_, rest) = text.split_once("head at ").unwrap();
-        rest.split_once(": ").unwrap().0.to_owned()
-    }
-
-    fn status(&self, address: &str) -> serde_json::Value {
-        serde_json::from_str(&self.ok(&["status", "--json", "--address", address])).unwrap()
-    }
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        // There may be nothing left to stop.
-        let _stopped = self.run(&["stop"]);
-    }
-}
-
-fn pids(status: &serde_json::Value) -> Vec<u32> {
-    let nodes = status["nodes"].as_array().unwrap();
-    nodes.iter().map(|node| u32::try_from(node["pid"].as_u64().unwrap()).unwrap()).collect()
-}
+use support::{Home, is_alive, kill, pids, wait_until};
 
 #[test]
 fn a_cluster_starts_is_shown_is_joined_and_stops() {
@@ -102,9 +45,7 @@ fn a_cluster_whose_head_was_killed_can_be_stopped() {
     let home = Home::new();
     let address = home.start(&[]);
     let nodes = pids(&home.status(&address));
-    let state = std::fs::read_dir(home.0.path().join("clusters")).unwrap().next().unwrap().unwrap().path();
-    let state: serde_json::Value = serde_json::from_slice(&std::fs::read(state).unwrap()).unwrap();
-    kill(u32::try_from(state["head"]["pid"].as_u64().unwrap()).unwrap());
+    kill(home.head_pid());
     home.ok(&["stop"]);
     assert!(!nodes.iter().any(|pid| is_alive(*pid)));
 }

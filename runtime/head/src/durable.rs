@@ -24,6 +24,8 @@ pub(crate) enum Key {
     Actor(ActorId),
     /// By the group's id.
     Group(Vec<u8>),
+    /// By the submission id.
+    Submitted(String),
 }
 
 impl Key {
@@ -34,6 +36,7 @@ impl Key {
             Self::Job(id) => (b'j', &id.0),
             Self::Actor(id) => (b'a', &id.0),
             Self::Group(id) => (b'g', id),
+            Self::Submitted(id) => (b's', id.as_bytes()),
         };
         [&[kind], id].concat()
     }
@@ -46,6 +49,7 @@ impl Key {
             b'j' => JobId::try_from(id).ok().map(Self::Job),
             b'a' => ActorId::try_from(id).ok().map(Self::Actor),
             b'g' => Some(Self::Group(id.to_vec())),
+            b's' => String::from_utf8(id.to_vec()).ok().map(Self::Submitted),
             _ => None,
         }
     }
@@ -64,6 +68,7 @@ pub(crate) struct Memory {
 /// What a node that comes back says of what lives on it.
 pub(crate) struct Returned {
     jobs: BTreeSet<JobId>,
+    pub submitted: BTreeSet<String>,
     pub actor_owners: BTreeSet<ProcessId>,
     pub actor_workers: BTreeSet<ProcessId>,
 }
@@ -74,6 +79,7 @@ impl Returned {
             |ids: &[bytes::Bytes]| ids.iter().filter_map(|id| ProcessId::try_from(id).ok()).collect();
         Self {
             jobs: register.job_ids.iter().filter_map(|id| JobId::try_from(id).ok()).collect(),
+            submitted: register.submission_ids.iter().cloned().collect(),
             actor_owners: processes(&register.actor_owner_ids),
             actor_workers: processes(&register.actor_worker_ids),
         }
@@ -112,6 +118,7 @@ impl Core {
             }
             Key::Actor(id) => self.actor_entry(*id).map(Message::encode_to_vec),
             Key::Group(id) => self.group_wire(id).map(Message::encode_to_vec),
+            Key::Submitted(id) => self.submitted_entry(id),
         }
     }
 
@@ -134,6 +141,7 @@ impl Core {
                 }
                 Key::Job(id) => core.restore_job(id, JobStatus::decode(&value[..]).map_err(read)?),
                 Key::Actor(id) => core.restore_actor(id, ActorEntry::decode(&value[..]).map_err(read)?),
+                Key::Submitted(_) => core.restore_submitted(value).map_err(|error| damaged(&error))?,
                 Key::Group(_) => core.restore_group(PlacementGroup::decode(&value[..]).map_err(read)?),
             }
         }
@@ -168,6 +176,7 @@ impl Core {
                 cause: "its driver ended while the head was away".to_owned(),
             });
         }
+        self.on_node_of_drivers_returned(id, returned);
         self.on_node_of_actors_returned(id, returned);
         self.on_node_of_groups_returned(id);
     }

@@ -84,9 +84,10 @@ impl Kept {
 }
 
 impl Packages {
-    /// From now on they are kept in this folder.
+    /// From now on they are kept in this folder. Those that a head before has left there are known again.
     pub fn keep_in(&self, folder: &Path) -> io::Result<()> {
         fs::create_dir_all(folder)?;
+        *self.kept() = found_in(folder)?;
         // A second call would change nothing, and nobody makes one.
         let _first = self.folder.set(folder.to_owned());
         Ok(())
@@ -101,6 +102,15 @@ impl Packages {
             .get()
             .map(PathBuf::as_path)
             .ok_or_else(|| Status::unavailable("this head keeps no packages"))
+    }
+
+    /// The cluster has ended: nothing of it is to be found again.
+    pub fn remove_all(&self) {
+        if let Some(folder) = self.folder.get()
+            && let Err(error) = fs::remove_dir_all(folder)
+        {
+            tracing::warn!(%error, folder = %folder.display(), "the packages of the ended cluster could not be removed");
+        }
     }
 
     /// Those of the packages that have to be put.
@@ -182,6 +192,29 @@ impl Packages {
     }
 }
 
+/// The packages in a folder, the one that was stored first as the one to go first. What was cut off in the middle is removed.
+fn found_in(folder: &Path) -> io::Result<Kept> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if is_package_id(&name) {
+            let metadata = entry.metadata()?;
+            found.push((metadata.modified()?, name, metadata.len()));
+        } else {
+            remove(&entry.path());
+        }
+    }
+    found.sort_unstable();
+    let mut kept = Kept::default();
+    for (_, id, bytes) in found {
+        kept.uses += 1;
+        let last_use = kept.uses;
+        kept.known.insert(id, Entry { bytes, last_use });
+    }
+    Ok(kept)
+}
+
 async fn receive(
     path: &Path,
     first: PackageChunk,
@@ -240,5 +273,19 @@ mod tests {
         let all = ["c", "d", "e"].map(str::to_owned).into();
         assert!(kept.make_room("f", 30, 100, &all).unwrap_err().message().contains("no room for a package"));
         assert!(!kept.touch("b"));
+    }
+    #[test]
+    fn a_new_head_finds_the_packages_of_the_one_before_and_no_half_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let whole = "a".repeat(64);
+        fs::write(folder.path().join(&whole), b"twelve bytes").unwrap();
+        fs::write(folder.path().join(format!("{}.1", "b".repeat(64))), b"half").unwrap();
+        let packages = Packages::default();
+        packages.keep_in(folder.path()).unwrap();
+        assert_eq!(packages.missing(vec![whole.clone(), "b".repeat(64)]), ["b".repeat(64)]);
+        assert_eq!(packages.kept().known[&whole].bytes, 12);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        packages.remove_all();
+        assert!(!folder.path().exists());
     }
 }

@@ -204,6 +204,7 @@ impl Head {
         if result.is_ok()
             && let Some(store) = shared.lock().store.take()
         {
+            shared.packages.remove_all();
             store.remove();
         }
         result

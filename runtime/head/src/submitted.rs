@@ -8,7 +8,12 @@ use manta_proto::{
     v1::{DriverUpdate, StartDriver, StopDriver, SubmittedJob, head_to_node, submitted_job::State},
 };
 
-use crate::core::{Core, Effect, down};
+use prost::Message;
+
+use crate::{
+    core::{Core, Effect, down},
+    durable::{Key, Returned},
+};
 
 /// Jobs that have not ended.
 const LIVE_MAX: usize = 1_000;
@@ -63,6 +68,7 @@ impl Core {
         job.node_id.clear();
         self.submitted.count += 1;
         self.submitted.by_id.insert(id.clone(), Submitted { number: self.submitted.count, wire: job });
+        self.mark(Key::Submitted(id.clone()));
         self.forget_old_submitted();
         self.place_drivers();
         Ok(id)
@@ -77,6 +83,7 @@ impl Core {
                 ended[..ended.len() - ENDED_MAX].iter().map(|job| job.wire.submission_id.clone()).collect();
             for id in gone {
                 self.submitted.by_id.remove(&id);
+                self.mark(Key::Submitted(id));
             }
         }
     }
@@ -123,6 +130,7 @@ impl Core {
                 job.wire.message = "The job's environment is being made, and its driver started.".to_owned();
                 let start = StartDriver { job: Some(job.wire.clone()) };
                 self.effects.push(Effect::ToNode(link, down(head_to_node::Message::StartDriver(start))));
+                self.mark(Key::Submitted(id.to_owned()));
             }
             None => {
                 job.wire.message =
@@ -151,12 +159,14 @@ impl Core {
             job.wire.exit_code = update.exit_code;
             job.wire.ended_unix_ms = now_unix_ms;
         }
+        self.mark(Key::Submitted(update.submission_id));
     }
 
     /// A driver that the cluster runs has joined.
     pub(crate) fn on_submitted_driver_joined(&mut self, submission_id: &str, job_id: &bytes::Bytes) {
         if let Some(job) = self.submitted.by_id.get_mut(submission_id) {
             job.wire.job_id.clone_from(job_id);
+            self.mark(Key::Submitted(submission_id.to_owned()));
         }
     }
 
@@ -169,7 +179,13 @@ impl Core {
         if is_over(job.wire.state()) {
             return Ok(false);
         }
-        let node = NodeId::try_from(&job.wire.node_id).ok().and_then(|node| self.nodes.get(&node));
+        let id_of_node = NodeId::try_from(&job.wire.node_id).ok();
+        if id_of_node.is_some_and(|node| self.memory.awaited.contains_key(&node)) {
+            return Err(format!(
+                "the head has started anew, and the node of the job '{id}' is not back yet; try again in a moment"
+            ));
+        }
+        let node = id_of_node.and_then(|node| self.nodes.get(&node));
         match node {
             Some(node) => {
                 let stop = StopDriver { submission_id: id.to_owned() };
@@ -179,6 +195,7 @@ impl Core {
                 job.wire.set_state(State::Stopped);
                 job.wire.message = "The job was stopped before its driver had started.".to_owned();
                 job.wire.ended_unix_ms = self.now_unix_ms;
+                self.mark(Key::Submitted(id.to_owned()));
             }
         }
         Ok(true)
@@ -197,19 +214,65 @@ impl Core {
             ));
         }
         self.submitted.by_id.remove(id);
+        self.mark(Key::Submitted(id.to_owned()));
         Ok(())
     }
 
     /// A node is gone, and the drivers that it ran.
     pub(crate) fn on_node_of_drivers_lost(&mut self, node: NodeId, name: &str) {
+        for id in self.live_on(node) {
+            self.fail_submitted(&id, format!("The node of the job's driver, {name}, was lost."));
+        }
+    }
+
+    /// The jobs on a node that have not ended.
+    fn live_on(&self, node: NodeId) -> Vec<String> {
+        let live = |job: &&Submitted| job.wire.node_id == node.to_bytes() && !is_over(job.wire.state());
+        let live = self.submitted.by_id.values().filter(live);
+        live.map(|job| job.wire.submission_id.clone()).collect()
+    }
+
+    fn fail_submitted(&mut self, id: &str, message: String) {
         let now_unix_ms = self.now_unix_ms;
-        for job in self.submitted.by_id.values_mut() {
-            if job.wire.node_id == node.to_bytes() && !is_over(job.wire.state()) {
-                job.wire.set_state(State::Failed);
-                job.wire.message = format!("The node of the job's driver, {name}, was lost.");
-                job.wire.ended_unix_ms = now_unix_ms;
+        if let Some(job) = self.submitted.by_id.get_mut(id) {
+            job.wire.set_state(State::Failed);
+            job.wire.message = message;
+            job.wire.ended_unix_ms = now_unix_ms;
+            self.mark(Key::Submitted(id.to_owned()));
+        }
+    }
+
+    /// A node is back, and says of which drivers it knows something; it tells how they are after this.
+    pub(crate) fn on_node_of_drivers_returned(&mut self, node: NodeId, returned: &Returned) {
+        for id in self.live_on(node).into_iter().filter(|id| !returned.submitted.contains(id)) {
+            let Some(job) = self.submitted.by_id.get_mut(&id) else { continue };
+            if job.wire.state() == State::Pending {
+                // The node never heard of it. It goes the way of a new one.
+                job.wire.node_id.clear();
+            } else {
+                let sentence =
+                    "The job's driver ended while the head was away, and its node does not know how.";
+                self.fail_submitted(&id, sentence.to_owned());
             }
         }
+    }
+
+    /// What is written down of a job: its number, and the job.
+    pub(crate) fn submitted_entry(&self, id: &str) -> Option<Vec<u8>> {
+        let job = self.submitted.by_id.get(id)?;
+        let mut entry = job.number.to_le_bytes().to_vec();
+        job.wire.encode(&mut entry).ok()?;
+        Some(entry)
+    }
+
+    /// Takes in what a head before has written down.
+    pub(crate) fn restore_submitted(&mut self, entry: &[u8]) -> Result<(), String> {
+        let (number, wire) = entry.split_first_chunk().ok_or("it has no number")?;
+        let wire = SubmittedJob::decode(wire).map_err(|error| error.to_string())?;
+        let number = u64::from_le_bytes(*number);
+        self.submitted.count = self.submitted.count.max(number);
+        self.submitted.by_id.insert(wire.submission_id.clone(), Submitted { number, wire });
+        Ok(())
     }
 
     /// All submitted jobs, the newest first.

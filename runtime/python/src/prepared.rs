@@ -207,9 +207,7 @@ impl PreparedTask {
         let stream = self.with_task(args, kwargs, |bytes, task| {
             let submit = || match &self.call {
                 None => core.submit_stream(task, backpressure),
-                Some(call) => {
-                    core.call_stream(&call.actor, task, call.group, call.pending_max, backpressure)
-                }
+                Some(call) => core.call_stream(&call.actor, task, call.group, call.pending_max, backpressure),
             };
             if bytes > DETACH_BYTES { py.detach(submit) } else { submit() }
         })?;

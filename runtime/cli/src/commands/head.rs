@@ -30,18 +30,20 @@ pub struct HeadReady {
 pub async fn run(args: HeadArgs) -> anyhow::Result<()> {
     let token = Token::find_or_create()?;
     let stop = daemon::told_to_end()?;
+    let kept_in = args.state.or_else(|| state::of_head(args.listen));
     let head = Head::bind(HeadOptions {
         address: args.listen.to_string(),
         token,
         metrics: args.metrics.map(|address| address.to_string()),
-        state: args.state.or_else(|| state::of_head(args.listen)),
+        state: kept_in.clone(),
     })
     .await?;
     let session_dir = SessionDir::create(&format!("head-{}", &head.cluster_id()[..8]))
         .context("the head's folder cannot be made")?;
     logging::to_folder(session_dir.path())?;
-    head.keep_packages_in(&session_dir.path().join("packages"))
-        .context("the head's folder for packages cannot be made")?;
+    // Where the state outlives the head, so do the files that its jobs need.
+    let packages = kept_in.unwrap_or_else(|| session_dir.path().to_owned()).join("packages");
+    head.keep_packages_in(&packages).context("the head's folder for packages cannot be made")?;
     daemon::ready(&HeadReady {
         address: head.address().to_string(),
         cluster_id: head.cluster_id(),

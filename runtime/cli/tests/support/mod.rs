@@ -8,7 +8,7 @@ use std::{
     io::{BufRead, BufReader},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -59,6 +59,71 @@ pub fn is_alive(pid: u32) -> bool {
 pub fn kill(pid: u32) {
     let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+}
+
+/// A home of its own, and what was started from it is stopped at the end.
+pub struct Home(pub tempfile::TempDir);
+
+impl Home {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = manta();
+        command.args(args).env("MANTA_HOME", self.0.path());
+        command
+    }
+
+    pub fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    pub fn ok(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert!(output.status.success(), "manta {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub fn fails(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert_eq!(output.status.code(), Some(1), "manta {args:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// Starts a cluster on a free port; its address.
+    pub fn start(&self, further: &[&str]) -> String {
+        let text = self.ok(&[&["start", "--listen", "127.0.0.1:0", "--num-cpus", "1"], further].concat());
+        let (_, rest) = text.split_once("head at ").unwrap();
+        rest.split_once(": ").unwrap().0.to_owned()
+    }
+
+    pub fn status(&self, address: &str) -> serde_json::Value {
+        serde_json::from_str(&self.ok(&["status", "--json", "--address", address])).unwrap()
+    }
+}
+
+impl Home {
+    /// The process of the cluster's head.
+    pub fn head_pid(&self) -> u32 {
+        let clusters = fs::read_dir(self.0.path().join("clusters")).unwrap();
+        let state = clusters.map(|entry| entry.unwrap().path()).next().unwrap();
+        let state: serde_json::Value = serde_json::from_slice(&fs::read(state).unwrap()).unwrap();
+        u32::try_from(state["head"]["pid"].as_u64().unwrap()).unwrap()
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // There may be nothing left to stop.
+        let _stopped = self.run(&["stop"]);
+    }
+}
+
+/// The processes of the cluster's nodes.
+pub fn pids(status: &serde_json::Value) -> Vec<u32> {
+    let nodes = status["nodes"].as_array().unwrap();
+    nodes.iter().map(|node| u32::try_from(node["pid"].as_u64().unwrap()).unwrap()).collect()
 }
 
 /// `manta local`, ended with the test.

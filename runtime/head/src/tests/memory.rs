@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use manta_proto::{
     PROTOCOL_VERSION,
     ids::{ActorId, JobId, NodeId, ProcessId},
-    v1::{self, ActorEntry, ActorState, actor_state::Phase, head_to_node, node_to_head, placement_group},
+    v1::{
+        self, ActorEntry, ActorState, actor_state::Phase, head_to_node, node_to_head, placement_group,
+        submitted_job::State as SubmittedState,
+    },
 };
 
 use crate::core::{Core, Effect, LinkId};
@@ -19,12 +22,15 @@ const WORKER: ProcessId = ProcessId([4; 16]);
 struct Stage {
     core: Core,
     written: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// The submitted jobs that the node knows something of.
+    drivers: Vec<String>,
 }
 
 impl Stage {
     /// A head with a node, a job on it, and two actors: one that dies with its owner, one that does not.
     fn new() -> Self {
-        let mut stage = Self { core: Core::new("cluster".into()), written: BTreeMap::new() };
+        let mut stage =
+            Self { core: Core::new("cluster".into()), written: BTreeMap::new(), drivers: Vec::new() };
         stage.register(1, &[], &[], &[]);
         stage.say(node_to_head::Message::JobStarted(v1::JobStarted {
             job_id: JOB.to_bytes(),
@@ -78,6 +84,7 @@ impl Stage {
             job_ids: jobs.iter().map(|job| job.to_bytes()).collect(),
             actor_owner_ids: owners.iter().map(|owner| owner.to_bytes()).collect(),
             actor_worker_ids: workers.iter().map(|worker| worker.to_bytes()).collect(),
+            submission_ids: self.drivers.clone(),
         };
         self.core.on_node_register(LinkId(link), register).unwrap();
         self.write_down()
@@ -91,7 +98,7 @@ impl Stage {
     /// The head is killed, and started again.
     fn come_back(self) -> Self {
         let entries: Vec<_> = self.written.clone().into_iter().collect();
-        Self { core: Core::restored("cluster".into(), &entries).unwrap(), written: self.written }
+        Self { core: Core::restored("cluster".into(), &entries).unwrap(), ..self }
     }
 
     fn find(&mut self, id: u8) -> Option<ActorEntry> {
@@ -191,6 +198,61 @@ fn a_groups_places_are_remembered() {
     let groups = stage.core.list_groups();
     assert_eq!((groups.len(), groups[0].state()), (1, placement_group::State::Created));
     assert_eq!(groups[0].bundles[0].node_id, NODE.to_bytes());
+}
+
+fn submitted(id: &str) -> v1::SubmittedJob {
+    v1::SubmittedJob {
+        submission_id: id.to_owned(),
+        entrypoint: "true".into(),
+        ..v1::SubmittedJob::default()
+    }
+}
+
+fn update(id: &str, state: SubmittedState) -> node_to_head::Message {
+    let update = v1::DriverUpdate { submission_id: id.to_owned(), state: state.into(), ..Default::default() };
+    node_to_head::Message::DriverUpdate(update)
+}
+
+#[test]
+fn submitted_jobs_are_remembered_and_their_node_says_what_became_of_them() {
+    let mut stage = Stage::new();
+    for id in ["ended", "runs", "forgotten", "never-heard-of"] {
+        stage.core.on_submit_job(submitted(id), String::new()).unwrap();
+    }
+    stage.write_down();
+    for id in ["ended", "runs", "forgotten"] {
+        stage.say(update(id, SubmittedState::Running));
+    }
+    let mut stage = stage.come_back();
+    assert_eq!(stage.core.submitted_jobs().len(), 4);
+    assert!(stage.core.on_stop_job("runs").unwrap_err().contains("not back yet"));
+    assert!(stage.core.on_submit_job(submitted("runs"), String::new()).is_err());
+    stage.drivers = vec!["ended".into(), "runs".into()];
+    let effects = stage.register(2, &[JOB], &[OWNER], &[WORKER]);
+    let started = |effect: &Effect| match effect {
+        Effect::ToNode(_, v1::HeadToNode { message: Some(head_to_node::Message::StartDriver(start)) }) => {
+            start.job.as_ref().map(|job| job.submission_id.clone())
+        }
+        _ => None,
+    };
+    assert_eq!(effects.iter().filter_map(started).collect::<Vec<_>>(), ["never-heard-of"]);
+    stage.say(update("ended", SubmittedState::Succeeded));
+    let stage = stage.come_back();
+    let states: Vec<_> = stage
+        .core
+        .submitted_jobs()
+        .into_iter()
+        .map(|job| (job.submission_id.as_str(), job.state()))
+        .collect();
+    assert_eq!(
+        states,
+        [
+            ("never-heard-of", SubmittedState::Pending),
+            ("forgotten", SubmittedState::Failed),
+            ("runs", SubmittedState::Running),
+            ("ended", SubmittedState::Succeeded)
+        ]
+    );
 }
 
 #[test]

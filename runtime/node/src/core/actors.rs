@@ -108,6 +108,7 @@ impl Core {
             job_ids: self.drivers.values().map(|driver| driver.config.job_id.clone()).collect(),
             actor_owner_ids: owners.into_iter().map(ProcessId::to_bytes).collect(),
             actor_worker_ids: workers.into_iter().map(ProcessId::to_bytes).collect(),
+            submission_ids: self.submitted.known(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Drivers of submitted jobs: started by this node, in the job's environment, and watched until they end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use manta_proto::v1::{
     DriverUpdate, JobConfig, StartDriver, SubmittedJob, node_to_head, submitted_job::State,
@@ -15,10 +15,15 @@ use super::{
 /// The interpreter for which an environment of a submitted job is made.
 const PYTHON: &str = "python3";
 
+/// Drivers that ended and whose end is told again to a head that comes back.
+const ENDED_MAX: usize = 1_000;
+
 /// The drivers that this node runs.
 #[derive(Default)]
 pub(super) struct Submitted {
     drivers: BTreeMap<String, RunningDriver>,
+    /// The last words on those that ended, the oldest first.
+    ended: VecDeque<DriverUpdate>,
 }
 
 struct RunningDriver {
@@ -45,6 +50,12 @@ impl Submitted {
         self.drivers.values().filter_map(|driver| EnvironmentKey::of(&driver.config()))
     }
 
+    /// The submission ids of all that the node can say something of.
+    pub fn known(&self) -> Vec<String> {
+        let ended = self.ended.iter().map(|update| &update.submission_id);
+        self.drivers.keys().chain(ended).cloned().collect()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.drivers.is_empty()
     }
@@ -58,6 +69,8 @@ impl Core {
         if self.submitted.drivers.contains_key(&id) {
             return;
         }
+        // A job of this id was deleted, and another submitted.
+        self.submitted.ended.retain(|update| update.submission_id != id);
         self.submitted.drivers.insert(id.clone(), driver);
         self.start_driver(&id);
     }
@@ -120,7 +133,31 @@ impl Core {
             exit_code,
             driver_pid,
         };
+        if !matches!(state, State::Pending | State::Running) {
+            if self.submitted.ended.len() == ENDED_MAX {
+                self.submitted.ended.pop_front();
+            }
+            self.submitted.ended.push_back(update.clone());
+        }
         self.tell_head(node_to_head::Message::DriverUpdate(update));
+    }
+
+    /// The head is back, and may not have heard the last words before it went.
+    pub(super) fn tell_of_drivers_again(&mut self) {
+        let running = |(id, driver): (&String, &RunningDriver)| driver.pid.is_some().then(|| id.clone());
+        let running: Vec<_> = self.submitted.drivers.iter().filter_map(running).collect();
+        for id in running {
+            self.tell_running(&id);
+        }
+        let ended: Vec<_> = self.submitted.ended.iter().cloned().collect();
+        for update in ended {
+            self.tell_head(node_to_head::Message::DriverUpdate(update));
+        }
+    }
+
+    fn tell_running(&mut self, id: &str) {
+        let message = format!("The job runs on {}.", self.me.name);
+        self.tell_driver(id, State::Running, message, None);
     }
 
     /// The driver's process exists.
@@ -128,8 +165,7 @@ impl Core {
         let Some(driver) = self.submitted.drivers.get_mut(id) else { return };
         driver.pid = Some(pid);
         let stopping = driver.stopping;
-        let message = format!("The job runs on {}.", self.me.name);
-        self.tell_driver(id, State::Running, message, None);
+        self.tell_running(id);
         if stopping {
             self.effects.push(Effect::EndDriver(id.to_owned()));
         }

@@ -136,6 +136,7 @@ impl Core {
             self.tell_head(node_to_head::Message::TargetUp(target));
         }
         self.tell_of_actors_again();
+        self.tell_of_drivers_again();
     }
 
     /// The id of this node.

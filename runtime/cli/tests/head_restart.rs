@@ -1,0 +1,96 @@
+//! A head that is killed with -9 and started again finds its submitted jobs and their files.
+
+mod support;
+
+use std::{fs, io::Write, net::TcpListener, path::Path};
+
+use support::{Home, is_alive, kill, wait_until};
+
+/// An address that stays the same for the head that comes back.
+fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+fn fifo(path: &Path) -> String {
+    nix::unistd::mkfifo(path, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+    path.display().to_string()
+}
+
+struct Cluster {
+    home: Home,
+    address: String,
+}
+
+impl Cluster {
+    fn start() -> Self {
+        let (home, address) = (Home::new(), free_address());
+        home.ok(&["start", "--listen", &address, "--num-cpus", "1"]);
+        Self { home, address }
+    }
+
+    fn job(&self, command: &str, rest: &[&str]) -> String {
+        self.home.ok(&[&["job", command, "--address", &self.address], rest].concat())
+    }
+
+    fn submit(&self, id: &str, options: &[&str], script: &str) {
+        let before = ["--no-wait", "--submission-id", id];
+        self.job("submit", &[&before[..], options, &["--", "sh", "-c", script]].concat());
+    }
+
+    fn state(&self, id: &str) -> serde_json::Value {
+        let jobs: serde_json::Value = serde_json::from_str(&self.job("list", &["--json"])).unwrap();
+        let jobs = jobs.as_array().unwrap();
+        jobs.iter().find(|job| job["submission_id"] == id).unwrap_or(&serde_json::Value::Null).clone()
+    }
+
+    fn await_state(&self, id: &str, state: &str) {
+        wait_until(&format!("{id} is {state}"), || self.state(id)["status"] == state);
+    }
+}
+
+#[test]
+fn submitted_jobs_and_their_packages_outlive_the_head() {
+    let cluster = Cluster::start();
+    let folder = tempfile::tempdir().unwrap();
+    let files = folder.path().join("files");
+    fs::create_dir(&files).unwrap();
+    fs::write(files.join("hello.txt"), "words of the package\n").unwrap();
+    let working_dir = ["--working-dir", files.to_str().unwrap()];
+    let (waits, quick) = (fifo(&folder.path().join("waits")), fifo(&folder.path().join("quick")));
+    cluster.submit("done", &working_dir, "cat hello.txt");
+    cluster.submit("waits", &working_dir, &format!("cat {waits} hello.txt"));
+    cluster.submit("quick", &[], &format!("cat {quick}; exit 3"));
+    cluster.await_state("done", "SUCCEEDED");
+    cluster.await_state("waits", "RUNNING");
+    cluster.await_state("quick", "RUNNING");
+    let driver = u32::try_from(cluster.state("quick")["driver_pid"].as_u64().unwrap()).unwrap();
+    let packages = cluster.home.0.path().join("heads").join(cluster.address.rsplit_once(':').unwrap().1);
+    let count = || fs::read_dir(packages.join("packages")).unwrap().count();
+    assert_eq!(count(), 1);
+
+    kill(cluster.home.head_pid());
+    // It ends while nobody can be told.
+    fs::File::options().write(true).open(&quick).unwrap().write_all(b"x").unwrap();
+    wait_until("the job's driver has ended", || !is_alive(driver));
+    cluster.home.ok(&["start", "--head", "--listen", &cluster.address]);
+
+    assert_eq!(cluster.state("done")["status"], "SUCCEEDED");
+    cluster.await_state("quick", "FAILED");
+    assert!(cluster.state("quick")["message"].as_str().unwrap().contains("exit code 3"));
+    cluster.await_state("waits", "RUNNING");
+    // The same files are known already, and a new job on them needs nothing to be put again.
+    cluster.submit("again", &working_dir, "cat hello.txt");
+    cluster.await_state("again", "SUCCEEDED");
+    assert_eq!(count(), 1);
+    fs::File::options().write(true).open(&waits).unwrap().write_all(b"go on\n").unwrap();
+    cluster.await_state("waits", "SUCCEEDED");
+    let printed = cluster.job("logs", &["waits"]);
+    assert!(printed.contains("go on\nwords of the package"), "{printed}");
+    cluster.job("delete", &["quick"]);
+    kill(cluster.home.head_pid());
+    cluster.home.ok(&["start", "--head", "--listen", &cluster.address]);
+    assert_eq!(cluster.state("quick"), serde_json::Value::Null);
+    cluster.home.ok(&["stop"]);
+    assert!(!packages.exists(), "the next cluster begins anew");
+}
