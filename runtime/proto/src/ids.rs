@@ -117,6 +117,14 @@ impl ObjectId {
         self.0[16] & 0x80 != 0
     }
 
+    /// Its number among the objects of its task.
+    #[must_use]
+    pub fn index(self) -> u32 {
+        let mut bytes = [0; 4];
+        bytes.copy_from_slice(&self.0[16..]);
+        u32::from_be_bytes(bytes)
+    }
+
     /// The task that made this object.
     #[must_use]
     pub fn task(self) -> TaskId {
@@ -138,6 +146,7 @@ mod tests {
         assert_eq!(TaskId::from_hex("zz"), None);
         let error = NodeId::try_from(&[1, 2][..]).unwrap_err();
         assert!(error.to_string().contains("16 bytes, but 2 came"), "{error}");
-        assert_eq!(ObjectId::of(id, 7).task(), id);
+        let object = ObjectId::of(id, 7);
+        assert_eq!((object.task(), object.index()), (id, 7));
     }
 }

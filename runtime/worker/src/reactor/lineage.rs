@@ -49,7 +49,8 @@ impl State {
     /// A task has ended well: it is kept if it has stored results, and lets go of what it had pinned.
     pub(super) fn keep_lineage(&mut self, id: TaskId, mut task: Task) {
         let pinned = task.take_pinned();
-        let results = (0..task.num_returns).filter(|index| self.is_stored(ObjectId::of(id, *index))).count();
+        let objects = task.num_returns.max(1 + task.all_items());
+        let results = (0..objects).filter(|index| self.is_stored(ObjectId::of(id, *index))).count();
         if results == 0 || matches!(task.role(), Some(Role::Creation(_))) {
             return self.unpin_all(pinned);
         }
@@ -157,6 +158,12 @@ impl State {
             self.ask_owner_again(id, location.node_ids);
             return true;
         }
+        self.make_again_or_fail(id, sentence);
+        true
+    }
+
+    /// Has a lost value of ours made again, or replaced with an error that says why it is not.
+    pub(super) fn make_again_or_fail(&mut self, id: ObjectId, sentence: &str) {
         match self.rebuild(id) {
             Ok(()) => self.forget_value(id),
             Err(error) => {
@@ -165,13 +172,13 @@ impl State {
                 self.set_value(id, value);
             }
         }
-        true
     }
 
     /// Runs the task again that makes an object, and those that make its arguments, as far as they are gone.
     fn rebuild(&mut self, id: ObjectId) -> Result<(), Unrebuildable> {
-        if self.tasks.contains_key(&id.task()) {
-            return Ok(());
+        if let Some(task) = self.tasks.get(&id.task()) {
+            let given = id.index().checked_sub(1).is_some_and(|index| self.has_given_item(id.task(), index));
+            return if given { Err(Unrebuildable::StillRuns(task.name.to_string())) } else { Ok(()) };
         }
         self.may_rebuild(id)?;
         let mut todo = vec![id.task()];
@@ -239,6 +246,7 @@ enum Unrebuildable {
     Foreign,
     Disabled(String),
     CallDisabled(String),
+    StillRuns(String),
     ActorGone(String),
     UsedUp(String, u32),
     Evicted,
@@ -253,7 +261,7 @@ impl Unrebuildable {
             ),
             Self::NoTask => (
                 SystemErrorKind::ReconstructionFailed,
-                "It is not made again, because the values of generators are not".to_owned(),
+                "It is not made again, because its task is no longer known".to_owned(),
             ),
             Self::Foreign => (
                 SystemErrorKind::ReconstructionFailed,
@@ -266,6 +274,10 @@ impl Unrebuildable {
             Self::CallDisabled(name) => (
                 SystemErrorKind::ReconstructionFailed,
                 format!("It is not made again, because the call '{name}' has max_task_retries=0"),
+            ),
+            Self::StillRuns(name) => (
+                SystemErrorKind::ReconstructionFailed,
+                format!("It is not made again, because the generator '{name}' has given it and still runs"),
             ),
             Self::ActorGone(name) => (
                 SystemErrorKind::ReconstructionFailed,

@@ -239,6 +239,11 @@ impl State {
         (object.value, object.here) = (Some(error), true);
     }
 
+    /// Whether an object is known and has no value.
+    pub(super) fn is_awaited(&self, id: ObjectId) -> bool {
+        self.objects.get(&id).is_some_and(|object| object.value.is_none())
+    }
+
     /// The value is lost, and comes again.
     pub(super) fn forget_value(&mut self, id: ObjectId) {
         if let Some(object) = self.objects.get_mut(&id) {

@@ -124,6 +124,8 @@ impl State {
         }
         let index = message.index;
         let object = item(id, index);
+        self.note_item(id, index);
+        self.free_replaced(object, &value);
         let Some(stream) = self.streams.consumed.get_mut(&id) else {
             // Nobody consumes it: the task runs on, and need not wait for anybody.
             self.tell_taken(conn, id, u32::MAX);
@@ -142,9 +144,11 @@ impl State {
         }
     }
 
-    /// The task is over: a failure is the last value.
+    /// The task is over: a failure is the last value, unless it is that of a task that had ended well and ran again.
     pub(super) fn end_stream(&mut self, id: TaskId, failure: Option<&Value>) {
-        let Some(stream) = self.streams.consumed.get_mut(&id) else { return };
+        let Some(stream) = self.streams.consumed.get_mut(&id).filter(|stream| stream.end.is_none()) else {
+            return;
+        };
         let (arrived, taken) = (stream.arrived, stream.taken);
         let end = arrived + u32::from(failure.is_some());
         stream.end = Some(end);
@@ -158,6 +162,29 @@ impl State {
         for index in end..taken {
             let over = error_value(SystemErrorKind::Internal, "the stream has no further value");
             self.set_value(item(id, index), over);
+        }
+    }
+
+    /// The task is over: what it gave in an attempt before and was lost has come again, or never will, or is lost once more.
+    pub(super) fn settle_items(&mut self, id: TaskId, given: u32, all: u32, failure: Option<&Value>) {
+        for index in 0..all {
+            let object = item(id, index);
+            if !self.is_awaited(object) {
+                continue;
+            }
+            match failure {
+                Some(error) => self.set_value(object, error.clone()),
+                None if index < given => {
+                    self.make_again_or_fail(object, "it was lost before its task had ended");
+                }
+                None => {
+                    let sentence = format!(
+                        "object {object} is lost, and its task gave only {given} values when it ran again, not the {all} of before"
+                    );
+                    let error = error_value(SystemErrorKind::ReconstructionFailed, sentence);
+                    self.set_value(object, error);
+                }
+            }
         }
     }
 

@@ -109,6 +109,9 @@ pub(super) struct Task {
     stored: Box<[ObjectId]>,
     /// How often its worker did not find an argument.
     arguments_lost: u32,
+    /// Of a streaming task: the values that this attempt has given, and the most that one before has.
+    items: u32,
+    items_before: u32,
 }
 
 impl Task {
@@ -137,6 +140,11 @@ impl Task {
 
     pub fn encoded_bytes(&self) -> usize {
         self.encoded.len()
+    }
+
+    /// Values of a streaming task that there are, or have been.
+    pub fn all_items(&self) -> u32 {
+        self.items.max(self.items_before)
     }
 
     /// What it is to an actor.
@@ -220,6 +228,8 @@ impl State {
             cancelled: false,
             stored: stored.iter().map(|(object, _)| *object).collect(),
             arguments_lost: 0,
+            items: 0,
+            items_before: 0,
         };
         for address in task.refs().collect::<Vec<_>>() {
             self.pin(address);
@@ -350,6 +360,18 @@ impl State {
             .is_some_and(|task| task.attempt == attempt && matches!(task.stage, Stage::Pushed(_)))
     }
 
+    /// A streaming task has given the value at this place.
+    pub(super) fn note_item(&mut self, id: TaskId, index: u32) {
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.items = task.items.max(index + 1);
+        }
+    }
+
+    /// Whether the attempt that is under way has given the value at this place already.
+    pub(super) fn has_given_item(&self, id: TaskId, index: u32) -> bool {
+        self.tasks.get(&id).is_some_and(|task| index < task.items)
+    }
+
     /// Whether the task has its arguments and no worker has it.
     pub(super) fn is_queued(&self, id: TaskId) -> bool {
         self.tasks.get(&id).is_some_and(|task| task.stage == Stage::Queued)
@@ -434,12 +456,14 @@ impl State {
             failure = Some(error);
         }
         self.end_stream(id, failure.as_ref());
+        let (items, all_items) = (task.items, task.all_items());
         let (actor, was_sent) = (task.actor, task.place.is_some());
         if failure.is_none() {
             self.keep_lineage(id, task);
         } else {
             self.unpin_all(task.pinned);
         }
+        self.settle_items(id, items, all_items, failure.as_ref());
         if let Some(role) = actor {
             self.on_actor_task_ended(id, role, was_sent, failure.as_ref());
         }

@@ -1,6 +1,6 @@
 //! A cluster of separate processes on this machine: a head, the node that jobs come from, and nodes that may be killed.
 
-use std::{net::TcpListener, path::PathBuf};
+use std::{collections::HashSet, ffi::OsString, fs, net::TcpListener, path::PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use manta_tests::{Driver, driver, program};
@@ -36,6 +36,10 @@ pub struct Traces {
     pub pids: Vec<u32>,
     /// Folders of objects in shared memory.
     pub folders: Vec<PathBuf>,
+    /// What nodes call their own folders.
+    nodes: Vec<String>,
+    /// Objects that were seen on a disk.
+    pub spilled: HashSet<OsString>,
 }
 
 /// The running cluster.
@@ -101,6 +105,7 @@ impl Nodes {
         for node in self.alive()? {
             if !self.traces.pids.contains(&node.pid) {
                 self.traces.folders.push(objects_of(&node));
+                self.traces.nodes.push(short(&node).to_owned());
                 self.traces.pids.push(node.pid);
             }
         }
@@ -122,6 +127,19 @@ impl Nodes {
         let workers: Vec<Worker> = self.list("workers")?;
         self.traces.pids.extend(workers.iter().map(|worker| worker.pid));
         Ok(workers)
+    }
+
+    /// Notes what lies on the disks of nodes at this moment.
+    pub fn note_spilled(&mut self) {
+        let sessions = fs::read_dir(format!("/tmp/manta-{}", uid())).into_iter().flatten().flatten();
+        for session in sessions {
+            for node in &self.traces.nodes {
+                let files = fs::read_dir(session.path().join(node).join("spilled"));
+                self.traces
+                    .spilled
+                    .extend(files.into_iter().flatten().flatten().map(|file| file.file_name()));
+            }
+        }
     }
 
     /// Starts a job on the first node.
@@ -165,8 +183,15 @@ impl Drop for Nodes {
     }
 }
 
-fn objects_of(node: &Node) -> PathBuf {
+fn uid() -> u32 {
     // SAFETY: getuid reads a number and cannot fail.
-    let uid = unsafe { libc::getuid() };
-    PathBuf::from(format!("/dev/shm/manta-{uid}-{}", &node.node_id[..8]))
+    unsafe { libc::getuid() }
+}
+
+fn short(node: &Node) -> &str {
+    &node.node_id[..8]
+}
+
+fn objects_of(node: &Node) -> PathBuf {
+    PathBuf::from(format!("/dev/shm/manta-{}-{}", uid(), short(node)))
 }

@@ -50,6 +50,7 @@ pub fn until_done(nodes: &mut Nodes, chance: &mut Chance, driver: &mut Driver) -
         if ended_within(driver.pid(), Duration::from_millis(pause)) {
             return Ok(killed);
         }
+        nodes.note_spilled();
         if Instant::now() > deadline {
             bail!("the job has not ended after {JOB_TIME:?}, {killed}");
         }

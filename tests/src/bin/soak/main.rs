@@ -11,6 +11,7 @@ mod kills;
 mod leaks;
 
 use std::{
+    collections::BTreeMap,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -18,6 +19,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use manta_tests::{Chance, chance::seed_of_clock};
+use serde::Deserialize;
 
 use cluster::Nodes;
 use kills::Killed;
@@ -62,17 +64,18 @@ fn soak(options: &Options, seed: u64) -> Result<()> {
     let mut chance = Chance::of_seed(seed);
     let until = Instant::now() + Duration::from_secs_f64(options.minutes * 60.0);
     let mut nodes = Nodes::start(options.nodes, options.object_store_memory)?;
-    let mut totals = Killed::default();
+    let (mut totals, mut kinds) = (Killed::default(), BTreeMap::<String, u64>::new());
     let mut jobs = 0_u32;
     let mut open_files = None;
     while Instant::now() < until {
         jobs += 1;
         let job_seed = chance.below(1 << 31);
         let since = Instant::now();
-        let killed = one_job(&mut nodes, &mut chance, job_seed, options.steps)
+        let (killed, ran) = one_job(&mut nodes, &mut chance, job_seed, options.steps)
             .with_context(|| format!("in job {jobs}, the graph of seed {job_seed}"))?;
         println!("job {jobs}: {} steps in {:.1?}, {killed}", options.steps, since.elapsed());
         totals.add(&killed);
+        ran.into_iter().for_each(|(kind, count)| *kinds.entry(kind).or_default() += count);
         nodes.refill()?;
         // The first job has opened what stays open.
         let before = *open_files.get_or_insert(leaks::open_files(&nodes)?);
@@ -82,12 +85,26 @@ fn soak(options: &Options, seed: u64) -> Result<()> {
     ensure!(jobs > 0, "no job ran in {} minutes", options.minutes);
     let traces = nodes.stop()?;
     leaks::ensure_nothing_left(&traces)?;
-    println!("\n{jobs} jobs with the right results; {totals}; nothing is left behind");
+    let kinds: Vec<_> = kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    println!("\n{jobs} jobs with the right results, of these steps: {}", kinds.join(", "));
+    println!("{totals}; {} objects were seen on a disk; nothing is left behind", traces.spilled.len());
     Ok(())
 }
 
+/// What the driver says of its job.
+#[derive(Deserialize)]
+struct Ran {
+    /// How many steps of each kind it had.
+    kinds: BTreeMap<String, u64>,
+}
+
 /// One job, and whatever is killed while it runs.
-fn one_job(nodes: &mut Nodes, chance: &mut Chance, seed: u64, steps: u32) -> Result<Killed> {
+fn one_job(
+    nodes: &mut Nodes,
+    chance: &mut Chance,
+    seed: u64,
+    steps: u32,
+) -> Result<(Killed, BTreeMap<String, u64>)> {
     let mut driver =
         nodes.driver("random_graph", &["--seed", &seed.to_string(), "--steps", &steps.to_string()])?;
     let killed = kills::until_done(nodes, chance, &mut driver)?;
@@ -99,5 +116,7 @@ fn one_job(nodes: &mut Nodes, chance: &mut Chance, seed: u64, steps: u32) -> Res
         ended.stdout,
         ended.stderr
     );
-    Ok(killed)
+    let said = ended.stdout.lines().rfind(|line| line.starts_with('{')).unwrap_or_default();
+    let ran: Ran = serde_json::from_str(said).with_context(|| format!("the driver said '{said}'"))?;
+    Ok((killed, ran.kinds))
 }

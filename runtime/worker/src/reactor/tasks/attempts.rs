@@ -17,6 +17,7 @@ impl State {
         task.attempt += 1;
         task.reported = task_event::State::Nil;
         task.error = Box::default();
+        (task.items, task.items_before) = (0, task.all_items());
         self.tasks.insert(id, task);
         self.note_task(id);
     }

@@ -1,16 +1,18 @@
 //! Streaming tasks: values that come one by one.
 
 use manta_proto::{
-    ids::{ObjectId, TaskId},
+    ids::{NodeId, ObjectId, TaskId},
     v1::{TaskSpec, Value},
 };
 
 use super::{
-    super::objects::error_value,
-    sim::{Sim, inline, message},
+    super::{Wait, objects::error_value},
+    sim::{Sim, inline, message, stored},
 };
 use crate::SystemErrorKind;
 
+const HERE: NodeId = NodeId([9; 16]);
+const ELSEWHERE: NodeId = NodeId([8; 16]);
 const ENDED: &[u8] = b"ended";
 
 fn submit(sim: &mut Sim, backpressure: bool, max_retries: u32) -> TaskId {
@@ -25,6 +27,23 @@ fn give(sim: &mut Sim, worker: usize, task: &TaskSpec, index: u32) -> bool {
     let sent = sim.state(worker).on_yield(0, id, index, value(index));
     sim.settle();
     sent
+}
+
+/// Gives a value that lies in the store of a node.
+fn give_stored(sim: &mut Sim, worker: usize, task: &TaskSpec, index: u32, node: NodeId) {
+    let id = TaskId::try_from(&task.task_id).unwrap();
+    sim.state(worker).on_yield(0, id, index, stored(ObjectId::of(id, index + 1), node));
+    sim.settle();
+}
+
+/// Has the driver find out that nobody has an object any more.
+fn lose(sim: &mut Sim, object: ObjectId) {
+    sim.pull_error = "node-2 is gone".into();
+    let Wait::Waiting(waiter, _) = sim.state(0).wait_for(&[object], 1, true, None) else {
+        panic!("it is there")
+    };
+    sim.settle();
+    sim.state(0).end_wait(waiter, &[object]);
 }
 
 fn value(index: u32) -> Value {
@@ -150,4 +169,88 @@ fn what_nobody_takes_is_let_go() {
     give(&mut sim, 1, &task, 3);
     sim.finish(1, &task, inline(ENDED));
     sim.assert_empty(0, &[ObjectId::of(id, 0), first]);
+}
+
+/// A stream of three values that lie elsewhere, all taken, whose task has ended.
+fn ended_elsewhere(sim: &mut Sim, max_retries: u32) -> (TaskId, Vec<ObjectId>) {
+    let id = submit(sim, false, max_retries);
+    let task = sim.take(1).unwrap();
+    (0..3).for_each(|index| give_stored(sim, 1, &task, index, ELSEWHERE));
+    sim.finish(1, &task, inline(ENDED));
+    let refs: Vec<_> = std::iter::from_fn(|| next(sim, id)).map(|(object, _)| object).collect();
+    assert_eq!(refs.len(), 3);
+    (id, refs)
+}
+
+#[test]
+fn a_lost_value_is_given_again_by_the_whole_task() {
+    let mut sim = Sim::new(1);
+    let (id, refs) = ended_elsewhere(&mut sim, 1);
+    lose(&mut sim, refs[1]);
+    let again = sim.take(1).expect("it runs again");
+    assert_eq!(again.attempt, 1);
+    (0..3).for_each(|index| give_stored(&mut sim, 1, &again, index, HERE));
+    sim.finish(1, &again, inline(ENDED));
+    assert!(refs.iter().all(|object| sim.state(0).is_ready(*object, true)));
+    assert_eq!(next(&mut sim, id), None, "the stream has ended as before");
+    assert_empty(&mut sim, id, &refs);
+}
+
+#[test]
+fn a_lost_value_that_does_not_come_again_says_so() {
+    let mut sim = Sim::new(1);
+    let (id, refs) = ended_elsewhere(&mut sim, 1);
+    sim.state(0).on_stream_dropped(id);
+    lose(&mut sim, refs[2]);
+    let again = sim.take(1).unwrap();
+    give_stored(&mut sim, 1, &again, 0, HERE);
+    sim.finish(1, &again, inline(ENDED));
+    let said = message(sim.value(0, refs[2]).as_ref());
+    assert!(said.ends_with("gave only 1 values when it ran again, not the 3 of before"), "{said}");
+    assert_empty(&mut sim, id, &refs);
+}
+
+#[test]
+fn a_task_that_fails_when_it_runs_again_fails_what_was_lost_alone() {
+    let mut sim = Sim::new(1);
+    let (id, refs) = ended_elsewhere(&mut sim, 1);
+    lose(&mut sim, refs[0]);
+    let again = sim.take(1).unwrap();
+    let error = error_value(SystemErrorKind::Internal, "this time");
+    sim.finish(1, &again, error.clone());
+    assert_eq!(sim.value(0, refs[0]), Some(error));
+    assert!(sim.value(0, refs[1]).is_some_and(|value| value.in_store.is_some()));
+    assert_eq!(next(&mut sim, id), None);
+    assert_empty(&mut sim, id, &refs);
+}
+
+#[test]
+fn a_value_that_is_lost_before_the_second_attempt_gave_it_is_waited_for() {
+    let mut sim = Sim::new(2);
+    let id = submit(&mut sim, false, 1);
+    let task = sim.take(1).unwrap();
+    give_stored(&mut sim, 1, &task, 0, ELSEWHERE);
+    sim.kill(1);
+    let (first, _) = next(&mut sim, id).unwrap();
+    let again = sim.take(2).unwrap();
+    lose(&mut sim, first);
+    assert_eq!(sim.value(0, first), None);
+    give_stored(&mut sim, 2, &again, 0, HERE);
+    assert!(sim.state(0).is_ready(first, true));
+    sim.finish(2, &again, inline(ENDED));
+    assert_empty(&mut sim, id, &[first]);
+}
+
+#[test]
+fn a_value_that_is_lost_while_its_generator_runs_on_says_so() {
+    let mut sim = Sim::new(1);
+    let id = submit(&mut sim, false, 1);
+    let task = sim.take(1).unwrap();
+    give_stored(&mut sim, 1, &task, 0, ELSEWHERE);
+    let (first, _) = next(&mut sim, id).unwrap();
+    lose(&mut sim, first);
+    let said = message(sim.value(0, first).as_ref());
+    assert!(said.ends_with("the generator 'stream' has given it and still runs"), "{said}");
+    sim.finish(1, &task, inline(ENDED));
+    assert_empty(&mut sim, id, &[first]);
 }
