@@ -1,6 +1,9 @@
 //! Ids as types, so that a task's id is never taken for a node's. All are random bytes; they print as lower-case hex.
 
-use std::fmt;
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+};
 
 /// Says that bytes from the wire are no id of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -13,11 +16,24 @@ pub struct InvalidId {
     found: usize,
 }
 
+/// All of an id in one word: ids are looked up several times for each task, and are random but for the last bytes of an object's.
+fn folded(id: &[u8]) -> u64 {
+    let (words, rest) = id.as_chunks::<8>();
+    let word = words.iter().fold(0_u64, |word, next| word.rotate_left(29) ^ u64::from_le_bytes(*next));
+    rest.iter().fold(word, |word, byte| word.rotate_left(8) ^ u64::from(*byte))
+}
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $kind:literal, $len:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub struct $name(pub [u8; $len]);
+
+        impl Hash for $name {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                state.write_u64(folded(&self.0));
+            }
+        }
 
         impl $name {
             /// Makes a new id from the operating system's random source.
@@ -148,5 +164,20 @@ mod tests {
         assert!(error.to_string().contains("16 bytes, but 2 came"), "{error}");
         let object = ObjectId::of(id, 7);
         assert_eq!((object.task(), object.index()), (id, 7));
+    }
+
+    #[test]
+    fn objects_of_one_task_and_ids_that_count_up_are_told_apart_by_their_hash() {
+        let task = TaskId::random();
+        let of_one_task = (0..10_000).map(|index| folded(&ObjectId::of(task, index).0));
+        assert_eq!(of_one_task.collect::<std::collections::HashSet<_>>().len(), 10_000);
+        for place in [0, 8, 15] {
+            let counted = (0..=255).map(|byte| {
+                let mut id = task;
+                id.0[place] = byte;
+                folded(&id.0)
+            });
+            assert_eq!(counted.collect::<std::collections::HashSet<_>>().len(), 256);
+        }
     }
 }

@@ -1,14 +1,9 @@
 //! `get`, `put`, `wait`: what waits for objects, or makes them without a task.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    hash::{BuildHasherDefault, Hasher},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
-use manta_proto::ids::ObjectId;
-use manta_worker::{Core, GetError, ObjectRef, StoreError, SubmitError};
+use manta_worker::{Core, GetError, ObjectRef, Seen, StoreError, SubmitError};
 use parking_lot::{Condvar, Mutex};
 use pyo3::{
     exceptions::PyValueError,
@@ -131,27 +126,10 @@ pub fn get<'py>(
     PyList::new(py, decoded)
 }
 
-/// Hashes ids, whose first half is random and whose last bytes count.
-#[derive(Default)]
-struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        let (first, last) = (bytes.first_chunk::<8>(), bytes.last_chunk::<4>());
-        let first = first.map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        let last = last.map_or(0, |bytes| u64::from(u32::from_le_bytes(*bytes)));
-        self.0 = (self.0.rotate_left(7) ^ first ^ last).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-}
-
 type Split<'py> = (Bound<'py, PyList>, Bound<'py, PyList>);
 
 /// Waits for refs that are all of them `ObjectRef`s: answers with the ready ones, as many as were asked for, and the others. `None`
-/// when something else is among them.
+/// when something else is among them. When nothing is left over, the first list is the one that was given.
 #[pyfunction]
 #[pyo3(signature = (refs, num_returns, timeout, fetch_local))]
 pub fn wait_refs<'py>(
@@ -162,24 +140,46 @@ pub fn wait_refs<'py>(
     fetch_local: bool,
 ) -> PyResult<Option<Split<'py>>> {
     let (core, timeout) = (connection::core()?, duration(timeout)?);
-    let mut seen: HashSet<ObjectId, BuildHasherDefault<IdHasher>> = HashSet::default();
-    seen.reserve(refs.len());
-    let mut inner = Vec::with_capacity(refs.len());
-    for item in refs.iter() {
-        let Ok(object_ref) = item.cast_exact::<PyObjectRef>() else { return Ok(None) };
-        let object_ref = object_ref.get().inner();
-        if !seen.insert(object_ref.id()) {
-            return Err(PyValueError::new_err("wait() was given the same ObjectRef twice; pass each once"));
-        }
-        inner.push(object_ref.clone());
+    let Some(mut is_ready) = look(&core, refs, fetch_local)? else { return Ok(None) };
+    if is_ready.iter().filter(|ready| **ready).count() < num_returns {
+        let inner = refs_of(refs)?;
+        is_ready = waiting(py, &core, |interrupted| {
+            core.wait(&inner, num_returns, timeout, fetch_local, interrupted)
+        })?;
     }
-    let is_ready =
-        waiting(py, &core, |interrupted| core.wait(&inner, num_returns, timeout, fetch_local, interrupted))?;
+    if num_returns == refs.len() && is_ready.iter().all(|ready| *ready) {
+        return Ok(Some((refs.clone(), PyList::empty(py))));
+    }
     let (ready, others) = (PyList::empty(py), PyList::empty(py));
+    let mut left = num_returns;
     for (item, is_ready) in refs.iter().zip(is_ready) {
-        if is_ready && ready.len() < num_returns { ready.append(item)? } else { others.append(item)? }
+        if is_ready && left > 0 {
+            left -= 1;
+            ready.append(item)?;
+        } else {
+            others.append(item)?;
+        }
     }
     Ok(Some((ready, others)))
+}
+
+/// Which of the refs are ready at this moment; `None` when something else is among them.
+fn look(core: &Core, refs: &Bound<'_, PyList>, fetch_local: bool) -> PyResult<Option<Vec<bool>>> {
+    let mut is_ready = Vec::with_capacity(refs.len());
+    core.look(fetch_local, |see| {
+        for item in refs.iter() {
+            let Ok(object_ref) = item.cast_exact::<PyObjectRef>() else { return Ok(None) };
+            let seen = see(object_ref.get().inner());
+            if seen == Seen::Again {
+                return Err(PyValueError::new_err(
+                    "wait() was given the same ObjectRef twice; pass each once",
+                ));
+            }
+            is_ready.push(seen == Seen::Ready);
+        }
+        Ok(Some(()))
+    })
+    .map(|all| all.map(|()| is_ready))
 }
 
 /// Says for each ref whether it is ready.

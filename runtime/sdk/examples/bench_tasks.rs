@@ -1,6 +1,6 @@
 //! Measures how fast Rust tasks and calls of actors are taken, run and answered. Its last line is a JSON list of figures.
 //!
-//! Usage: bench_tasks [--rounds COUNT]
+//! Usage: bench_tasks [--rounds COUNT] [--only MEASURE]
 
 #![expect(clippy::print_stdout, reason = "the program's output")]
 
@@ -37,33 +37,36 @@ fn rate(count: u64, rounds: u64, work: impl Fn()) -> f64 {
     rates[rates.len() / 2]
 }
 
-/// The number behind `--rounds`.
-fn rounds() -> u64 {
-    let mut arguments = std::env::args().skip_while(|argument| argument != "--rounds");
-    arguments.nth(1).and_then(|count| count.parse().ok()).unwrap_or(5)
+/// What stands behind a flag.
+fn flag(name: &str) -> Option<String> {
+    std::env::args().skip_while(|argument| argument != name).nth(1)
 }
 
 fn main() {
     let _session = manta::init().unwrap_or_else(|error| panic!("{error}"));
-    let rounds = rounds();
+    let rounds = flag("--rounds").and_then(|count| count.parse().ok()).unwrap_or(5);
+    let only = flag("--only");
     let got = |refs: &[manta::ObjectRef<()>]| {
         manta::get_all(refs).unwrap_or_else(|error| panic!("{error}"));
     };
-    let batch = rate(BATCH, rounds, || got(&(0..BATCH).map(|_| nothing.remote()).collect::<Vec<_>>()));
-    let one = rate(ONE_BY_ONE, rounds, || (0..ONE_BY_ONE).for_each(|_| got(&[nothing.remote()])));
     let actor = Nothing::remote();
     got(&[actor.nothing().remote()]);
-    let calls =
-        rate(BATCH, rounds, || got(&(0..BATCH).map(|_| actor.nothing().remote()).collect::<Vec<_>>()));
-    let call = rate(ONE_BY_ONE, rounds, || (0..ONE_BY_ONE).for_each(|_| got(&[actor.nothing().remote()])));
-    let figures = [
-        ("tasks.rust.batch", "tasks/s", batch),
-        ("tasks.rust.one", "tasks/s", one),
-        ("actors.rust.async", "calls/s", calls),
-        ("actors.rust.one", "calls/s", call),
+    let tasks = || got(&(0..BATCH).map(|_| nothing.remote()).collect::<Vec<_>>());
+    let task = || (0..ONE_BY_ONE).for_each(|_| got(&[nothing.remote()]));
+    let calls = || got(&(0..BATCH).map(|_| actor.nothing().remote()).collect::<Vec<_>>());
+    let call = || (0..ONE_BY_ONE).for_each(|_| got(&[actor.nothing().remote()]));
+    let measures: [(_, _, _, &dyn Fn()); 4] = [
+        ("tasks.rust.batch", "tasks/s", BATCH, &tasks),
+        ("tasks.rust.one", "tasks/s", ONE_BY_ONE, &task),
+        ("actors.rust.async", "calls/s", BATCH, &calls),
+        ("actors.rust.one", "calls/s", ONE_BY_ONE, &call),
     ];
-    let figures = figures.map(|(measure, unit, value)| {
-        format!(r#"{{"measure": "{measure}", "unit": "{unit}", "value": {value}}}"#)
-    });
+    let wanted = measures.iter().filter(|(measure, ..)| only.as_deref().is_none_or(|only| only == *measure));
+    let figures: Vec<_> = wanted
+        .map(|(measure, unit, count, work)| {
+            let value = rate(*count, rounds, work);
+            format!(r#"{{"measure": "{measure}", "unit": "{unit}", "value": {value}}}"#)
+        })
+        .collect();
     println!("[{}]", figures.join(", "));
 }

@@ -42,4 +42,4 @@ pub use stream::Stream;
 pub use telemetry::{Measure, MeasureKind};
 pub use template::Template;
 pub use value::{FetchedValue, Format, NewValue, SystemError, SystemErrorKind};
-pub use waiting::Interrupted;
+pub use waiting::{Interrupted, Seen};

@@ -39,7 +39,7 @@ impl Core {
                     if wake {
                         self.0.wake.notify_one();
                     }
-                    match self.runnable(slot, *spec) {
+                    match self.runnable(slot, spec) {
                         Some(task) => return NextTask::Run(Box::new(task)),
                         None => continue,
                     }
@@ -59,7 +59,7 @@ impl Core {
     }
 
     /// Opens a task's arguments; a task that has lost one fails at once.
-    fn runnable(&self, slot: u32, spec: TaskSpec) -> Option<RunnableTask> {
+    fn runnable(&self, slot: u32, spec: Box<TaskSpec>) -> Option<RunnableTask> {
         let id = TaskId::try_from(&spec.task_id).ok()?;
         let job_id = JobId::try_from(&spec.job_id).unwrap_or(JobId([0; 16]));
         let mut args = Vec::with_capacity(spec.arguments.len());
@@ -205,7 +205,9 @@ impl Core {
 
     /// Worker: sends a DAP message of this worker's engine.
     pub fn send_debug(&self, dap: Bytes) {
-        self.0.with(|state| state.push_effect(Effect::ToNode(process_to_node::Message::FromTarget(dap))));
+        self.0.with(|state| {
+            state.push_effect(Effect::ToNode(Box::new(process_to_node::Message::FromTarget(dap))));
+        });
     }
 
     /// Worker: passes on what a task printed. Waits while too much of it is under way.

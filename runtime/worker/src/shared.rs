@@ -104,7 +104,8 @@ impl Shared {
     pub fn lock(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock();
         state.now = Instant::now();
-        if self.has_drops.swap(false, Ordering::SeqCst) {
+        // Mostly there are none, and reading is cheap.
+        if self.has_drops.load(Ordering::SeqCst) && self.has_drops.swap(false, Ordering::SeqCst) {
             let dropped = std::mem::take(&mut *self.drops.lock());
             for id in dropped {
                 state.on_ref_dropped(id);
@@ -268,9 +269,9 @@ impl Shared {
         let dumper = std::thread::Builder::new().name("manta-stacks".to_owned()).spawn(move || {
             let stacks = handler();
             shared.with(|state| {
-                state.push_effect(crate::reactor::Effect::ToNode(
+                state.push_effect(crate::reactor::Effect::ToNode(Box::new(
                     manta_proto::v1::process_to_node::Message::Stacks(stacks),
-                ));
+                )));
             });
         });
         if let Err(error) = dumper {

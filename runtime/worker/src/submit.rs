@@ -13,7 +13,7 @@ use prost::Message;
 use crate::{
     Argument, Core, Function, NewTask, NewValue, ObjectRef, SubmitError, convert, current,
     object_ref::RefAddress,
-    reactor::{ClassOf, NewArgument, State, Submission},
+    reactor::{ClassOf, EncodedTask, NewArgument, State, Submission},
     shared::Shared,
 };
 
@@ -101,13 +101,7 @@ impl Core {
         let mut key = convert::class_key(language, task.program, task.resources, task.placement)?;
         key.environment = task.environment.cloned();
         let EncodedArguments { fixed, with_refs, stored, contained } = self.arguments(task.args)?;
-        let parent = current::id();
-        let mut spec = TaskSpec {
-            task_id: id.to_bytes(),
-            arguments: fixed,
-            parent_task_id: parent.map(TaskId::to_bytes).unwrap_or_default(),
-            ..self.fixed_spec(task)
-        };
+        let mut spec = TaskSpec { arguments: fixed, ..self.fixed_spec(task) };
         complete(&mut spec);
         Ok(Submission {
             id,
@@ -117,8 +111,11 @@ impl Core {
                 Function::Rust(_) | Function::Named(..) | Function::Method(_) => None,
             },
             name: task.name.into(),
-            parent,
-            encoded: spec.encode_to_vec().into(),
+            encoded: EncodedTask {
+                shared: spec.encode_to_vec().into(),
+                arguments: Bytes::new(),
+                parent: current::id(),
+            },
             arguments: with_refs,
             stored,
             contained,

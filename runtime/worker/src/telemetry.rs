@@ -56,7 +56,7 @@ impl Core {
         let metrics = measures.into_iter().map(metric).collect();
         self.0.with(|state| {
             let report = UserMetrics { process_id: state.me.process.to_bytes(), metrics };
-            state.push_effect(Effect::ToNode(process_to_node::Message::UserMetrics(report)));
+            state.push_effect(Effect::ToNode(Box::new(process_to_node::Message::UserMetrics(report))));
         });
     }
 

@@ -5,24 +5,21 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
+use bytes::Bytes;
 use manta_proto::{
-    ids::{ActorId, TaskId},
+    ids::ActorId,
     v1::{TaskArgument, TaskSpec},
 };
 use prost::{Message, encoding};
 
 use crate::{
     ActorRef, Argument, Core, Function, FunctionId, NewTask, ObjectRef, SubmitError, convert, current,
-    reactor::{ClassId, ClassKey, ClassOf, State, Submission},
+    reactor::{ClassId, ClassKey, ClassOf, EncodedTask, State, Submission},
     shared::Shared,
 };
 
-/// The fields of `TaskSpec` that differ from one submission to the next.
-const TASK_ID_FIELD: u32 = 1;
+/// Arguments in a `TaskSpec`.
 const ARGUMENTS_FIELD: u32 = 7;
-const PARENT_FIELD: u32 = 10;
-/// Bytes of an id with its field's key and length.
-const ID_FIELD_BYTES: usize = 18;
 
 /// A task without its arguments, for one connection to a cluster.
 pub struct Template {
@@ -32,7 +29,7 @@ pub struct Template {
     class: AtomicUsize,
     function: Option<FunctionId>,
     name: Arc<str>,
-    fixed: Vec<u8>,
+    fixed: Bytes,
     num_returns: u32,
     max_retries: u32,
     retry_exceptions: bool,
@@ -113,7 +110,7 @@ impl Core {
                 _ => None,
             },
             name: task.name.into(),
-            fixed: spec.encode_to_vec(),
+            fixed: spec.encode_to_vec().into(),
             num_returns: task.num_returns,
             max_retries: task.max_retries,
             retry_exceptions: task.retry_exceptions,
@@ -136,15 +133,17 @@ impl Core {
             return Err(SubmitError::StaleRef);
         }
         let id = self.0.task_ids.lock().next();
-        let parent = current::id();
         let arguments = self.arguments(args)?;
-        let encoded = encode(template, id, parent, &arguments.fixed).into();
+        let encoded = EncodedTask {
+            shared: template.fixed.clone(),
+            arguments: encode_arguments(&arguments.fixed),
+            parent: current::id(),
+        };
         let make = |state: &mut State| Submission {
             id,
             class: ClassOf::Known(template.class(state)),
             function: template.function,
             name: Arc::clone(&template.name),
-            parent,
             encoded,
             arguments: arguments.with_refs,
             stored: arguments.stored,
@@ -173,22 +172,15 @@ impl Core {
     }
 }
 
-fn encode(template: &Template, id: TaskId, parent: Option<TaskId>, arguments: &[TaskArgument]) -> Vec<u8> {
-    let length: usize =
-        arguments.iter().map(|argument| encoding::message::encoded_len(ARGUMENTS_FIELD, argument)).sum();
-    let mut bytes = Vec::with_capacity(template.fixed.len() + 2 * ID_FIELD_BYTES + length);
-    bytes.extend_from_slice(&template.fixed);
-    let mut put_id = |field, id: &[u8]| {
-        encoding::encode_key(field, encoding::WireType::LengthDelimited, &mut bytes);
-        encoding::encode_varint(id.len() as u64, &mut bytes);
-        bytes.extend_from_slice(id);
-    };
-    put_id(TASK_ID_FIELD, &id.0);
-    if let Some(parent) = parent {
-        put_id(PARENT_FIELD, &parent.0);
+fn encode_arguments(arguments: &[TaskArgument]) -> Bytes {
+    if arguments.is_empty() {
+        return Bytes::new();
     }
+    let length =
+        arguments.iter().map(|argument| encoding::message::encoded_len(ARGUMENTS_FIELD, argument)).sum();
+    let mut bytes = Vec::with_capacity(length);
     for argument in arguments {
         encoding::message::encode(ARGUMENTS_FIELD, argument, &mut bytes);
     }
-    bytes
+    bytes.into()
 }

@@ -1,8 +1,11 @@
 //! Waiting for objects. Deadlines stand still while something awaited is paused by a debugger.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use manta_proto::ids::ObjectId;
+use manta_proto::{ids::ObjectId, v1::Value};
 use parking_lot::MutexGuard;
 
 use crate::{
@@ -13,6 +16,19 @@ use crate::{
 
 /// Polled about every 100 ms on the waiting thread; `true` ends the wait.
 pub type Interrupted<'a> = &'a mut dyn FnMut() -> bool;
+
+/// What a look at many refs says of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// Its value is known, and on this node if that is asked for.
+    Ready,
+    /// It is not.
+    Pending,
+    /// The same look had it before.
+    Again,
+    /// It is of an earlier connection.
+    Stale,
+}
 
 /// What a fork of a driver or worker is told.
 const FORKED: &str = "this process was forked from one that had joined a cluster, and is no part of it; shut down and join anew, or start \
@@ -49,7 +65,7 @@ impl Core {
         let shared = &self.0;
         let values = shared.with(|state| {
             let values = ids.iter().map(|id| state.value(*id)).collect::<Option<Vec<_>>>()?;
-            let adopt = |value| {
+            let adopt = |value: Arc<Value>| {
                 let contained = convert::adopt_contained(shared, state, &value);
                 (value, contained)
             };
@@ -60,7 +76,8 @@ impl Core {
             match convert::open(shared, &value, contained) {
                 Ok(value) => opened.push(value),
                 Err(sentence) => {
-                    let nodes = value.in_store.map(|location| location.node_ids).unwrap_or_default();
+                    let place = value.in_store.as_ref();
+                    let nodes = place.map(|location| location.node_ids.clone()).unwrap_or_default();
                     shared.with(|state| state.on_value_lost(*id, &nodes, &sentence));
                     return None;
                 }
@@ -84,6 +101,20 @@ impl Core {
         let ids = self.ids(refs)?;
         self.wait_until(&ids, num_returns.min(ids.len()), fetch_local, timeout, interrupted)?;
         Ok(self.0.with(|state| ids.iter().map(|id| state.is_ready(*id, fetch_local)).collect()))
+    }
+
+    /// Says of refs, one by one, whether they are ready, without a wait. `look` runs under the reactor's lock: it must not call in again.
+    pub fn look<R>(
+        &self,
+        fetch_local: bool,
+        look: impl FnOnce(&mut dyn FnMut(&ObjectRef) -> Seen) -> R,
+    ) -> R {
+        self.0.with(|state| {
+            state.begin_look();
+            look(&mut |object| {
+                if object.is_of(&self.0) { state.see(object.id(), fetch_local) } else { Seen::Stale }
+            })
+        })
     }
 
     /// Calls `done` once, from any thread, when the object is ready. `get` does not wait afterwards, except to fetch.

@@ -12,18 +12,18 @@ use bytes::BytesMut;
 use manta_proto::{
     connect::{self, AuthorizedChannel},
     frame::{self, FrameError},
-    ids::{ObjectId, TaskId},
+    ids::{LeaseId, ObjectId, TaskId},
     token::Token,
     v1::{
-        FreeObjectsRequest, PeerMessage, ProcessToNode, TaskDone, TaskSpec, node_peer_client::NodePeerClient,
-        peer_message, process_to_node,
+        FreeObjectsRequest, PeerMessage, ProcessToNode, TaskArgument, TaskDone, TaskEvents,
+        node_peer_client::NodePeerClient, peer_message, process_to_node,
     },
 };
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::peer_link::{self, Outbox};
 use crate::{
-    reactor::{ConnId, Effect, FastMap},
+    reactor::{ConnId, Effect, EncodedTask, FastMap},
     shared::Shared,
 };
 
@@ -124,8 +124,7 @@ impl Edge {
         match effect {
             Effect::Send { conn, message } => self.send(conn, message),
             Effect::Push { conn, id, task, lease, attempt, arguments } => {
-                let tail = TaskSpec { lease_id: lease.to_bytes(), attempt, arguments, ..TaskSpec::default() };
-                self.push(conn, id, &task, &tail);
+                self.push(conn, &Push { id, task: &task, lease, attempt, arguments: &arguments });
             }
             Effect::Dial { conn, process, socket, relay } => {
                 let outbox = self.add_outbox(conn);
@@ -133,15 +132,12 @@ impl Edge {
                 tokio::task::spawn_local(peer_link::dial(Rc::clone(self), dial, outbox));
             }
             Effect::Close { conn } => self.remove_outbox(conn),
-            Effect::ToNode(mut message) => {
-                if let process_to_node::Message::TaskEvents(batch) = &mut message {
-                    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                    batch.sent_unix_us = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
-                }
-                // A node that is gone is noticed by the reader of its stream.
-                if let Some(to_node) = &*self.to_node.borrow() {
-                    let _ = to_node.send(ProcessToNode { message: Some(message) });
-                }
+            Effect::ToNode(message) => self.tell_node(*message),
+            Effect::Events(batch) => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                let sent_unix_us = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
+                let message = TaskEvents { sent_unix_us, ..batch.into_message() };
+                self.tell_node(process_to_node::Message::TaskEvents(message));
             }
             Effect::FreeAt { address, objects } => {
                 tokio::task::spawn_local(free_at(Rc::clone(self), address, objects));
@@ -152,6 +148,13 @@ impl Edge {
             Effect::Interrupt(task) => self.shared.interrupt(task),
             Effect::AllowTracer(pid) => allow_tracer(pid),
             Effect::DumpStacks => self.shared.dump_stacks(),
+        }
+    }
+
+    fn tell_node(&self, message: process_to_node::Message) {
+        // A node that is gone is noticed by the reader of its stream.
+        if let Some(to_node) = &*self.to_node.borrow() {
+            let _ = to_node.send(ProcessToNode { message: Some(message) });
         }
     }
 
@@ -179,10 +182,10 @@ impl Edge {
         }
     }
 
-    fn push(&self, conn: ConnId, id: TaskId, task: &[u8], tail: &TaskSpec) {
+    fn push(&self, conn: ConnId, push: &Push<'_>) {
         let Some(outbox) = self.outboxes.borrow().get(&conn).cloned() else { return };
-        if let Err(error) = outbox.append(|buffer| write_push(buffer, task, tail)) {
-            self.shared.with(|state| state.on_push_failed(id, &error.to_string()));
+        if let Err(error) = outbox.append(|buffer| push.write(buffer)) {
+            self.shared.with(|state| state.on_push_failed(push.id, &error.to_string()));
         }
     }
 
@@ -246,26 +249,68 @@ impl Edge {
     }
 }
 
-/// Writes one frame with `PeerMessage { push: TaskSpec }`, whose fields come from two parts: a protobuf message may be written in
-/// pieces, one after the other.
-fn write_push(buffer: &mut BytesMut, task: &[u8], tail: &TaskSpec) -> Result<(), FrameError> {
-    use bytes::BufMut;
-    use prost::{Message, encoding};
+/// A task on its way to a worker.
+struct Push<'a> {
+    id: TaskId,
+    task: &'a EncodedTask,
+    lease: LeaseId,
+    attempt: u32,
+    arguments: &'a [TaskArgument],
+}
 
-    const PUSH_FIELD: u32 = 3;
-    let spec = task.len() + tail.encoded_len();
-    let length = encoding::key_len(PUSH_FIELD) + encoding::encoded_len_varint(spec as u64) + spec;
-    if length > manta_proto::limits::MESSAGE_BYTES_MAX {
-        return Err(FrameError::TooLarge(length));
+impl Push<'_> {
+    /// Writes one frame with `PeerMessage { push: TaskSpec }`, whose fields come from several parts: a protobuf message may be written
+    /// in pieces, one after the other, and its fields in any order.
+    fn write(&self, buffer: &mut BytesMut) -> Result<(), FrameError> {
+        use bytes::BufMut;
+        use prost::encoding::{self, WireType, encoded_len_varint, key_len, message, uint32};
+
+        const PUSH_FIELD: u32 = 3;
+        const TASK_ID_FIELD: u32 = 1;
+        const ATTEMPT_FIELD: u32 = 2;
+        const LEASE_FIELD: u32 = 3;
+        const ARGUMENTS_FIELD: u32 = 7;
+        const PARENT_FIELD: u32 = 10;
+        /// An id with its field's key and length.
+        const ID_FIELD_BYTES: usize = 18;
+
+        let put_id = |field, id: &[u8; 16], buffer: &mut BytesMut| {
+            encoding::encode_key(field, WireType::LengthDelimited, buffer);
+            buffer.put_u8(16);
+            buffer.put_slice(id);
+        };
+        let EncodedTask { shared, arguments, parent } = self.task;
+        let ids = 2 + usize::from(parent.is_some());
+        let attempt = if self.attempt == 0 { 0 } else { uint32::encoded_len(ATTEMPT_FIELD, &self.attempt) };
+        let spec = shared.len()
+            + arguments.len()
+            + ids * ID_FIELD_BYTES
+            + attempt
+            + self.arguments.iter().map(|one| message::encoded_len(ARGUMENTS_FIELD, one)).sum::<usize>();
+        let length = key_len(PUSH_FIELD) + encoded_len_varint(spec as u64) + spec;
+        if length > manta_proto::limits::MESSAGE_BYTES_MAX {
+            return Err(FrameError::TooLarge(length));
+        }
+        buffer.reserve(length + 4);
+        #[expect(clippy::cast_possible_truncation, reason = "checked against the limit above")]
+        buffer.put_u32_le(length as u32);
+        encoding::encode_key(PUSH_FIELD, WireType::LengthDelimited, buffer);
+        encoding::encode_varint(spec as u64, buffer);
+        buffer.put_slice(shared);
+        buffer.put_slice(arguments);
+        put_id(TASK_ID_FIELD, &self.id.0, buffer);
+        put_id(LEASE_FIELD, &self.lease.0, buffer);
+        if let Some(parent) = parent {
+            put_id(PARENT_FIELD, &parent.0, buffer);
+        }
+        if self.attempt != 0 {
+            uint32::encode(ATTEMPT_FIELD, &self.attempt, buffer);
+        }
+        for argument in self.arguments {
+            message::encode(ARGUMENTS_FIELD, argument, buffer);
+        }
+        Ok(())
     }
-    buffer.reserve(length + 4);
-    #[expect(clippy::cast_possible_truncation, reason = "checked against the limit above")]
-    buffer.put_u32_le(length as u32);
-    encoding::encode_key(PUSH_FIELD, encoding::WireType::LengthDelimited, buffer);
-    encoding::encode_varint(spec as u64, buffer);
-    buffer.put_slice(task);
-    tail.encode_raw(buffer);
-    Ok(())
 }
 
 async fn free_at(edge: Rc<Edge>, address: String, objects: Vec<ObjectId>) {
@@ -294,25 +339,40 @@ fn allow_tracer(pid: u32) {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
+    use manta_proto::v1::TaskSpec;
     use prost::Message;
 
     use super::*;
 
     #[test]
-    fn a_task_in_two_parts_is_read_as_one() {
-        let task = TaskSpec {
-            name: "f".into(),
-            task_id: Bytes::from_static(&[1; 16]),
-            num_returns: 2,
-            ..TaskSpec::default()
-        };
-        let tail = TaskSpec { lease_id: Bytes::from_static(&[2; 16]), attempt: 3, ..TaskSpec::default() };
-        let mut buffer = BytesMut::new();
-        write_push(&mut buffer, &task.encode_to_vec(), &tail).unwrap();
-        let message = frame::read(&mut buffer).unwrap().unwrap();
-        let expected = TaskSpec { lease_id: tail.lease_id, attempt: 3, ..task };
-        assert_eq!(message.message, Some(peer_message::Message::Push(expected)));
-        assert!(buffer.is_empty());
+    fn a_task_in_parts_is_read_as_one() {
+        let argument = |keyword: &str| TaskArgument { keyword: keyword.into(), ..TaskArgument::default() };
+        for (parent, attempt) in [(None, 0), (Some(TaskId([4; 16])), 300)] {
+            let shared = TaskSpec { name: "f".into(), num_returns: 2, ..TaskSpec::default() };
+            let own = TaskSpec { arguments: vec![argument("a")], ..TaskSpec::default() };
+            let task = EncodedTask {
+                shared: shared.encode_to_vec().into(),
+                arguments: own.encode_to_vec().into(),
+                parent,
+            };
+            let (id, lease) = (TaskId([1; 16]), LeaseId([2; 16]));
+            let push = Push { id, task: &task, lease, attempt, arguments: &[argument("b")] };
+            let mut buffer = BytesMut::new();
+            push.write(&mut buffer).unwrap();
+            push.write(&mut buffer).unwrap();
+            let expected = TaskSpec {
+                task_id: id.to_bytes(),
+                lease_id: lease.to_bytes(),
+                parent_task_id: parent.map(TaskId::to_bytes).unwrap_or_default(),
+                attempt,
+                arguments: vec![argument("a"), argument("b")],
+                ..shared
+            };
+            for _ in 0..2 {
+                let message = frame::read(&mut buffer).unwrap().unwrap();
+                assert_eq!(message.message, Some(peer_message::Message::Push(Box::new(expected.clone()))));
+            }
+            assert!(buffer.is_empty());
+        }
     }
 }

@@ -83,7 +83,7 @@ impl State {
 
     fn cancel_children(&mut self, parent: TaskId, how: Cancellation) {
         let mut children: Vec<TaskId> =
-            self.tasks.iter().filter(|(_, task)| task.parent == Some(parent)).map(|(id, _)| *id).collect();
+            self.tasks.iter().filter(|(_, task)| task.parent() == Some(parent)).map(|(id, _)| *id).collect();
         children.sort_unstable();
         for child in children {
             self.cancel_owned(child, how);

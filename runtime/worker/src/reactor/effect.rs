@@ -8,19 +8,28 @@ use manta_proto::{
     v1::{TaskArgument, peer_message, process_to_node},
 };
 
-use super::ids::ConnId;
+use super::{ConnId, EncodedTask, EventBatch};
 
 pub(crate) enum Effect {
     /// Sends a message to a peer. Messages to a connection that is being made wait for it.
     Send { conn: ConnId, message: peer_message::Message },
-    /// Sends a task: the encoded part that stays the same over its attempts, and what this attempt adds.
-    Push { conn: ConnId, id: TaskId, task: Bytes, lease: LeaseId, attempt: u32, arguments: Vec<TaskArgument> },
+    /// Sends a task: its encoded parts, which stay the same over its attempts, and what this attempt adds.
+    Push {
+        conn: ConnId,
+        id: TaskId,
+        task: EncodedTask,
+        lease: LeaseId,
+        attempt: u32,
+        arguments: Vec<TaskArgument>,
+    },
     /// Makes a connection: to the socket, or else through the relay of the node at an address.
     Dial { conn: ConnId, process: ProcessId, socket: Option<PathBuf>, relay: Option<String> },
     /// Closes a connection.
     Close { conn: ConnId },
     /// Sends a message to this process's node.
-    ToNode(process_to_node::Message),
+    ToNode(Box<process_to_node::Message>),
+    /// Tells this process's node of its tasks.
+    Events(Box<EventBatch>),
     /// Frees objects on another node.
     FreeAt { address: String, objects: Vec<ObjectId> },
     /// Gives up the files that this process keeps to write them again.

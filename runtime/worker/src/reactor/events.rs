@@ -3,15 +3,18 @@
 //! It must never cost a task more than a few nanoseconds: tasks are noted by their id as they are submitted and recorded when they
 //! end, both bounded, and everything else is looked up twice a second. What there is no room for is counted.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use manta_proto::{
     ids::{NodeId, ProcessId, TaskId},
-    v1::{self, TaskEvent, TaskEvents, Value, process_to_node, task_event, value},
+    v1::{self, TaskEvent, TaskEvents, Value, task_event, value},
 };
 
-use super::{ClassKey, FastSet, State, tasks::Task};
+use super::{ClassKey, Effect, FastSet, State, tasks::Task};
 use crate::SystemError;
 
 /// Between two batches.
@@ -27,12 +30,92 @@ const NOTED_MAX: usize = 10_000;
 /// Characters of an error.
 const ERROR_CHARS_MAX: usize = 1_000;
 
+/// An attempt that has ended, as it was then: what the cluster is told of it is made when the batch goes, outside of the reactor.
+pub(crate) struct Ended {
+    id: TaskId,
+    attempt: u32,
+    failed: bool,
+    name: Arc<str>,
+    class: Arc<ClassKey>,
+    parent: Option<TaskId>,
+    place: Option<Place>,
+    error: String,
+    waits_for: Vec<Bytes>,
+    times: Times,
+}
+
+/// What goes to the node at one time.
+pub(crate) struct EventBatch {
+    ended: Vec<Ended>,
+    /// All the rest.
+    message: TaskEvents,
+    at: Instant,
+}
+
+impl EventBatch {
+    /// The message for the node; the edge has the clock that it lacks.
+    pub fn into_message(self) -> TaskEvents {
+        let Self { ended, mut message, at } = self;
+        let mut events: Vec<TaskEvent> = ended.into_iter().map(|ended| ended.into_event(at)).collect();
+        events.append(&mut message.events);
+        TaskEvents { events, ..message }
+    }
+}
+
+impl Ended {
+    fn into_event(self, at: Instant) -> TaskEvent {
+        let state = if self.failed { task_event::State::Failed } else { task_event::State::Finished };
+        let described = Described {
+            id: self.id,
+            attempt: self.attempt,
+            name: &self.name,
+            class: &self.class,
+            parent: self.parent,
+            place: self.place,
+            times: self.times,
+        };
+        TaskEvent { error: self.error, waits_for: self.waits_for, ..described.event(state, at) }
+    }
+}
+
+/// What is told of a task in whatever state.
+struct Described<'a> {
+    id: TaskId,
+    attempt: u32,
+    name: &'a str,
+    class: &'a ClassKey,
+    parent: Option<TaskId>,
+    place: Option<Place>,
+    times: Times,
+}
+
+impl Described<'_> {
+    fn event(&self, state: task_event::State, at: Instant) -> TaskEvent {
+        let ClassKey { language, resources, .. } = self.class;
+        let amounts = resources.iter().map(|(name, amount)| (name.to_string(), *amount)).collect();
+        let bytes = |id: Option<[u8; 16]>| id.map(|id| Bytes::copy_from_slice(&id)).unwrap_or_default();
+        TaskEvent {
+            task_id: self.id.to_bytes(),
+            attempt: self.attempt,
+            state: state.into(),
+            name: self.name.to_owned(),
+            language: language.as_str().to_owned(),
+            parent_task_id: bytes(self.parent.map(|parent| parent.0)),
+            node_id: bytes(self.place.map(|place| place.node.0)),
+            worker_id: bytes(self.place.map(|place| place.worker.0)),
+            resources: Some(v1::Resources { amounts }),
+            submitted_us_ago: us_ago(at, self.times.submitted),
+            started_us_ago: self.times.started.map(|started| us_ago(at, started)),
+            ended_us_ago: self.times.ended.map(|ended| us_ago(at, ended)),
+            ..TaskEvent::default()
+        }
+    }
+}
+
 /// What waits for the next batch.
 pub(super) struct Events {
     noted: Vec<TaskId>,
-    ended: Vec<TaskEvent>,
-    /// When each of `ended` was submitted, started and ended; a batch says how long ago that was.
-    ended_times: Vec<Times>,
+    ended: Vec<Ended>,
     room: usize,
     refilled: Option<Instant>,
     submitted: u64,
@@ -47,7 +130,6 @@ impl Default for Events {
         Self {
             noted: Vec::new(),
             ended: Vec::new(),
-            ended_times: Vec::new(),
             room: BURST,
             refilled: None,
             submitted: 0,
@@ -128,32 +210,20 @@ impl State {
             self.events.not_recorded += 1;
             return self.arm_events();
         }
-        let state = if failed { task_event::State::Failed } else { task_event::State::Finished };
-        let mut event = self.describe(id, task, state);
-        event.error = error.map(|value| error_sentence(value, sentence)).unwrap_or_default();
         let started = task.started.or_else(|| task.place.and(Some(self.now)));
-        self.events.ended_times.push(Times { submitted: task.submitted, started, ended: Some(self.now) });
-        self.events.ended.push(event);
-        self.arm_events();
-    }
-
-    fn describe(&self, id: TaskId, task: &Task, state: task_event::State) -> TaskEvent {
-        let ClassKey { language, resources, .. } = self.class_key(task);
-        let amounts = resources.iter().map(|(name, amount)| (name.to_string(), *amount)).collect();
-        let bytes = |id: Option<[u8; 16]>| id.map(|id| Bytes::copy_from_slice(&id)).unwrap_or_default();
-        TaskEvent {
-            task_id: id.to_bytes(),
+        self.events.ended.push(Ended {
+            id,
             attempt: task.attempt,
-            state: state.into(),
-            name: task.name.to_string(),
-            language: language.as_str().to_owned(),
-            parent_task_id: bytes(task.parent.map(|parent| parent.0)),
-            node_id: bytes(task.place.map(|place| place.node.0)),
-            worker_id: bytes(task.place.map(|place| place.worker.0)),
-            resources: Some(v1::Resources { amounts }),
+            failed,
+            name: Arc::clone(&task.name),
+            class: Arc::clone(self.class_key(task)),
+            parent: task.parent(),
+            place: task.place,
+            error: error.map(|value| error_sentence(value, sentence)).unwrap_or_default(),
             waits_for: self.waits_for(task),
-            ..TaskEvent::default()
-        }
+            times: Times { submitted: task.submitted, started, ended: Some(self.now) },
+        });
+        self.arm_events();
     }
 
     /// The batch, when its time has come.
@@ -181,11 +251,8 @@ impl State {
             return;
         }
         let noted = std::mem::take(&mut self.events.noted);
-        let mut events = std::mem::take(&mut self.events.ended);
-        let times = std::mem::take(&mut self.events.ended_times);
-        for (event, times) in events.iter_mut().zip(times) {
-            stamp(event, times, self.now);
-        }
+        let ended = std::mem::take(&mut self.events.ended);
+        let mut events = Vec::new();
         let mut seen = FastSet::default();
         for id in noted {
             if seen.insert(id) {
@@ -193,7 +260,7 @@ impl State {
             }
         }
         let counts = &mut self.events;
-        let batch = TaskEvents {
+        let message = TaskEvents {
             owner_id: self.me.process.to_bytes(),
             job_id: self.job.as_ref().map(|job| job.job_id.clone()).unwrap_or_default(),
             // The edge has a clock.
@@ -205,7 +272,7 @@ impl State {
             not_recorded: std::mem::take(&mut counts.not_recorded),
             live: self.tasks.len() as u64,
         };
-        self.tell_node(process_to_node::Message::TaskEvents(batch));
+        self.effects.push(Effect::Events(Box::new(EventBatch { ended, message, at: self.now })));
         if !self.tasks.is_empty() {
             self.arm_events();
         }
@@ -239,17 +306,19 @@ impl State {
             return None;
         }
         let task = self.tasks.get(&id)?;
-        let mut event = self.describe(id, task, state);
-        stamp(&mut event, Times { submitted: task.submitted, started: task.started, ended: None }, self.now);
+        let described = Described {
+            id,
+            attempt: task.attempt,
+            name: &task.name,
+            class: self.class_key(task),
+            parent: task.parent(),
+            place: task.place,
+            times: Times { submitted: task.submitted, started: task.started, ended: None },
+        };
+        let event = TaskEvent { waits_for: self.waits_for(task), ..described.event(state, self.now) };
         self.tasks.get_mut(&id)?.reported = state;
         Some(event)
     }
-}
-
-fn stamp(event: &mut TaskEvent, times: Times, now: Instant) {
-    event.submitted_us_ago = us_ago(now, times.submitted);
-    event.started_us_ago = times.started.map(|at| us_ago(now, at));
-    event.ended_us_ago = times.ended.map(|at| us_ago(now, at));
 }
 
 fn us_ago(now: Instant, at: Instant) -> u64 {

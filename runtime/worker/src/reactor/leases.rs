@@ -42,7 +42,7 @@ pub(crate) struct ClassKey {
 }
 
 pub(super) struct Class {
-    key: ClassKey,
+    key: Arc<ClassKey>,
     pub queue: VecDeque<TaskId>,
     leases: Vec<LeaseId>,
     requests: Vec<RequestId>,
@@ -64,14 +64,29 @@ pub(super) struct Lease {
     stalled: bool,
 }
 
+impl Lease {
+    fn place(&self) -> Place {
+        Place { node: self.node, worker: self.worker }
+    }
+}
+
+/// A lease and how much it has, while tasks are shared out.
+struct Loaded {
+    id: LeaseId,
+    conn: ConnId,
+    place: Place,
+    tasks: usize,
+    stalled: bool,
+}
+
 impl State {
     pub fn class(&mut self, key: ClassKey) -> ClassId {
         if let Some(id) = self.class_ids.get(&key) {
             return *id;
         }
-        let id = ClassId(self.classes.len());
+        let (id, key) = (ClassId(self.classes.len()), Arc::new(key));
         self.classes.push(Class {
-            key: key.clone(),
+            key: Arc::clone(&key),
             queue: VecDeque::new(),
             leases: Vec::new(),
             requests: Vec::new(),
@@ -84,7 +99,7 @@ impl State {
         id
     }
 
-    pub(super) fn key_of(&self, id: ClassId) -> &ClassKey {
+    pub(super) fn key_of(&self, id: ClassId) -> &Arc<ClassKey> {
         &self.classes[id.0].key
     }
 
@@ -111,44 +126,51 @@ impl State {
         }
     }
 
+    /// Sends queued tasks, each to the least loaded lease that may have one task more. While leases are still to come, some work is
+    /// kept for them.
     fn send_queued(&mut self, id: ClassId) {
+        let class = &self.classes[id.0];
+        if class.queue.is_empty() {
+            return;
+        }
+        let loaded = |id: &LeaseId| {
+            let lease = self.leases.get(id)?;
+            Some(Loaded {
+                id: *id,
+                conn: lease.conn,
+                place: lease.place(),
+                tasks: lease.tasks.len(),
+                stalled: lease.stalled,
+            })
+        };
+        let mut leases: Vec<Loaded> = class.leases.iter().filter_map(loaded).collect();
+        let sent: usize = leases.iter().map(|lease| lease.tasks).sum();
+        let all = leases.len() + class.requests.len();
+        let share = (class.queue.len() + sent).div_ceil(all.max(1));
+        let room = class.depth.min(share.max(1));
         while let Some(&task) = self.classes[id.0].queue.front() {
             if !self.is_queued(task) {
                 // It was cancelled.
                 self.classes[id.0].queue.pop_front();
                 continue;
             }
-            let Some(lease_id) = self.lease_with_room(id) else { break };
+            let usable = leases.iter_mut().filter(|lease| !lease.stalled && lease.tasks < room);
+            let Some(Loaded { id: lease_id, conn, place, tasks, .. }) =
+                usable.min_by_key(|lease| lease.tasks)
+            else {
+                break;
+            };
             self.classes[id.0].queue.pop_front();
             if !self.has_arguments(task) {
                 continue;
             }
-            let Some(lease) = self.leases.get_mut(&lease_id) else { continue };
-            lease.tasks.push_back(task);
-            lease.idle_since = None;
-            let (conn, place) = (lease.conn, Place { node: lease.node, worker: lease.worker });
-            self.push_task(task, lease_id, conn, place);
+            *tasks += 1;
+            if let Some(lease) = self.leases.get_mut(lease_id) {
+                lease.tasks.push_back(task);
+                lease.idle_since = None;
+            }
+            self.push_task(task, *lease_id, *conn, *place);
         }
-    }
-
-    /// The least loaded lease that may have one task more. While leases are still to come, some work is kept for them.
-    fn lease_with_room(&self, id: ClassId) -> Option<LeaseId> {
-        let class = &self.classes[id.0];
-        let sent: usize = class
-            .leases
-            .iter()
-            .filter_map(|lease| self.leases.get(lease))
-            .map(|lease| lease.tasks.len())
-            .sum();
-        let share = (class.queue.len() + sent).div_ceil((class.leases.len() + class.requests.len()).max(1));
-        let room = class.depth.min(share.max(1));
-        let usable = |lease: &Lease| !lease.stalled && lease.tasks.len() < room;
-        let candidates = class
-            .leases
-            .iter()
-            .filter_map(|id| Some((*id, self.leases.get(id)?)))
-            .filter(|(_, lease)| usable(lease));
-        candidates.min_by_key(|(_, lease)| lease.tasks.len()).map(|(id, _)| id)
     }
 
     fn adjust_requests(&mut self, id: ClassId) {

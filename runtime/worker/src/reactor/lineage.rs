@@ -21,7 +21,7 @@ const BYTES_MAX: usize = 256 * 1024 * 1024;
 const TASK_BYTES: usize = 512;
 
 struct Kept {
-    task: Task,
+    task: Box<Task>,
     bytes: usize,
     /// Its stored results that are still known.
     results: u32,
@@ -47,7 +47,7 @@ impl Lineage {
 
 impl State {
     /// A task has ended well: it is kept if it has stored results, and lets go of what it had pinned.
-    pub(super) fn keep_lineage(&mut self, id: TaskId, mut task: Task) {
+    pub(super) fn keep_lineage(&mut self, id: TaskId, mut task: Box<Task>) {
         let pinned = task.take_pinned();
         let objects = task.num_returns.max(1 + task.all_items());
         let results = (0..objects).filter(|index| self.is_stored(ObjectId::of(id, *index))).count();

@@ -29,6 +29,7 @@ mod waits;
 use std::{
     collections::VecDeque,
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -42,11 +43,12 @@ use manta_proto::{
 pub(crate) use actors::{ActorAddress, NewActor, Question};
 pub(crate) use cancel::Cancellation;
 pub(crate) use effect::Effect;
+pub(crate) use events::EventBatch;
 pub(crate) use ids::{ClassId, ConnId, FastMap, FastSet, PutIds, RequestId, TaskIds, WaiterId};
 pub(crate) use leases::ClassKey;
 pub(crate) use objects::Watcher;
 pub(crate) use slots::{ACTOR_SLOT, Popped};
-pub(crate) use tasks::{ClassOf, NewArgument, Submission};
+pub(crate) use tasks::{ClassOf, EncodedTask, NewArgument, Submission};
 pub(crate) use waits::Wait;
 
 use crate::FunctionId;
@@ -83,6 +85,8 @@ pub(crate) struct State {
 
     objects: FastMap<ObjectId, objects::Object>,
     waiters: FastMap<WaiterId, waits::Waiter>,
+    /// The newest number of a look at many objects.
+    looks: u64,
     fetches: FastMap<RequestId, (ConnId, ObjectId)>,
     pulls: FastMap<ObjectId, pulls::Pull>,
     borrows: borrows::Borrows,
@@ -91,9 +95,9 @@ pub(crate) struct State {
     /// Freed objects whose files this process may write again.
     recyclable: Vec<ObjectId>,
 
-    tasks: FastMap<TaskId, tasks::Task>,
+    tasks: FastMap<TaskId, Box<tasks::Task>>,
     classes: Vec<leases::Class>,
-    class_ids: std::collections::HashMap<leases::ClassKey, ids::ClassId>,
+    class_ids: std::collections::HashMap<Arc<leases::ClassKey>, ids::ClassId>,
     dirty_classes: Vec<ids::ClassId>,
     completions: VecDeque<(TaskId, Vec<Value>, bool)>,
     pause_changes: VecDeque<(ObjectId, bool)>,
@@ -130,6 +134,7 @@ impl State {
             next_number: 1,
             objects: FastMap::default(),
             waiters: FastMap::default(),
+            looks: 0,
             fetches: FastMap::default(),
             pulls: FastMap::default(),
             borrows: borrows::Borrows::default(),
@@ -171,7 +176,7 @@ impl State {
     }
 
     fn tell_node(&mut self, message: process_to_node::Message) {
-        self.effects.push(Effect::ToNode(message));
+        self.effects.push(Effect::ToNode(Box::new(message)));
     }
 
     /// Adds an effect that a caller outside the reactor wants.

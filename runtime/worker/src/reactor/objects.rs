@@ -1,5 +1,7 @@
 //! The objects that this process owns or has refs to.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use manta_proto::{
     ids::{NodeId, ObjectId, ProcessId},
@@ -31,8 +33,8 @@ pub(crate) enum Watcher {
 /// An object of which this process knows.
 pub(crate) struct Object {
     /// The owner, unless it is this process.
-    foreign: Option<(ProcessId, NodeId)>,
-    pub value: Option<Value>,
+    foreign: Option<Box<(ProcessId, NodeId)>>,
+    pub value: Option<Arc<Value>>,
     /// Whether this node can read the value: it is inline, or its file is here.
     pub here: bool,
     pub(super) refs: u32,
@@ -43,6 +45,8 @@ pub(crate) struct Object {
     private: bool,
     pub paused: bool,
     asked: bool,
+    /// The number of the last look at it.
+    pub(super) looked: u64,
     pub watchers: Vec<Watcher>,
     /// What few objects have: other objects inside it, values that it is inside of, borrowers.
     pub(super) sharing: Option<Box<Sharing>>,
@@ -51,7 +55,7 @@ pub(crate) struct Object {
 impl Object {
     fn new(foreign: Option<(ProcessId, NodeId)>) -> Self {
         Self {
-            foreign,
+            foreign: foreign.map(Box::new),
             value: None,
             here: false,
             refs: 0,
@@ -60,6 +64,7 @@ impl Object {
             private: false,
             paused: false,
             asked: false,
+            looked: 0,
             watchers: Vec::new(),
             sharing: None,
         }
@@ -76,6 +81,11 @@ impl Object {
         format!(
             "{id}: owner {foreign:?}, value {has_value}, {refs} refs, {pins} pins, escaped {escaped}, {watchers} watchers, {sharing:?}, one of the objects"
         )
+    }
+
+    /// Whether it is neither paused nor anything to other objects and processes, as most are.
+    fn is_plain(&self) -> bool {
+        !self.paused && self.sharing.is_none()
     }
 
     /// Whether anything needs the object.
@@ -146,7 +156,7 @@ impl State {
                     "object {} is no longer known to its owner: it was freed after its last counted ref was dropped",
                     address.object
                 );
-                object.value = Some(error_value(SystemErrorKind::ObjectLost, sentence));
+                object.value = Some(error_value(SystemErrorKind::ObjectLost, sentence).into());
                 object.here = true;
             }
             object
@@ -192,7 +202,7 @@ impl State {
         object.here = true;
         self.announce_sealed(&value);
         let captured = self.capture(&value);
-        object.value = Some(value);
+        object.value = Some(value.into());
         object.set_captured(captured);
         self.objects.insert(id, object);
     }
@@ -236,7 +246,7 @@ impl State {
     pub(super) fn expect_failed(&mut self, address: RefAddress, error: Value) {
         let foreign = (address.owner != self.me.process).then_some((address.owner, address.owner_node));
         let object = self.objects.entry(address.object).or_insert_with(|| Object::new(foreign));
-        (object.value, object.here) = (Some(error), true);
+        (object.value, object.here) = (Some(error.into()), true);
     }
 
     /// Whether an object is known and has no value.
@@ -271,7 +281,7 @@ impl State {
         object.pins = 1;
         self.announce_sealed(value);
         let captured = self.capture(value);
-        object.value = Some(value.clone());
+        object.value = Some(Arc::new(value.clone()));
         object.set_captured(captured);
         self.objects.insert(id, object);
     }
@@ -298,19 +308,24 @@ impl State {
 
     /// The object has its value.
     pub(super) fn set_value(&mut self, id: ObjectId, value: Value) {
-        self.set_object_paused(id, false);
-        let value = detached(value);
         let here = self.is_here(&value);
-        if !self.objects.contains_key(&id) {
-            self.free_stored(&value);
-            return;
-        }
-        let captured = self.capture(&value);
-        if let Some(object) = self.objects.get_mut(&id) {
+        let Some(object) = self.objects.get_mut(&id) else { return self.free_stored(&value) };
+        let value = Arc::new(detached(value));
+        if object.is_plain() && value.contained.is_empty() {
             object.value = Some(value);
             object.here = here;
-            let before = object.set_captured(captured);
-            self.release_captured(before);
+            if object.watchers.is_empty() && object.refs > 0 {
+                return;
+            }
+        } else {
+            self.set_object_paused(id, false);
+            let captured = self.capture(&value);
+            if let Some(object) = self.objects.get_mut(&id) {
+                object.value = Some(value);
+                object.here = here;
+                let before = object.set_captured(captured);
+                self.release_captured(before);
+            }
         }
         self.object_changed(id);
         self.free_if_unused(id);
@@ -334,10 +349,10 @@ impl State {
             match watcher {
                 Watcher::Wait(waiter) if !self.on_waited(waiter, here) => kept.push(watcher),
                 Watcher::Wait(_) => {}
-                Watcher::Dependent(task) => self.on_dependency(task, failed.then(|| value.clone())),
+                Watcher::Dependent(task) => self.on_dependency(task, failed.then(|| Value::clone(&value))),
                 Watcher::Remote(conn, request_id) => {
                     self.show(id);
-                    self.answer_get(conn, request_id, value.clone());
+                    self.answer_get(conn, request_id, Value::clone(&value));
                 }
                 Watcher::Callback(call) => self.effects.push(Effect::Call(call)),
             }
@@ -362,7 +377,8 @@ impl State {
         object.watchers.push(watcher);
         if object.value.is_some() {
             self.object_changed(id);
-        } else if let Some((owner, owner_node)) = object.foreign.filter(|_| !object.asked) {
+        } else if let Some((owner, owner_node)) = object.foreign.as_deref().copied().filter(|_| !object.asked)
+        {
             object.asked = true;
             self.ask_owner(id, owner, owner_node, Vec::new());
         }
@@ -370,7 +386,9 @@ impl State {
 
     /// Tells the owner of a foreign object on which nodes it is lost; it has it made again, or says why not.
     pub(super) fn ask_owner_again(&mut self, id: ObjectId, lost_on: Vec<Bytes>) {
-        if let Some((owner, owner_node)) = self.objects.get(&id).and_then(|object| object.foreign) {
+        if let Some((owner, owner_node)) =
+            self.objects.get(&id).and_then(|object| object.foreign.as_deref().copied())
+        {
             self.ask_owner(id, owner, owner_node, lost_on);
         }
     }
@@ -447,7 +465,7 @@ impl State {
             return None;
         }
         let object = self.objects.remove(&id)?;
-        match (object.foreign, &object.value) {
+        match (object.foreign.as_deref(), &object.value) {
             (None, Some(_)) if object.private => self.recyclable.push(id),
             (None, Some(value)) => {
                 self.free_stored(value);
@@ -455,7 +473,7 @@ impl State {
                     self.on_result_forgotten(id);
                 }
             }
-            (Some((owner, _)), _) => self.give_back_grants(id, owner, &object),
+            (Some((owner, _)), _) => self.give_back_grants(id, *owner, &object),
             (None, None) => {}
         }
         Some(object)

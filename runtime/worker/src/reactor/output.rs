@@ -23,7 +23,9 @@ pub(super) struct OutputCounts {
 impl State {
     /// Worker: sends what a task printed. Answers with whether it was joined to a piece that had not left yet.
     pub fn on_output(&mut self, mut output: TaskOutput) -> bool {
-        if let Some(Effect::ToNode(process_to_node::Message::Output(last))) = self.effects.last_mut() {
+        if let Some(Effect::ToNode(message)) = self.effects.last_mut()
+            && let process_to_node::Message::Output(last) = &mut **message
+        {
             let same = last.task_id == output.task_id && last.stderr == output.stderr;
             if same && last.text.len() + output.text.len() <= PIECE_BYTES_MAX {
                 last.text.push_str(&output.text);

@@ -27,7 +27,7 @@ const EARLY_TASKS_MAX: usize = 4096;
 pub(super) struct Slots {
     slots: Vec<Slot>,
     of_lease: FastMap<LeaseId, u32>,
-    early: Vec<(ConnId, LeaseId, TaskSpec)>,
+    early: Vec<(ConnId, LeaseId, Box<TaskSpec>)>,
     new_slots: VecDeque<u32>,
     new_slot: Arc<Condvar>,
     exit: Option<String>,
@@ -48,7 +48,7 @@ struct Queued {
     conn: ConnId,
     lease: LeaseId,
     task: TaskId,
-    spec: TaskSpec,
+    spec: Box<TaskSpec>,
     /// Arguments that are still on their way from other nodes.
     missing: u32,
     /// Those that are on no node any more, and why.
@@ -56,7 +56,7 @@ struct Queued {
 }
 
 impl Queued {
-    fn new(conn: ConnId, lease: LeaseId, task: TaskId, spec: TaskSpec, missing: usize) -> Self {
+    fn new(conn: ConnId, lease: LeaseId, task: TaskId, spec: Box<TaskSpec>, missing: usize) -> Self {
         let missing = u32::try_from(missing).unwrap_or(u32::MAX);
         Self { conn, lease, task, spec, missing, lost: None }
     }
@@ -200,7 +200,7 @@ impl State {
     }
 
     /// An owner sent a task.
-    pub(super) fn on_push(&mut self, conn: ConnId, spec: TaskSpec) {
+    pub(super) fn on_push(&mut self, conn: ConnId, spec: Box<TaskSpec>) {
         if !spec.actor_id.is_empty() && spec.creation.is_none() {
             return self.on_call_pushed(conn, spec);
         }
@@ -216,7 +216,7 @@ impl State {
         }
     }
 
-    fn queue_task(&mut self, conn: ConnId, slot: u32, lease: LeaseId, spec: TaskSpec) {
+    fn queue_task(&mut self, conn: ConnId, slot: u32, lease: LeaseId, spec: Box<TaskSpec>) {
         let Ok(task) = TaskId::try_from(&spec.task_id) else { return };
         let away = self.arguments_elsewhere(&spec);
         let missing = away.len();
@@ -295,7 +295,7 @@ impl State {
                 self.arm(now + LONG_TASK);
             }
             self.note_creation(conn, lease, task, &spec);
-            return Popped::Task(Box::new(spec));
+            return Popped::Task(spec);
         }
     }
 
@@ -310,7 +310,7 @@ impl State {
     }
 
     /// A slot's thread has taken a task, and did not find an argument.
-    pub fn on_argument_lost(&mut self, slot: u32, spec: TaskSpec, argument: ObjectId, sentence: &str) {
+    pub fn on_argument_lost(&mut self, slot: u32, spec: Box<TaskSpec>, argument: ObjectId, sentence: &str) {
         let Ok(task) = TaskId::try_from(&spec.task_id) else { return };
         if slot == ACTOR_SLOT {
             return self.on_call_argument_lost(task, spec, argument, sentence);
@@ -504,8 +504,9 @@ impl State {
     }
 
     /// Takes a task out of its queue that has not started.
-    pub(super) fn take_queued(&mut self, conn: ConnId, task: TaskId) -> Option<TaskSpec> {
-        let early = |(of, _, spec): &(ConnId, LeaseId, TaskSpec)| *of == conn && spec.task_id == task.0[..];
+    pub(super) fn take_queued(&mut self, conn: ConnId, task: TaskId) -> Option<Box<TaskSpec>> {
+        let early =
+            |(of, _, spec): &(ConnId, LeaseId, Box<TaskSpec>)| *of == conn && spec.task_id == task.0[..];
         if let Some(position) = self.slots.early.iter().position(early) {
             return Some(self.slots.early.remove(position).2);
         }

@@ -42,16 +42,24 @@ pub(crate) enum ClassOf {
     New(ClassKey),
 }
 
+/// The part of a `TaskSpec` that is the same for all attempts, but for the ids of the task and of its parent.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct EncodedTask {
+    /// What all submissions of the function share.
+    pub shared: Bytes,
+    /// The arguments, unless one of them is a ref.
+    pub arguments: Bytes,
+    /// The task that submitted it.
+    pub parent: Option<TaskId>,
+}
+
 /// A task, encoded as far as its submitter could.
 pub(crate) struct Submission {
     pub id: TaskId,
     pub class: ClassOf,
     pub function: Option<FunctionId>,
     pub name: Arc<str>,
-    /// The task that submitted it.
-    pub parent: Option<TaskId>,
-    /// The encoded part of the `TaskSpec` that is the same for all attempts.
-    pub encoded: Bytes,
+    pub encoded: EncodedTask,
     /// All arguments in their order when one of them is a ref; else they are in `encoded`.
     pub arguments: Vec<NewArgument>,
     /// Values of large arguments, which live as long as the task.
@@ -81,7 +89,7 @@ pub(super) struct Task {
     actor: Option<Role>,
     function: Option<FunctionId>,
     pub name: Arc<str>,
-    encoded: Bytes,
+    encoded: EncodedTask,
     arguments: Vec<NewArgument>,
     pinned: Vec<ObjectId>,
     pub num_returns: u32,
@@ -95,7 +103,6 @@ pub(super) struct Task {
     failed_argument: Option<Value>,
     pub paused_at_worker: bool,
     pub paused_dependencies: u32,
-    pub parent: Option<TaskId>,
     pub submitted: Instant,
     /// As far as this process knows: exactly once the task is done.
     pub started: Option<Instant>,
@@ -115,6 +122,11 @@ pub(super) struct Task {
 }
 
 impl Task {
+    /// The task that submitted it.
+    pub fn parent(&self) -> Option<TaskId> {
+        self.encoded.parent
+    }
+
     /// Takes one of the retries, if there is one left.
     pub fn may_run_again(&mut self) -> bool {
         let may = self.retries_left > 0 && !self.cancelled;
@@ -139,7 +151,7 @@ impl Task {
     }
 
     pub fn encoded_bytes(&self) -> usize {
-        self.encoded.len()
+        self.encoded.shared.len() + self.encoded.arguments.len()
     }
 
     /// Values of a streaming task that there are, or have been.
@@ -219,7 +231,6 @@ impl State {
             failed_argument: None,
             paused_at_worker: false,
             paused_dependencies: 0,
-            parent: submission.parent,
             submitted: self.now,
             started: None,
             place: None,
@@ -235,7 +246,7 @@ impl State {
             self.pin(address);
             task.pinned.push(address.object);
         }
-        self.tasks.insert(id, task);
+        self.tasks.insert(id, Box::new(task));
         self.note_submitted(id);
         self.await_arguments(id);
     }
@@ -396,7 +407,7 @@ impl State {
     }
 
     /// What the task shares with others of its class.
-    pub(super) fn class_key(&self, task: &Task) -> &ClassKey {
+    pub(super) fn class_key(&self, task: &Task) -> &Arc<ClassKey> {
         self.key_of(task.class)
     }
 
@@ -424,6 +435,7 @@ impl State {
         let Some(task) = self.tasks.remove(&id) else { return };
         let expected = task.num_returns as usize;
         let mut failure = None;
+        let has_stored_results = results.iter().any(|value| value.in_store.is_some());
         if failed {
             let error = results.into_iter().next().filter(is_error).unwrap_or_else(|| {
                 error_value(
@@ -439,7 +451,9 @@ impl State {
         } else if results.len() == expected {
             self.record_end(id, &task, None, "");
             for (index, value) in (0..).zip(results) {
-                self.free_replaced(ObjectId::of(id, index), &value);
+                if task.attempt > 0 {
+                    self.free_replaced(ObjectId::of(id, index), &value);
+                }
                 self.set_value(ObjectId::of(id, index), value);
             }
         } else {
@@ -458,7 +472,7 @@ impl State {
         self.end_stream(id, failure.as_ref());
         let (items, all_items) = (task.items, task.all_items());
         let (actor, was_sent) = (task.actor, task.place.is_some());
-        if failure.is_none() {
+        if failure.is_none() && has_stored_results {
             self.keep_lineage(id, task);
         } else {
             self.unpin_all(task.pinned);

@@ -9,6 +9,7 @@ use manta_proto::{
 use parking_lot::Condvar;
 
 use super::{State, WaiterId, Watcher};
+use crate::Seen;
 
 /// A waiting thread.
 pub(crate) struct Waiter {
@@ -112,13 +113,27 @@ impl State {
         true
     }
 
+    /// Begins a look at many objects, of each of which [`State::see`] says whether it was seen in it before.
+    pub fn begin_look(&mut self) {
+        self.looks += 1;
+    }
+
+    /// The object's state, without a wait.
+    pub fn see(&mut self, id: ObjectId, fetch: bool) -> Seen {
+        let Some(object) = self.objects.get_mut(&id) else { return Seen::Pending };
+        if std::mem::replace(&mut object.looked, self.looks) == self.looks {
+            return Seen::Again;
+        }
+        if object.value.is_some() && (!fetch || object.here) { Seen::Ready } else { Seen::Pending }
+    }
+
     /// Whether the object's value is known, and on this node if `fetch`.
     pub fn is_ready(&self, id: ObjectId, fetch: bool) -> bool {
         self.objects.get(&id).is_some_and(|object| object.value.is_some() && (!fetch || object.here))
     }
 
     /// The value of a ready object.
-    pub fn value(&self, id: ObjectId) -> Option<Value> {
+    pub fn value(&self, id: ObjectId) -> Option<Arc<Value>> {
         self.objects.get(&id).and_then(|object| object.value.clone())
     }
 

@@ -166,7 +166,7 @@ impl State {
     pub(in crate::reactor) fn on_actor_made(&mut self, id: ActorId) {
         let task = self.retire_creation(creation_task(id));
         let Some(owned) = self.owned(id) else { return };
-        owned.made = task.map(Box::new);
+        owned.made = task;
         owned.unreachable = 0;
         if let Some((_, place)) = owned.lease {
             self.set_phase(id, Phase::Alive(place));

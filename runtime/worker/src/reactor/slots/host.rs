@@ -150,7 +150,7 @@ impl Host {
     }
 
     /// Takes a call out of its queue.
-    pub fn take_queued(&mut self, wanted: impl FnMut(&Queued) -> bool) -> Option<TaskSpec> {
+    pub fn take_queued(&mut self, wanted: impl FnMut(&Queued) -> bool) -> Option<Box<TaskSpec>> {
         self.remove_queued(wanted).map(|queued| queued.spec)
     }
 }
@@ -182,7 +182,7 @@ impl State {
     }
 
     /// A caller sent a call.
-    pub(super) fn on_call_pushed(&mut self, conn: ConnId, spec: TaskSpec) {
+    pub(super) fn on_call_pushed(&mut self, conn: ConnId, spec: Box<TaskSpec>) {
         let Ok(task) = TaskId::try_from(&spec.task_id) else { return };
         let host = self.slots.host.as_ref().filter(|host| host.actor.0[..] == spec.actor_id);
         let refusal = match host {
@@ -232,7 +232,7 @@ impl State {
     pub(super) fn on_call_argument_lost(
         &mut self,
         task: TaskId,
-        spec: TaskSpec,
+        spec: Box<TaskSpec>,
         id: ObjectId,
         sentence: &str,
     ) {
@@ -334,7 +334,7 @@ impl State {
         let running = Running::new(conn, lease, task, &spec, now);
         host.running.insert(task, (index, running));
         host.forget_asks(task);
-        Popped::Task(Box::new(spec))
+        Popped::Task(spec)
     }
 
     /// A call has run, or is given up: others of its group may start.

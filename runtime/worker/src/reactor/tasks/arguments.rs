@@ -93,12 +93,13 @@ impl State {
         let resolve = |argument: &NewArgument| match argument {
             NewArgument::Value(argument) => argument.clone(),
             NewArgument::Ref { keyword, address } => {
-                let value = self.value(address.object).unwrap_or_else(|| {
-                    error_value(
-                        SystemErrorKind::Internal,
-                        format!("object {} vanished while a task needed it", address.object),
-                    )
-                });
+                let value = self.value(address.object).map_or_else(
+                    || {
+                        let sentence = format!("object {} vanished while a task needed it", address.object);
+                        error_value(SystemErrorKind::Internal, sentence)
+                    },
+                    |value| Value::clone(&value),
+                );
                 TaskArgument { keyword: keyword.clone(), value: Some(task_argument::Value::Inline(value)) }
             }
         };
@@ -106,7 +107,7 @@ impl State {
     }
 
     /// A task that had ended runs once more, because what it made is lost. It has taken one of its retries for that.
-    pub(in crate::reactor) fn run_kept_again(&mut self, id: TaskId, mut task: Task) {
+    pub(in crate::reactor) fn run_kept_again(&mut self, id: TaskId, mut task: Box<Task>) {
         for address in task.refs().collect::<Vec<_>>() {
             self.pin(address);
             task.pinned.push(address.object);

@@ -13,7 +13,7 @@ use crate::{
 
 impl State {
     /// Puts a task in as one that has not been sent in its next attempt.
-    pub(super) fn begin_attempt(&mut self, id: TaskId, mut task: Task) {
+    pub(super) fn begin_attempt(&mut self, id: TaskId, mut task: Box<Task>) {
         task.attempt += 1;
         task.reported = task_event::State::Nil;
         task.error = Box::default();
@@ -99,7 +99,7 @@ impl State {
     }
 
     /// An actor's creation task has ended well: it is kept apart, with what it needs to run again.
-    pub(in crate::reactor) fn retire_creation(&mut self, id: TaskId) -> Option<Task> {
+    pub(in crate::reactor) fn retire_creation(&mut self, id: TaskId) -> Option<Box<Task>> {
         let task = self.tasks.remove(&id)?;
         self.record_end(id, &task, None, "");
         Some(task)
@@ -108,7 +108,7 @@ impl State {
     /// Makes an actor anew: its creation task had ended well, or was under way.
     pub(in crate::reactor) fn make_again(&mut self, id: TaskId, made: Option<Box<Task>>) {
         let Some(task) = made else { return self.run_again(id, None) };
-        self.begin_attempt(id, *task);
+        self.begin_attempt(id, task);
         self.enqueue(id, true);
     }
 

@@ -7,7 +7,7 @@ use manta_proto::{
 use prost::Message;
 
 use super::{
-    super::{ACTOR_SLOT, ActorAddress, ClassKey, ClassOf, NewActor, Popped, Submission, Wait},
+    super::{ACTOR_SLOT, ActorAddress, ClassKey, ClassOf, EncodedTask, NewActor, Popped, Submission, Wait},
     sim::{Sim, Who, inline, message, stored},
 };
 use crate::{Language, Placement};
@@ -25,8 +25,7 @@ fn submission(id: TaskId, name: &str, spec: TaskSpec, num_returns: u32, max_retr
         }),
         function: None,
         name: name.into(),
-        parent: None,
-        encoded: spec.encode_to_vec().into(),
+        encoded: EncodedTask { shared: spec.encode_to_vec().into(), ..EncodedTask::default() },
         arguments: Vec::new(),
         stored: Vec::new(),
         contained: Vec::new(),
@@ -303,7 +302,7 @@ fn a_thread_that_does_not_find_an_argument_of_a_call_puts_it_back() {
     let second = call(&mut sim, 0, actor, "second", 0);
     let taken = take(&mut sim, 1).unwrap();
     assert_eq!(taken.name, "first");
-    sim.state(1).on_argument_lost(ACTOR_SLOT, taken, made, "its file is gone");
+    sim.state(1).on_argument_lost(ACTOR_SLOT, Box::new(taken), made, "its file is gone");
     assert!(take(&mut sim, 1).is_none(), "the second waits for the first");
     run_stored(&mut sim, 2, HERE);
     assert_eq!(run_all(&mut sim, 1), ["first", "second"]);

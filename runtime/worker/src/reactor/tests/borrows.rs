@@ -9,7 +9,7 @@ use manta_proto::{
 use prost::Message;
 
 use super::{
-    super::Wait,
+    super::{EncodedTask, Wait},
     sim::{Random, Sim, Who, inline, message, stored},
 };
 use crate::object_ref::RefAddress;
@@ -36,9 +36,9 @@ fn submit(sim: &mut Sim, who: Who, refs: &[RefAddress]) -> RefAddress {
     let mut submission = sim.submission(who, "takes refs", &[], 3);
     let value = with_refs(ObjectId::of(submission.id, 0), refs, false);
     let argument = TaskArgument { keyword: String::new(), value: Some(task_argument::Value::Inline(value)) };
-    let mut spec = TaskSpec::decode(submission.encoded).unwrap();
+    let mut spec = TaskSpec::decode(submission.encoded.shared).unwrap();
     spec.arguments.push(argument);
-    submission.encoded = spec.encode_to_vec().into();
+    submission.encoded = EncodedTask { shared: spec.encode_to_vec().into(), ..EncodedTask::default() };
     submission.contained = refs.iter().map(|address| address.object).collect();
     let id = ObjectId::of(submission.id, 0);
     let state = sim.state(who);
@@ -68,7 +68,7 @@ fn get(sim: &mut Sim, who: Who, id: ObjectId) -> (Value, Vec<RefAddress>) {
         assert!(sim.state(who).is_satisfied(waiter), "nobody answered");
         sim.state(who).end_wait(waiter, &[id]);
     }
-    let value = sim.state(who).value(id).unwrap();
+    let value = Value::clone(&sim.state(who).value(id).unwrap());
     let refs: Vec<_> = value.contained.iter().filter_map(RefAddress::from_ref).collect();
     refs.iter().for_each(|address| sim.state(who).add_ref(*address));
     (value, refs)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use manta_proto::v1::{TaskEvents, process_to_node, task_event::State};
+use manta_proto::v1::{TaskEvents, task_event::State};
 
 use super::{
     super::Effect,
@@ -17,7 +17,7 @@ fn batch(sim: &mut Sim, who: Who) -> Option<TaskEvents> {
     state.send_events();
     state.take_effects(&mut effects);
     effects.into_iter().find_map(|effect| match effect {
-        Effect::ToNode(process_to_node::Message::TaskEvents(batch)) => Some(batch),
+        Effect::Events(batch) => Some(batch.into_message()),
         _ => None,
     })
 }

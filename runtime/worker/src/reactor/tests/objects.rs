@@ -8,7 +8,7 @@ use super::{
     super::Wait,
     sim::{Sim, inline, message, stored},
 };
-use crate::object_ref::RefAddress;
+use crate::{Seen, object_ref::RefAddress};
 
 const ELSEWHERE: NodeId = NodeId([8; 16]);
 
@@ -30,6 +30,24 @@ fn a_stored_object_is_freed_with_its_last_ref_and_not_before_its_task() {
     sim.run_all(Duration::ZERO);
     assert_eq!(sim.freed, [object]);
     sim.assert_empty(0, &[result]);
+}
+
+#[test]
+fn a_look_tells_ready_pending_and_repeated_refs_apart() {
+    let mut sim = Sim::new(1);
+    let here = put(&mut sim, 0, |_| inline(b"x")).object;
+    let away = put(&mut sim, 0, |id| stored(id, ELSEWHERE)).object;
+    let state = sim.state(0);
+    state.forget_value(away);
+    for _ in 0..2 {
+        state.begin_look();
+        assert_eq!(
+            [here, away, here].map(|id| state.see(id, true)),
+            [Seen::Ready, Seen::Pending, Seen::Again]
+        );
+    }
+    state.begin_look();
+    assert_eq!(state.see(ObjectId::of(TaskId::random(), 0), false), Seen::Pending, "nobody knows it");
 }
 
 #[test]

@@ -18,7 +18,9 @@ use manta_proto::{
 };
 use prost::Message;
 
-use super::super::{ClassKey, ClassOf, ConnId, Effect, Identity, NewArgument, Popped, State, Submission};
+use super::super::{
+    ClassKey, ClassOf, ConnId, Effect, EncodedTask, Identity, NewArgument, Popped, State, Submission,
+};
 use crate::Language;
 
 const NODE: NodeId = NodeId([9; 16]);
@@ -188,14 +190,19 @@ impl Sim {
                 None => self.state(who).on_conn_lost(conn, "nobody is there"),
             },
             Effect::Send { conn, message } => self.send(who, conn, message),
-            Effect::Push { conn, task, lease, attempt, arguments, .. } => {
-                let mut spec = TaskSpec::decode(task).unwrap();
-                let tail = TaskSpec { lease_id: lease.to_bytes(), attempt, arguments, ..TaskSpec::default() };
+            Effect::Push { conn, id, task, lease, attempt, arguments } => {
+                let mut spec = TaskSpec::decode(task.shared).unwrap();
+                let (task_id, lease_id) = (id.to_bytes(), lease.to_bytes());
+                let tail = TaskSpec { task_id, lease_id, attempt, arguments, ..TaskSpec::default() };
                 spec.merge(&tail.encode_to_vec()[..]).unwrap();
-                self.send(who, conn, peer_message::Message::Push(spec));
+                self.send(who, conn, peer_message::Message::Push(Box::new(spec)));
             }
             Effect::Close { conn } => self.disconnect(who, conn),
-            Effect::ToNode(message) => self.put(Wire::ToNode(who), Delivery::ToNode(message)),
+            Effect::ToNode(message) => self.put(Wire::ToNode(who), Delivery::ToNode(*message)),
+            Effect::Events(batch) => {
+                let message = process_to_node::Message::TaskEvents(batch.into_message());
+                self.put(Wire::ToNode(who), Delivery::ToNode(message));
+            }
             Effect::Call(call) => call(),
             Effect::FreeAt { objects, .. } => self.freed.extend(objects),
             Effect::Interrupt(task) => self.interrupted.push((who, task)),
@@ -310,8 +317,7 @@ impl Sim {
             }),
             function: None,
             name: name.into(),
-            parent: None,
-            encoded: spec.encode_to_vec().into(),
+            encoded: EncodedTask { shared: spec.encode_to_vec().into(), ..EncodedTask::default() },
             arguments,
             stored: Vec::new(),
             contained: Vec::new(),
@@ -368,7 +374,7 @@ impl Sim {
 
     pub fn value(&mut self, who: Who, object: ObjectId) -> Option<Value> {
         self.settle();
-        self.state(who).value(object)
+        self.state(who).value(object).map(|value| Value::clone(&value))
     }
 
     /// Drops refs, lets idle leases go back, and sees that nothing stayed behind anywhere.
