@@ -11,7 +11,7 @@ use manta_proto::{
 use crate::{
     Core, CreatedActor, CurrentTask, FunctionId, NewValue, NextSlot, NextTask, RunnableTask, SystemErrorKind,
     TaskFunction, convert, current,
-    reactor::{ACTOR_SLOT, Effect, Popped, State},
+    reactor::{ACTOR_SLOT, Effect, Popped, State, Urgency},
 };
 
 /// Characters of the line that [`Core::failing`] passes on.
@@ -145,11 +145,13 @@ impl Core {
         let mut state = self.0.lock();
         state.on_finished(task.slot, task.id, values, failed);
         let lazily = state.has_more(task.slot);
-        let wake = if lazily { state.needs_wake_lazily(self.0.is_polling()) } else { state.needs_wake() };
+        let urgency = match lazily {
+            true if state.needs_wake_lazily(self.0.is_polling()) => Urgency::Wake,
+            false if state.needs_wake() => Urgency::Now,
+            _ => Urgency::CanWait,
+        };
         drop(state);
-        if wake {
-            self.0.wake.notify_one();
-        }
+        self.0.see_to(urgency);
     }
 
     /// Worker: how many calls run at once in each concurrency group of the actor that the task makes. [`Core::finish`] is to follow.

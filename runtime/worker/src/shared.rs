@@ -12,6 +12,7 @@ use std::{
 use bytes::Bytes;
 use manta_object_store::{ObjectStore, SpillFolder};
 use manta_proto::{
+    frame::FrameError,
     ids::{ActorId, NodeId, ObjectId, TaskId},
     v1::StoreLocation,
 };
@@ -20,8 +21,8 @@ use tokio::sync::Notify;
 
 use crate::{
     OutputHandler,
-    io::{IoThread, OutputGate},
-    reactor::{PutIds, State, TaskIds},
+    io::{IoThread, Outgoing, OutputGate, Sending},
+    reactor::{PutIds, State, TaskIds, Urgency},
 };
 
 /// Receives DAP messages for this worker's engine.
@@ -61,6 +62,7 @@ pub(crate) struct Shared {
     output: Arc<OutputGate>,
     arrivals: Condvar,
     pub io: Mutex<Option<IoThread>>,
+    pub outgoing: Outgoing,
 }
 
 /// The engine's handler, or the messages that came before it was set.
@@ -97,6 +99,7 @@ impl Shared {
             output,
             arrivals: Condvar::new(),
             io: Mutex::new(None),
+            outgoing: Outgoing::new(),
         }
     }
 
@@ -181,12 +184,56 @@ impl Shared {
     pub fn with_lazily<R>(&self, action: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.lock();
         let result = action(&mut state);
-        let wake = state.needs_wake_lazily(self.is_polling());
+        let urgency = state.urgency(self.is_polling());
         drop(state);
+        self.see_to(urgency);
+        result
+    }
+
+    /// Has effects carried out, as far as they may not wait.
+    pub fn see_to(&self, urgency: Urgency) {
+        match urgency {
+            Urgency::CanWait => {}
+            Urgency::Wake => self.wake.notify_one(),
+            Urgency::Now => self.send_now(),
+        }
+    }
+
+    /// Sends what there is for peers on the calling thread, which must hold no lock. What it cannot do, or somebody else is at, is the
+    /// I/O thread's.
+    pub fn send_now(&self) {
+        if self.outgoing.is_inherited() {
+            return;
+        }
+        let turn = self.outgoing.try_turn().filter(|turn| turn.left.is_empty());
+        let Some(mut turn) = turn else { return self.wake.notify_one() };
+        let mut effects = std::mem::take(&mut turn.left);
+        let timer = {
+            let mut state = self.lock();
+            state.take_effects(&mut effects);
+            state.next_timer()
+        };
+        let mut sending = Sending::new(&self.outgoing);
+        let mut pending = effects.drain(..);
+        let first_left = pending.by_ref().find_map(|effect| sending.carry_out(effect));
+        let left: Vec<_> = first_left.into_iter().chain(pending).collect();
+        sending.flush();
+        let failed = sending.failed;
+        let is_earlier = timer.is_some_and(|timer| turn.timer.is_none_or(|known| timer < known));
+        let wake = !left.is_empty() || is_earlier;
+        turn.left = if left.is_empty() { effects } else { left };
+        drop(turn);
+        self.on_push_failed(failed);
         if wake {
             self.wake.notify_one();
         }
-        result
+    }
+
+    /// Tasks did not fit messages.
+    pub fn on_push_failed(&self, failed: Vec<(TaskId, FrameError)>) {
+        for (task, error) in failed {
+            self.with(|state| state.on_push_failed(task, &error.to_string()));
+        }
     }
 
     /// Whether the I/O thread will look in a moment without being woken.

@@ -148,7 +148,10 @@ impl Core {
         let outcome = match state.wait_for(ids, need, fetch, task) {
             Wait::Done => Ok(true),
             Wait::Waiting(id, condvar) => {
-                shared.wake_if_needed(&mut state);
+                // Who waits for an answer sends its question.
+                if state.needs_wake() {
+                    MutexGuard::unlocked(&mut state, || shared.send_now());
+                }
                 let outcome = block(&mut state, id, &condvar, deadline, interrupted);
                 state.now = Instant::now();
                 state.end_wait(id, ids);

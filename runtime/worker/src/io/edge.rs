@@ -12,18 +12,15 @@ use bytes::BytesMut;
 use manta_proto::{
     connect::{self, AuthorizedChannel},
     frame::{self, FrameError},
-    ids::{LeaseId, ObjectId, TaskId},
+    ids::ObjectId,
     token::Token,
-    v1::{
-        FreeObjectsRequest, PeerMessage, ProcessToNode, TaskArgument, TaskDone, TaskEvents,
-        node_peer_client::NodePeerClient, peer_message, process_to_node,
-    },
+    v1::{FreeObjectsRequest, ProcessToNode, TaskEvents, node_peer_client::NodePeerClient, process_to_node},
 };
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::peer_link::{self, Outbox};
+use super::{outgoing::Sending, peer_link};
 use crate::{
-    reactor::{ConnId, Effect, EncodedTask, FastMap},
+    reactor::{ConnId, Effect},
     shared::Shared,
 };
 
@@ -38,11 +35,9 @@ pub(super) struct Edge {
     pub token: Token,
     /// `None` once this process has said its last word.
     to_node: RefCell<Option<mpsc::UnboundedSender<ProcessToNode>>>,
-    outboxes: RefCell<FastMap<ConnId, Rc<Outbox>>>,
     channels: RefCell<HashMap<String, AuthorizedChannel>>,
     timer: Cell<Option<Instant>>,
     rearm: Notify,
-    spare: RefCell<Vec<Effect>>,
 }
 
 impl Edge {
@@ -51,11 +46,9 @@ impl Edge {
             shared,
             token,
             to_node: RefCell::new(Some(to_node)),
-            outboxes: RefCell::default(),
             channels: RefCell::default(),
             timer: Cell::new(None),
             rearm: Notify::new(),
-            spare: RefCell::default(),
         }
     }
 
@@ -99,7 +92,9 @@ impl Edge {
 
     /// Carries out what the reactor wants by now.
     pub fn flush(self: &Rc<Self>) {
-        let mut effects = self.spare.take();
+        let outgoing = &self.shared.outgoing;
+        let mut turn = outgoing.turn();
+        let mut effects = std::mem::take(&mut turn.left);
         let timer = {
             let mut state = self.shared.lock();
             let busy = state.take_effects(&mut effects);
@@ -111,10 +106,22 @@ impl Edge {
                 timer
             }
         };
+        turn.timer = timer;
+        let mut sending = Sending::new(outgoing);
+        let mut calls = Vec::new();
         for effect in effects.drain(..) {
-            self.carry_out(effect);
+            match sending.carry_out(effect) {
+                Some(Effect::Call(call)) => calls.push(call),
+                Some(effect) => self.carry_out(effect),
+                None => {}
+            }
         }
-        self.spare.replace(effects);
+        sending.flush();
+        let failed = sending.failed;
+        turn.left = effects;
+        drop(turn);
+        self.shared.on_push_failed(failed);
+        calls.into_iter().for_each(|call| call());
         if timer != self.timer.replace(timer) {
             self.rearm.notify_one();
         }
@@ -122,16 +129,14 @@ impl Edge {
 
     fn carry_out(self: &Rc<Self>, effect: Effect) {
         match effect {
-            Effect::Send { conn, message } => self.send(conn, message),
-            Effect::Push { conn, id, task, lease, attempt, arguments } => {
-                self.push(conn, &Push { id, task: &task, lease, attempt, arguments: &arguments });
-            }
+            // A message to a peer, and what is called outside of the turn, never come here.
+            Effect::Send { .. } | Effect::Push { .. } | Effect::Call(_) => {}
             Effect::Dial { conn, process, socket, relay } => {
-                let outbox = self.add_outbox(conn);
+                let outbox = self.shared.outgoing.add(conn);
                 let dial = peer_link::Dial { conn, process, socket, relay };
                 tokio::task::spawn_local(peer_link::dial(Rc::clone(self), dial, outbox));
             }
-            Effect::Close { conn } => self.remove_outbox(conn),
+            Effect::Close { conn } => self.shared.outgoing.remove(conn),
             Effect::ToNode(message) => self.tell_node(*message),
             Effect::Events(batch) => {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -143,7 +148,6 @@ impl Edge {
                 tokio::task::spawn_local(free_at(Rc::clone(self), address, objects));
             }
             Effect::TrimStore => self.shared.store.trim(),
-            Effect::Call(call) => call(),
             Effect::Debug(dap) => self.shared.deliver_debug(dap),
             Effect::Interrupt(task) => self.shared.interrupt(task),
             Effect::AllowTracer(pid) => allow_tracer(pid),
@@ -158,52 +162,9 @@ impl Edge {
         }
     }
 
-    fn send(&self, conn: ConnId, message: peer_message::Message) {
-        let Some(outbox) = self.outboxes.borrow().get(&conn).cloned() else { return };
-        let message = PeerMessage { message: Some(message) };
-        if let Err(error) = outbox.append(|buffer| frame::write(buffer, &message)) {
-            self.send_instead(&outbox, message, &error);
-        }
-    }
-
-    /// Sends a failure in place of results that are too large for a message together.
-    fn send_instead(&self, outbox: &Outbox, message: PeerMessage, error: &FrameError) {
-        let Some(peer_message::Message::Done(done)) = message.message else {
-            tracing::error!("a message to a peer was dropped: {error}");
-            return;
-        };
-        let sentence = format!("the results of a task could not be sent: {error}");
-        let results = vec![crate::convert::system_error(crate::SystemErrorKind::Internal, sentence)];
-        let message = PeerMessage {
-            message: Some(peer_message::Message::Done(TaskDone { results, failed: true, ..done })),
-        };
-        if let Err(error) = outbox.append(|buffer| frame::write(buffer, &message)) {
-            tracing::error!("a message to a peer was dropped: {error}");
-        }
-    }
-
-    fn push(&self, conn: ConnId, push: &Push<'_>) {
-        let Some(outbox) = self.outboxes.borrow().get(&conn).cloned() else { return };
-        if let Err(error) = outbox.append(|buffer| push.write(buffer)) {
-            self.shared.with(|state| state.on_push_failed(push.id, &error.to_string()));
-        }
-    }
-
-    pub fn add_outbox(&self, conn: ConnId) -> Rc<Outbox> {
-        let outbox = Rc::new(Outbox::default());
-        self.outboxes.borrow_mut().insert(conn, Rc::clone(&outbox));
-        outbox
-    }
-
-    fn remove_outbox(&self, conn: ConnId) {
-        if let Some(outbox) = self.outboxes.borrow_mut().remove(&conn) {
-            outbox.close();
-        }
-    }
-
     /// A connection has ended.
     pub fn lost(self: &Rc<Self>, conn: ConnId, cause: &str) {
-        self.remove_outbox(conn);
+        self.shared.outgoing.remove(conn);
         self.shared.lock().on_conn_lost(conn, cause);
         self.flush();
     }
@@ -249,70 +210,6 @@ impl Edge {
     }
 }
 
-/// A task on its way to a worker.
-struct Push<'a> {
-    id: TaskId,
-    task: &'a EncodedTask,
-    lease: LeaseId,
-    attempt: u32,
-    arguments: &'a [TaskArgument],
-}
-
-impl Push<'_> {
-    /// Writes one frame with `PeerMessage { push: TaskSpec }`, whose fields come from several parts: a protobuf message may be written
-    /// in pieces, one after the other, and its fields in any order.
-    fn write(&self, buffer: &mut BytesMut) -> Result<(), FrameError> {
-        use bytes::BufMut;
-        use prost::encoding::{self, WireType, encoded_len_varint, key_len, message, uint32};
-
-        const PUSH_FIELD: u32 = 3;
-        const TASK_ID_FIELD: u32 = 1;
-        const ATTEMPT_FIELD: u32 = 2;
-        const LEASE_FIELD: u32 = 3;
-        const ARGUMENTS_FIELD: u32 = 7;
-        const PARENT_FIELD: u32 = 10;
-        /// An id with its field's key and length.
-        const ID_FIELD_BYTES: usize = 18;
-
-        let put_id = |field, id: &[u8; 16], buffer: &mut BytesMut| {
-            encoding::encode_key(field, WireType::LengthDelimited, buffer);
-            buffer.put_u8(16);
-            buffer.put_slice(id);
-        };
-        let EncodedTask { shared, arguments, parent } = self.task;
-        let ids = 2 + usize::from(parent.is_some());
-        let attempt = if self.attempt == 0 { 0 } else { uint32::encoded_len(ATTEMPT_FIELD, &self.attempt) };
-        let spec = shared.len()
-            + arguments.len()
-            + ids * ID_FIELD_BYTES
-            + attempt
-            + self.arguments.iter().map(|one| message::encoded_len(ARGUMENTS_FIELD, one)).sum::<usize>();
-        let length = key_len(PUSH_FIELD) + encoded_len_varint(spec as u64) + spec;
-        if length > manta_proto::limits::MESSAGE_BYTES_MAX {
-            return Err(FrameError::TooLarge(length));
-        }
-        buffer.reserve(length + 4);
-        #[expect(clippy::cast_possible_truncation, reason = "checked against the limit above")]
-        buffer.put_u32_le(length as u32);
-        encoding::encode_key(PUSH_FIELD, WireType::LengthDelimited, buffer);
-        encoding::encode_varint(spec as u64, buffer);
-        buffer.put_slice(shared);
-        buffer.put_slice(arguments);
-        put_id(TASK_ID_FIELD, &self.id.0, buffer);
-        put_id(LEASE_FIELD, &self.lease.0, buffer);
-        if let Some(parent) = parent {
-            put_id(PARENT_FIELD, &parent.0, buffer);
-        }
-        if self.attempt != 0 {
-            uint32::encode(ATTEMPT_FIELD, &self.attempt, buffer);
-        }
-        for argument in self.arguments {
-            message::encode(ARGUMENTS_FIELD, argument, buffer);
-        }
-        Ok(())
-    }
-}
-
 async fn free_at(edge: Rc<Edge>, address: String, objects: Vec<ObjectId>) {
     let freed = async {
         let channel = edge.channel(&address).await.map_err(|error| error.to_string())?;
@@ -334,45 +231,5 @@ fn allow_tracer(pid: u32) {
     // A kernel without Yama answers EINVAL, and needs no permission.
     if result != 0 {
         tracing::debug!("PR_SET_PTRACER was not taken: {}", std::io::Error::last_os_error());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use manta_proto::v1::TaskSpec;
-    use prost::Message;
-
-    use super::*;
-
-    #[test]
-    fn a_task_in_parts_is_read_as_one() {
-        let argument = |keyword: &str| TaskArgument { keyword: keyword.into(), ..TaskArgument::default() };
-        for (parent, attempt) in [(None, 0), (Some(TaskId([4; 16])), 300)] {
-            let shared = TaskSpec { name: "f".into(), num_returns: 2, ..TaskSpec::default() };
-            let own = TaskSpec { arguments: vec![argument("a")], ..TaskSpec::default() };
-            let task = EncodedTask {
-                shared: shared.encode_to_vec().into(),
-                arguments: own.encode_to_vec().into(),
-                parent,
-            };
-            let (id, lease) = (TaskId([1; 16]), LeaseId([2; 16]));
-            let push = Push { id, task: &task, lease, attempt, arguments: &[argument("b")] };
-            let mut buffer = BytesMut::new();
-            push.write(&mut buffer).unwrap();
-            push.write(&mut buffer).unwrap();
-            let expected = TaskSpec {
-                task_id: id.to_bytes(),
-                lease_id: lease.to_bytes(),
-                parent_task_id: parent.map(TaskId::to_bytes).unwrap_or_default(),
-                attempt,
-                arguments: vec![argument("a"), argument("b")],
-                ..shared
-            };
-            for _ in 0..2 {
-                let message = frame::read(&mut buffer).unwrap().unwrap();
-                assert_eq!(message.message, Some(peer_message::Message::Push(Box::new(expected.clone()))));
-            }
-            assert!(buffer.is_empty());
-        }
     }
 }

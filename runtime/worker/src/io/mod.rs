@@ -5,8 +5,10 @@
 mod edge;
 mod join;
 mod node_link;
+mod outgoing;
 mod peer_link;
 mod private_cluster;
+mod push;
 
 use std::{path::PathBuf, rc::Rc, sync::Arc, sync::mpsc, thread, time::Duration};
 
@@ -19,6 +21,7 @@ use join::{Joined, Joining};
 use private_cluster::PrivateCluster;
 
 pub(crate) use node_link::OutputGate;
+pub(crate) use outgoing::{Outgoing, Sending};
 
 /// The running I/O thread, and the private cluster that ends with it.
 pub(crate) struct IoThread {

@@ -1,15 +1,15 @@
 //! Connections to peers: Unix sockets on this machine, relayed streams to other nodes.
 
 use std::{
-    cell::{Cell, RefCell},
+    os::fd::AsFd,
     path::{Path, PathBuf},
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
 use bytes::BytesMut;
 use manta_proto::{
-    frame::FrameError,
     ids::ProcessId,
     limits::CHUNK_BYTES,
     v1::{RelayBytes, node_peer_client::NodePeerClient},
@@ -20,11 +20,11 @@ use tokio::{
         UnixListener, UnixStream,
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::{Notify, mpsc},
+    sync::mpsc,
 };
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::edge::Edge;
+use super::{edge::Edge, outgoing::Outbox};
 use crate::reactor::ConnId;
 
 /// Memory that a reader takes at a time.
@@ -38,54 +38,6 @@ const HELLO_BYTES_MAX: usize = 4 * 1024;
 const RELAY_PIECES: usize = 16;
 /// How long the accept loop rests when the process has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// Messages on their way to one peer, encoded one after the other, so that many leave in one write.
-#[derive(Default)]
-pub(super) struct Outbox {
-    buffer: RefCell<BytesMut>,
-    ready: Notify,
-    closed: Cell<bool>,
-}
-
-impl Outbox {
-    pub fn append(
-        &self,
-        write: impl FnOnce(&mut BytesMut) -> Result<(), FrameError>,
-    ) -> Result<(), FrameError> {
-        let mut buffer = self.buffer.borrow_mut();
-        let was_empty = buffer.is_empty();
-        write(&mut buffer)?;
-        if was_empty {
-            self.ready.notify_one();
-        }
-        Ok(())
-    }
-
-    /// What waits now, which may be nothing.
-    fn take_now(&self) -> BytesMut {
-        self.buffer.borrow_mut().split()
-    }
-
-    /// Lets the writer end after what is in the box.
-    pub fn close(&self) {
-        self.closed.set(true);
-        self.ready.notify_one();
-    }
-
-    /// All that waits; `None` when the box is closed and empty.
-    async fn take(&self) -> Option<BytesMut> {
-        loop {
-            let buffer = self.take_now();
-            if !buffer.is_empty() {
-                return Some(buffer);
-            }
-            if self.closed.get() {
-                return None;
-            }
-            self.ready.notified().await;
-        }
-    }
-}
 
 /// A connection to make.
 pub(super) struct Dial {
@@ -101,7 +53,7 @@ pub(super) async fn accept(edge: Rc<Edge>, listener: UnixListener) {
         match listener.accept().await {
             Ok((stream, _)) => {
                 let conn = edge.shared.lock().on_accepted();
-                let outbox = edge.add_outbox(conn);
+                let outbox = edge.shared.outgoing.add(conn);
                 tokio::task::spawn_local(serve_accepted(Rc::clone(&edge), conn, stream, outbox));
             }
             Err(error) => {
@@ -113,7 +65,7 @@ pub(super) async fn accept(edge: Rc<Edge>, listener: UnixListener) {
 }
 
 /// Makes a connection and serves it to its end.
-pub(super) async fn dial(edge: Rc<Edge>, dial: Dial, outbox: Rc<Outbox>) {
+pub(super) async fn dial(edge: Rc<Edge>, dial: Dial, outbox: Arc<Outbox>) {
     let Dial { conn, process, socket, relay } = dial;
     let mut cause = "there is no way to its node".to_owned();
     if let Some(socket) = socket {
@@ -140,7 +92,7 @@ fn describe(socket: &Path, error: &std::io::Error) -> String {
 
 /// Answers an accepted peer's hello before anything behind it is read. A task behind it may end this process at once, and it is by
 /// the answer that the task's owner knows that it had started.
-async fn serve_accepted(edge: Rc<Edge>, conn: ConnId, stream: UnixStream, outbox: Rc<Outbox>) {
+async fn serve_accepted(edge: Rc<Edge>, conn: ConnId, stream: UnixStream, outbox: Arc<Outbox>) {
     let (mut reader, mut writer) = stream.into_split();
     let greeted = async {
         let length = reader.read_u32_le().await? as usize;
@@ -161,7 +113,7 @@ async fn serve_accepted(edge: Rc<Edge>, conn: ConnId, stream: UnixStream, outbox
     }
 }
 
-async fn serve(edge: Rc<Edge>, conn: ConnId, stream: UnixStream, outbox: Rc<Outbox>) {
+async fn serve(edge: Rc<Edge>, conn: ConnId, stream: UnixStream, outbox: Arc<Outbox>) {
     let (reader, writer) = stream.into_split();
     serve_halves(edge, conn, reader, writer, outbox).await;
 }
@@ -171,8 +123,10 @@ async fn serve_halves(
     conn: ConnId,
     reader: OwnedReadHalf,
     writer: OwnedWriteHalf,
-    outbox: Rc<Outbox>,
+    outbox: Arc<Outbox>,
 ) {
+    // A machine that has no file descriptor left has the writer alone send.
+    outbox.connected(writer.as_ref().as_fd().try_clone_to_owned().ok());
     let mut reading = std::pin::pin!(read(&edge, conn, reader));
     let ended = tokio::select! {
         ended = &mut reading => ended,

@@ -120,6 +120,19 @@ pub(crate) struct State {
     signalled: bool,
     /// Events since then whose effects may wait a moment.
     lazy: usize,
+    /// None came for a while, or a thread waits for what came of them.
+    is_quiet: bool,
+}
+
+/// When effects are to be carried out, and by whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// Soon, by the I/O thread, which looks by itself or has been told.
+    CanWait,
+    /// By the I/O thread, which is to be woken.
+    Wake,
+    /// By the calling thread, as far as it can.
+    Now,
 }
 
 impl State {
@@ -161,6 +174,7 @@ impl State {
             timer: None,
             signalled: false,
             lazy: 0,
+            is_quiet: true,
         }
     }
 
@@ -198,13 +212,25 @@ impl State {
         (!polling || self.lazy >= LAZY_MAX) && self.needs_wake()
     }
 
+    /// What the effects of a submission want. The first after a wait, or after a quiet time, is sent at once by who submits it: nothing
+    /// else may follow. Of those that follow all the same, many are sent together.
+    pub fn urgency(&mut self, polling: bool) -> Urgency {
+        match self.needs_wake_lazily(polling) {
+            false => Urgency::CanWait,
+            true if std::mem::take(&mut self.is_quiet) => Urgency::Now,
+            true => Urgency::Wake,
+        }
+    }
+
     /// Moves the pending effects to `target`, after the last decisions that wait for the end of a batch. `true` if some of them could
     /// have waited: more of that kind is to be expected.
     pub fn take_effects(&mut self, target: &mut Vec<Effect>) -> bool {
         self.pump_dirty();
         self.signalled = false;
         target.append(&mut self.effects);
-        std::mem::take(&mut self.lazy) > 0
+        let could_wait = std::mem::take(&mut self.lazy) > 0;
+        self.is_quiet |= !could_wait;
+        could_wait
     }
 
     /// When [`State::on_timer`] wants to be called.

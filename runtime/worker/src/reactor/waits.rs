@@ -64,6 +64,7 @@ impl State {
         if let Some((slot, task)) = task {
             self.on_blocked(slot, task, true);
         }
+        self.is_quiet = true;
         Wait::Waiting(id, condvar)
     }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    super::objects::error_value,
+    super::{Urgency, Wait, objects::error_value},
     sim::{Sim, inline, message},
 };
 use crate::SystemErrorKind;
@@ -190,4 +190,31 @@ fn what_may_wait_wakes_nobody_until_it_is_much() {
     state.on_submit(last);
     assert!(!state.needs_wake_lazily(true));
     assert!(state.needs_wake(), "who waits for a result does not wait for that");
+}
+
+/// Submits a task whose result nobody awaits, and says who sees to it.
+fn submit_and_forget(sim: &mut Sim, polling: bool) -> Urgency {
+    let submission = sim.submission(0, "forgotten", &[], 0);
+    let state = sim.state(0);
+    state.on_submit(submission);
+    state.urgency(polling)
+}
+
+#[test]
+fn every_submission_is_sent_by_its_thread_or_announced_to_one_that_is_awake() {
+    let mut sim = Sim::new(1);
+    let mut effects = Vec::new();
+    assert_eq!(submit_and_forget(&mut sim, false), Urgency::Now, "nothing else may follow");
+    assert!(sim.state(0).take_effects(&mut effects), "its thread sends it");
+    assert_eq!(submit_and_forget(&mut sim, false), Urgency::Wake, "one has followed, so more may");
+    assert_eq!(submit_and_forget(&mut sim, false), Urgency::CanWait, "the I/O thread has been told");
+    assert!(sim.state(0).take_effects(&mut effects), "it looks again by itself");
+    assert_eq!(submit_and_forget(&mut sim, true), Urgency::CanWait, "when it does");
+    sim.state(0).take_effects(&mut effects);
+    assert!(!sim.state(0).take_effects(&mut effects), "it found nothing, and sleeps");
+    assert_eq!(submit_and_forget(&mut sim, false), Urgency::Now);
+    sim.state(0).take_effects(&mut effects);
+    let awaited = sim.submit(0, "awaited", &[], 0);
+    assert!(matches!(sim.state(0).wait_for(&[awaited], 1, true, None), Wait::Waiting(..)));
+    assert_eq!(submit_and_forget(&mut sim, false), Urgency::Now, "a thread has waited since the last");
 }
