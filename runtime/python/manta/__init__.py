@@ -9,9 +9,10 @@ def square(x):
 print(ray.get([square.remote(i) for i in range(4)]))
 """
 
-from typing import NoReturn
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from manta import exceptions, job_submission, runtime_env, util
+from manta import exceptions, runtime_env, util
 from manta._api import available_resources, cancel, cluster_resources, get, nodes, put, remote, wait
 from manta._generator import ObjectRefGenerator
 from manta._ids import (
@@ -32,6 +33,9 @@ from manta.actor import ActorClass, ActorHandle, get_actor, kill, method
 from manta.cross_language import rust_actor_class, rust_function
 from manta.remote_function import RemoteFunction
 from manta.runtime_context import get_gpu_ids, get_runtime_context
+
+if TYPE_CHECKING:
+    from manta import job_submission
 
 __version__ = "0.1.0"
 
@@ -87,7 +91,10 @@ _NOT_YET = frozenset({
 # fmt: on
 
 
-def __getattr__(name: str) -> NoReturn:
+def __getattr__(name: str) -> Any:
+    if name == "job_submission":
+        # Read when it is first used: workers start sooner without it.
+        return importlib.import_module("manta.job_submission")
     if name in _NOT_YET:
         raise AttributeError(
             f"Ray's '{name}' is not supported yet: Manta has functions as tasks, and objects"

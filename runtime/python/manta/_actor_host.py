@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import collections
 import contextvars
 import functools
 import inspect
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from manta import _actor_class, _actor_options, _debug_target, _errors, _manta, exceptions
+
+if TYPE_CHECKING:
+    import asyncio
 
 # The call that a coroutine runs; threads have their own record.
 running: contextvars.ContextVar[_manta.Task | None] = contextvars.ContextVar("manta_running", default=None)
@@ -94,6 +96,8 @@ class Host:
         _hosted = self
         try:
             if self.description.is_async:
+                import asyncio  # No other worker needs it, and it is most of what would be read at a start.
+
                 self._loop = asyncio.new_event_loop()
                 asyncio.set_event_loop(self._loop)
                 _manta.keep_interrupted_calls()
@@ -166,6 +170,8 @@ class Host:
             self._end_output()
             call.succeed(self._values(call, result))
         except BaseException as error:
+            import asyncio
+
             if isinstance(error, asyncio.CancelledError):
                 self._end_output()
                 return call.end_cancelled()
@@ -175,6 +181,8 @@ class Host:
         if not hasattr(result, "__aiter__"):
             send_values(call, result)
             return
+        import asyncio
+
         loop, index = asyncio.get_running_loop(), 0
         async for value in result:
             call.yield_value(index, value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any, NoReturn
 
-from manta import _awaiting, _manta
+from manta import _manta
 from manta._ids import TaskID
 
 
@@ -40,6 +40,8 @@ class ObjectRefGenerator:
     async def __anext__(self) -> _manta.ObjectRef[Any]:
         object_ref = self.expected()
         if object_ref is not None:
+            from manta import _awaiting  # It needs asyncio, which who comes here has.
+
             await _awaiting.readiness(object_ref)
             object_ref = self._take()
         if object_ref is None:

@@ -10,6 +10,7 @@ import collections
 import functools
 import io
 import pickle
+import threading
 import types
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
@@ -41,6 +42,18 @@ def dumps_function(function: Callable[..., Any], name: str) -> bytes:
         return _by_value(function, None)
     except Exception as error:
         raise TypeError(_blame_function(function, name, error)) from error
+
+
+def load_ahead() -> None:
+    """Reads cloudpickle in the background, so that a program that is about to need it need not wait for it."""
+
+    def load() -> None:
+        try:
+            _by_value_pickler()
+        except ImportError:
+            pass  # Who needs it says that it is missing.
+
+    threading.Thread(target=load, name="manta-load", daemon=True).start()
 
 
 def _by_value(value: Any, keep_buffer: Callable[[pickle.PickleBuffer], Any] | None) -> bytes:

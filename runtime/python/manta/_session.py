@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from manta import _manta, _output, _runtime_env
+from manta import _manta, _output, _runtime_env, _serialization
 
 LANGUAGE_VERSION = ".".join(map(str, sys.version_info[:3]))
 
@@ -180,6 +180,8 @@ def _connect(
         raise RuntimeError(
             "the current directory was removed; change to one that exists before init()"
         ) from error
+    # The first function that is submitted needs it, and its cluster is just being started.
+    _serialization.load_ahead()
     made = _runtime_env.packaged(_runtime_env.merged_with_job(environment))
     _manta.connect_driver(
         address=address,

@@ -1,10 +1,11 @@
 """What programs use beside tasks and objects, under the names that Ray's `util` has."""
 
+import importlib
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from manta import _manta, _session
-from manta.util import metrics, queue, scheduling_strategies
+from manta.util import scheduling_strategies
 from manta.util.actor_pool import ActorPool
 from manta.util.check_serialize import inspect_serializability
 from manta.util.debug import disable_log_once_globally, enable_periodic_logging, log_once
@@ -18,6 +19,9 @@ from manta.util.placement_group import (
     remove_placement_group,
 )
 from manta.util.serialization import deregister_serializer, register_serializer
+
+if TYPE_CHECKING:
+    from manta.util import metrics, queue
 
 __all__ = [
     "ActorPool",
@@ -41,6 +45,13 @@ __all__ = [
     "remove_placement_group",
     "scheduling_strategies",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("metrics", "queue"):
+        # Read when they are first used: workers start sooner without them.
+        return importlib.import_module(f"manta.util.{name}")
+    raise AttributeError(f"module 'manta.util' has no attribute '{name}'")
 
 
 def list_named_actors(all_namespaces: bool = False) -> list[Any]:
