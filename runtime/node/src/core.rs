@@ -107,6 +107,8 @@ pub enum Timer {
     Infeasible,
     /// A node that is being drained had its time.
     Drain,
+    /// It had its time to have its objects taken over.
+    Move,
 }
 
 /// What the edge has to do.
@@ -153,8 +155,10 @@ pub enum Effect {
     ToAgent(ProcessId, Bytes),
     /// Let a debug agent detach and end.
     StopAgent(ProcessId),
-    /// Fetch an object from a peer.
-    Pull { object: ObjectId, address: String },
+    /// Fetch an object from the first of these peers that has it.
+    Pull { object: ObjectId, addresses: Vec<String> },
+    /// Have a peer take objects over and tell the others, or only the latter when there are none: `on_moved` hears of it.
+    MoveObjects { heir: NodeId, address: String, objects: Vec<(ObjectId, JobId)>, others: Vec<String> },
     /// Remove objects from the store.
     DeleteObjects(Vec<ObjectId>),
     /// Remove objects from the disk.
@@ -200,6 +204,8 @@ pub struct Core {
     submitted: drivers::Submitted,
     /// Why this node takes nothing new.
     draining: Option<String>,
+    /// Who takes this node's objects over, as it leaves.
+    moving: Option<drain::Moving>,
     memory: memory::Memory,
     counter: u64,
     sent_load: Option<v1::NodeLoad>,
@@ -233,6 +239,7 @@ impl Core {
             environments: environments::Environments::default(),
             submitted: drivers::Submitted::default(),
             draining: None,
+            moving: None,
             memory: memory::Memory::default(),
             counter: 0,
             sent_load: None,

@@ -301,7 +301,10 @@ impl Shared {
     /// What is about objects and the room for them.
     fn apply_to_objects(self: &Arc<Self>, state: &mut State, effect: Effect) -> Option<FollowUp> {
         match effect {
-            Effect::Pull { object, address } => transfer::pull(Arc::clone(self), object, address),
+            Effect::Pull { object, addresses } => transfer::pull(Arc::clone(self), object, addresses),
+            Effect::MoveObjects { heir, address, objects, others } => {
+                peer_client::move_objects(Arc::clone(self), heir, address, objects, others);
+            }
             Effect::DeleteObjects(objects) => {
                 for object in objects {
                     if let Err(error) = self.store.delete(object) {

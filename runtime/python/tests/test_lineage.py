@@ -26,9 +26,8 @@ class Processes:
         self.environment = {**os.environ, "MANTA_TOKEN": secrets.token_hex(16)}
         self.running: list[subprocess.Popen[str]] = []
         self.address = self._start("head", "--listen", "127.0.0.1:0")["address"]
-        self.nodes = [
-            self._start("node", "--address", self.address, "--num-cpus", "1") for _ in range(2)
-        ]
+        for _ in range(2):
+            self.add_node(1)
 
     def _start(self, *command: str) -> dict[str, str]:
         process = subprocess.Popen(
@@ -40,6 +39,16 @@ class Processes:
         assert line, f"'manta {command[0]}' ended with {process.wait()}"
         started: dict[str, str] = json.loads(line)
         return started
+
+    def add_node(self, cpus: int) -> None:
+        self._start("node", "--address", self.address, "--num-cpus", str(cpus))
+
+    def drain(self, number: int) -> None:
+        """Has a node leave in order, and waits until it has."""
+        command = [os.environ["MANTA_BIN"], "drain-node", "--address", self.address]
+        reason = ["--node-id", f"node-{number}", "--reason", "the test wants it so"]
+        subprocess.run([*command, *reason], env=self.environment, check=True, timeout=60)
+        assert self.running[number].wait(timeout=60) == 0
 
     def kill_second_node(self) -> None:
         """kill -9, and waits until it is gone."""
@@ -133,3 +142,45 @@ def test_arguments_that_are_lost_before_their_task_runs_are_made_again(cluster):
     manta.wait(refs, num_returns=4, timeout=60, fetch_local=False)
     cluster.kill_second_node()
     assert manta.get(total.remote(*refs), timeout=60) == 6
+
+
+def test_values_of_generators_and_calls_that_went_with_their_node_are_made_again(cluster):
+    @manta.remote
+    def give(count):
+        for fill in range(count):
+            yield numpy.full(BYTES, fill, dtype=numpy.uint8)
+
+    @manta.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
+    class Maker:
+        def make(self, fill):
+            return numpy.full(BYTES, fill, dtype=numpy.uint8)
+
+    there = {"scheduling_strategy": on_second()}
+    given = list(give.options(**there).remote(3))
+    maker = Maker.options(**there).remote()
+    made = [maker.make.remote(fill) for fill in range(3)]
+    manta.wait(given + made, num_returns=6, timeout=60, fetch_local=False)
+    cluster.kill_second_node()
+    for fill in range(3):
+        assert (manta.get(given[fill], timeout=60) == fill).all()
+        assert (manta.get(made[fill], timeout=60) == fill).all()
+
+
+def test_objects_of_nodes_that_were_drained_are_moved(cluster):
+    @manta.remote(max_retries=0)
+    def make(fill):
+        return numpy.full(BYTES, fill, dtype=numpy.uint8)
+
+    @manta.remote
+    def first(array):
+        return int(array[0])
+
+    # More than the driver's node has, so that it takes over.
+    cluster.add_node(4)
+    refs = [make.options(scheduling_strategy=on_second()).remote(fill) for fill in range(6)]
+    manta.wait(refs, num_returns=6, timeout=60, fetch_local=False)
+    cluster.drain(2)
+    assert manta.get([first.remote(ref) for ref in refs[:2]], timeout=60) == [0, 1]
+    assert [int(array[0]) for array in manta.get(refs[2:4], timeout=60)] == [2, 3]
+    cluster.drain(3)
+    assert [int(array[0]) for array in manta.get(refs, timeout=60)] == list(range(6))

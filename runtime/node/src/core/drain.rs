@@ -1,10 +1,22 @@
-//! A node that is being drained takes nothing new. It leaves when what it runs has ended, or when its time is over.
+//! A node that is being drained takes nothing new. It leaves when what it runs has ended, or when its time is over, and another node has
+//! taken over the objects that lie here alone.
 
 use std::time::Duration;
 
-use manta_proto::v1::Drain;
+use manta_proto::{ids::NodeId, v1::Drain};
 
 use super::{Core, Effect, Timer};
+
+/// The objects of a node that leaves are moved within this time.
+const MOVE_TIME: Duration = Duration::from_secs(60);
+
+/// A node that leaves.
+pub(super) struct Moving {
+    cause: String,
+    /// The address of who takes its objects over.
+    heir: Option<String>,
+    tried: Vec<NodeId>,
+}
 
 impl Core {
     pub(super) fn on_drain(&mut self, drain: Drain) {
@@ -20,12 +32,11 @@ impl Core {
 
     pub(super) fn on_drain_deadline(&mut self) {
         if let Some(reason) = &self.draining {
-            let cause = format!("it was drained ({reason}), and the time for what it ran is over");
-            self.effects.push(Effect::Exit { cause });
+            self.leave(format!("it was drained ({reason}), and the time for what it ran is over"));
         }
     }
 
-    /// Leaves when nothing runs here any more. Objects that others need are made anew by their owners, or were copied by whoever read them.
+    /// Leaves when nothing runs here any more.
     pub(super) fn leave_when_drained(&mut self) {
         let Some(reason) = &self.draining else { return };
         let idle = self.leases.granted.is_empty()
@@ -33,8 +44,62 @@ impl Core {
             && self.drivers.is_empty()
             && self.submitted.is_empty();
         if idle {
-            let cause = format!("it was drained ({reason})");
+            self.leave(format!("it was drained ({reason})"));
+        }
+    }
+
+    /// Ends this node, once another has what lies here and nowhere else.
+    fn leave(&mut self, cause: String) {
+        if self.moving.is_some() {
+            return;
+        }
+        self.moving = Some(Moving { cause, heir: None, tried: Vec::new() });
+        self.move_objects();
+    }
+
+    fn move_objects(&mut self) {
+        let objects = self.objects_to_move();
+        let Some(moving) = &mut self.moving else { return };
+        let untried = self.peers.iter().filter(|(id, _)| !moving.tried.contains(id));
+        let cpus = |peer: &super::peers::Peer| peer.free.amount(crate::resources::CPU);
+        let heir = untried.max_by_key(|(_, peer)| cpus(peer)).map(|(id, peer)| (*id, peer.address.clone()));
+        let Some((heir, address)) = heir.filter(|_| !objects.is_empty()) else {
+            let cause = moving.cause.clone();
+            return self.effects.push(Effect::Exit { cause });
+        };
+        if moving.tried.is_empty() {
+            self.effects.push(Effect::Timer(Timer::Move, MOVE_TIME));
+        }
+        moving.tried.push(heir);
+        moving.heir = Some(address.clone());
+        let others = self.peers.values().map(|peer| peer.address.clone()).collect();
+        self.effects.push(Effect::MoveObjects { heir, address, objects, others });
+    }
+
+    /// A peer has taken this node's objects over, or could not.
+    pub fn on_moved(&mut self, result: Result<(), String>) {
+        let Some(moving) = &self.moving else { return };
+        match result {
+            Ok(()) => {
+                let cause = moving.cause.clone();
+                self.effects.push(Effect::Exit { cause });
+            }
+            Err(error) => {
+                tracing::warn!(error, "objects could not be moved; another node is asked");
+                self.move_objects();
+            }
+        }
+    }
+
+    pub(super) fn on_move_deadline(&mut self) {
+        if let Some(moving) = &self.moving {
+            let cause = format!("{}; not all of its objects could be moved in time", moving.cause);
             self.effects.push(Effect::Exit { cause });
         }
+    }
+
+    /// Where objects go that are freed while they move.
+    pub(super) fn heir_address(&self) -> Option<&String> {
+        self.moving.as_ref()?.heir.as_ref()
     }
 }

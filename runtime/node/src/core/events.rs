@@ -100,6 +100,7 @@ impl Core {
             Timer::Room => self.on_room_timer(),
             Timer::Infeasible => self.on_infeasible_timer(),
             Timer::Drain => self.on_drain_deadline(),
+            Timer::Move => self.on_move_deadline(),
         }
     }
 

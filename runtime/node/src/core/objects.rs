@@ -1,6 +1,6 @@
 //! Which objects lie in this node's store or on its disk, and the fetching of others.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use manta_proto::{
     ids::{JobId, NodeId, ObjectId, ProcessId},
@@ -8,6 +8,9 @@ use manta_proto::{
 };
 
 use super::{Core, Effect};
+
+/// Nodes that left whose heirs are remembered.
+const HEIRS_MAX: usize = 1024;
 
 /// Where an object's bytes are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,6 +42,8 @@ pub(super) struct Objects {
     pulls: HashMap<ObjectId, Vec<(ProcessId, u64)>>,
     /// Objects with a copy elsewhere.
     copied: HashSet<ObjectId>,
+    /// Who has the objects of nodes that left, the latest last.
+    heirs: VecDeque<(NodeId, NodeId)>,
     /// Workers that have ended, while what they had said before is still to be read.
     pub departed: HashMap<ProcessId, JobId>,
     pub uses: u64,
@@ -114,18 +119,65 @@ impl Core {
             }
         }
         let node = NodeId::try_from(&pull.node_id).unwrap_or(self.me.id);
-        let Some(peer) = self.peers.get(&node) else {
+        let addresses = self.addresses_of(node);
+        if addresses.is_empty() {
             let at = self.node_name(node);
             let answer =
                 refused(format!("object {object} is lost: it was on {at}, which does not have it any more"));
             return self.tell_process(from, node_to_process::Message::Pulled(answer));
-        };
-        let address = peer.address.clone();
+        }
         let waiting = self.objects.pulls.entry(object).or_default();
         waiting.push((from, request_id));
         if waiting.len() == 1 {
-            self.effects.push(Effect::Pull { object, address });
+            self.effects.push(Effect::Pull { object, addresses });
         }
+    }
+
+    /// Where the objects of a node can be had: from who took them over, and from itself.
+    fn addresses_of(&self, node: NodeId) -> Vec<String> {
+        let mut nodes = vec![node];
+        while let Some((_, heir)) = self.objects.heirs.iter().rev().find(|(from, _)| *from == nodes[0])
+            && !nodes.contains(heir)
+        {
+            nodes.insert(0, *heir);
+        }
+        nodes.iter().filter_map(|id| self.peers.get(id)).map(|peer| peer.address.clone()).collect()
+    }
+
+    /// A node that leaves has left its objects to another.
+    pub fn on_peer_moved(&mut self, from: NodeId, to: NodeId) {
+        self.objects.heirs.push_back((from, to));
+        if self.objects.heirs.len() > HEIRS_MAX {
+            self.objects.heirs.pop_front();
+        }
+    }
+
+    /// What lies on this node alone, as far as it knows.
+    pub(super) fn objects_to_move(&self) -> Vec<(ObjectId, JobId)> {
+        let primary = self.objects.stored.iter().filter(|(_, stored)| stored.primary);
+        let mut objects: Vec<_> =
+            primary.filter_map(|(object, stored)| Some((*object, stored.job?))).collect();
+        objects.sort_unstable();
+        objects
+    }
+
+    /// Makes an object that a leaving node has this node's own, if it is here already.
+    pub fn adopt_object(&mut self, object: ObjectId, job: JobId) -> bool {
+        let Some(stored) = self.objects.stored.get_mut(&object) else { return false };
+        stored.primary = true;
+        stored.job = Some(job);
+        true
+    }
+
+    /// An object of a node that leaves was fetched.
+    pub fn on_taken_over(&mut self, object: ObjectId, job: JobId, size: u64, spilled: bool) {
+        let place = if spilled { Place::Disk } else { Place::Memory };
+        if self.job_ended(job) {
+            return self.delete(object, place);
+        }
+        let used = self.next_use();
+        let stored = Stored { job: Some(job), size, primary: true, place, used };
+        self.objects.stored.insert(object, stored);
     }
 
     /// A fetched object is in the store, or on disk when the store had no room, or could not be fetched.
@@ -136,7 +188,9 @@ impl Core {
         if let Ok((size, spilled)) = result {
             let place = if *spilled { Place::Disk } else { Place::Memory };
             if job.is_some_and(|job| !self.job_ended(job)) {
-                let stored = Stored { job, size: *size, primary: false, place, used };
+                // It may have been taken over at the same time.
+                let primary = self.objects.stored.get(&object).is_some_and(|stored| stored.primary);
+                let stored = Stored { job, size: *size, primary, place, used };
                 self.objects.stored.insert(object, stored);
             } else {
                 self.delete(object, place);
@@ -200,7 +254,10 @@ impl Core {
         let ids: Vec<_> = ids.iter().filter_map(|id| ObjectId::try_from(id).ok()).collect();
         let mut elsewhere = Vec::new();
         for object in &ids {
-            if !self.objects.stored.contains_key(object) || self.objects.copied.contains(object) {
+            let stored = self.objects.stored.get(object);
+            // Where an object is that another node took over, its owner does not know.
+            let is_moved = stored.is_some_and(|stored| !stored.primary) && !self.objects.heirs.is_empty();
+            if stored.is_none() || is_moved || self.objects.copied.contains(object) {
                 elsewhere.push(*object);
             }
         }
@@ -214,6 +271,10 @@ impl Core {
     /// A peer's owner needs these no more.
     pub fn on_peer_free(&mut self, ids: &[bytes::Bytes]) {
         let ids: Vec<_> = ids.iter().filter_map(|id| ObjectId::try_from(id).ok()).collect();
+        if let Some(heir) = self.heir_address() {
+            let addresses = vec![heir.clone()];
+            self.effects.push(Effect::FreeOnPeers { addresses, objects: ids.clone() });
+        }
         self.free_here(&ids);
     }
 

@@ -67,6 +67,12 @@ impl Core {
         }
     }
 
+    /// `HOST:PORT` of another node.
+    #[must_use]
+    pub fn peer_address(&self, id: NodeId) -> Option<String> {
+        self.peers.get(&id).map(|peer| peer.address.clone())
+    }
+
     pub(super) fn node_name(&self, id: NodeId) -> String {
         if id == self.me.id {
             return self.me.name.clone();

@@ -2,6 +2,7 @@
 
 mod bundles;
 mod debugging;
+mod draining;
 mod environments;
 mod leasing;
 mod random;

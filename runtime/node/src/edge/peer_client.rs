@@ -7,18 +7,22 @@ use std::{
 
 use manta_proto::{
     connect::{self, AuthorizedChannel},
-    ids::{LeaseId, NodeId, ObjectId, ProcessId},
+    ids::{JobId, LeaseId, NodeId, ObjectId, ProcessId},
     limits::MESSAGE_BYTES_MAX,
     token::Token,
     v1::{
-        FreeObjectsRequest, LeaseRequest, LeaseReturn, NodeToProcess, WorkerFateReply, WorkerFateRequest,
-        node_peer_client::NodePeerClient, node_to_process,
+        FreeObjectsRequest, LeaseRequest, LeaseReturn, MovedObjects, NodeToProcess, ObjectToTake,
+        TakeObjectsRequest, WorkerFateReply, WorkerFateRequest, node_peer_client::NodePeerClient,
+        node_to_process,
     },
 };
 use tonic::Request;
 
 use super::Shared;
 use crate::{core::AskId, limits::CONNECT_TIMEOUT};
+
+/// Objects that a node is asked at one time to take over.
+const OBJECTS_AT_ONCE: usize = 10_000;
 
 /// The metadata that says which node calls.
 pub const NODE_ID: &str = "node-id";
@@ -139,4 +143,54 @@ pub fn free_objects(shared: &Arc<Shared>, addresses: Vec<String>, objects: &[Obj
             }
         });
     }
+}
+
+/// Has a peer take our objects over, and then tells all peers of it.
+pub fn move_objects(
+    shared: Arc<Shared>,
+    heir: NodeId,
+    address: String,
+    objects: Vec<(ObjectId, JobId)>,
+    others: Vec<String>,
+) {
+    tokio::spawn(async move {
+        let result = hand_over(&shared, &address, &objects).await;
+        if result.is_ok() {
+            for other in others {
+                if let Err(cause) = tell_moved(&shared, heir, &other).await {
+                    tracing::warn!(address = other, cause, "a peer does not hear where objects have gone");
+                }
+            }
+        }
+        shared.with(|core| core.on_moved(result));
+    });
+}
+
+async fn hand_over(shared: &Arc<Shared>, heir: &str, objects: &[(ObjectId, JobId)]) -> Result<(), String> {
+    let mut client = shared.peers.client(heir).await?;
+    let mut taken = 0;
+    for some in objects.chunks(OBJECTS_AT_ONCE) {
+        let to_take = |(object, job): &(ObjectId, JobId)| ObjectToTake {
+            object_id: object.to_bytes(),
+            job_id: job.to_bytes(),
+        };
+        let request = TakeObjectsRequest { objects: some.iter().map(to_take).collect() };
+        let request = shared.peers.request(request);
+        let reply =
+            client.take_objects(request).await.map_err(|status| status.message().to_owned())?.into_inner();
+        taken += reply.taken;
+        if !reply.error.is_empty() {
+            tracing::warn!(error = reply.error, "some objects stay behind");
+        }
+    }
+    tracing::info!(heir, taken, of = objects.len(), "another node has this one's objects");
+    Ok(())
+}
+
+async fn tell_moved(shared: &Arc<Shared>, heir: NodeId, address: &str) -> Result<(), String> {
+    let mut client = shared.peers.client(address).await?;
+    let from = shared.read(|core| core.id());
+    let moved = MovedObjects { from_node_id: from.to_bytes(), to_node_id: heir.to_bytes() };
+    let told = client.objects_moved(shared.peers.request(moved)).await;
+    told.map(|_| ()).map_err(|status| status.message().to_owned())
 }

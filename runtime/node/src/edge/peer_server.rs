@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use manta_proto::{
-    ids::{NodeId, ObjectId, ProcessId},
+    ids::{JobId, NodeId, ObjectId, ProcessId},
     v1::{
-        Empty, FetchObjectRequest, FreeObjectsRequest, LeaseReply, LeaseRequest, LeaseReturn, ObjectChunk,
-        RelayBytes, WorkerFateReply, WorkerFateRequest, node_peer_server::NodePeer,
+        Empty, FetchObjectRequest, FreeObjectsRequest, LeaseReply, LeaseRequest, LeaseReturn, MovedObjects,
+        ObjectChunk, RelayBytes, TakeObjectsReply, TakeObjectsRequest, WorkerFateReply, WorkerFateRequest,
+        node_peer_server::NodePeer,
     },
 };
 use tokio::{
@@ -70,6 +71,41 @@ impl NodePeer for PeerService {
 
     async fn free_objects(&self, request: Request<FreeObjectsRequest>) -> Result<Response<Empty>, Status> {
         self.0.with(|core| core.on_peer_free(&request.get_ref().object_ids));
+        Ok(Response::new(Empty {}))
+    }
+
+    async fn take_objects(
+        &self,
+        request: Request<TakeObjectsRequest>,
+    ) -> Result<Response<TakeObjectsReply>, Status> {
+        let node = id_in(request.metadata(), NODE_ID, NodeId::from_hex)?;
+        let address = self.0.read(|core| core.peer_address(node));
+        let address =
+            address.ok_or_else(|| Status::failed_precondition("the calling node is not known here"))?;
+        let objects = request.into_inner().objects;
+        let mut reply = TakeObjectsReply::default();
+        for wanted in objects {
+            let ids = (ObjectId::try_from(&wanted.object_id), JobId::try_from(&wanted.job_id));
+            let (Ok(object), Ok(job)) = ids else {
+                return Err(Status::invalid_argument("an object to take over has an id and a job"));
+            };
+            match transfer::take_over(&self.0, object, job, &address).await {
+                Ok(()) => reply.taken += 1,
+                // It may have been freed meanwhile.
+                Err(error) if reply.error.is_empty() => reply.error = error,
+                Err(_) => {}
+            }
+        }
+        Ok(Response::new(reply))
+    }
+
+    async fn objects_moved(&self, request: Request<MovedObjects>) -> Result<Response<Empty>, Status> {
+        let moved = request.into_inner();
+        let ids = (NodeId::try_from(&moved.from_node_id), NodeId::try_from(&moved.to_node_id));
+        let (Ok(from), Ok(to)) = ids else {
+            return Err(Status::invalid_argument("objects move from one node to another, both with ids"));
+        };
+        self.0.with(|core| core.on_peer_moved(from, to));
         Ok(Response::new(Empty {}))
     }
 

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Instant};
 use bytes::Bytes;
 use manta_object_store::{StoreError, Writer};
 use manta_proto::{
-    ids::ObjectId,
+    ids::{JobId, ObjectId},
     limits::CHUNK_BYTES,
     v1::{FetchObjectRequest, ObjectChunk},
 };
@@ -113,12 +113,31 @@ pub fn find_mapped(shared: Arc<Shared>, pids: Vec<u32>, missing: u64) {
     });
 }
 
-/// Fetches an object into our store, or onto our disk.
-pub fn pull(shared: Arc<Shared>, object: ObjectId, address: String) {
+/// Fetches an object into our store, or onto our disk, from the first peer that has it.
+pub fn pull(shared: Arc<Shared>, object: ObjectId, addresses: Vec<String>) {
     tokio::spawn(async move {
-        let result = fetch(&shared, object, &address).await;
+        let mut result = Err(format!("object {object} is on no node that is known"));
+        for address in addresses {
+            result = fetch(&shared, object, &address).await;
+            if result.is_ok() {
+                break;
+            }
+        }
         shared.with(|core| core.on_pulled(object, &result));
     });
+}
+
+/// Takes over an object of a node that leaves.
+///
+/// # Errors
+/// With a sentence, when it cannot be fetched.
+pub async fn take_over(shared: &Arc<Shared>, object: ObjectId, job: JobId, from: &str) -> Result<(), String> {
+    if shared.with(|core| core.adopt_object(object, job)) {
+        return Ok(());
+    }
+    let (size, spilled) = fetch(shared, object, from).await?;
+    shared.with(|core| core.on_taken_over(object, job, size, spilled));
+    Ok(())
 }
 
 async fn fetch(shared: &Arc<Shared>, object: ObjectId, address: &str) -> Result<(u64, bool), String> {

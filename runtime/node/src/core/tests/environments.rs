@@ -1,4 +1,4 @@
-//! Environments, drivers of submitted jobs, draining, and the end of workers for want of memory.
+//! Environments, drivers of submitted jobs, and the end of workers for want of memory.
 
 use manta_proto::{
     ids::ProcessId,
@@ -124,29 +124,6 @@ fn a_driver_that_is_stopped_before_it_runs_never_does() {
     stage.core.on_driver_exited("job", &Exit { signal: 15, ..Exit::default() });
     stage.settle();
     assert_eq!(expect_update(&mut stage).state(), State::Stopped);
-}
-
-#[test]
-fn a_drained_node_takes_nothing_new_and_leaves_when_it_is_empty() {
-    let mut stage = Stage::new(2.0);
-    let (driver, workers) = stage.driver(2, "python");
-    stage.hello(workers[0], "python");
-    let request = stage.ask(driver, 1.0);
-    let (lease, worker) = stage.expect_grant(driver, request);
-    let drain = v1::Drain { reason: "maintenance".into(), deadline_ms: 5000 };
-    stage.head(head_to_node::Message::Drain(drain));
-    stage.expect(|effect| matches!(effect, Effect::Timer(Timer::Drain, _)));
-    assert!(stage.core.load().draining);
-    let refused = stage.ask(driver, 1.0);
-    let sentence = stage.expect_refusal(driver, refused);
-    assert!(sentence.contains("node-1 is being drained (maintenance)"), "{sentence}");
-    stage.give_back(driver, lease);
-    stage.expect_slot_released(worker);
-    // The driver still runs here.
-    stage.expect_nothing();
-    stage.core.on_timer(Timer::Drain);
-    stage.settle();
-    stage.expect(|effect| matches!(effect, Effect::Exit { cause } if cause.contains("the time for what it ran is over")));
 }
 
 #[test]
