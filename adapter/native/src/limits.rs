@@ -16,6 +16,12 @@ pub const SUMMARY_DEPTH_MAX: usize = 3;
 pub const SUMMARY_ITEMS_MAX: usize = 6;
 /// Characters of a one-line summary.
 pub const SUMMARY_CHARS_MAX: usize = 400;
+/// Characters of a value that is copied whole.
+pub const CLIPBOARD_CHARS_MAX: usize = 1 << 20;
+/// Elements or fields of each part of it.
+pub const CLIPBOARD_ITEMS_MAX: usize = 100_000;
+/// Levels of nesting in it: a circle ends there.
+pub const CLIPBOARD_DEPTH_MAX: usize = 32;
 /// The largest value that is read whole.
 pub const VALUE_BYTES_MAX: u64 = 1 << 20;
 /// A length above this is not believed: the memory is not (yet) what its type says.

@@ -4,9 +4,10 @@ mod support;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use serde_json::{Value, json};
-use support::{Agent, Build, Program};
+use support::{Agent, Build, DEADLINE, Program, line_of, source};
 
 /// A program whose main thread waits for its input, paused there by an ordinary client.
 fn paused_in_read() -> (Program, Agent, Value) {
@@ -91,4 +92,34 @@ fn a_program_without_the_guard_outlives_a_step_that_was_given_up() {
         assert_eq!(line, "still here\n");
         assert!(cat.0.wait().unwrap().success());
     }
+}
+
+#[test]
+fn a_thread_that_is_moved_out_of_a_system_call_does_not_make_it_again() {
+    let mut program = Program::start("syscall", Build::Plain);
+    let (mut agent, _) = Agent::attach_over_tcp(&program);
+    agent.request("attach", &json!({}));
+    agent.request("configurationDone", &json!({}));
+    program.go();
+    assert_eq!(program.line(), "waits");
+    // Nothing else in the program waits by then.
+    let status = format!("/proc/{}/status", program.pid());
+    let until = Instant::now() + DEADLINE;
+    while !std::fs::read_to_string(&status).unwrap().contains("State:\tS") {
+        assert!(Instant::now() < until, "the program waits in time");
+        std::thread::yield_now();
+    }
+    let threads = agent.request("threads", &json!({}));
+    agent.request("pause", &json!({"threadId": threads["threads"][0]["id"]}));
+    let stop = agent.event("stopped");
+    let stack = agent.request("stackTrace", &json!({"threadId": stop["threadId"], "levels": 1}));
+    assert_eq!(stack["stackFrames"][0]["name"], "syscall::waits");
+    let to = json!({"source": {"path": source("syscall")}, "line": line_of("syscall", "after")});
+    let targets = agent.request("gotoTargets", &to);
+    let target = &targets["targets"][0]["id"];
+    agent.request("goto", &json!({"threadId": stop["threadId"], "targetId": target}));
+    assert_eq!(agent.event("stopped")["reason"], "goto");
+    agent.go_on(&stop);
+    assert_eq!(program.line(), "turns 11");
+    program.ends_well();
 }

@@ -45,6 +45,8 @@ pub struct TokioTasks {
 #[derive(Default)]
 pub struct Handles {
     handles: HashMap<i32, (Tid, Handle)>,
+    /// Expressions for some of the values.
+    names: HashMap<i32, String>,
     last: i32,
 }
 
@@ -65,8 +67,22 @@ impl Handles {
         self.handles.get(&id)
     }
 
+    /// Notes the expression for a value, if it has one.
+    pub fn name(&mut self, id: i32, expression: Option<&str>) {
+        if let Some(expression) = expression.filter(|_| self.handles.contains_key(&id)) {
+            self.names.insert(id, expression.to_owned());
+        }
+    }
+
+    /// The expression for a value.
+    #[must_use]
+    pub fn name_of(&self, id: i32) -> Option<&str> {
+        self.names.get(&id).map(String::as_str)
+    }
+
     /// Forgets all of a thread's.
     pub fn forget(&mut self, tid: Tid) {
         self.handles.retain(|_, (own, _)| *own != tid);
+        self.names.retain(|id, _| self.handles.contains_key(id));
     }
 }

@@ -7,7 +7,7 @@ use crate::dwarf::types::{ScalarKind, TypeKind};
 use crate::limits::TEXT_BYTES_MAX;
 use crate::target::Memory;
 use crate::values::Value;
-use crate::values::render::{self, unwrapped};
+use crate::values::render::{self, Style, unwrapped};
 use crate::values::scalar::signed_of;
 use crate::values::view::{View, view};
 
@@ -40,9 +40,18 @@ impl Evaluated {
     /// As one line.
     #[must_use]
     pub fn text(&self, memory: &dyn Memory) -> String {
+        self.text_as(memory, Style::LINE)
+    }
+
+    /// As one line, in a style.
+    #[must_use]
+    pub fn text_as(&self, memory: &dyn Memory, style: Style) -> String {
         match self {
-            Self::Value(value) => render::summary(value, memory),
-            Self::Integer(value) => value.to_string(),
+            Self::Value(value) => render::summary_as(value, memory, style),
+            // A negative number that is nowhere has no width of its own; most have four bytes, or eight.
+            Self::Integer(value) => {
+                style.whole_number(*value, if i32::try_from(*value).is_ok() { 4 } else { 8 })
+            }
             Self::Float(value) => format!("{value:?}"),
             Self::Bool(value) => value.to_string(),
             Self::Char(value) => format!("{value:?}"),

@@ -5,6 +5,7 @@ use dap::{EvaluateArguments, EvaluateResponseBody, VariablesReference};
 use super::{Answer, Answered, Server};
 use crate::engine::handles::Handle;
 use crate::expression::Evaluated;
+use crate::values::render::Style;
 use crate::values::view::display_type;
 
 impl Server {
@@ -17,8 +18,11 @@ impl Server {
             Some((_, Handle::Label)) => return Err("This line of the stack is no frame.".to_owned()),
             _ => return Err("There is no such frame; its thread runs on.".to_owned()),
         };
+        let whole = arguments.context.as_ref() == Some(&dap::EvaluateContext::Clipboard);
+        let style = if whole { Style::WHOLE } else { Style::LINE };
+        let style = style.with_hex(arguments.format.and_then(|format| format.hex).unwrap_or(false));
         let Evaluated::Value(value) = &evaluated else {
-            let result = evaluated.text(&self.engine.process);
+            let result = evaluated.text_as(&self.engine.process, style);
             let reference = VariablesReference(0);
             return Ok(Answer::Now(EvaluateResponseBody {
                 result,
@@ -26,7 +30,8 @@ impl Server {
                 ..Default::default()
             }));
         };
-        let (result, variables_reference, counts) = self.shown(tid, value)?;
+        let (result, variables_reference, counts) = self.shown(tid, value, style)?;
+        self.engine.handles.name(variables_reference.0, Some(&format!("({})", arguments.expression)));
         Ok(Answer::Now(EvaluateResponseBody {
             memory_reference: self.memory_reference(value),
             result,

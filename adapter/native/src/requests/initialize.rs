@@ -31,6 +31,8 @@ impl Server {
             supports_log_points: Some(true),
             supports_evaluate_for_hovers: Some(true),
             supports_set_variable: Some(true),
+            supports_value_formatting_options: Some(true),
+            supports_clipboard_context: Some(true),
             supports_set_expression: Some(true),
             supports_completions_request: Some(true),
             completion_trigger_characters: Some(vec![".".to_owned()]),

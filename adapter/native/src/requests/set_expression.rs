@@ -2,6 +2,7 @@
 
 use dap::{SetExpressionArguments, SetExpressionResponseBody};
 
+use super::variables::style_of;
 use super::{Answer, Answered, Server};
 use crate::address::Tid;
 use crate::engine::handles::Handle;
@@ -27,13 +28,14 @@ impl Server {
             let text = result.text(&self.engine.process);
             self.assign(tid, Some(frame), &place, &text)?;
         }
+        let style = style_of(arguments.format.as_ref());
         // The place may have moved with what was set: a pointer on the way to it, for example.
         let (value, type_, variables_reference) = match self.evaluated(tid, frame, &arguments.expression)? {
             Evaluated::Value(again) => {
-                let (line, reference, _) = self.shown(tid, &again)?;
+                let (line, reference, _) = self.shown(tid, &again, style)?;
                 (line, Some(display_type(&again.of.name)), Some(reference))
             }
-            other => (other.text(&self.engine.process), None, None),
+            other => (other.text_as(&self.engine.process, style), None, None),
         };
         Ok(Answer::Now(SetExpressionResponseBody { value, type_, variables_reference, ..Default::default() }))
     }

@@ -2,6 +2,7 @@
 
 use dap::{SetVariableArguments, SetVariableResponseBody};
 
+use super::variables::style_of;
 use super::{Answer, Answered, Server};
 use crate::dwarf::evaluate::Place;
 use crate::engine::handles::Handle;
@@ -38,7 +39,7 @@ impl Server {
             .into_iter()
             .find(|child| child.name == arguments.name)
         {
-            Some(child) => self.shown(tid, &child.value)?,
+            Some(child) => self.shown(tid, &child.value, style_of(arguments.format.as_ref()))?,
             None => (arguments.value, dap::VariablesReference(0), Default::default()),
         };
         Ok(Answer::Now(SetVariableResponseBody {

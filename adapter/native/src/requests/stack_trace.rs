@@ -2,14 +2,17 @@
 
 use std::rc::Rc;
 
-use dap::{StackTraceArguments, StackTraceResponseBody};
+use dap::{StackFrameFormat, StackTraceArguments, StackTraceResponseBody};
 
 use super::{Answer, Answered, Server};
 use crate::address::{Address, Tid};
+use crate::dwarf::evaluate::VariableEntry;
 use crate::dwarf::unwind::StackEnd;
-use crate::engine::stops::Stack;
+use crate::engine::stops::{Frame, FrameVariables, Stack};
 use crate::engine::threads::Thread;
 use crate::limits::{FRAMES_DEEPEST_MAX, FRAMES_MAX};
+use crate::values::render::{Style, summary_as};
+use crate::values::view::display_type;
 
 impl Server {
     pub(super) fn stack_trace(&mut self, arguments: StackTraceArguments) -> Answered<StackTraceResponseBody> {
@@ -22,11 +25,14 @@ impl Server {
         let mut frames = Vec::new();
         for (index, frame) in stack.frames.iter().enumerate().skip(start).take(levels) {
             let pc = Address(stack.physical[frame.physical].registers.pc());
-            frames.push(
-                self.engine
-                    .frame_body(tid, index, frame, pc)
-                    .ok_or("There are too many open frames; let the thread run on.")?,
-            );
+            let mut body = self
+                .engine
+                .frame_body(tid, index, frame, pc)
+                .ok_or("There are too many open frames; let the thread run on.")?;
+            if let Some(format) = &arguments.format {
+                body.name = self.frame_name(tid, index, frame, format);
+            }
+            frames.push(body);
         }
         if stack.end == StackEnd::Cut
             && stack.physical.len() >= FRAMES_DEEPEST_MAX
@@ -46,6 +52,46 @@ impl Server {
         let beyond = usize::from(stack.end == StackEnd::Cut && stack.physical.len() < FRAMES_DEEPEST_MAX);
         let total_frames = i32::try_from(stack.frames.len() + beyond + awaiting).ok();
         Ok(Answer::Now(StackTraceResponseBody { stack_frames: frames, total_frames }))
+    }
+
+    /// A frame's name with what the client wants to see beside it.
+    fn frame_name(&self, tid: Tid, index: usize, frame: &Frame, format: &StackFrameFormat) -> String {
+        let is_wanted = |part: Option<bool>| part == Some(true);
+        let mut name = frame.code.name.clone();
+        if is_wanted(format.module)
+            && let Some(module) = &frame.module
+        {
+            let path = module.image.path();
+            name = format!("{}!{name}", path.rsplit('/').next().unwrap_or(path));
+        }
+        let (types, values) = (is_wanted(format.parameter_types), is_wanted(format.parameter_values));
+        let names = format.parameter_names.unwrap_or_else(|| is_wanted(format.parameters));
+        if names || types || values {
+            let style = Style::LINE.with_hex(is_wanted(format.hex));
+            let parameter = |variables: &FrameVariables<'_>, variable: &VariableEntry| {
+                let value = variables.value(variable);
+                let of = value.as_ref().filter(|_| types).map(|value| display_type(&value.of.name));
+                let shown = value.filter(|_| values);
+                let shown = shown.map(|value| summary_as(&value, &self.engine.process, style));
+                let name = names.then(|| variable.name.clone());
+                let declared: Vec<String> = name.into_iter().chain(of).collect();
+                let parts: Vec<String> = [declared.join(": ")].into_iter().chain(shown).collect();
+                parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" = ")
+            };
+            // A frame without debug information has no parameters to show.
+            let parameters = self.with_variables(tid, index, |variables| {
+                let all = variables.all();
+                let own = all.iter().filter(|variable| variable.is_argument);
+                Ok(own.map(|variable| parameter(variables, variable)).collect::<Vec<_>>())
+            });
+            if let Ok(parameters) = parameters {
+                name = format!("{name}({})", parameters.join(", "));
+            }
+        }
+        if is_wanted(format.line) && frame.code.line != 0 {
+            name = format!("{name} line {}", frame.code.line);
+        }
+        name
     }
 
     /// The stack, walked again if it leads into a library that was loaded while nobody watched.

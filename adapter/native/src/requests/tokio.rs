@@ -17,6 +17,7 @@ use crate::expression::{Evaluated, Names, evaluate, parse};
 use crate::target::Memory;
 use crate::tokio::{Details, Runtime, State, TASK_FRAMES, Task, Tasks};
 use crate::values::future::{AWAITS, Chain, End, Waiting, chain};
+use crate::values::render::Style;
 use crate::values::view::{View, display_type, view};
 use crate::values::{Child, Value};
 
@@ -121,7 +122,7 @@ impl Server {
             End::Several | End::Cut | End::Unreadable => {}
         }
         for waiting in chain.waiting.into_iter().rev() {
-            let (_, reference, counts) = self.shown(tid, &waiting.future)?;
+            let (_, reference, counts) = self.shown(tid, &waiting.future, Style::LINE)?;
             variables.push(Variable {
                 name: waiting.name,
                 value: waiting.at.to_string(),
@@ -137,7 +138,8 @@ impl Server {
     /// What the innermost async function awaits.
     fn leaf(&mut self, tid: Tid, leaf: Value) -> Result<Variable, String> {
         let joined = self.engine.tokio.joined(&leaf, &self.engine.process);
-        let mut variable = self.variable_body(tid, Child { name: AWAITS.to_owned(), value: leaf })?;
+        let mut variable =
+            self.variable_body(tid, Child { name: AWAITS.to_owned(), value: leaf }, Style::LINE)?;
         if let Some(id) = joined {
             variable.value = format!("the end of task {id}");
         }

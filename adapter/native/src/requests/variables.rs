@@ -7,8 +7,8 @@ use crate::address::Tid;
 use crate::dwarf::evaluate::Place;
 use crate::engine::handles::Handle;
 use crate::limits::CHILDREN_MAX;
-use crate::values::render::{children, counts, summary, unwrapped};
-use crate::values::view::display_type;
+use crate::values::render::{Style, children, counts, summary_as, unwrapped};
+use crate::values::view::{View, display_type, view};
 use crate::values::{Child, Value};
 
 /// What is said when the limit of open values is reached.
@@ -40,12 +40,33 @@ impl Server {
             }
             _ => {}
         }
+        let style = style_of(arguments.format.as_ref());
+        let path = self.path_of(arguments.variables_reference);
         let (tid, children) = self.children_of(arguments.variables_reference, start, count)?;
         let mut variables = Vec::with_capacity(children.len());
         for child in children {
-            variables.push(self.variable_body(tid, child)?);
+            let path = path.as_ref().and_then(|path| path_of_part(path, &child.name));
+            let mut variable = self.variable_body(tid, child, style)?;
+            self.engine.handles.name(variable.variables_reference.0, path.as_deref());
+            variable.evaluate_name = path;
+            variables.push(variable);
         }
         Ok(Answer::Now(VariablesResponseBody { variables }))
+    }
+
+    /// The expression for what the client has opened, if there is one; empty for a frame.
+    fn path_of(&self, reference: VariablesReference) -> Option<String> {
+        match self.engine.handles.get(reference.0)? {
+            (_, Handle::Variables(_)) => Some(String::new()),
+            // A map's entries are shown by their keys, and are not looked up by them.
+            (_, Handle::Value(value)) => {
+                let memory = &self.engine.process;
+                let is_table = matches!(view(&unwrapped(value, memory), memory), View::Table(_));
+                let path = self.engine.handles.name_of(reference.0).filter(|_| !is_table);
+                path.map(str::to_owned)
+            }
+            _ => None,
+        }
     }
 
     /// The parts of what the client has opened, and the thread that holds it.
@@ -75,8 +96,8 @@ impl Server {
     }
 
     /// A value with its id, if there is anything to open.
-    pub(super) fn variable_body(&mut self, tid: Tid, child: Child) -> Result<Variable, String> {
-        let (value, reference, counts) = self.shown(tid, &child.value)?;
+    pub(super) fn variable_body(&mut self, tid: Tid, child: Child, style: Style) -> Result<Variable, String> {
+        let (value, reference, counts) = self.shown(tid, &child.value, style)?;
         let memory_reference = self.memory_reference(&child.value);
         Ok(Variable {
             memory_reference,
@@ -103,8 +124,9 @@ impl Server {
         &mut self,
         tid: Tid,
         value: &Value,
+        style: Style,
     ) -> Result<(String, VariablesReference, crate::values::render::Counts), String> {
-        let line = summary(value, &self.engine.process);
+        let line = summary_as(value, &self.engine.process, style);
         let counts = counts(value, &self.engine.process);
         let reference = if counts.any() {
             self.engine.handles.add(tid, Handle::Value(Box::new(value.clone()))).ok_or(TOO_MANY)?
@@ -112,5 +134,44 @@ impl Server {
             0
         };
         Ok((line, VariablesReference(reference), counts))
+    }
+}
+
+/// How a client wants values written.
+pub(super) fn style_of(format: Option<&dap::ValueFormat>) -> Style {
+    Style::LINE.with_hex(format.and_then(|format| format.hex).unwrap_or(false))
+}
+
+/// The expression for a part of what an expression is for; the empty one is for a frame.
+fn path_of_part(path: &str, part: &str) -> Option<String> {
+    let is_word = |text: &str| {
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    let index = part.strip_prefix('[').and_then(|part| part.strip_suffix(']'));
+    if path.is_empty() {
+        is_word(part).then(|| part.to_owned())
+    } else if index.is_some_and(|index| index.bytes().all(|byte| byte.is_ascii_digit())) {
+        Some(format!("{path}{part}"))
+    } else if part == "*" {
+        Some(format!("(*{path})"))
+    } else {
+        is_word(part).then(|| format!("{path}.{part}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::path_of_part;
+
+    #[test]
+    fn parts_have_expressions() {
+        let path = |path, part| path_of_part(path, part);
+        assert_eq!(path("", "point").as_deref(), Some("point"));
+        assert_eq!(path("point", "x").as_deref(), Some("point.x"));
+        assert_eq!(path("pair", "0").as_deref(), Some("pair.0"));
+        assert_eq!(path("list", "[3]").as_deref(), Some("list[3]"));
+        assert_eq!(path("pointer", "*").as_deref(), Some("(*pointer)"));
+        assert_eq!(path("map", "[\"key\"]"), None);
+        assert_eq!(path("", "{closure}"), None);
     }
 }

@@ -1,10 +1,12 @@
 //! Values as one line, and as children for a client that opens them.
 
+use super::collections::{List, Table};
 use super::view::{View, view};
 use super::{Child, Value};
+use crate::dwarf::types::{ScalarKind, mask};
 use crate::limits::{
-    CHILDREN_MAX, SUMMARY_CHARS_MAX, SUMMARY_DEPTH_MAX, SUMMARY_ITEMS_MAX, TEXT_BYTES_MAX,
-    TEXT_IN_SUMMARY_BYTES_MAX,
+    CHILDREN_MAX, CLIPBOARD_CHARS_MAX, CLIPBOARD_DEPTH_MAX, CLIPBOARD_ITEMS_MAX, SUMMARY_CHARS_MAX,
+    SUMMARY_DEPTH_MAX, SUMMARY_ITEMS_MAX, TEXT_BYTES_MAX, TEXT_IN_SUMMARY_BYTES_MAX,
 };
 use crate::target::Memory;
 
@@ -28,19 +30,70 @@ impl Counts {
     }
 }
 
+/// How a value is written on a line.
+#[derive(Clone, Copy, Debug)]
+pub struct Style {
+    /// Whole numbers in hexadecimal.
+    hex: bool,
+    chars: usize,
+    items: usize,
+    depth: usize,
+    text_bytes: u64,
+    inner_text_bytes: u64,
+}
+
+impl Style {
+    /// As people read it in a list.
+    pub const LINE: Self = Self {
+        hex: false,
+        chars: SUMMARY_CHARS_MAX,
+        items: SUMMARY_ITEMS_MAX,
+        depth: SUMMARY_DEPTH_MAX,
+        text_bytes: TEXT_BYTES_MAX,
+        inner_text_bytes: TEXT_IN_SUMMARY_BYTES_MAX,
+    };
+    /// As they copy it: whole, as far as that goes.
+    pub const WHOLE: Self = Self {
+        hex: false,
+        chars: CLIPBOARD_CHARS_MAX,
+        items: CLIPBOARD_ITEMS_MAX,
+        depth: CLIPBOARD_DEPTH_MAX,
+        text_bytes: CLIPBOARD_CHARS_MAX as u64,
+        inner_text_bytes: CLIPBOARD_CHARS_MAX as u64,
+    };
+
+    /// The same with whole numbers in hexadecimal, or not.
+    #[must_use]
+    pub fn with_hex(self, hex: bool) -> Self {
+        Self { hex, ..self }
+    }
+
+    /// A whole number of so many bytes; a negative one as its bits are.
+    #[must_use]
+    pub fn whole_number(self, value: i128, bytes: u64) -> String {
+        if self.hex { format!("{:#x}", mask(value as u128, bytes)) } else { value.to_string() }
+    }
+}
+
 /// The value on one line.
 #[must_use]
 pub fn summary(value: &Value, memory: &dyn Memory) -> String {
+    summary_as(value, memory, Style::LINE)
+}
+
+/// The value on one line, in a style.
+#[must_use]
+pub fn summary_as(value: &Value, memory: &dyn Memory, style: Style) -> String {
     let mut line = String::new();
     match view(value, memory) {
-        View::Text(text) => match text.read(memory, TEXT_BYTES_MAX) {
+        View::Text(text) => match text.read(memory, style.text_bytes) {
             Ok((text, cut)) => push_text(&mut line, &text, cut),
             Err(reason) => line = format!("<{reason}>"),
         },
-        _ => write(&mut line, value, memory, 0),
+        _ => Writer { line: &mut line, memory, style }.write(value, 0),
     }
-    if line.len() > SUMMARY_CHARS_MAX && !line.starts_with('"') {
-        let mut end = SUMMARY_CHARS_MAX;
+    if line.len() > style.chars && !line.starts_with('"') {
+        let mut end = style.chars;
         while !line.is_char_boundary(end) {
             end -= 1;
         }
@@ -57,101 +110,130 @@ fn push_text(line: &mut String, text: &str, cut: bool) {
     }
 }
 
-fn write(line: &mut String, value: &Value, memory: &dyn Memory, depth: usize) {
-    if line.len() > SUMMARY_CHARS_MAX {
-        return;
-    }
-    // Wrappers are no level of their own, but a chain of them may lead in a circle.
-    let mut shown = view(value, memory);
-    for _ in 0..WRAPPERS_MAX {
-        let View::Wrapped { inner, sign } = shown else { break };
-        line.push_str(sign);
-        shown = view(&inner, memory);
-    }
-    match shown {
-        View::Scalar(text) | View::Future { line: text, .. } => line.push_str(&text),
-        View::Text(text) => match text.read(memory, TEXT_IN_SUMMARY_BYTES_MAX) {
-            Ok((text, cut)) => push_text(line, &text, cut),
-            Err(reason) => line.push_str(&format!("<{reason}>")),
-        },
-        View::Unavailable(reason) => line.push_str(&format!("<{reason}>")),
-        View::Wrapped { .. } => line.push('…'),
-        View::Pointer { address, .. } => line.push_str(&format!("{address:#x}")),
-        View::Fields { name, fields, is_tuple } => {
-            line.push_str(&name);
-            write_fields(line, &name, &fields, is_tuple, memory, depth);
-        }
-        View::List(list) => {
-            if depth >= SUMMARY_DEPTH_MAX {
-                line.push_str(&format!("[{} elements]", list.len));
-                return;
-            }
-            line.push('[');
-            for (index, child) in list.children(0, SUMMARY_ITEMS_MAX as u64).iter().enumerate() {
-                line.push_str(if index == 0 { "" } else { ", " });
-                write(line, &child.value, memory, depth + 1);
-            }
-            write_more(line, list.len);
-            line.push(']');
-        }
-        View::Table(table) => {
-            if depth >= SUMMARY_DEPTH_MAX {
-                line.push_str(&format!("{{{} entries}}", table.len()));
-                return;
-            }
-            line.push('{');
-            for index in 0..table.len().min(SUMMARY_ITEMS_MAX as u64) {
-                let Some((key, entry)) = table.get(index) else { continue };
-                line.push_str(if index == 0 { "" } else { ", " });
-                write(line, &key, memory, depth + 1);
-                if !table.is_set {
-                    line.push_str(": ");
-                    write(line, &entry, memory, depth + 1);
-                }
-            }
-            write_more(line, table.len());
-            line.push('}');
-        }
-    }
+/// Writes one line.
+struct Writer<'a> {
+    line: &'a mut String,
+    memory: &'a dyn Memory,
+    style: Style,
 }
 
-fn write_more(line: &mut String, len: u64) {
-    if len > SUMMARY_ITEMS_MAX as u64 {
-        line.push_str(&format!(", … {} more", len - SUMMARY_ITEMS_MAX as u64));
+impl Writer<'_> {
+    fn is_full(&self) -> bool {
+        self.line.len() > self.style.chars
     }
-}
 
-fn write_fields(
-    line: &mut String,
-    name: &str,
-    fields: &[Child],
-    is_tuple: bool,
-    memory: &dyn Memory,
-    depth: usize,
-) {
-    if fields.is_empty() {
-        if name.is_empty() {
-            line.push_str("()");
+    fn write(&mut self, value: &Value, depth: usize) {
+        if self.is_full() {
+            return;
         }
-        return;
-    }
-    if depth >= SUMMARY_DEPTH_MAX {
-        line.push_str(if is_tuple { "(…)" } else { " {…}" });
-        return;
-    }
-    line.push_str(if is_tuple { "(" } else { " { " });
-    for (index, field) in fields.iter().take(SUMMARY_ITEMS_MAX).enumerate() {
-        line.push_str(if index == 0 { "" } else { ", " });
-        if !is_tuple {
-            line.push_str(&field.name);
-            line.push_str(": ");
+        // Wrappers are no level of their own, but a chain of them may lead in a circle.
+        let mut innermost = None;
+        let mut shown = view(value, self.memory);
+        for _ in 0..WRAPPERS_MAX {
+            let View::Wrapped { inner, sign } = shown else { break };
+            self.line.push_str(sign);
+            shown = view(&inner, self.memory);
+            innermost = Some(inner);
         }
-        write(line, &field.value, memory, depth + 1);
+        match shown {
+            View::Scalar(text) => {
+                let hex = self.hexadecimal(innermost.as_ref().unwrap_or(value));
+                self.line.push_str(&hex.unwrap_or(text));
+            }
+            View::Future { line: text, .. } => self.line.push_str(&text),
+            View::Text(text) => match text.read(self.memory, self.style.inner_text_bytes) {
+                Ok((text, cut)) => push_text(self.line, &text, cut),
+                Err(reason) => self.line.push_str(&format!("<{reason}>")),
+            },
+            View::Unavailable(reason) => self.line.push_str(&format!("<{reason}>")),
+            View::Wrapped { .. } => self.line.push('…'),
+            View::Pointer { address, .. } => self.line.push_str(&format!("{address:#x}")),
+            View::Fields { name, fields, is_tuple } => {
+                self.line.push_str(&name);
+                self.write_fields(&name, &fields, is_tuple, depth);
+            }
+            View::List(list) => self.write_list(&list, depth),
+            View::Table(table) => self.write_table(&table, depth),
+        }
     }
-    if fields.len() > SUMMARY_ITEMS_MAX {
-        line.push_str(", …");
+
+    /// A whole number, if that is what it is and how it is wanted.
+    fn hexadecimal(&self, value: &Value) -> Option<String> {
+        let is_whole = value.is_scalar(ScalarKind::Signed) || value.is_scalar(ScalarKind::Unsigned);
+        (self.style.hex && is_whole).then(|| Some(format!("{:#x}", value.unsigned(self.memory)?)))?
     }
-    line.push_str(if is_tuple { ")" } else { " }" });
+
+    fn write_list(&mut self, list: &List, depth: usize) {
+        if depth >= self.style.depth {
+            self.line.push_str(&format!("[{} elements]", list.len));
+            return;
+        }
+        self.line.push('[');
+        for (index, child) in list.children(0, self.style.items as u64).iter().enumerate() {
+            self.line.push_str(if index == 0 { "" } else { ", " });
+            self.write(&child.value, depth + 1);
+            if self.is_full() {
+                return;
+            }
+        }
+        self.write_more(list.len);
+        self.line.push(']');
+    }
+
+    fn write_table(&mut self, table: &Table, depth: usize) {
+        if depth >= self.style.depth {
+            self.line.push_str(&format!("{{{} entries}}", table.len()));
+            return;
+        }
+        self.line.push('{');
+        for index in 0..table.len().min(self.style.items as u64) {
+            let Some((key, entry)) = table.get(index) else { continue };
+            self.line.push_str(if index == 0 { "" } else { ", " });
+            self.write(&key, depth + 1);
+            if !table.is_set {
+                self.line.push_str(": ");
+                self.write(&entry, depth + 1);
+            }
+            if self.is_full() {
+                return;
+            }
+        }
+        self.write_more(table.len());
+        self.line.push('}');
+    }
+
+    fn write_more(&mut self, len: u64) {
+        let shown = self.style.items as u64;
+        if len > shown {
+            self.line.push_str(&format!(", … {} more", len - shown));
+        }
+    }
+
+    fn write_fields(&mut self, name: &str, fields: &[Child], is_tuple: bool, depth: usize) {
+        if fields.is_empty() {
+            if name.is_empty() {
+                self.line.push_str("()");
+            }
+            return;
+        }
+        if depth >= self.style.depth {
+            self.line.push_str(if is_tuple { "(…)" } else { " {…}" });
+            return;
+        }
+        self.line.push_str(if is_tuple { "(" } else { " { " });
+        for (index, field) in fields.iter().take(self.style.items).enumerate() {
+            self.line.push_str(if index == 0 { "" } else { ", " });
+            if !is_tuple {
+                self.line.push_str(&field.name);
+                self.line.push_str(": ");
+            }
+            self.write(&field.value, depth + 1);
+        }
+        if fields.len() > self.style.items {
+            self.line.push_str(", …");
+        }
+        self.line.push_str(if is_tuple { ")" } else { " }" });
+    }
 }
 
 /// What a chain of references, boxes and cells leads to.

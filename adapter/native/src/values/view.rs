@@ -9,6 +9,7 @@ use super::{Child, Value};
 use crate::address::Address;
 use crate::dwarf::evaluate::Place;
 use crate::dwarf::types::{ScalarKind, TypeKind};
+use crate::limits::LENGTH_BELIEVED_MAX;
 use crate::target::Memory;
 
 /// One level of a value.
@@ -189,6 +190,9 @@ fn structure(value: &Value, memory: &dyn Memory) -> View {
     if let Some(inner) = counted_object(value, memory).or_else(|| counted(value, memory)) {
         return View::Wrapped { inner, sign: "" };
     }
+    if let Some(text) = error_of_text(value, memory) {
+        return View::Text(text);
+    }
     if let Some(inner) = trait_object(value, memory) {
         let sign = if name.starts_with('&') { "&" } else { "" };
         return View::Wrapped { inner, sign };
@@ -230,6 +234,33 @@ fn trait_object(value: &Value, memory: &dyn Memory) -> Option<Value> {
     let (pointer, vtable) = (value.field("pointer")?, value.field("vtable")?);
     let of = value.module.type_of_vtable(Address(vtable.word(memory)?))?;
     value.at(Address(pointer.word(memory)?), of)
+}
+
+/// The text of a `dyn Error` that was made from a string. Its type is the standard library's own and is not described; the
+/// linker's names of its methods tell it.
+fn error_of_text(value: &Value, memory: &dyn Memory) -> Option<TextPlace> {
+    const METHODS_AT: u64 = 24;
+    const METHODS_MAX: u64 = 8;
+    if !value.of.name.contains("dyn core::error::Error") {
+        return None;
+    }
+    let (object, table) =
+        (value.field("pointer")?.word(memory)?, Address(value.field("vtable")?.word(memory)?));
+    let symbol_of = |index: u64| {
+        let method = memory.read_u64(table.offset(METHODS_AT + index * 8)).ok()?;
+        value.module.image.symbol_at(value.module.file_address(Address(method)))
+    };
+    let is_text = |index| symbol_of(index).is_some_and(|symbol| symbol.name.contains("StringError"));
+    if !(0..METHODS_MAX).any(is_text) {
+        return None;
+    }
+    let word = |index: u64| memory.read_u64(Address(object.checked_add(index * 8)?)).ok();
+    // A `String` has its capacity, its start and its length, in an order of the compiler's choice; the start is the largest.
+    let words = [word(0)?, word(1)?, word(2)?];
+    let address = words.into_iter().max()?;
+    let rest = || words.into_iter().filter(|word| *word != address);
+    let bytes = rest().min()?;
+    (rest().all(|word| word <= LENGTH_BELIEVED_MAX)).then_some(TextPlace { address: Address(address), bytes })
 }
 
 /// The same of an `Rc` or `Arc`, whose counts stand before the object, as far apart from it as its alignment wants.
