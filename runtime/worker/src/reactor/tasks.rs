@@ -472,7 +472,7 @@ impl State {
         self.end_stream(id, failure.as_ref());
         let (items, all_items) = (task.items, task.all_items());
         let (actor, was_sent) = (task.actor, task.place.is_some());
-        if failure.is_none() && has_stored_results {
+        if failure.is_none() && (has_stored_results || all_items > 0) {
             self.keep_lineage(id, task);
         } else {
             self.unpin_all(task.pinned);
