@@ -13,6 +13,9 @@ pub struct Options {
     /// The seed that an earlier soak printed, to do the same again.
     #[arg(long, value_name = "SEED")]
     seed: Option<u64>,
+    /// Bytes of each node's object store; few of them make it move objects to the disk.
+    #[arg(long, value_name = "BYTES")]
+    object_store_memory: Option<u64>,
 }
 
 /// Builds and runs the soak.
@@ -27,6 +30,9 @@ pub fn run(options: &Options) -> Result<()> {
         Step::new(Profile::Debug.program("soak")).arg("--minutes").arg(options.minutes.to_string());
     if let Some(seed) = options.seed {
         soak = soak.arg("--seed").arg(seed.to_string());
+    }
+    if let Some(bytes) = options.object_store_memory {
+        soak = soak.arg("--object-store-memory").arg(bytes.to_string());
     }
     soak.env("MANTA_BIN", Profile::Debug.program("manta"))
         .env("PYTHONPATH", layout)

@@ -7,6 +7,7 @@ mod bad_input;
 mod clusters;
 mod deadlines;
 mod endings;
+mod graphs;
 mod kills;
 mod languages;
 mod launch;
