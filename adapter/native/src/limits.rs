@@ -36,6 +36,8 @@ pub const TREE_HEIGHT_MAX: u64 = 24;
 pub const LOCATIONS_MAX: usize = 256;
 /// Single steps and temporary stops of one step request before the thread is shown where it is.
 pub const STEP_STOPS_MAX: u32 = 200_000;
+/// Steps that wait for their async functions at one time; the oldest are given up.
+pub const SUSPENDED_STEPS_MAX: usize = 16;
 /// Calls of one line that a step can choose from.
 pub const LINE_CALLS_MAX: usize = 200;
 /// Instructions that are read to find them.

@@ -1,9 +1,9 @@
-//! Steps beside what other threads do.
+//! Steps beside what other threads do, and steps of tasks that change their thread.
 
 mod support;
 
-use serde_json::json;
-use support::{Agent, Build, Program, line_of};
+use serde_json::{Value, json};
+use support::{Agent, Build, Program, at, line_of};
 
 #[test]
 fn a_step_is_not_disturbed_by_a_thread_at_the_same_breakpoint() {
@@ -50,5 +50,69 @@ fn a_step_is_not_disturbed_by_a_thread_at_the_same_breakpoint() {
     agent.go_on(&stepping);
     agent.go_on(&other);
     assert!(program.line().starts_with("results"));
+    program.ends_well();
+}
+
+fn stopped_at(build: Build, mark: &str) -> (Program, Agent, Value) {
+    let mut program = Program::start("awaits", build);
+    let mut agent = Agent::attach(&program);
+    agent.configure("awaits", &[(mark, json!({}))]);
+    program.go();
+    // The other task comes there first.
+    let other = agent.stopped();
+    assert_eq!(other["task"]["name"], "task-2");
+    agent.go_on(&other);
+    let stop = agent.stopped();
+    assert_eq!(stop["task"]["name"], "task-1");
+    (program, agent, stop)
+}
+
+const RESULT: &str = "results 12 14";
+
+#[test]
+fn a_step_over_an_await_ends_at_the_next_line_of_the_same_task() {
+    let (mut program, mut agent, stop) = stopped_at(Build::Plain, "waits");
+    let place = |mark| format!("awaits::outer:{}", line_of("awaits", mark));
+    assert_eq!(at(&stop), place("waits"));
+    // Each time that the function is polled it comes to this line again.
+    agent.configure("awaits", &[]);
+    let after = agent.step("next", &stop);
+    assert_eq!((at(&after), &after["reason"]), (place("goes on"), &json!("step")), "{after}");
+    assert_eq!(after["task"]["name"], "task-1");
+    assert_ne!(after["threadId"], stop["threadId"]);
+    assert_eq!(agent.evaluate(&after, "first"), "1");
+    // One that is ready at once does not leave its thread.
+    let ready = agent.step("next", &after);
+    assert_eq!(at(&ready), place("ready"));
+    let last = agent.step("next", &ready);
+    assert_eq!((at(&last), &last["threadId"]), (place("last"), &after["threadId"]));
+    agent.go_on(&last);
+    assert_eq!(program.line(), RESULT);
+    program.ends_well();
+}
+
+#[test]
+fn a_step_over_an_await_waits_in_optimized_code_too() {
+    let (mut program, mut agent, stop) = stopped_at(Build::Optimized, "goes on");
+    // The optimiser has moved lines about; that the task stays the same is what counts.
+    agent.configure("awaits", &[]);
+    let mut stop = stop;
+    for _ in 0..2 {
+        stop = agent.step("next", &stop);
+        assert!(agent.stack(&stop)[0].starts_with("awaits::outer:"), "{stop}");
+        assert_eq!(stop["task"]["name"], "task-1");
+    }
+    agent.go_on(&stop);
+    assert_eq!(program.line(), RESULT);
+    program.ends_well();
+}
+
+#[test]
+fn a_client_goes_while_its_step_waits() {
+    let (mut program, mut agent, stop) = stopped_at(Build::Plain, "waits");
+    agent.request("next", &json!({"threadId": stop["threadId"]}));
+    agent.request("mantaRelease", &json!({"sessionId": "00"}));
+    agent.close();
+    assert_eq!(program.line(), RESULT);
     program.ends_well();
 }

@@ -77,8 +77,19 @@ impl FrameContext<'_> {
     /// Reads a variable's entry; `None` when it has no name or no type.
     #[must_use]
     pub fn variable(&self, entry: UnitOffset) -> Option<VariableEntry> {
-        let die = self.module.image.unit(self.unit).entry(entry).ok()?;
         let name = self.module.inherited_text(self.unit, entry, dw::DW_AT_name)?.to_owned();
+        self.named(entry, name)
+    }
+
+    /// Reads the entry of an argument that the compiler has added.
+    #[must_use]
+    pub fn unnamed_argument(&self, entry: UnitOffset) -> Option<VariableEntry> {
+        let has_name = self.module.inherited_text(self.unit, entry, dw::DW_AT_name).is_some();
+        if has_name { None } else { self.named(entry, String::new()).filter(|found| found.is_argument) }
+    }
+
+    fn named(&self, entry: UnitOffset, name: String) -> Option<VariableEntry> {
+        let die = self.module.image.unit(self.unit).entry(entry).ok()?;
         let (type_unit, type_value) = self.module.inherited(self.unit, entry, dw::DW_AT_type)?;
         let (unit, type_entry) = self.module.resolve(type_unit, type_value)?;
         let type_id = TypeId { unit, entry: type_entry };

@@ -85,6 +85,14 @@ impl Engine {
             breakpoint.hits = before.map_or(0, |old| old.hits);
         }
         self.set_watches(&mut configuration.breakpoints);
+        self.configuration = configuration;
+        self.place_sites();
+        self.index_the_files();
+    }
+
+    /// Makes threads trap wherever something of theirs is wanted.
+    pub(super) fn place_sites(&mut self) {
+        let mut configuration = std::mem::take(&mut self.configuration);
         let mut causes: BTreeMap<Address, Vec<Cause>> = BTreeMap::new();
         for (index, breakpoint) in configuration.breakpoints.iter().enumerate() {
             if let Resolution::Bound { addresses, .. } = &breakpoint.resolution {
@@ -97,6 +105,9 @@ impl Engine {
             for address in self.panic_addresses() {
                 causes.entry(address).or_default().push(Cause::Panic);
             }
+        }
+        for address in self.suspended_entries() {
+            causes.entry(address).or_default().push(Cause::Resumption);
         }
         let loader = self.loader_site(&configuration);
         let wanted: BTreeSet<Address> = causes.keys().copied().collect();
@@ -121,13 +132,12 @@ impl Engine {
                             Resolution::Failed(format!("It cannot be set: {reason}."));
                     }
                     Cause::Loader => note_unwatched(&mut configuration.breakpoints, &reason),
-                    Cause::Panic => {}
+                    Cause::Panic | Cause::Resumption => {}
                 }
             }
         }
         self.causes = causes;
         self.configuration = configuration;
-        self.index_the_files();
     }
 
     /// Sees to it that the next agent of this program finds its breakpoints at once.

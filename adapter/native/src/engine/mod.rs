@@ -4,6 +4,7 @@
 //! seen, judged and reported without a change of threads. Nothing in here waits: a stop of a thread and a request of the client
 //! each are one call, and an answer that needs other threads to have been reached is sent when they have.
 
+pub mod await_step;
 pub mod breakpoints;
 pub mod calls;
 pub mod configuration;
@@ -63,6 +64,8 @@ pub enum Cause {
     Panic,
     /// The loader comes here when it has loaded or unloaded a library.
     Loader,
+    /// The function of a step that waits begins here.
+    Resumption,
 }
 
 /// What is done when every thread has the new debug registers.
@@ -102,6 +105,8 @@ pub struct Engine {
     looks_again: bool,
     stops: u64,
     waiting: Vec<Waiting>,
+    /// Steps whose functions wait.
+    suspended: Vec<await_step::SuspendedStep>,
     has_ended: bool,
 }
 
@@ -129,6 +134,7 @@ impl Engine {
             looks_again: false,
             stops: 0,
             waiting: Vec::new(),
+            suspended: Vec::new(),
             has_ended: false,
         };
         engine.seize_all()?;
@@ -208,6 +214,7 @@ impl Engine {
 
     /// Takes every breakpoint out and lets every thread run on. [`Self::is_released`] says when that is done.
     pub fn release(&mut self) {
+        self.suspended.clear();
         self.configure(Configuration::default());
         self.give_up_steps();
         self.sync_all();

@@ -6,6 +6,7 @@
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction};
 
+use super::await_step::Awaiting;
 use super::calls::StepTarget;
 use super::stops::{Frame, Stack, frames_of};
 use super::user_code::is_user_code;
@@ -67,6 +68,10 @@ pub struct StepPlan {
     unwind_hook: Option<Address>,
     /// What it ran to before it was unwound.
     before_unwind: Option<RunTo>,
+    /// The async function in which it is made.
+    awaiting: Option<Awaiting>,
+    /// That function has been taken up again, and has to come to this line first, where it was suspended.
+    resumes_at: Option<u32>,
     stops: u32,
 }
 
@@ -77,6 +82,8 @@ pub enum StepDecision {
     Stop,
     /// Let it go on with the step.
     Continue(Box<StepPlan>),
+    /// Its function is suspended: let the thread go, and wait for the one that takes the function up.
+    Suspend(Awaiting, Box<StepPlan>),
     /// It has left the task: there is nothing more to step in.
     RunOn,
 }
@@ -152,6 +159,8 @@ impl StepPlan {
             is_at_target: false,
             unwind_hook: None,
             before_unwind: None,
+            awaiting: None,
+            resumes_at: None,
             stops: 0,
         }
     }
@@ -194,7 +203,21 @@ impl StepPlan {
         if here.is_none() || plan.line.is_none() || (kind == StepKind::Out && is_physical) {
             return plan.out_of_this_frame(view);
         }
+        if kind != StepKind::Out {
+            let outermost = here.as_ref().and_then(|here| here.frames.last());
+            plan.awaiting = outermost.and_then(|frame| Awaiting::at(view, frame, plan.cfa));
+        }
         plan.next_stretch(view)
+    }
+
+    /// Goes on at the beginning of the function that was suspended.
+    #[must_use]
+    pub fn resumed(mut self, view: &StepView<'_>) -> StepDecision {
+        self.cfa = view.cfa();
+        self.unwind_hook = None;
+        self.before_unwind = None;
+        self.ends_there = false;
+        self.next_stretch(view)
     }
 
     /// Goes on after the thread has arrived at the place that it ran to.
@@ -267,6 +290,13 @@ impl StepPlan {
 
     /// Back in the code that called: it stops there when that is the user's, in the middle of the line with the call.
     fn in_a_caller(mut self, view: &StepView<'_>, here: &Here<'_>) -> StepDecision {
+        if let Some(awaiting) = self.awaiting {
+            self.resumes_at = awaiting.waits_at(view);
+            if self.resumes_at.is_some() {
+                return StepDecision::Suspend(awaiting, Box::new(self));
+            }
+            self.awaiting = None;
+        }
         if here.is_stoppable(self.into_framework) {
             return StepDecision::Stop;
         }
@@ -288,7 +318,13 @@ impl StepPlan {
         }
     }
 
-    fn in_the_same_frame(self, view: &StepView<'_>, here: &Here<'_>) -> StepDecision {
+    fn in_the_same_frame(mut self, view: &StepView<'_>, here: &Here<'_>) -> StepDecision {
+        if let Some(line) = self.resumes_at {
+            if here.line.is_some_and(|(.., own)| own == line) {
+                (self.resumes_at, self.line) = (None, here.line);
+            }
+            return self.next_stretch(view);
+        }
         let begun_in = self.functions.len();
         let is_deeper = here.functions.len() > begun_in && here.functions.starts_with(&self.functions);
         let is_shallower = here.functions.len() < begun_in && self.functions.starts_with(&here.functions);

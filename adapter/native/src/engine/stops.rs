@@ -17,6 +17,8 @@ use crate::limits::FRAMES_MAX;
 use crate::registers::Registers;
 use crate::target::Memory;
 use crate::values::Value;
+use crate::values::future::Future;
+use crate::values::render::unwrapped;
 
 /// Why a thread is held.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -249,6 +251,16 @@ impl<'a> FrameVariables<'a> {
             entries.extend(scopes.get(index).variables.iter().copied());
         }
         entries
+    }
+
+    /// What the function runs, if it is the body of an async function or block: its argument without a name.
+    #[must_use]
+    pub fn machine(&self) -> Option<Value> {
+        let context = self.context();
+        let arguments = &self.module.image.scopes(self.unit).get(self.function).variables;
+        let pinned = arguments.iter().find_map(|entry| context.unnamed_argument(*entry))?;
+        let machine = unwrapped(&Value::new(&self.module, pinned.type_id, pinned.place)?, self.memory);
+        Future::is_one(&machine).then_some(machine)
     }
 
     /// All variables: each name once, the innermost one; arguments first, then in the order of the source.

@@ -107,8 +107,10 @@ impl Engine {
         if (by_trap || is_stepping)
             && let Some(causes) = self.causes.get(&at)
         {
-            waits = causes.contains(&Cause::Loader) && self.on_loader(tid);
+            let (loads, resumes) = (causes.contains(&Cause::Loader), causes.contains(&Cause::Resumption));
+            waits = loads && self.on_loader(tid);
             reason = self.judge(tid, at);
+            waits |= reason.is_none() && resumes && self.take_up_step(tid, at);
         }
         match reason {
             Some(reason) => self.hold(tid, reason),
@@ -142,7 +144,7 @@ impl Engine {
         }
     }
 
-    fn step_view<'a>(&'a self, registers: &'a Registers) -> StepView<'a> {
+    pub(super) fn step_view<'a>(&'a self, registers: &'a Registers) -> StepView<'a> {
         StepView {
             modules: &self.modules,
             memory: &self.process,
@@ -168,7 +170,7 @@ impl Engine {
         self.follow(tid, decision);
     }
 
-    fn follow(&mut self, tid: Tid, decision: StepDecision) {
+    pub(super) fn follow(&mut self, tid: Tid, decision: StepDecision) {
         let Some(thread) = self.threads.get_mut(tid) else { return };
         match decision {
             StepDecision::Stop => self.hold(tid, Reason::Step),
@@ -176,6 +178,7 @@ impl Engine {
                 thread.step = Some(*plan);
                 self.go(tid, 0);
             }
+            StepDecision::Suspend(awaiting, plan) => self.suspend_step(tid, awaiting, *plan),
             StepDecision::RunOn => {
                 thread.step = None;
                 self.tell_task_ended(tid);
@@ -222,7 +225,7 @@ impl Engine {
         for cause in self.causes.get(&at).cloned().unwrap_or_default() {
             match cause {
                 Cause::Panic => is_panic = true,
-                Cause::Loader => {}
+                Cause::Loader | Cause::Resumption => {}
                 Cause::Breakpoint(index) => {
                     if let Judgement::Stop(text) = self.judge_breakpoint(index, &physical) {
                         ids.push(self.configuration.breakpoints[index].specification.id);
