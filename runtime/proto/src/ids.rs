@@ -17,6 +17,7 @@ pub struct InvalidId {
 }
 
 /// All of an id in one word: ids are looked up several times for each task, and are random but for the last bytes of an object's.
+#[inline]
 fn folded(id: &[u8]) -> u64 {
     let (words, rest) = id.as_chunks::<8>();
     let word = words.iter().fold(0_u64, |word, next| word.rotate_left(29) ^ u64::from_le_bytes(*next));
@@ -30,6 +31,7 @@ macro_rules! id {
         pub struct $name(pub [u8; $len]);
 
         impl Hash for $name {
+            #[inline]
             fn hash<H: Hasher>(&self, state: &mut H) {
                 state.write_u64(folded(&self.0));
             }

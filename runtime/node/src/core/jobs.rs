@@ -135,7 +135,8 @@ impl Core {
         }
     }
 
-    /// Starts workers before they are asked for, so that a job's first task need not wait for an interpreter.
+    /// Starts workers before they are asked for, so that a job's first task need not wait for an interpreter: one, and when it is
+    /// ready the others, which would else take the processors that it needs to become so.
     fn prestart(&mut self, job: JobId, config: &JobConfig) {
         let key = PoolKey::of(job, config);
         // A worker that is not asked for starts later, when its environment is there.
@@ -144,8 +145,20 @@ impl Core {
         }
         let cpus = self.cpus();
         let count = if key.is_python() { cpus.min(PRESTARTED_MAX) } else { cpus.min(1) };
-        for _ in 0..count {
+        if count > 0 {
             self.start_worker(&key, config);
+            let wanted = usize::try_from(count).unwrap_or(usize::MAX);
+            self.pools.entry(key).or_default().wanted = Some((wanted, config.clone()));
+        }
+    }
+
+    /// The first of the workers that nobody has asked for is ready.
+    pub(super) fn prestart_others(&mut self, key: &PoolKey) {
+        let wanted = self.pools.get_mut(key).and_then(|pool| pool.wanted.take());
+        let Some((wanted, config)) = wanted.filter(|_| self.draining.is_none()) else { return };
+        let there = self.workers.values().filter(|worker| worker.key == *key).count();
+        for _ in there..wanted {
+            self.start_worker(key, &config);
         }
     }
 

@@ -125,6 +125,18 @@ impl Stage {
         (driver, self.started())
     }
 
+    /// The same, and all its workers are ready.
+    pub fn driver_with_workers(&mut self, byte: u8, language: &str) -> (ProcessId, Vec<ProcessId>) {
+        let (driver, mut starting) = self.driver(byte, language);
+        let mut ready = Vec::new();
+        while let Some(worker) = starting.pop() {
+            self.hello(worker, language);
+            starting.extend(self.started());
+            ready.push(worker);
+        }
+        (driver, ready)
+    }
+
     /// The workers whose start is asked for now.
     pub fn started(&mut self) -> Vec<ProcessId> {
         let mut workers = Vec::new();

@@ -77,6 +77,8 @@ pub(super) struct Pool {
     /// Ready native workers.
     pub native: Vec<ProcessId>,
     pub starting: usize,
+    /// So many are to be there once the first is ready, and what they run.
+    pub wanted: Option<(usize, JobConfig)>,
     /// Workers that were killed while they started, since the last that was ready.
     pub killed_at_start: u32,
     /// Requests that have their resources and wait for a worker, oldest first.
@@ -246,6 +248,7 @@ impl Core {
         }
         let key = worker.key.clone();
         self.serve_pool(&key);
+        self.prestart_others(&key);
     }
 
     /// Gives ready workers of a pool to those who wait for one, and starts as many as are missing.

@@ -59,8 +59,7 @@ impl Stage {
 #[test]
 fn tasks_wait_for_their_bundle_and_run_in_it() {
     let mut stage = Stage::new(2.0);
-    let (driver, workers) = stage.driver(2, "python");
-    workers.iter().for_each(|worker| stage.hello(*worker, "python"));
+    let (driver, _) = stage.driver_with_workers(2, "python");
     stage.ask_in(driver, 0, 71);
     stage.expect_nothing();
     assert!(stage.reserve(1, &[1.0]));
@@ -94,8 +93,7 @@ fn a_bundle_that_does_not_fit_is_not_reserved_and_one_of_a_failed_attempt_comes_
 #[test]
 fn a_removed_group_ends_its_tasks_refuses_those_that_wait_and_gives_its_resources_back() {
     let mut stage = Stage::new(2.0);
-    let (driver, workers) = stage.driver(2, "python");
-    workers.iter().for_each(|worker| stage.hello(*worker, "python"));
+    let (driver, _) = stage.driver_with_workers(2, "python");
     assert!(stage.reserve(1, &[1.0]));
     stage.commit(1);
     stage.ask_in(driver, 0, 71);

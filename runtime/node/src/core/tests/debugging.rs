@@ -102,6 +102,7 @@ fn python_workers_know_of_a_session_without_breakpoints_and_native_ones_need_not
     let (_, native) = stage.driver(3, "rust");
     stage.hello(native[0], "rust");
     stage.hello(workers[0], "python");
+    let later = stage.started()[0];
     stage.head(config(1, true));
     let seq = expect_request(&mut stage, workers[0], "mantaConfigure");
     stage.expect(|effect| matches!(effect, Effect::Timer(Timer::Config(1), _)));
@@ -110,10 +111,10 @@ fn python_workers_know_of_a_session_without_breakpoints_and_native_ones_need_not
     let request = stage.ask(driver, 1.0);
     stage.expect_grant(driver, request);
     // One that comes later knows of it before its first task.
-    stage.hello(workers[1], "python");
-    let seq = expect_request(&mut stage, workers[1], "mantaConfigure");
+    stage.hello(later, "python");
+    let seq = expect_request(&mut stage, later, "mantaConfigure");
     stage.expect(|effect| matches!(effect, Effect::Timer(Timer::TargetConfig(_, 1), _)));
-    answer(&mut stage, workers[1], seq);
+    answer(&mut stage, later, seq);
     expect_ack(&mut stage, 1);
 }
 

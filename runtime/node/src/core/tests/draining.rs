@@ -29,8 +29,7 @@ fn expect_exit(stage: &mut Stage) {
 #[test]
 fn a_drained_node_takes_nothing_new_and_leaves_when_it_is_empty() {
     let mut stage = Stage::new(2.0);
-    let (driver, workers) = stage.driver(2, "python");
-    stage.hello(workers[0], "python");
+    let (driver, _) = stage.driver_with_workers(2, "python");
     let request = stage.ask(driver, 1.0);
     let (lease, worker) = stage.expect_grant(driver, request);
     let drain = v1::Drain { reason: "maintenance".into(), deadline_ms: 5000 };
@@ -121,8 +120,7 @@ fn objects_of_a_node_that_left_are_fetched_from_its_heirs_heir() {
 #[test]
 fn what_a_worker_said_before_its_end_counts_although_it_is_read_later() {
     let mut stage = Stage::new(2.0);
-    let (driver, workers) = stage.driver(2, "python");
-    stage.hello(workers[0], "python");
+    let (driver, _) = stage.driver_with_workers(2, "python");
     let request = stage.ask(driver, 1.0);
     let (_, worker) = stage.expect_grant(driver, request);
     stage.core.on_worker_exited(worker, &Exit { signal: 9, ..Exit::default() });

@@ -129,12 +129,8 @@ fn a_driver_that_is_stopped_before_it_runs_never_does() {
 #[test]
 fn the_newest_task_of_the_owner_with_the_most_goes_when_memory_runs_out() {
     let mut stage = Stage::new(3.0);
-    let (first, mut workers) = stage.driver(2, "python");
-    let (second, more) = stage.driver(3, "python");
-    workers.extend(more);
-    for worker in &workers {
-        stage.hello(*worker, "python");
-    }
+    let (first, _) = stage.driver_with_workers(2, "python");
+    let (second, _) = stage.driver_with_workers(3, "python");
     let mut leased = Vec::new();
     for owner in [first, first, second] {
         let request = stage.ask(owner, 1.0);

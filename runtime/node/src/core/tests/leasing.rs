@@ -40,6 +40,24 @@ fn what_no_node_has_is_refused_at_once_with_what_they_have() {
     );
 }
 
+#[test]
+fn a_jobs_first_worker_starts_alone_and_the_others_when_it_is_ready_or_wanted() {
+    let mut stage = Stage::new(4.0);
+    let (driver, first) = stage.driver(2, "python");
+    assert_eq!(first.len(), 1);
+    stage.hello(first[0], "python");
+    assert_eq!(stage.started().len(), 3);
+    let request = stage.ask(driver, 1.0);
+    assert_eq!(stage.expect_grant(driver, request).1, first[0]);
+    let mut stage = Stage::new(4.0);
+    let (driver, first) = stage.driver(2, "python");
+    let requests = [(); 3].map(|()| stage.ask(driver, 1.0));
+    assert_eq!(stage.started().len(), 2, "who waits for a worker does not wait for another to be ready");
+    stage.hello(first[0], "python");
+    stage.expect_grant(driver, requests[0]);
+    assert_eq!(stage.started().len(), 1);
+}
+
 /// A node of one CPU with its only worker leased, and a peer with one CPU free.
 fn full_with_peer() -> (Stage, ProcessId, LeaseId, ProcessId) {
     let mut stage = Stage::new(1.0);
