@@ -15,6 +15,8 @@ CPUS = os.cpu_count() or 1
 BATCH = 1000
 ONE_BY_ONE = 300
 FIRST_RESULTS = 3
+# A batch takes some milliseconds, which whatever else the machine does can double.
+ROUND_SECONDS_MIN = 0.1
 ARRAY_BYTES = 100_000_000
 SMALL_PUTS = 1000
 WAITED_REFS = 1000
@@ -82,13 +84,16 @@ SYSTEMS = {"manta": Manta, "ray": Ray, "multiprocessing": Multiprocessing}
 
 
 def rate(work, count, rounds):
-    """The median rate of `work(count)`, after one round that does not count."""
+    """The median rate of `work(count)`, which is done again and again in each round, after one round that does not count."""
     rates = []
     for round_number in range(rounds + 1):
-        start = time.perf_counter()
-        work(count)
+        start, done, took = time.perf_counter(), 0, 0.0
+        while took < ROUND_SECONDS_MIN:
+            work(count)
+            done += count
+            took = time.perf_counter() - start
         if round_number:
-            rates.append(count / (time.perf_counter() - start))
+            rates.append(done / took)
     return statistics.median(rates)
 
 
@@ -125,10 +130,17 @@ def objects(module, rounds):
     yield "objects.get.10k", "ms", 1000 * seconds(lambda: module.get(refs), rounds)
 
 
+def imported(name):
+    try:
+        return __import__(name)
+    except ImportError as error:
+        raise SystemExit(f"{name} cannot be imported by {sys.executable}: {error}") from None
+
+
 def first_result(name):
     """Milliseconds from the call that starts the system to the first task's result, in a process that has only imported it."""
     if name != "multiprocessing":
-        __import__(name)
+        imported(name)
     start = time.perf_counter()
     system = SYSTEMS[name]()
     system.one_by_one(1)
@@ -153,6 +165,7 @@ def main():
     if arguments.first_result:
         print(first_result(arguments.system))
         return
+    imported(arguments.system)
     figures = [("start.first_result", "ms", first_results(arguments.system))]
     system = SYSTEMS[arguments.system]()
     figures.append(("tasks.python.batch", "tasks/s", rate(system.batch, BATCH, arguments.rounds)))

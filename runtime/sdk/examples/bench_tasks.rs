@@ -4,10 +4,12 @@
 
 #![expect(clippy::print_stdout, reason = "the program's output")]
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const BATCH: u64 = 1000;
 const ONE_BY_ONE: u64 = 300;
+/// A batch takes some milliseconds, which whatever else the machine does can double.
+const ROUND_MIN: Duration = Duration::from_millis(100);
 
 #[manta::task]
 fn nothing() {}
@@ -23,13 +25,16 @@ impl Nothing {
     fn nothing(&self) {}
 }
 
-/// The median rate of `work`, which does `count` tasks, after one round that does not count.
+/// The median rate of `work`, which does `count` tasks, again and again in each round; after one round that does not count.
 fn rate(count: u64, rounds: u64, work: impl Fn()) -> f64 {
     let mut rates: Vec<f64> = (0..=rounds)
         .map(|_| {
-            let start = Instant::now();
-            work();
-            count as f64 / start.elapsed().as_secs_f64()
+            let (start, mut done) = (Instant::now(), 0);
+            while start.elapsed() < ROUND_MIN {
+                work();
+                done += count;
+            }
+            done as f64 / start.elapsed().as_secs_f64()
         })
         .skip(1)
         .collect();

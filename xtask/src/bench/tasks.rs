@@ -26,10 +26,21 @@ const SCALE: &str = "tests/bench/scale.py";
 /// # Errors
 /// When a build or a measurement fails.
 pub fn measure(peers: &[String], rounds: u32) -> Result<Vec<Figures>> {
+    let python = python::find()?.remove(0);
+    // What cannot be had is better known before anything is built and measured.
+    let mut interpreters = Vec::new();
+    for peer in peers {
+        interpreters.push(peer_environment(&python, peer).with_context(|| {
+            format!(
+                "{peer} cannot be installed for Python {}, so nothing was measured; pip says why above. Leave {peer} out of --vs to measure \
+                 without it",
+                python.version
+            )
+        })?);
+    }
     Step::cargo("build").args(["--release", "--package", "manta-cli"]).run()?;
     Step::cargo("build").args(["--release", "--package", "manta", "--example", "bench_tasks"]).run()?;
     let layout = python::layout(Profile::Release)?;
-    let python = python::find()?.remove(0);
     let rounds = rounds.to_string();
     let program = |python: &std::path::Path, file: &str, arguments: &[&str]| {
         let step = Step::new(python).args([file]).args(arguments);
@@ -55,12 +66,11 @@ pub fn measure(peers: &[String], rounds: u32) -> Result<Vec<Figures>> {
     }
     let mut systems = vec![Figures { system: "manta".to_owned(), figures: own }, beside];
     systems.extend(others);
-    for peer in peers {
+    for (peer, interpreter) in peers.iter().zip(&interpreters) {
         println!("measuring {peer}");
-        let interpreter = peer_environment(&python, peer)?;
         let mut measured = Vec::new();
         for file in files(peer) {
-            measured.extend(figures(program(&interpreter, file, &[peer, "--rounds", &rounds]))?);
+            measured.extend(figures(program(interpreter, file, &[peer, "--rounds", &rounds]))?);
         }
         measured.retain(|figure| figure.peer.is_none());
         systems.push(Figures { system: peer.clone(), figures: measured });

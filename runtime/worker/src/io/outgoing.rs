@@ -26,6 +26,9 @@ use crate::{
     reactor::{ConnId, Effect, FastMap},
 };
 
+/// Memory that an empty outbox keeps for the next messages.
+const KEPT_BYTES_MAX: usize = 256 * 1024;
+
 /// The outboxes of all connections, and the turn.
 pub(crate) struct Outgoing {
     turn: Mutex<Turn>,
@@ -114,6 +117,9 @@ impl Outbox {
             // Whatever is wrong with the socket, its writer finds out.
             let sent = send(socket.as_raw_fd(), &waiting.buffer, flags).unwrap_or(0);
             if sent == waiting.buffer.len() {
+                if waiting.buffer.capacity() > KEPT_BYTES_MAX {
+                    waiting.buffer = BytesMut::new();
+                }
                 return waiting.buffer.clear();
             }
             waiting.buffer.advance(sent);
