@@ -196,6 +196,8 @@ fn serve(server: &mut Server, wire: &Wire, signals: &SignalFd) -> Result<(), Age
     let mut received = BytesMut::new();
     loop {
         write_waiting(server, wire)?;
+        server.tell_looks();
+        write_waiting(server, wire)?;
         let is_full = server.engine.outbox.is_full();
         let reads = if is_full { PollFlags::empty() } else { PollFlags::POLLIN };
         let writes =

@@ -6,6 +6,10 @@ pub const FRAMES_MAX: usize = 1000;
 pub const FRAMES_DEEPEST_MAX: usize = 500_000;
 /// Children that one `variables` answer carries when the client names no count.
 pub const CHILDREN_MAX: usize = 500;
+/// Frames that are told of a stop ahead of being asked.
+pub const LOOK_FRAMES_MAX: i32 = 50;
+/// A frame with more variables than this shows them when it is asked.
+pub const LOOK_VARIABLES_MAX: usize = 100;
 /// Bytes of a string that are shown.
 pub const TEXT_BYTES_MAX: u64 = 4096;
 /// Bytes of a string inside another value's one-line summary.

@@ -182,6 +182,53 @@ pub struct StoppedBody {
     /// The innermost frame.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_frame: Option<StackFrame>,
+    /// Whether `mantaLook` follows.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub look: bool,
+}
+
+/// What is to be told of a thread's next stop ahead of being asked: the argument `mantaLook` of a request that resumes it.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct LookWanted {
+    /// So many frames.
+    pub levels: i32,
+    /// The scopes of the innermost frame, and the variables of the first of them, too.
+    #[serde(default)]
+    pub variables: bool,
+}
+
+/// What was asked for ahead, right behind `mantaStopped`.
+pub enum MantaLook {}
+
+impl Event for MantaLook {
+    const EVENT: &'static str = "mantaLook";
+    const NEEDS_BODY: bool = true;
+    type Body = LookBody;
+}
+
+/// What `mantaLook` tells. What is absent has to be asked for.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LookBody {
+    /// The target's own id of the thread.
+    pub thread_id: i32,
+    /// The stop.
+    pub stop: u64,
+    /// The innermost frames.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stack_trace: Option<dap::StackTraceResponseBody>,
+    /// The frame of the scopes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frame: Option<dap::FrameId>,
+    /// Its scopes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<dap::ScopesResponseBody>,
+    /// The scope of the variables.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<dap::VariablesReference>,
+    /// All its variables.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variables: Option<dap::VariablesResponseBody>,
 }
 
 /// What `mantaContinued` tells.

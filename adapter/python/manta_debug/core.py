@@ -42,6 +42,8 @@ class Core:
 
     def __init__(self, send_event: SendEvent, current_task: CurrentTask, *, cluster: bool) -> None:
         self.send_event = send_event
+        #: Tells on the stopped thread what the client will ask of its stop.
+        self.tell_look: Callable[[Stop, Body], None] | None = None
         self.cluster = cluster
         self.lock = threading.RLock()
         self.threads = Threads()
@@ -319,10 +321,11 @@ class Core:
             thread.stop = self.stops[thread.thread_id] = stop
         thread.busy = True
         thread.landed = None
+        look, thread.look = thread.look, None
         resume = Resume("continue")
         top = stack[0].frame
         try:
-            self._announce(stop, description, text, list(hit_ids))
+            self._announce(stop, description, text, list(hit_ids), look)
             resume = stop.wait()
         finally:
             self._go_on(stop, resume)
@@ -341,7 +344,9 @@ class Core:
         landed, thread.landed = thread.landed, None
         return landed is not None and landed[0] is frame and landed[1] == frame.f_lasti
 
-    def _announce(self, stop: Stop, description: str, text: str | None, hit_ids: list[int]) -> None:
+    def _announce(
+        self, stop: Stop, description: str, text: str | None, hit_ids: list[int], look: Body | None
+    ) -> None:
         body: Body = {
             "reason": stop.reason,
             "description": description,
@@ -356,6 +361,10 @@ class Core:
             body.update(generation=stop.generation, stop=stop.number, topFrame=describe_frame(self, stop, 0))
             if stop.task is not None:
                 body["task"] = stop.task
+            tell = self.tell_look
+            if look is not None and tell is not None:
+                body["look"] = True
+                stop.inbox.put(lambda: tell(stop, look))
         self.send_event("mantaStopped" if self.cluster else "stopped", body)
 
     def _go_on(self, stop: Stop, resume: Resume) -> None:

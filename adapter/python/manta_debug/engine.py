@@ -57,6 +57,7 @@ class Engine:
         self._handed: dict[int, _Handed] = {}
         self.host = host if host is not None else requests.Host()
         self.core = Core(self.send_event, current_task, cluster=cluster)
+        self.core.tell_look = self._tell_look
         self.client_sets = requests.ClientSets()
         self.goto_targets: dict[int, requests.GotoTarget] = {}
         self.lines_start_at_1 = True
@@ -145,6 +146,18 @@ class Engine:
                 if self._handed.get(sequence) is handed:
                     del self._handed[sequence]
                 stop.is_cancelled = False
+
+    def _tell_look(self, stop: Stop, wanted: dict[str, Any]) -> None:
+        if stop.is_resuming:
+            return  # The client has not waited for it.
+        body: dict[str, Any] = {"threadId": stop.thread.thread_id, "stop": stop.number}
+        try:
+            with integers_as(None), limited_time():
+                body.update(requests.look_at(self, stop, wanted))
+        except BaseException:
+            # This is the program's own thread. Who asks for what could not be told gets the reason.
+            body = {"threadId": stop.thread.thread_id, "stop": stop.number}
+        self.send_event("mantaLook", body)
 
     def _respond(self, request: Message, body: dict[str, Any] | None) -> None:
         response: Message = {

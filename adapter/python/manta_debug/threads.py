@@ -6,7 +6,7 @@ import itertools
 import sys
 import threading
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import guard
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class ThreadState:
     """What the engine knows of one thread."""
 
-    __slots__ = ("thread_id", "ident", "step", "stop", "is_engine", "busy", "owner", "raised", "is_claimed", "landed")
+    __slots__ = ("thread_id", "ident", "step", "stop", "is_engine", "busy", "owner", "raised", "is_claimed", "landed", "look")
 
     def __init__(self, thread_id: int, ident: int, owner: threading.Thread | None) -> None:
         self.thread_id = thread_id
@@ -32,6 +32,8 @@ class ThreadState:
         self.is_claimed = False
         #: The frame and the offset that the thread has jumped to, until it goes on from there.
         self.landed: tuple[FrameType, int] | None = None
+        #: What the client will ask at the thread's next stop.
+        self.look: dict[str, Any] | None = None
 
     def belongs_to(self, owner: threading.Thread | None) -> bool:
         """Whether this may still be the thread that has its number now; the system gives numbers out again."""

@@ -123,6 +123,25 @@ class ClusterTest(unittest.TestCase):
         self.worker.event("mantaContinued")
         self.assertEqual(result(results), 41)
 
+    def test_what_is_wanted_of_the_next_stop_is_told_ahead(self) -> None:
+        self.worker.configure(2)
+        results = self.worker.run(functions().task, 20)
+        stop = self.worker.event("mantaStopped")
+        self.assertNotIn("look", stop)
+        thread = stop["threadId"]
+        self.worker.request("next", threadId=thread, mantaLook={"levels": 2, "variables": True})
+        after = self.worker.event("mantaStopped")
+        self.assertTrue(after["look"])
+        look = self.worker.event("mantaLook")
+        self.assertEqual((look["threadId"], look["stop"]), (thread, after["stop"]))
+        self.assertEqual(look["stackTrace"], self.worker.request("stackTrace", threadId=thread, startFrame=0, levels=2))
+        self.assertEqual(look["frame"], after["topFrame"]["id"])
+        self.assertEqual(look["scopes"]["scopes"][0]["variablesReference"], look["scope"])
+        asked = self.worker.request("variables", variablesReference=look["scope"])
+        self.assertEqual(look["variables"], asked)
+        self.worker.request("continue", threadId=thread, mantaLook={"levels": 1})
+        self.assertEqual(result(results), 41)
+
     def test_a_jump_ends_one_stop_and_begins_another(self) -> None:
         self.worker.configure(2)
         results = self.worker.run(functions().task, 1)

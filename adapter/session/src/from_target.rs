@@ -33,6 +33,7 @@ impl Session {
         let handled = match event.event.as_str() {
             profile::STOPPED => event.body().map(|body| self.on_stopped(target, body)),
             profile::CONTINUED => event.body().map(|body| self.on_continued(target, &body)),
+            profile::LOOK => event.body().map(|body| self.on_look(target, body)),
             "breakpoint" => event.body().map(|body| self.on_breakpoint_event(target, &body)),
             "output" => event.body().map(|body| self.on_output_event(target, body)),
             "thread" => event.body().map(|body| self.on_thread_event(target, &body)),

@@ -15,6 +15,7 @@ mod ids;
 mod jumps;
 mod launch;
 pub mod limits;
+mod looks;
 mod memory;
 mod options;
 mod output;

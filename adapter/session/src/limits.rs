@@ -18,6 +18,8 @@ pub const SOURCES_MAX: usize = 100_000;
 pub const PENDING_REQUESTS_MAX: usize = 4_096;
 /// Frames that one `stackTrace` asks a target for.
 pub const FRAMES_MAX: i32 = 1_000;
+/// Frames that a target sends of a stop ahead of being asked.
+pub const LOOK_FRAMES_MAX: i32 = 50;
 /// Variables that one `variables` asks a target for.
 pub const VARIABLES_MAX: i32 = 10_000;
 /// Targets that are asked what all of them together can say: the processes of a job have loaded the same.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use dap::{Message, Request, RequestMessage, ResponseMessage, Seq, requests as dap_requests};
+use dap::{Request, RequestMessage, ResponseMessage, Seq, requests as dap_requests};
 
 use crate::{
     arena::ArenaId,
@@ -10,6 +10,8 @@ use crate::{
     event::TimerId,
     ids::TargetId,
     limits::{ANSWER_BYTES_MAX, EVALUATE_SWEEPS_MAX, PENDING_REQUESTS_MAX, SWEEP_EVERY, SWEEPS_MAX},
+    looks::Asked,
+    profile::WithLook,
     requests::{self, Refusal},
     session::Session,
     sources::Held,
@@ -108,6 +110,31 @@ fn respond<R: Request>(seq: Seq, body: &R::Response) -> requests::Handled {
     Ok(Some(ResponseMessage::ok::<R>(seq, body)))
 }
 
+/// Whether what a target does for this request may change values in its memory.
+fn may_change_values(message: &RequestMessage) -> bool {
+    match message.command.as_str() {
+        "stackTrace"
+        | "scopes"
+        | "variables"
+        | "source"
+        | "exceptionInfo"
+        | "completions"
+        | "readMemory"
+        | "disassemble"
+        | "stepInTargets"
+        | "gotoTargets"
+        | "loadedSources"
+        | "breakpointLocations"
+        | "dataBreakpointInfo"
+        | "pause"
+        | "cancel" => false,
+        "evaluate" => message
+            .arguments::<dap::EvaluateArguments>()
+            .is_ok_and(|arguments| arguments.context != Some(dap::EvaluateContext::Hover)),
+        _ => true,
+    }
+}
+
 fn answer_bytes(response: &ResponseMessage) -> usize {
     response.body.as_ref().map_or(0, |body| body.get().len())
 }
@@ -119,6 +146,24 @@ impl Session {
         arguments: &R::Arguments,
         pending: Pending,
     ) -> Result<(), Refusal> {
+        self.ask_message(RequestMessage::new::<R>(0, arguments), pending)
+    }
+
+    /// Asks a target to resume a thread, and for what the client will ask at the thread's next stop.
+    pub(crate) fn ask_to_resume<R: Request>(
+        &mut self,
+        arguments: &R::Arguments,
+        asked: Asked,
+        pending: Pending,
+    ) -> Result<(), Refusal> {
+        let arguments = WithLook { arguments, manta_look: asked.wanted() };
+        let arguments = serde_json::value::to_raw_value(&arguments)
+            .map_err(|error| Refusal::from(format!("the request cannot be passed on: {error}")))?;
+        let message = RequestMessage { seq: 0, command: R::COMMAND.to_owned(), arguments: Some(arguments) };
+        self.ask_message(message, pending)
+    }
+
+    fn ask_message(&mut self, mut message: RequestMessage, pending: Pending) -> Result<(), Refusal> {
         if !self.targets.contains_key(&pending.target) {
             return Err(Refusal::from("the task's process is gone"));
         }
@@ -128,15 +173,24 @@ impl Session {
             )));
         }
         self.requests.last_seq += 1;
-        let seq = self.requests.last_seq;
-        let message = Message::Request(RequestMessage::new::<R>(seq, arguments));
-        self.effects.push(Effect::ToTarget { target: pending.target.clone(), message });
+        message.seq = self.requests.last_seq;
+        if may_change_values(&message) {
+            self.looks.forget_variables(&pending.target);
+        }
+        let seq = message.seq;
+        let effect = Effect::ToTarget { target: pending.target.clone(), message: message.into() };
+        self.effects.push(effect);
         self.requests.pending.insert(seq, pending);
+        self.sweep_later();
+        Ok(())
+    }
+
+    /// Something is to grow older from now on.
+    pub(crate) fn sweep_later(&mut self) {
         if !self.requests.is_sweeping {
             self.requests.is_sweeping = true;
             self.effects.push(Effect::SetTimer { id: TimerId::Sweep, after: SWEEP_EVERY });
         }
-        Ok(())
     }
 
     /// A target answered.
@@ -282,9 +336,10 @@ impl Session {
                 (_, None) => self.console(&sentence),
             }
         }
-        self.requests.is_sweeping = !self.requests.pending.is_empty();
-        if self.requests.is_sweeping {
-            self.effects.push(Effect::SetTimer { id: TimerId::Sweep, after: SWEEP_EVERY });
+        let are_looks_left = self.sweep_looks();
+        self.requests.is_sweeping = false;
+        if are_looks_left || !self.requests.pending.is_empty() {
+            self.sweep_later();
         }
     }
 }

@@ -8,6 +8,48 @@ pub const STOPPED: &str = "mantaStopped";
 /// The event by which a target says that one of its threads runs on.
 pub const CONTINUED: &str = "mantaContinued";
 
+/// The event by which a target tells of a stop what it was asked to tell ahead.
+pub const LOOK: &str = "mantaLook";
+
+/// What a target is to send right behind the next stop of a thread: an argument `mantaLook` of requests that resume one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct LookWanted {
+    /// So many frames.
+    pub levels: i32,
+    /// Whether the scopes of the innermost frame and the variables of the first of them too.
+    pub variables: bool,
+}
+
+/// Arguments of a request that resumes a thread, with what is to be sent of the thread's next stop.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct WithLook<'a, A> {
+    #[serde(flatten)]
+    pub arguments: &'a A,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manta_look: Option<LookWanted>,
+}
+
+/// The body of `mantaLook`. What is absent has to be asked for.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Look {
+    /// The target's own thread id.
+    pub thread_id: i32,
+    /// The stop.
+    pub stop: i64,
+    /// The innermost frames.
+    pub stack_trace: Option<dap::StackTraceResponseBody>,
+    /// The frame of the scopes.
+    pub frame: Option<dap::FrameId>,
+    /// The scopes of that frame.
+    pub scopes: Option<dap::ScopesResponseBody>,
+    /// The scope of the variables.
+    pub scope: Option<dap::VariablesReference>,
+    /// All variables of that scope.
+    pub variables: Option<dap::VariablesResponseBody>,
+}
+
 /// The body of `mantaStopped`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -28,6 +70,9 @@ pub struct Stopped {
     pub task: Option<Task>,
     /// The innermost frame.
     pub top_frame: Option<StackFrame>,
+    /// Whether `mantaLook` follows.
+    #[serde(default)]
+    pub look: bool,
 }
 
 /// The body of `mantaContinued`.

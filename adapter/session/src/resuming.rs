@@ -9,6 +9,7 @@ use crate::{
     effect::Effect,
     event::TimerId,
     limits::STEP_HOLD,
+    looks::Asked,
     pending::{Pending, Purpose},
     requests::Refusal,
     session::Session,
@@ -48,8 +49,9 @@ impl Session {
     /// Lets one thread run on; `origin` is answered when its target has consented.
     pub(crate) fn continue_thread(&mut self, id: i32, origin: Option<Origin>) -> Result<(), Refusal> {
         let (pending, target_thread) = self.resumption_of(id)?;
+        let asked = self.asked_at_stop(id);
         let arguments = ContinueArguments { thread_id: target_thread, single_thread: Some(true) };
-        self.ask::<dap_requests::Continue>(&arguments, pending)?;
+        self.ask_to_resume::<dap_requests::Continue>(&arguments, asked, pending)?;
         self.begin(id, Resumption::Continue(origin));
         Ok(())
     }
@@ -63,23 +65,27 @@ impl Session {
         origin: Origin,
     ) -> Result<(), Refusal> {
         let (pending, thread_id) = self.resumption_of(id)?;
+        let asked = self.asked_at_stop(id);
         let single_thread = Some(true);
         match kind {
-            StepKind::Next => self.ask::<dap_requests::Next>(
+            StepKind::Next => self.ask_to_resume::<dap_requests::Next>(
                 &NextArguments { thread_id, single_thread, granularity },
+                asked,
                 pending,
             )?,
-            StepKind::In(into) => self.ask::<dap_requests::StepIn>(
+            StepKind::In(into) => self.ask_to_resume::<dap_requests::StepIn>(
                 &StepInArguments {
                     thread_id,
                     single_thread,
                     target_id: into.map(StepInTargetId),
                     granularity,
                 },
+                asked,
                 pending,
             )?,
-            StepKind::Out => self.ask::<dap_requests::StepOut>(
+            StepKind::Out => self.ask_to_resume::<dap_requests::StepOut>(
                 &StepOutArguments { thread_id, single_thread, granularity },
+                asked,
                 pending,
             )?,
         }
@@ -115,6 +121,10 @@ impl Session {
         Ok((Pending::new(None, thread.target.clone(), None, purpose), ThreadId(thread.target_thread)))
     }
 
+    fn asked_at_stop(&self, id: i32) -> Asked {
+        self.threads.get(id).and_then(Thread::stop).map_or_else(Asked::default, |stop| stop.asked)
+    }
+
     fn begin(&mut self, id: i32, resumption: Resumption) {
         self.announcer.focus = Some(id);
         if let Some(State::Paused(stop)) = self.threads.replace_state(id, State::Running) {
@@ -130,7 +140,7 @@ impl Session {
         let Some(State::Resuming(stop, resumption)) = self.threads.replace_state(id, State::Running) else {
             return;
         };
-        self.arenas.close(stop.arena);
+        self.close_arena(stop.arena);
         match resumption {
             Resumption::Continue(origin) => {
                 if let Some(origin) = origin {

@@ -16,6 +16,7 @@ use crate::{
     event::TimerId,
     ids::{JobId, TargetId, TaskId},
     limits::{ANNOUNCE_WINDOW, PASSED_REPORT_EVERY},
+    looks::Asked,
     pending::{Pending, Purpose},
     profile,
     session::Session,
@@ -150,7 +151,12 @@ impl Session {
             hit_breakpoints: hits.into_iter().filter(|id| self.breakpoints.has(*id)).collect(),
             top_frame: stopped.top_frame,
             is_announced: false,
+            asked: Asked::default(),
         };
+        if stopped.look {
+            self.looks.announce(stop.arena);
+            self.sweep_later();
+        }
         self.announcer.waiting.insert(id);
         match self.threads.replace_state(id, State::Paused(stop)) {
             Some(State::Stepping { held: Some(origin), .. }) => {
@@ -212,8 +218,9 @@ impl Session {
     /// If the thread stands, it runs from now on, and its ids are stale. Gives the state before.
     fn leave_stop(&mut self, id: i32) -> Option<State> {
         let arena = self.threads.get(id)?.stop()?.arena;
-        self.arenas.close(arena);
-        self.threads.replace_state(id, State::Running)
+        let left = self.threads.replace_state(id, State::Running);
+        self.close_arena(arena);
+        left
     }
 
     /// The thread's task has ended, or is lost for the reason `lost`.
@@ -221,7 +228,7 @@ impl Session {
         let Some(thread) = self.threads.remove(id) else { return };
         self.announcer.waiting.remove(&id);
         if let Some(stop) = thread.stop() {
-            self.arenas.close(stop.arena);
+            self.close_arena(stop.arena);
         }
         let owed = match thread.state {
             State::Resuming(_, Resumption::Continue(origin)) => origin.map(|origin| (origin, false)),

@@ -10,6 +10,7 @@ use dap::{Seq, StackFrame};
 use crate::{
     arena::ArenaId,
     ids::{Counter, IdsExhausted, TargetId, TaskId},
+    looks::Asked,
     profile::Task,
 };
 
@@ -41,6 +42,8 @@ pub struct Stop {
     pub top_frame: Option<StackFrame>,
     /// Whether the client has been told.
     pub is_announced: bool,
+    /// What the client has asked for.
+    pub asked: Asked,
 }
 
 /// What a thread does.

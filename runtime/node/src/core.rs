@@ -35,7 +35,7 @@ use std::{
 
 use bytes::Bytes;
 use manta_proto::{
-    ids::{JobId, LeaseId, NodeId, ObjectId, ProcessId},
+    ids::{JobId, LeaseId, NodeId, ObjectId, ProcessId, TaskId},
     v1::{self, JobConfig, NodeToHead, NodeToProcess, node_to_head, node_to_process},
 };
 
@@ -93,6 +93,8 @@ pub enum Timer {
     TargetConfig(ProcessId, u64),
     /// A lost session had its grace.
     Grace { loss: u64 },
+    /// A task of a worker ran on a moment ago, and may have stopped again since.
+    Resumed { worker: ProcessId, task: TaskId, times: u64 },
     /// A worker whose end somebody asks for had its time to end.
     Fate(ProcessId),
     /// A worker above the number of CPUs had no work for a while.

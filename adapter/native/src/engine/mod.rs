@@ -15,6 +15,7 @@ pub mod handles;
 pub mod jump;
 pub mod level;
 pub mod loader;
+pub mod looks;
 pub mod relocate;
 pub mod report;
 pub mod resolve;
@@ -96,6 +97,8 @@ pub struct Engine {
     pub(crate) mode: Mode,
     /// What goes to the client.
     pub outbox: Outbox,
+    /// What the client will ask of stops.
+    pub(crate) looks: looks::Looks,
     hardware_works: bool,
     /// Where the unwinder says where a thread goes on, once it was looked for.
     unwind_hook: Option<Option<Address>>,
@@ -128,6 +131,7 @@ impl Engine {
             tokio: Tokio::default(),
             mode,
             outbox: Outbox::default(),
+            looks: looks::Looks::default(),
             hardware_works: true,
             unwind_hook: None,
             loader: None,

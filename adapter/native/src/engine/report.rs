@@ -82,6 +82,7 @@ impl Engine {
             stop: number,
             task: stop.task.as_ref().map(task_body),
             top_frame: Some(top),
+            look: self.looks.announce(tid),
         };
         self.outbox.event::<MantaStopped>(&body);
     }

@@ -118,6 +118,7 @@ impl Engine {
     }
 
     fn on_end(&mut self, tid: Tid, code: i32) {
+        self.looks.forget(tid);
         self.forget_stop(tid, false);
         if let Some(thread) = self.threads.remove(tid) {
             self.on_thread_ended(thread.id);

@@ -15,6 +15,7 @@ mod exception_info;
 mod goto;
 mod goto_targets;
 mod initialize;
+mod look;
 mod memory;
 mod modules;
 mod pause;

@@ -9,6 +9,7 @@ use crate::address::Tid;
 use crate::engine::calls::StepTarget;
 use crate::engine::handles::Handle;
 use crate::engine::step::{StepKind, StepUnit};
+use crate::protocol::LookWanted;
 
 /// What the four have in common.
 #[derive(Deserialize)]
@@ -18,6 +19,8 @@ struct OneThread {
     granularity: Option<SteppingGranularity>,
     /// Of `stepIn` only.
     target_id: Option<StepInTargetId>,
+    /// What the client will ask at the next stop.
+    manta_look: Option<LookWanted>,
 }
 
 /// A request that lets a thread run.
@@ -61,9 +64,10 @@ impl Server {
         let held = request
             .arguments::<OneThread>()
             .map_err(|malformed| malformed.reason)
-            .and_then(|arguments| self.wanted_of(R::STEP, &arguments));
+            .and_then(|arguments| Ok((self.wanted_of(R::STEP, &arguments)?, arguments.manta_look)));
         match held {
-            Ok((tid, unit, into)) => {
+            Ok(((tid, unit, into), look)) => {
+                self.engine.looks.want(tid, look);
                 // The answer comes before anything that the thread does next.
                 self.engine.outbox.respond(request.ok::<R>(&R::body()));
                 match R::STEP {

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import RequestError
 from .base import ClientSets, GotoTarget, Host, OnClient, OnStop, Reply
 
-__all__ = ["ClientSets", "GotoTarget", "Host", "OnClient", "OnStop", "Reply", "find"]
+if TYPE_CHECKING:
+    from ..engine import Engine
+    from ..stops import Stop
+
+__all__ = ["ClientSets", "GotoTarget", "Host", "OnClient", "OnStop", "Reply", "find", "look_at"]
 
 _TABLE: dict[str, OnClient | OnStop] = {}
+
+
+def look_at(engine: Engine, stop: Stop, wanted: dict[str, Any]) -> dict[str, Any]:
+    """What the client will ask of a stop."""
+    from . import look
+
+    return look.look_at(engine, stop, wanted)
 
 
 def find(command: Any) -> OnClient | OnStop:

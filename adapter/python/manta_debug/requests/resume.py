@@ -19,6 +19,8 @@ def _request(kind: str, body: Body | None) -> OnClient:
             stop = of_thread(engine, arguments)
             target = _call_target(stop, arguments) if kind == "stepIn" else None
             stop.is_resuming = True
+            look = arguments.get("mantaLook")
+            stop.thread.look = look if isinstance(look, dict) else None
         stop.interrupt()
         return Reply(body, then=lambda: stop.inbox.put(Resume(kind, target)))
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from ..stops import Stop
 
 
-def _scopes(engine: Engine, stop: Stop, arguments: Arguments) -> Body:
+def scopes_of(engine: Engine, stop: Stop, arguments: Arguments) -> Body:
+    """The scopes of `frameId`."""
     frame = stop.frame(int(arguments["frameId"]))
     pseudo: tuple[tuple[str, Any], ...] = ()
     if frame is stop.stack[0].frame:
@@ -39,4 +40,4 @@ def _scopes(engine: Engine, stop: Stop, arguments: Arguments) -> Body:
     return {"scopes": scopes}
 
 
-REQUESTS = {"scopes": OnStop(of_frame, _scopes)}
+REQUESTS = {"scopes": OnStop(of_frame, scopes_of)}

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from ..stops import Stop
 
 
-def _stack_trace(engine: Engine, stop: Stop, arguments: Arguments) -> Body:
+def frames_of(engine: Engine, stop: Stop, arguments: Arguments) -> Body:
+    """A page of the stop's frames."""
     start = max(0, int(arguments.get("startFrame") or 0))
     levels = int(arguments.get("levels") or 0) or limits.FRAMES_PAGE_MAX
     end = min(len(stop.stack), start + min(levels, limits.FRAMES_PAGE_MAX))
@@ -24,4 +25,4 @@ def _stack_trace(engine: Engine, stop: Stop, arguments: Arguments) -> Body:
     return {"stackFrames": frames, "totalFrames": len(stop.stack)}
 
 
-REQUESTS = {"stackTrace": OnStop(of_thread, _stack_trace)}
+REQUESTS = {"stackTrace": OnStop(of_thread, frames_of)}

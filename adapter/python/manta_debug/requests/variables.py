@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from ..stops import Stop
 
 
-def _variables(engine: Engine, stop: Stop, arguments: Arguments) -> Body:
+def variables_of(engine: Engine, stop: Stop, arguments: Arguments) -> Body:
+    """The children of `variablesReference`."""
     node: Node = stop.nodes[int(arguments["variablesReference"])]
     if isinstance(node, PropertyNode):
         return {"variables": [_computed(stop, node)]}
@@ -68,4 +69,4 @@ def _computed(stop: Stop, node: PropertyNode) -> Body:
     return {"name": node.attribute, **described}
 
 
-REQUESTS = {"variables": OnStop(of_handle, _variables)}
+REQUESTS = {"variables": OnStop(of_handle, variables_of)}

@@ -6,6 +6,7 @@ use super::{Handled, Refusal};
 use crate::{
     arena::{ArenaId, HandleKind},
     ids::TargetId,
+    looks::Found,
     pending::{Pending, Purpose},
     session::{Session, origin},
 };
@@ -13,6 +14,18 @@ use crate::{
 pub(super) fn handle(session: &mut Session, request: &RequestMessage) -> Handled {
     let arguments: ScopesArguments = request.arguments()?;
     let frame = session.arenas.resolve(HandleKind::Frame, arguments.frame_id.0)?;
+    match session.looks.scopes(frame.arena, FrameId(frame.id)) {
+        Found::Answer(body) => {
+            session.note_asked(frame.arena, 0, true);
+            let body = answered(session, &frame.target, frame.arena, body)?;
+            return Ok(Some(request.ok::<requests::Scopes>(&body)));
+        }
+        Found::Wait => {
+            session.looks.hold(frame.arena, request.clone());
+            return Ok(None);
+        }
+        Found::Nothing => session.note_asked(frame.arena, 0, true),
+    }
     let asked = ScopesArguments { frame_id: FrameId(frame.id) };
     let pending = Pending::new(Some(origin(request)), frame.target, Some(frame.arena), Purpose::Scopes);
     session.ask::<requests::Scopes>(&asked, pending)?;

@@ -7,6 +7,7 @@ use crate::{
     arena::ArenaId,
     ids::TargetId,
     limits::FRAMES_MAX,
+    looks::Found,
     pending::{Pending, Purpose},
     session::{Session, origin},
 };
@@ -19,13 +20,25 @@ pub(super) fn handle(session: &mut Session, request: &RequestMessage) -> Handled
     let arena = stop.arena;
     let start = arguments.start_frame.unwrap_or(0).max(0);
     let levels = arguments.levels.filter(|levels| *levels > 0).unwrap_or(FRAMES_MAX).min(FRAMES_MAX);
-    if (start, levels) == (0, 1)
-        && let Some(frame) = stop.top_frame.clone()
-    {
+    let has_format = arguments.format.is_some();
+    let top = stop.top_frame.clone().filter(|_| (start, levels) == (0, 1));
+    session.note_asked(arena, start.saturating_add(levels), false);
+    if let Some(frame) = top {
         // That there is more, the client learns by asking: a short answer is the stack's end.
         let frame = session.shown_frame(frame, &target, arena)?;
         let body = StackTraceResponseBody { stack_frames: vec![frame], total_frames: None };
         return Ok(Some(request.ok::<requests::StackTrace>(&body)));
+    }
+    match session.looks.stack(arena, start, levels) {
+        Found::Answer(body) if !has_format => {
+            let body = answered(session, &target, arena, body)?;
+            return Ok(Some(request.ok::<requests::StackTrace>(&body)));
+        }
+        Found::Wait if !has_format => {
+            session.looks.hold(arena, request.clone());
+            return Ok(None);
+        }
+        _ => {}
     }
     let asked = StackTraceArguments {
         thread_id: ThreadId(target_thread),

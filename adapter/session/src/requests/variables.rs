@@ -9,6 +9,7 @@ use crate::{
     arena::{ArenaId, HandleKind},
     ids::TargetId,
     limits::VARIABLES_MAX,
+    looks::Found,
     pending::{Pending, Purpose},
     session::{Session, origin},
 };
@@ -16,6 +17,23 @@ use crate::{
 pub(super) fn handle(session: &mut Session, request: &RequestMessage) -> Handled {
     let arguments: VariablesArguments = request.arguments()?;
     let parent = session.arenas.resolve(HandleKind::Variables, arguments.variables_reference.0)?;
+    let is_whole = arguments.format.is_none()
+        && arguments.filter.is_none()
+        && arguments.start.unwrap_or(0) == 0
+        && arguments.count.unwrap_or(0) == 0;
+    if is_whole {
+        match session.looks.take_variables(parent.arena, VariablesReference(parent.id)) {
+            Found::Answer(body) => {
+                let body = answered(session, &parent.target, parent.arena, body)?;
+                return Ok(Some(request.ok::<requests::Variables>(&body)));
+            }
+            Found::Wait => {
+                session.looks.hold(parent.arena, request.clone());
+                return Ok(None);
+            }
+            Found::Nothing => {}
+        }
+    }
     let asked = VariablesArguments {
         variables_reference: VariablesReference(parent.id),
         count: arguments.count.map(|count| count.min(VARIABLES_MAX)),

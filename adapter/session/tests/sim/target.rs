@@ -32,6 +32,10 @@ pub struct FakeTarget {
     pub stepped_into: Option<i64>,
     pub jumped_to: Option<i64>,
     pub cancelled: Option<i64>,
+    /// Whether it tells of a stop what it was asked to tell ahead.
+    pub looks: bool,
+    /// What it was asked.
+    pub asked: Vec<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,6 +63,8 @@ impl FakeTarget {
             stepped_into: None,
             jumped_to: None,
             cancelled: None,
+            looks: false,
+            asked: Vec::new(),
         }
     }
 
@@ -114,6 +120,7 @@ impl FakeTarget {
         let Message::Request(request) = message else { panic!("a target gets requests only: {message:?}") };
         let arguments: Value = request.arguments().unwrap();
         let thread = arguments["threadId"].as_i64().unwrap_or(0) as i32;
+        self.asked.push(request.command.clone());
         let result = match request.command.as_str() {
             "continue" | "next" | "stepOut" => return self.resume(request, thread),
             "stepIn" => {
@@ -231,12 +238,34 @@ impl FakeTarget {
         let ended = is_step && self.step == StepOutcome::Ends;
         let continued = json!({"threadId": thread, "stop": stopped.stop, "ended": ended});
         let mut messages = vec![answer(request, Ok(body)), event("mantaContinued", continued)];
+        let arguments: Value = request.arguments().unwrap();
         if is_step && self.step == StepOutcome::Stops {
-            messages.push(self.stop(thread, &stopped.task, "step", &[]));
+            if self.looks && arguments["mantaLook"].is_object() {
+                messages.extend(self.stop_with_look(thread, &stopped.task, &arguments["mantaLook"]));
+            } else {
+                messages.push(self.stop(thread, &stopped.task, "step", &[]));
+            }
         } else {
             self.continued.push(stopped.task);
         }
         messages
+    }
+
+    fn stop_with_look(&mut self, thread: i32, task: &str, wanted: &Value) -> [Message; 2] {
+        let Message::Event(stopped) = self.stop(thread, task, "step", &[]) else { unreachable!("it is one") };
+        let mut body: Value = stopped.body().unwrap();
+        body["look"] = json!(true);
+        let stop = self.stops;
+        let stack = self.stack_trace(thread, &json!({"levels": wanted["levels"]})).unwrap();
+        let mut look = json!({"threadId": thread, "stop": stop, "stackTrace": stack});
+        if wanted["variables"] == true {
+            look["frame"] = json!(stop * 1000);
+            look["scopes"] = json!({"scopes": [{"name": "Locals", "variablesReference": stop * 1000 + 1, "expensive": false}]});
+            look["scope"] = json!(stop * 1000 + 1);
+            look["variables"] =
+                json!({"variables": [{"name": "ahead", "value": task, "variablesReference": 0}]});
+        }
+        [event("mantaStopped", body), event("mantaLook", look)]
     }
 
     fn stack_trace(&self, thread: i32, arguments: &Value) -> Result<Value, &'static str> {

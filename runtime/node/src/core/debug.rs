@@ -18,6 +18,9 @@ use super::{Core, Effect, Timer, workers::State};
 
 /// All targets of a node take a set of breakpoints within this time.
 const CONFIG_TIMEOUT: Duration = Duration::from_secs(5);
+/// A task that runs on for a shorter time than this between two stops counts as paused throughout: what its pauses mean to others,
+/// its worker, its owner and the scheduler, would be undone before they have heard of it.
+const RESUMED_AFTER: Duration = Duration::from_millis(2);
 /// The node's own requests to a target count from here, so that a session's never have the same number.
 const FIRST_SEQ: i64 = 1 << 30;
 
@@ -45,6 +48,9 @@ pub(super) struct Target {
     pub loaded: bool,
     pub requests: HashMap<i64, Request>,
     pub paused: BTreeMap<TaskId, Option<LeaseId>>,
+    /// Paused tasks that have run on a moment ago, each with a number that tells its resumptions apart.
+    resumed: BTreeMap<TaskId, u64>,
+    times_resumed: u64,
     pub agent_runs: bool,
     pub agent_failures: u32,
 }
@@ -345,12 +351,37 @@ impl Core {
         };
         let body = peek.body.and_then(|body| serde_json::from_str::<StopBody>(body.get()).ok());
         let task = body.and_then(|body| body.task).and_then(|task| TaskId::from_hex(&task.task_id));
-        if let Some(task) = task {
-            self.on_task_paused(from, task, paused);
+        match task {
+            Some(task) if paused => self.on_task_paused(from, task, true),
+            Some(task) => self.on_task_resumed(from, task),
+            None => {}
+        }
+    }
+
+    /// A paused task runs on, perhaps to its next stop.
+    fn on_task_resumed(&mut self, worker: ProcessId, task: TaskId) {
+        let Some(target) = self.debug.targets.get_mut(&worker) else { return };
+        if target.paused.contains_key(&task) {
+            target.times_resumed += 1;
+            let times = target.times_resumed;
+            target.resumed.insert(task, times);
+            self.effects.push(Effect::Timer(Timer::Resumed { worker, task, times }, RESUMED_AFTER));
+        }
+    }
+
+    pub(super) fn on_resumed_timer(&mut self, worker: ProcessId, task: TaskId, times: u64) {
+        let target = self.debug.targets.get(&worker);
+        if target.is_some_and(|target| target.resumed.get(&task) == Some(&times)) {
+            self.on_task_paused(worker, task, false);
         }
     }
 
     pub(super) fn on_task_paused(&mut self, worker: ProcessId, task: TaskId, paused: bool) {
+        let known = self.debug.targets.get_mut(&worker);
+        let was_resumed = known.is_some_and(|target| target.resumed.remove(&task).is_some());
+        if was_resumed && paused {
+            return;
+        }
         let lease = if paused { self.lease_to_pause(worker) } else { None };
         let target = self.debug.targets.entry(worker).or_default();
         let lease = if paused {
@@ -385,6 +416,8 @@ impl Core {
     pub(super) fn forget_paused_of_lease(&mut self, lease: LeaseId) {
         for target in self.debug.targets.values_mut() {
             target.paused.retain(|_, of| *of != Some(lease));
+            let paused = &target.paused;
+            target.resumed.retain(|task, _| paused.contains_key(task));
         }
     }
 

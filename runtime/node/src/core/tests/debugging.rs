@@ -136,9 +136,25 @@ fn a_paused_task_gives_its_cpu_back_and_its_worker_knows() {
     stage.expect_process(worker, |message| is_paused(message, true));
     stage.expect_head(|message| matches!(message, node_to_head::Message::FromTarget(_)));
     assert_eq!(stage.core.budget.available().amount("CPU"), 10_000);
-    stage.say(worker, stopped("mantaContinued", task));
+    let passed_on = |message: &node_to_head::Message| matches!(message, node_to_head::Message::FromTarget(_));
+    for times in 1..=2 {
+        stage.say(worker, stopped("mantaContinued", task));
+        stage.expect(
+            |effect| matches!(effect, Effect::Timer(Timer::Resumed { times: of, .. }, _) if *of == times),
+        );
+        stage.expect_head(passed_on);
+        if times == 1 {
+            // It stops again at once, which nobody else need know.
+            stage.say(worker, stopped("mantaStopped", task));
+            stage.expect_head(passed_on);
+        }
+        stage.core.on_timer(Timer::Resumed { worker, task, times: 1 });
+        stage.expect_nothing();
+    }
+    assert_eq!(stage.core.budget.available().amount("CPU"), 10_000);
+    stage.core.on_timer(Timer::Resumed { worker, task, times: 2 });
+    stage.settle();
     stage.expect_process(worker, |message| is_paused(message, false));
-    stage.expect_head(|message| matches!(message, node_to_head::Message::FromTarget(_)));
     assert_eq!(stage.core.budget.available().amount("CPU"), 0);
     stage.give_back(driver, lease);
     stage.expect_slot_released(worker);

@@ -1,0 +1,42 @@
+//! Of which stops the client is to be told more than that they are, ahead of being asked.
+
+use std::collections::HashMap;
+
+use crate::address::Tid;
+use crate::protocol::LookWanted;
+
+/// Looks that are wanted.
+#[derive(Default)]
+pub struct Looks {
+    /// Of threads that run, at their next stop.
+    wanted: HashMap<Tid, LookWanted>,
+    /// Of threads that have stopped.
+    due: Vec<(Tid, LookWanted)>,
+}
+
+impl Looks {
+    /// A thread runs on. Of its next stop this is wanted.
+    pub fn want(&mut self, tid: Tid, wanted: Option<LookWanted>) {
+        match wanted {
+            Some(wanted) => self.wanted.insert(tid, wanted),
+            None => self.wanted.remove(&tid),
+        };
+    }
+
+    /// A thread stops. Whether anything will be told of it ahead.
+    pub fn announce(&mut self, tid: Tid) -> bool {
+        let Some(wanted) = self.wanted.remove(&tid) else { return false };
+        self.due.push((tid, wanted));
+        true
+    }
+
+    /// A thread has ended.
+    pub fn forget(&mut self, tid: Tid) {
+        self.wanted.remove(&tid);
+    }
+
+    /// Takes what is to be told now.
+    pub fn take_due(&mut self) -> Vec<(Tid, LookWanted)> {
+        std::mem::take(&mut self.due)
+    }
+}
