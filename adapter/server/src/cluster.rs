@@ -1,6 +1,9 @@
 //! The session's connection to its cluster's head: one stream for everything.
 
-use std::env;
+use std::{
+    env,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use dap::Message;
 use manta_proto::{
@@ -11,22 +14,65 @@ use manta_proto::{
     v1::{self, head_client::HeadClient, head_to_session, session_to_head},
 };
 use manta_session::{AttachOptions, Event, Generation, LaunchOptions, TargetId};
-use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
 use crate::{
     convert,
     happening::{Access, Events},
-    limits::{CONNECT_WITHIN, GOODBYE_WITHIN, OPEN_WITHIN, TO_HEAD_MAX},
+    limits::{CONNECT_WITHIN, GOODBYE_WITHIN, OPEN_WITHIN, RETURN_RETRY, RETURN_WITHIN, TO_HEAD_MAX},
     private_cluster::PrivateCluster,
 };
 
 /// The connection to a cluster, or the attempt at one.
 pub(crate) struct Cluster {
-    to_head: mpsc::Sender<v1::SessionToHead>,
+    link: Arc<Link>,
     task: JoinHandle<()>,
     id: SessionId,
+}
+
+/// The way to the head, which may be another head later.
+struct Link(Mutex<Way>);
+
+enum Way {
+    Open(mpsc::Sender<v1::SessionToHead>),
+    /// The head is away. What is said to it meanwhile is lost; the session knows.
+    Broken,
+    /// The session has ended, and wants no other connection.
+    Ended,
+}
+
+impl Link {
+    fn lock(&self) -> MutexGuard<'_, Way> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_ended(&self) -> bool {
+        matches!(*self.lock(), Way::Ended)
+    }
+
+    /// Makes a new queue to the head; `None` when the session has ended meanwhile.
+    fn renew(&self) -> Option<mpsc::Receiver<v1::SessionToHead>> {
+        let mut way = self.lock();
+        if matches!(*way, Way::Ended) {
+            return None;
+        }
+        let (to_head, outgoing) = mpsc::channel(TO_HEAD_MAX);
+        *way = Way::Open(to_head);
+        Some(outgoing)
+    }
+
+    fn break_off(&self) {
+        let mut way = self.lock();
+        if !matches!(*way, Way::Ended) {
+            *way = Way::Broken;
+        }
+    }
 }
 
 /// Which cluster.
@@ -62,8 +108,9 @@ impl Cluster {
             client: with_host(client),
             grace_ms: u32::try_from(grace.as_millis()).unwrap_or(u32::MAX),
         };
-        let task = tokio::spawn(run(which, open, outgoing, events));
-        Self { to_head, task, id }
+        let link = Arc::new(Link(Mutex::new(Way::Open(to_head))));
+        let task = tokio::spawn(run(which, open, outgoing, Arc::clone(&link), events));
+        Self { link, task, id }
     }
 
     /// Sends a message to a target. The error says why the head is lost.
@@ -94,21 +141,25 @@ impl Cluster {
         if let Err(cause) = self.send(session_to_head::Message::Close(v1::SessionClose {})) {
             tracing::debug!(%cause, "the cluster could not be told of the session's end");
         }
+        *self.link.lock() = Way::Ended;
     }
 
     fn send(&self, message: session_to_head::Message) -> Result<(), String> {
-        self.to_head.try_send(v1::SessionToHead { message: Some(message) }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => {
-                format!("its head does not read: {TO_HEAD_MAX} messages wait for it")
+        let Way::Open(to_head) = &*self.link.lock() else { return Ok(()) };
+        match to_head.try_send(v1::SessionToHead { message: Some(message) }) {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                Err(format!("its head does not read: {TO_HEAD_MAX} messages wait for it"))
             }
-            mpsc::error::TrySendError::Closed(_) => "its head closed the connection".to_owned(),
-        })
+            // Who reads from the head finds the same, and looks for it.
+            Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
+        }
     }
 
     /// Ends the connection, and the cluster if it is a private one. What was sent before arrives before.
     pub async fn end(self) {
-        let Self { to_head, mut task, .. } = self;
-        drop(to_head);
+        let Self { link, mut task, .. } = self;
+        *link.lock() = Way::Ended;
         if timeout(GOODBYE_WITHIN, &mut task).await.is_err() {
             task.abort();
         }
@@ -119,6 +170,7 @@ async fn run(
     which: Which,
     open: v1::SessionOpen,
     outgoing: mpsc::Receiver<v1::SessionToHead>,
+    link: Arc<Link>,
     events: Events,
 ) {
     let (access, private) = match access(which).await {
@@ -129,10 +181,11 @@ async fn run(
             return;
         }
     };
-    match open_session(&access, open, outgoing).await {
+    match open_session(&access, open.clone(), outgoing).await {
         Ok(messages) => {
             let _told = events.tell_access(access.clone()).await;
-            let cause = pump(messages, &events, &access.address).await;
+            let may_return = private.is_none();
+            let cause = stay(messages, &access, &open, &link, &events, may_return).await;
             let _told = events.send(Event::ClusterLost(cause)).await;
         }
         Err(cause) => {
@@ -141,6 +194,42 @@ async fn run(
     }
     if let Some(private) = private {
         private.end().await;
+    }
+}
+
+/// Passes on what the head says, and looks for a head that is gone. Gives the reason of the end.
+async fn stay(
+    mut messages: Streaming<v1::HeadToSession>,
+    access: &Access,
+    open: &v1::SessionOpen,
+    link: &Link,
+    events: &Events,
+    may_return: bool,
+) -> String {
+    loop {
+        let cause = match pump(messages, events, &access.address).await {
+            // It has said goodbye.
+            End::Closed(cause) => return cause,
+            End::Broken(cause) if !may_return || link.has_ended() => return cause,
+            End::Broken(cause) => cause,
+        };
+        link.break_off();
+        let _told = events.send(Event::ClusterAway(cause.clone())).await;
+        let until = Instant::now() + RETURN_WITHIN;
+        messages = loop {
+            let Some(outgoing) = link.renew() else { return cause };
+            match open_session(access, open.clone(), outgoing).await {
+                Ok(messages) => break messages,
+                Err(again) if Instant::now() > until => {
+                    return format!(
+                        "{cause}, and it did not come back within {} s: {again}",
+                        RETURN_WITHIN.as_secs()
+                    );
+                }
+                Err(_) => link.break_off(),
+            }
+            tokio::time::sleep(RETURN_RETRY).await;
+        };
     }
 }
 
@@ -205,8 +294,16 @@ fn sentence(address: &str, status: &Status) -> String {
     }
 }
 
-/// Passes on what the head says until its end. Gives the reason of that.
-async fn pump(mut messages: Streaming<v1::HeadToSession>, events: &Events, address: &str) -> String {
+/// How the head's messages end, with the reason.
+enum End {
+    /// By the head's will.
+    Closed(String),
+    /// The connection broke.
+    Broken(String),
+}
+
+/// Passes on what the head says until its end.
+async fn pump(mut messages: Streaming<v1::HeadToSession>, events: &Events, address: &str) -> End {
     loop {
         match messages.message().await {
             Ok(Some(mut message)) => {
@@ -228,8 +325,10 @@ async fn pump(mut messages: Streaming<v1::HeadToSession>, events: &Events, addre
                     }
                 }
             }
-            Ok(None) => return format!("the head at {address} closed the connection"),
-            Err(status) => return format!("the head at {address} is gone ({})", status.message()),
+            Ok(None) => return End::Closed(format!("the head at {address} closed the connection")),
+            Err(status) => {
+                return End::Broken(format!("the head at {address} is gone ({})", status.message()));
+            }
         }
     }
 }

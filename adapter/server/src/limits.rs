@@ -19,6 +19,10 @@ pub const DRIVER_OUTPUT_BYTES_MAX: usize = 16 * 1024;
 pub const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// How long a head may take to open a session.
 pub const OPEN_WITHIN: Duration = Duration::from_secs(10);
+/// How long a head that is gone is looked for; nodes look for it as long.
+pub const RETURN_WITHIN: Duration = Duration::from_secs(60);
+/// The time between two looks.
+pub const RETURN_RETRY: Duration = Duration::from_millis(200);
 /// How long a private cluster may take to be ready.
 pub const CLUSTER_READY_WITHIN: Duration = Duration::from_secs(15);
 /// How long a driver may take to end when it is told to, before it is killed.

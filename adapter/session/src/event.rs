@@ -26,6 +26,8 @@ pub enum Event {
     ClusterView(Vec<Node>),
     /// The cluster's connection is lost; the sentence says why.
     ClusterLost(String),
+    /// The connection to the head broke; the edge tries to make it anew. Followed by `Connected` or `ClusterLost`. The sentence says why.
+    ClusterAway(String),
     /// A target appeared.
     TargetUp(Target),
     /// A target is gone.
@@ -166,4 +168,6 @@ pub enum TimerId {
     PassedReport,
     /// Requests to targets grow older.
     Sweep,
+    /// Nodes have had long enough to tell what is still paused, after a head's return. The number tells returns apart.
+    Returned(u64),
 }

@@ -25,6 +25,7 @@ mod profile;
 mod publisher;
 mod requests;
 mod resuming;
+mod returning;
 mod session;
 mod setting;
 mod shown;

@@ -55,6 +55,8 @@ pub const SWEEP_EVERY: Duration = Duration::from_secs(10);
 pub const SWEEPS_MAX: u8 = 3;
 /// After so many sweeps an `evaluate` fails: an expression may be slow.
 pub const EVALUATE_SWEEPS_MAX: u8 = 30;
+/// How long after a head's return its nodes may take to tell of what was paused before.
+pub const RETURN_WITHIN: Duration = Duration::from_secs(15);
 /// How long paused tasks wait for a client that is lost, unless `graceSeconds` says otherwise.
 pub const GRACE: Duration = Duration::from_secs(5);
 /// The most that `graceSeconds` can ask for.

@@ -124,6 +124,11 @@ impl Looks {
         }
     }
 
+    fn awaited(&self) -> Vec<ArenaId> {
+        let awaited = self.by_arena.iter().filter(|(_, look)| matches!(look, Look::Awaited(_)));
+        awaited.map(|(arena, _)| *arena).collect()
+    }
+
     /// Something may have changed values in the memory of this target.
     pub fn forget_variables(&mut self, of: &TargetId) {
         for look in self.by_arena.values_mut() {
@@ -174,6 +179,15 @@ impl Session {
         self.arenas.close(arena);
         let held = self.looks.settle(arena, None);
         self.dispatch_all(held);
+    }
+
+    /// Gives up the looks that are on their way.
+    pub(crate) fn settle_looks(&mut self) {
+        let awaited: Vec<ArenaId> = self.looks.awaited();
+        for arena in awaited {
+            let held = self.looks.settle(arena, None);
+            self.dispatch_all(held);
+        }
     }
 
     /// Gives up looks that did not come and those that have grown old. True while there are others.

@@ -164,6 +164,11 @@ impl Session {
     }
 
     fn ask_message(&mut self, mut message: RequestMessage, pending: Pending) -> Result<(), Refusal> {
+        if self.returning.is_away {
+            return Err(Refusal::from(
+                "the connection to the cluster is lost; try again when the head is back",
+            ));
+        }
         if !self.targets.contains_key(&pending.target) {
             return Err(Refusal::from("the task's process is gone"));
         }

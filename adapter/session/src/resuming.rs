@@ -140,6 +140,7 @@ impl Session {
         let Some(State::Resuming(stop, resumption)) = self.threads.replace_state(id, State::Running) else {
             return;
         };
+        self.returning.has_thread(id);
         self.close_arena(stop.arena);
         match resumption {
             Resumption::Continue(origin) => {

@@ -25,6 +25,7 @@ use crate::{
     pending::{Purpose, Requests},
     publisher::Publisher,
     requests::{self, Refusal},
+    returning::Returning,
     setting::Waiter,
     sources::{ClientFiles, Sources},
     stops::{Announcer, continue_answer},
@@ -78,6 +79,7 @@ pub struct Session {
     pub(crate) gatherings: Gatherings,
     pub(crate) memories: Memories,
     pub(crate) requests: Requests,
+    pub(crate) returning: Returning,
     pub(crate) announcer: Announcer,
     pub(crate) steps: u64,
     pub(crate) effects: Vec<Effect>,
@@ -114,6 +116,7 @@ impl Session {
             gatherings: Gatherings::default(),
             memories: Memories::default(),
             requests: Requests::default(),
+            returning: Returning::default(),
             announcer: Announcer::default(),
             steps: 0,
             effects: Vec::new(),
@@ -130,7 +133,9 @@ impl Session {
             Event::ConnectFailed(cause) => self.on_connect_failed(&cause),
             Event::ClusterView(nodes) => self.on_view(nodes),
             Event::ClusterLost(cause) => self.on_cluster_lost(&cause),
+            Event::ClusterAway(cause) => self.on_cluster_away(&cause),
             Event::TargetUp(target) => {
+                self.returning.has_target(&target.id);
                 self.targets.insert(target.id.clone(), target);
             }
             Event::TargetDown { target, cause } => self.on_target_down(&target, &cause),
@@ -185,6 +190,9 @@ impl Session {
     }
 
     fn on_connected(&mut self, nodes: Vec<Node>, targets: Vec<Target>) {
+        if self.phase == Phase::Attached && self.returning.is_away {
+            return self.on_cluster_back(nodes, targets);
+        }
         let origin = match std::mem::replace(&mut self.phase, Phase::Attached) {
             Phase::Connecting(origin) => origin,
             // The client left while the cluster was being reached.
@@ -239,9 +247,10 @@ impl Session {
         self.emit::<events::Terminated>(&dap::TerminatedEventBody::default());
     }
 
-    fn on_target_down(&mut self, target: &TargetId, cause: &str) {
+    pub(crate) fn on_target_down(&mut self, target: &TargetId, cause: &str) {
         let description = self.target_name(target);
         self.targets.remove(target);
+        self.returning.has_target(target);
         self.breakpoints.on_target_down(target);
         self.sources.on_target_down(target);
         let cause = cause.trim_end_matches('.');
@@ -303,6 +312,7 @@ impl Session {
             }
             TimerId::PassedReport => self.on_passed_report(),
             TimerId::Sweep => self.on_sweep(),
+            TimerId::Returned(times) => self.on_return_over(times),
         }
     }
 

@@ -55,7 +55,7 @@ impl Session {
     }
 
     pub(crate) fn publish_if_due(&mut self) {
-        if self.phase == Phase::Attached && self.publisher.is_due() {
+        if self.phase == Phase::Attached && !self.returning.is_away && self.publisher.is_due() {
             let generation = self.publisher.publish();
             let arguments =
                 self.breakpoints.configuration(generation, &self.id, self.options.step_into_framework);

@@ -63,7 +63,11 @@ impl Session {
             self.confirm(id);
             existing = existing.filter(|id| self.threads.get(*id).is_some());
             let stop = self.threads.get(id).and_then(|thread| thread.stop());
-            if stop.is_some_and(|stop| stop.number >= stopped.stop) {
+            let is_known = stop.is_some_and(|stop| stop.number >= stopped.stop);
+            if self.returning.has_thread(id) && is_known {
+                return;
+            }
+            if is_known {
                 return self.log(format!("{target} announced its stop {} twice", stopped.stop));
             }
             self.leave_stop(id);
@@ -220,12 +224,14 @@ impl Session {
         let arena = self.threads.get(id)?.stop()?.arena;
         let left = self.threads.replace_state(id, State::Running);
         self.close_arena(arena);
+        self.returning.has_thread(id);
         left
     }
 
     /// The thread's task has ended, or is lost for the reason `lost`.
     pub(crate) fn end_thread(&mut self, id: i32, lost: Option<&str>) {
         let Some(thread) = self.threads.remove(id) else { return };
+        self.returning.has_thread(id);
         self.announcer.waiting.remove(&id);
         if let Some(stop) = thread.stop() {
             self.close_arena(stop.arena);

@@ -1,6 +1,8 @@
-//! Tasks that were paused and have ended since: their threads leave the client's list once.
+//! Tasks that were paused and have ended since: their threads leave the client's list once. Heads that end and come back: they do not.
 
 mod sim;
+
+use std::time::Duration;
 
 use manta_session::{Event, TargetId, TaskId};
 use serde_json::json;
@@ -100,4 +102,61 @@ fn a_continue_that_the_sessions_end_overtakes_was_obeyed() {
     assert!(sim.event("output")["output"].as_str().unwrap().contains("the head has ended"));
     sim.event("terminated");
     sim.to_targets.clear();
+}
+
+/// The messages with which the client was told of something important.
+fn important(sim: &mut Sim) -> String {
+    let told = sim.event("output");
+    assert_eq!(told["category"], "important", "{told}");
+    told["output"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_head_that_comes_back_finds_its_session() {
+    let mut sim = paused();
+    sim.stop("t2", 4, "b-2", &[1]);
+    sim.advance(Duration::from_millis(100));
+    sim.event("stopped");
+    let frame =
+        sim.request("stackTrace", json!({"threadId": 1, "levels": 1}))["stackFrames"][0]["id"].clone();
+    sim.holds_targets = true;
+    let lost = sim.send("continue", json!({"threadId": 1}));
+    sim.to_targets.clear();
+    sim.on(Event::ClusterAway("the head at h:1 is gone".to_owned()));
+    assert!(important(&mut sim).contains("Paused tasks stay paused"));
+    assert!(sim.refusal(lost).contains("try again when the head is back"));
+    assert!(sim.refused("next", json!({"threadId": 1})).contains("try again"));
+    sim.holds_targets = false;
+    // Set while the head is away, and in force when it is back.
+    let set = sim.send("setBreakpoints", sim::lines_in("/job/job.py", &[10, 20]));
+    sim.check_empty();
+    let before = sim.published.len();
+    sim.on(Event::Connected { nodes: vec![sim::node("node-1"), sim::node("node-2")], targets: Vec::new() });
+    assert!(important(&mut sim).contains("back"));
+    assert_eq!(sim.published.len(), before + 1);
+    assert_eq!(sim.published[before].1["sources"][0]["breakpoints"].as_array().unwrap().len(), 2);
+    assert_eq!(sim.response(set)["breakpoints"][1]["verified"], true);
+    // Both workers are there. One tells its stop again, and a stop that nobody heard of; the other's task has run on.
+    for (name, node) in [("t1", "node-1"), ("t2", "node-2")] {
+        sim.on(Event::TargetUp(manta_session::Target {
+            id: TargetId::new(name),
+            node_name: node.to_owned(),
+            description: format!("python worker {name} on {node}"),
+        }));
+    }
+    let again = sim.targets["t1"].tell_again(4);
+    sim.on(Event::FromTarget { target: TargetId::new("t1"), message: again });
+    sim.check_empty();
+    sim.stop("t1", 5, "c-3", &[1]);
+    sim.advance(Duration::from_millis(100));
+    assert_eq!(sim.event("stopped")["threadId"], 3);
+    assert_eq!(sim.threads(), [1, 2, 3]);
+    sim.advance(Duration::from_secs(16));
+    assert!(sim.event("output")["output"].as_str().unwrap().contains("has run on"));
+    assert_eq!(sim.event("thread"), json!({"reason": "exited", "threadId": 2}));
+    // What was open stays so.
+    sim.request("scopes", json!({"frameId": frame}));
+    sim.request("continue", json!({"threadId": 1}));
+    sim.check_empty();
+    sim.finish();
 }

@@ -179,7 +179,10 @@ impl Head {
             .serve_with_incoming(service, incoming);
         let ended = async {
             tokio::select! {
-                () = stop => { shared.with(|core| core.on_shutdown("its head was told to end")); }
+                () = stop => {
+                    shared.with(|core| core.on_shutdown("its head was told to end"));
+                    shared.end_sessions();
+                }
                 () = shared.exit.notified() => {}
             }
             let none_left = async {
@@ -310,6 +313,11 @@ impl Shared {
             }
             Effect::Exit => self.exit.notify_one(),
         }
+    }
+
+    /// Ends the streams of sessions in order, so that they do not look for a head that will not come back.
+    fn end_sessions(&self) {
+        self.lock().sessions.clear();
     }
 
     fn tell_nodes(&self, messages: ToNodes) {
@@ -601,6 +609,7 @@ impl head_server::Head for Service {
     ) -> Result<Response<ShutdownResponse>, Status> {
         check_version(request.get_ref().protocol_version)?;
         let nodes = self.shared.with(|core| core.on_shutdown("the cluster was told to stop"));
+        self.shared.end_sessions();
         Ok(Response::new(ShutdownResponse { nodes }))
     }
 }

@@ -30,14 +30,14 @@ impl Core {
         }
         let id = SessionId::try_from(&open.session_id).map_err(|error| error.to_string())?;
         match &self.session {
+            // The same session is back: what it paused stays paused. Its link before may not have been found broken yet.
+            Some(known) if known.id == id => {}
             Some(Session { link: Some(_), client, .. }) => {
                 return Err(format!(
                     "{client} is debugging this cluster already, and a cluster takes one debug session at a time; \
                      end that session first"
                 ));
             }
-            // The same session is back: what it paused stays paused.
-            Some(lost) if lost.id == id => {}
             Some(lost) => {
                 let lost = lost.id;
                 self.end_session(lost, 0);

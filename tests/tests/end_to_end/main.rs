@@ -8,6 +8,7 @@ mod clusters;
 mod deadlines;
 mod endings;
 mod graphs;
+mod heads;
 mod kills;
 mod languages;
 mod launch;

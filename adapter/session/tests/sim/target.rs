@@ -108,6 +108,18 @@ impl FakeTarget {
         )
     }
 
+    /// What it has said of a thread that still stands.
+    pub fn tell_again(&self, thread: i32) -> Message {
+        let Stopped { task, stop } = &self.stopped[&thread];
+        let (name, id) = task.split_once('-').unwrap();
+        let task_id = format!("{id:0>32}");
+        event(
+            "mantaStopped",
+            json!({"threadId": thread, "reason": "breakpoint", "stop": stop, "task": {"taskId": task_id, "name": name},
+                   "topFrame": frame(task, *stop, 0)}),
+        )
+    }
+
     pub fn is_stopped(&self, thread: i32) -> bool {
         self.stopped.contains_key(&thread)
     }

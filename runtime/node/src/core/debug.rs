@@ -51,6 +51,8 @@ pub(super) struct Target {
     /// Paused tasks that have run on a moment ago, each with a number that tells its resumptions apart.
     resumed: BTreeMap<TaskId, u64>,
     times_resumed: u64,
+    /// What the engine said of the stops that last.
+    stops: BTreeMap<TaskId, Bytes>,
     pub agent_runs: bool,
     pub agent_failures: u32,
 }
@@ -94,10 +96,10 @@ impl Core {
     /// A session's new set of breakpoints.
     pub(super) fn on_config(&mut self, config: DebugConfig) {
         let session = SessionId::try_from(&config.session_id).ok();
-        if let Some(lost) = self.debug.lost.take()
-            && session != Some(lost)
-        {
-            self.release(lost);
+        match self.debug.lost.take() {
+            Some(lost) if session == Some(lost) => self.tell_stops_again(&config.session_id),
+            Some(lost) => self.release(lost),
+            None => {}
         }
         let generation = config.generation;
         let empty = config.empty;
@@ -129,6 +131,20 @@ impl Core {
             if !self.wants_empty(id) {
                 self.on_worker_ready(id);
             }
+        }
+    }
+
+    /// A session that was lost is back: it may have missed some of the stops that last.
+    fn tell_stops_again(&mut self, session_id: &[u8]) {
+        let mut stops: Vec<_> = Vec::new();
+        for (target, known) in &self.debug.targets {
+            stops.extend(known.stops.iter().map(|(task, dap)| (*target, *task, dap.clone())));
+        }
+        stops.sort_unstable_by_key(|(target, task, _)| (*target, *task));
+        for (target, _, dap) in stops {
+            let message =
+                v1::FromTarget { session_id: session_id.to_vec().into(), target_id: target.to_bytes(), dap };
+            self.tell_head(node_to_head::Message::FromTarget(message));
         }
     }
 
@@ -225,7 +241,7 @@ impl Core {
     pub fn on_target_message(&mut self, from: ProcessId, dap: Bytes) {
         match serde_json::from_slice::<Peek<'_>>(&dap) {
             Ok(peek) if peek.r#type == "response" && self.on_own_response(from, &peek) => return,
-            Ok(peek) if peek.r#type == "event" => self.on_target_event(from, &peek),
+            Ok(peek) if peek.r#type == "event" => self.on_target_event(from, &peek, &dap),
             Ok(_) => {}
             Err(error) => {
                 tracing::warn!(target = %from, %error, "a target sent something that is no DAP message; it is dropped");
@@ -343,7 +359,7 @@ impl Core {
         self.workers.get(&id).and_then(|worker| worker.target_up(id, &self.me)).map(|up| up.description)
     }
 
-    fn on_target_event(&mut self, from: ProcessId, peek: &Peek<'_>) {
+    fn on_target_event(&mut self, from: ProcessId, peek: &Peek<'_>, dap: &Bytes) {
         let paused = match peek.event.as_deref() {
             Some("mantaStopped") => true,
             Some("mantaContinued") => false,
@@ -352,8 +368,18 @@ impl Core {
         let body = peek.body.and_then(|body| serde_json::from_str::<StopBody>(body.get()).ok());
         let task = body.and_then(|body| body.task).and_then(|task| TaskId::from_hex(&task.task_id));
         match task {
-            Some(task) if paused => self.on_task_paused(from, task, true),
-            Some(task) => self.on_task_resumed(from, task),
+            Some(task) if paused => {
+                self.on_task_paused(from, task, true);
+                if let Some(target) = self.debug.targets.get_mut(&from) {
+                    target.stops.insert(task, dap.clone());
+                }
+            }
+            Some(task) => {
+                if let Some(target) = self.debug.targets.get_mut(&from) {
+                    target.stops.remove(&task);
+                }
+                self.on_task_resumed(from, task);
+            }
             None => {}
         }
     }
@@ -387,6 +413,7 @@ impl Core {
         let lease = if paused {
             *target.paused.entry(task).or_insert(lease)
         } else {
+            target.stops.remove(&task);
             let Some(lease) = target.paused.remove(&task) else { return };
             lease
         };

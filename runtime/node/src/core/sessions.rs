@@ -11,7 +11,7 @@ use serde_json::{json, value::RawValue};
 use super::{Core, Effect, Timer, debug::Request, workers::State};
 
 /// How long paused tasks wait for a head that was lost.
-const HEAD_GRACE: Duration = Duration::from_secs(5);
+const HEAD_GRACE: Duration = Duration::from_secs(15);
 
 impl Core {
     /// The session ended, or lost its connection.
@@ -28,21 +28,20 @@ impl Core {
         self.lose_session(session, Duration::from_millis(ended.grace_ms.into()));
     }
 
-    /// The head's connection ended: as far as debugging goes, so did the session.
+    /// The head's connection ended: as far as is known here, so did the session. Its breakpoints stay in force for its grace, as it
+    /// looks for the head too.
     pub fn on_head_lost(&mut self) {
         self.return_uncommitted();
         let session =
             self.debug.config.as_ref().and_then(|config| SessionId::try_from(&config.session_id).ok());
         if let Some(session) = session {
-            self.unblock_configuring();
             self.lose_session(session, HEAD_GRACE);
         }
     }
 
-    /// The head is back. Without a session of ours in it, the grace goes on.
+    /// The head is back. Until the session is back too, the grace goes on, and its breakpoints stay in force: no stop is missed.
     pub(super) fn on_head_found(&mut self) {
         if self.debug.lost.is_some() {
-            self.debug.config = None;
             self.debug.rounds.clear();
         }
     }

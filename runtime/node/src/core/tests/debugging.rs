@@ -222,10 +222,29 @@ fn a_session_that_comes_back_in_time_keeps_what_it_paused() {
     stage.head(config(1, false));
     expect_request(&mut stage, workers[0], "mantaConfigure");
     stage.expect(|effect| matches!(effect, Effect::Timer(Timer::Config(1), _)));
+    for (task, event) in [(6, "mantaStopped"), (7, "mantaStopped"), (6, "mantaContinued")] {
+        stage.say(workers[0], stopped(event, TaskId(id(task))));
+        match event {
+            "mantaStopped" => {
+                stage.expect_process(workers[0], |message| {
+                    matches!(message, node_to_process::Message::TaskPaused(paused) if paused.paused)
+                });
+            }
+            _ => {
+                stage.expect(|effect| matches!(effect, Effect::Timer(Timer::Resumed { .. }, _)));
+            }
+        }
+        stage.expect_head(|message| matches!(message, node_to_head::Message::FromTarget(_)));
+    }
     stage.core.on_head_lost();
     stage.settle();
     stage.expect(|effect| matches!(effect, Effect::Timer(Timer::Grace { .. }, _)));
     stage.head(config(2, false));
+    // The stop that lasts is told again, as the session may not have heard of it.
+    let seventh = TaskId(id(7)).to_string();
+    stage.expect_head(|message| {
+        matches!(message, node_to_head::Message::FromTarget(from) if String::from_utf8_lossy(&from.dap).contains(&seventh))
+    });
     expect_request(&mut stage, workers[0], "mantaConfigure");
     stage.expect(|effect| matches!(effect, Effect::Timer(Timer::Config(2), _)));
     stage.core.on_timer(Timer::Grace { loss: 1 });
