@@ -1,10 +1,16 @@
 //! The command line.
 
+mod state;
+
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use manta_node::resources::Resources;
 use manta_proto::DEFAULT_ADDRESS;
+
+pub use self::state::{
+    Filter, GetArgs, GroupBy, Kind, ListArgs, MemoryArgs, SortBy, StateArgs, SummaryArgs, Units,
+};
 
 /// Runs tasks on clusters, and debugs them.
 #[derive(Parser)]
@@ -23,6 +29,7 @@ Examples:
   manta status                              nodes, jobs and the debug session
   manta list tasks --filter state=FAILED    what failed, and with which error
   manta summary tasks                       how many there are of each name and state
+  manta memory --group-by task              which tasks' results take how much memory
   manta timeline -o trace.json              what ran where and when, for https://ui.perfetto.dev
   manta job submit --working-dir . -- python main.py
                                             run a program on the cluster, with the files of this folder
@@ -44,12 +51,14 @@ pub enum Command {
     Stop(StopArgs),
     /// Show nodes, jobs and the debug session
     Status(StatusArgs),
-    /// List tasks, nodes, jobs, workers or placement groups
+    /// List tasks, actors, objects, nodes, jobs, workers or placement groups
     List(ListArgs),
     /// Show all there is about one of them
     Get(GetArgs),
     /// Count them, tasks by name and state
     Summary(SummaryArgs),
+    /// Show which objects there are, how large they are, and what keeps them
+    Memory(MemoryArgs),
     /// Write a trace of the tasks, for Perfetto
     Timeline(TimelineArgs),
     /// Run a program as a job of the cluster, and look after it
@@ -253,113 +262,6 @@ pub struct StatusArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-}
-
-/// What can be listed.
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Kind {
-    /// Attempts of tasks, the newest first
-    Tasks,
-    /// Nodes, also those that were lost
-    Nodes,
-    /// Jobs, also those that ended
-    Jobs,
-    /// Processes that run tasks
-    Workers,
-    /// Placement groups, also those that were removed last
-    PlacementGroups,
-    /// Actors with a name, and detached ones
-    Actors,
-    /// Jobs that were submitted with 'manta job submit'
-    SubmittedJobs,
-}
-
-impl std::fmt::Display for Kind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Tasks => "tasks",
-            Self::Nodes => "nodes",
-            Self::Jobs => "jobs",
-            Self::Workers => "workers",
-            Self::PlacementGroups => "placement-groups",
-            Self::Actors => "actors",
-            Self::SubmittedJobs => "submitted-jobs",
-        })
-    }
-}
-
-/// `key=value` or `key!=value`.
-#[derive(Clone)]
-pub struct Filter {
-    /// A column by its name in JSON.
-    pub key: String,
-    /// What it is compared with.
-    pub value: String,
-    /// Whether it must differ.
-    pub differs: bool,
-}
-
-fn parse_filter(text: &str) -> Result<Filter, String> {
-    let (key, value) = text
-        .split_once('=')
-        .ok_or("a filter is written key=value or key!=value, for instance state=FAILED")?;
-    let (key, differs) = key.strip_suffix('!').map_or((key, false), |key| (key, true));
-    Ok(Filter { key: key.trim().to_owned(), value: value.trim().to_owned(), differs })
-}
-
-/// What is asked for.
-#[derive(Args)]
-pub struct StateArgs {
-    /// Of what
-    pub kind: Kind,
-    /// The cluster's head
-    #[arg(long, value_name = "HOST:PORT", env = "MANTA_ADDRESS", default_value = DEFAULT_ADDRESS)]
-    pub address: String,
-    /// Only those that have this value (key=value) or have not (key!=value); the beginning of an id is enough
-    #[arg(long = "filter", short, value_name = "KEY=VALUE", value_parser = parse_filter)]
-    pub filters: Vec<Filter>,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Arguments of `manta list`.
-#[derive(Args)]
-pub struct ListArgs {
-    #[command(flatten)]
-    pub state: StateArgs,
-    /// Rows to show, after the filters
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub limit: u32,
-    /// Go on where the answer before ended
-    #[arg(long, value_name = "PAGE")]
-    pub page: Option<String>,
-    /// Show all that is known of each, one below the other
-    #[arg(long)]
-    pub detail: bool,
-}
-
-/// Arguments of `manta get`.
-#[derive(Args)]
-pub struct GetArgs {
-    /// Of what
-    pub kind: Kind,
-    /// Its id, or the beginning of it
-    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    pub id: String,
-    /// The cluster's head
-    #[arg(long, value_name = "HOST:PORT", env = "MANTA_ADDRESS", default_value = DEFAULT_ADDRESS)]
-    pub address: String,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Arguments of `manta summary`.
-#[derive(Args)]
-pub struct SummaryArgs {
-    #[command(flatten)]
-    pub state: StateArgs,
 }
 
 /// Arguments of `manta timeline`.

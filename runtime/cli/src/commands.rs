@@ -10,6 +10,7 @@ pub mod job;
 pub mod list;
 pub mod local;
 pub mod logs;
+pub mod memory;
 pub mod node;
 pub mod stack;
 pub mod start;

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, StartArgs};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -25,12 +25,15 @@ fn main() -> ExitCode {
             | Command::List(_)
             | Command::Get(_)
             | Command::Summary(_)
+            | Command::Memory(_)
             | Command::Timeline(_)
             | Command::Job(_)
             | Command::Logs(_)
             | Command::Explain(_)
             | Command::Stack(_)
             | Command::Completions(_)
+            | Command::Stop(_)
+            | Command::Start(StartArgs { foreground: false, .. })
     ) {
         end_with_the_reader();
     }
@@ -73,6 +76,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::List(args) => with_io(commands::list::list(&args)),
         Command::Get(args) => with_io(commands::list::get(&args)),
         Command::Summary(args) => with_io(commands::list::summary(&args)),
+        Command::Memory(args) => with_io(commands::memory::run(&args)),
         Command::Timeline(args) => with_io(commands::timeline::run(&args)),
         Command::Job(command) => with_io(commands::job::run(command)),
         Command::Logs(args) => with_io(commands::logs::run(&args)),

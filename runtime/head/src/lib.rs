@@ -9,6 +9,7 @@ mod bundles;
 mod core;
 mod durable;
 mod metrics;
+mod objects;
 mod outbox;
 mod packages;
 mod placement_groups;

@@ -28,7 +28,7 @@ use tonic::{Request, Response, Status, Streaming, service::interceptor::Intercep
 
 use crate::{
     core::{Core, Effect, LinkId},
-    metrics,
+    metrics, objects,
     outbox::{Outbox, Outgoing},
     packages::Packages,
     queries::{Queries, ToNodes},
@@ -260,7 +260,7 @@ struct SessionEdge {
     outputs_lost: u64,
 }
 
-struct Shared {
+pub(crate) struct Shared {
     state: Mutex<State>,
     packages: Packages,
     started: Instant,
@@ -479,7 +479,11 @@ impl head_server::Head for Service {
         &self,
         request: Request<ListStateRequest>,
     ) -> Result<Response<ListStateResponse>, Status> {
-        let answer = self.shared.lock().core.list_state(request.get_ref());
+        let answer = if request.get_ref().kind() == v1::StateKind::StateObjects {
+            objects::list(&self.shared, request.get_ref()).await?
+        } else {
+            self.shared.lock().core.list_state(request.get_ref())
+        };
         answer.map(Response::new).map_err(Status::failed_precondition)
     }
 
@@ -552,13 +556,7 @@ impl head_server::Head for Service {
         check_version(request.protocol_version)?;
         let question =
             request.question.ok_or_else(|| Status::invalid_argument("the request asks nothing"))?;
-        let (query_id, receiver, told) = {
-            let mut state = self.shared.lock();
-            let nodes = state.core.find_nodes(&request.nodes).map_err(Status::not_found)?;
-            state.queries.ask(nodes, &question)?
-        };
-        self.shared.tell_nodes(told);
-        Ok(Response::new(Box::pin(answers(Arc::clone(&self.shared), query_id, receiver))))
+        Ok(Response::new(Box::pin(ask_nodes(&self.shared, &request.nodes, &question)?)))
     }
 
     async fn drain_node(
@@ -615,6 +613,21 @@ impl head_server::Head for Service {
 }
 
 /// The parts of an answer. A node sends the next ones when these are taken, and stops when nobody takes them any more.
+/// Asks nodes; their answers come as fast as they are taken.
+pub(crate) fn ask_nodes(
+    shared: &Arc<Shared>,
+    nodes: &[String],
+    question: &v1::NodeQuestion,
+) -> Result<impl tokio_stream::Stream<Item = Result<v1::NodeAnswer, Status>> + Send + use<>, Status> {
+    let (query_id, receiver, told) = {
+        let mut state = shared.lock();
+        let nodes = state.core.find_nodes(nodes).map_err(Status::not_found)?;
+        state.queries.ask(nodes, question)?
+    };
+    shared.tell_nodes(told);
+    Ok(answers(Arc::clone(shared), query_id, receiver))
+}
+
 fn answers(
     shared: Arc<Shared>,
     query_id: u64,

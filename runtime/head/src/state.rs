@@ -15,11 +15,11 @@ use crate::{
 };
 
 /// Rows of one answer.
-const ROWS_MAX: usize = 10_000;
+pub(crate) const ROWS_MAX: usize = 10_000;
 /// Filters of one question.
 const FILTERS_MAX: usize = 32;
 
-type Row = Map<String, Value>;
+pub(crate) type Row = Map<String, Value>;
 
 impl Core {
     /// An owner tells of its tasks.
@@ -40,14 +40,7 @@ impl Core {
     /// # Errors
     /// With the sentence to refuse the question with.
     pub fn list_state(&self, request: &ListStateRequest) -> Result<ListStateResponse, String> {
-        if let Some(conflict) = version_conflict("the client", request.protocol_version) {
-            return Err(conflict);
-        }
-        if request.filters.len() > FILTERS_MAX {
-            return Err(format!("a question has at most {FILTERS_MAX} filters"));
-        }
-        let asked = usize::try_from(request.limit).unwrap_or(ROWS_MAX);
-        let limit = if asked == 0 { ROWS_MAX } else { asked.min(ROWS_MAX) };
+        let limit = checked_limit(request)?;
         let mut answer = match request.kind() {
             StateKind::StateTasks if request.summary => self.count_tasks(request)?,
             StateKind::StateTasks => self.list_tasks(request, limit)?,
@@ -57,7 +50,10 @@ impl Core {
             StateKind::StatePlacementGroups => answer(request, limit, &self.group_rows(), &["state"])?,
             StateKind::StateSubmittedJobs => answer(request, limit, &self.submitted_rows(), &["status"])?,
             StateKind::StateActors => answer(request, limit, &self.actor_rows(), &["state"])?,
-            StateKind::StateObjects | StateKind::StateUnknown => {
+            StateKind::StateObjects => {
+                return Err("objects are asked of the nodes, and not of the head alone".to_owned());
+            }
+            StateKind::StateUnknown => {
                 return Err("this head cannot list that; install the same release everywhere".to_owned());
             }
         };
@@ -130,6 +126,9 @@ impl Core {
             row.insert("workers".to_owned(), json!(node.load.workers));
             row.insert("running_tasks".to_owned(), json!(node.load.running_tasks));
             row.insert("pending_leases".to_owned(), json!(node.load.pending_leases));
+            let measures = node.load.measures.unwrap_or_default();
+            row.insert("store_bytes".to_owned(), json!(measures.store_bytes));
+            row.insert("store_objects".to_owned(), json!(measures.objects));
             row
         });
         alive.chain(self.lost_nodes.iter().map(|info| node_row(info, "DEAD"))).collect()
@@ -220,8 +219,20 @@ fn node_row(info: &v1::NodeInfo, state: &str) -> Row {
     }))
 }
 
+/// Checks a question, and answers with how many rows it wants.
+pub(crate) fn checked_limit(request: &ListStateRequest) -> Result<usize, String> {
+    if let Some(conflict) = version_conflict("the client", request.protocol_version) {
+        return Err(conflict);
+    }
+    if request.filters.len() > FILTERS_MAX {
+        return Err(format!("a question has at most {FILTERS_MAX} filters"));
+    }
+    let asked = usize::try_from(request.limit).unwrap_or(ROWS_MAX);
+    Ok(if asked == 0 { ROWS_MAX } else { asked.min(ROWS_MAX) })
+}
+
 /// Filters, pages and cuts rows of which there are few; or counts them by some of their keys.
-fn answer(
+pub(crate) fn answer(
     request: &ListStateRequest,
     limit: usize,
     rows: &[Row],

@@ -46,6 +46,7 @@ use crate::{
 
 pub use self::{
     environments::{EnvironmentKey, Made},
+    jobs::Attached,
     memory::Usage,
     rooms::RoomAsker,
     workers::Exit,

@@ -7,6 +7,7 @@ pub mod head_link;
 pub mod local;
 pub mod logs;
 pub mod memory;
+pub mod objects;
 pub mod packages;
 pub mod peer_client;
 pub mod peer_server;
@@ -29,7 +30,10 @@ use manta_proto::{
     ids::ProcessId,
     limits::CHANNEL_MESSAGES_MAX,
     token::Token,
-    v1::{LeaseReply, NodeToHead, NodeToProcess, TaskOutput, WorkerFateReply, node_to_head, node_to_process},
+    v1::{
+        LeaseReply, NodeToHead, NodeToProcess, ObjectList, TaskOutput, WorkerFateReply, node_to_head,
+        node_to_process,
+    },
 };
 use tokio::sync::{Notify, mpsc, oneshot};
 use tonic::Status;
@@ -70,6 +74,8 @@ struct State {
     questions: HashMap<u64, questions::Open>,
     /// Who waits for a worker's own stacks.
     dumps: HashMap<ProcessId, Vec<oneshot::Sender<String>>>,
+    /// Who waits for a process's objects.
+    object_lists: HashMap<ProcessId, Vec<oneshot::Sender<ObjectList>>>,
     agents: HashMap<ProcessId, mpsc::Sender<Bytes>>,
     head: Option<mpsc::Sender<NodeToHead>>,
     lease_replies: HashMap<ReplyId, oneshot::Sender<LeaseReply>>,
@@ -121,6 +127,7 @@ impl Shared {
                 drivers: HashMap::new(),
                 questions: HashMap::new(),
                 dumps: HashMap::new(),
+                object_lists: HashMap::new(),
                 agents: HashMap::new(),
                 head: None,
                 lease_replies: HashMap::new(),
@@ -486,7 +493,9 @@ impl Shared {
     }
 
     pub fn detach(&self, process: ProcessId) {
-        self.lock().processes.remove(&process);
+        let mut state = self.lock();
+        state.processes.remove(&process);
+        state.object_lists.remove(&process);
     }
 
     pub fn agent_ended(self: &Arc<Self>, worker: ProcessId, cause: &str) {

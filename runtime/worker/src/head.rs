@@ -223,6 +223,7 @@ impl HeadConnection {
             "nodes" => StateKind::StateNodes,
             "jobs" => StateKind::StateJobs,
             "workers" => StateKind::StateWorkers,
+            "objects" => StateKind::StateObjects,
             "placement-groups" => StateKind::StatePlacementGroups,
             "submitted-jobs" => StateKind::StateSubmittedJobs,
             "actors" => StateKind::StateActors,

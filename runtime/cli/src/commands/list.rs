@@ -98,6 +98,7 @@ async fn ask(
         Kind::Nodes => StateKind::StateNodes,
         Kind::Jobs => StateKind::StateJobs,
         Kind::Workers => StateKind::StateWorkers,
+        Kind::Objects => StateKind::StateObjects,
         Kind::PlacementGroups => StateKind::StatePlacementGroups,
         Kind::Actors => StateKind::StateActors,
         Kind::SubmittedJobs => StateKind::StateSubmittedJobs,
@@ -125,6 +126,7 @@ fn id_key(kind: Kind) -> &'static str {
         Kind::Nodes => "node_id",
         Kind::Jobs => "job_id",
         Kind::Workers => "worker_id",
+        Kind::Objects => "object_id",
         Kind::PlacementGroups => "placement_group_id",
         Kind::Actors => "actor_id",
         Kind::SubmittedJobs => "submission_id",
@@ -185,6 +187,16 @@ fn columns(kind: Kind) -> &'static [(&'static str, &'static str)] {
             ("submitted_unix_ms", "SUBMITTED"),
             ("entrypoint", "ENTRYPOINT"),
         ],
+        Kind::Objects => &[
+            ("object_id", "OBJECT"),
+            ("object_size", "BYTES"),
+            ("reference_type", "REFERENCE"),
+            ("task_name", "TASK"),
+            ("task_status", "TASK STATUS"),
+            ("type", "PROCESS"),
+            ("pid", "PID"),
+            ("node_name", "NODE"),
+        ],
         Kind::Workers => &[
             ("worker_id", "WORKER"),
             ("kind", "KIND"),
@@ -217,6 +229,8 @@ fn cell(row: &Value, key: &str) -> String {
         },
         // People choose these.
         ("submission_id", Value::String(id)) => id.clone(),
+        // Those of one task differ in their last digits.
+        ("object_id", Value::String(id)) => id.clone(),
         (_, Value::String(id)) if key.ends_with("_id") => id.chars().take(16).collect(),
         (_, Value::Number(ms)) if key.ends_with("_unix_ms") => table::moment(ms.as_u64().unwrap_or(0)),
         (_, Value::Object(amounts)) => {

@@ -44,7 +44,7 @@ impl Core {
                 self.tell_head(node_to_head::Message::UserMetrics(report));
             }
             // A worker's own word that it has nothing to do is for later uses; a second hello has no meaning.
-            Some(Message::Idle(_) | Message::Hello(_) | Message::Stacks(_)) | None => {}
+            Some(Message::Idle(_) | Message::Hello(_) | Message::Stacks(_) | Message::Objects(_)) | None => {}
         }
     }
 

@@ -39,6 +39,19 @@ impl Driver {
     }
 }
 
+/// A process that is attached to this node.
+#[derive(Debug, Clone)]
+pub struct Attached {
+    /// Its id.
+    pub id: ProcessId,
+    /// The operating system's id of it.
+    pub pid: u32,
+    /// DRIVER or WORKER.
+    pub kind: &'static str,
+    /// The job that it belongs to.
+    pub job: JobId,
+}
+
 #[derive(Default)]
 pub(super) struct EndedJobs {
     known: HashSet<JobId>,
@@ -203,6 +216,21 @@ impl Core {
     pub fn attached_pids(&self) -> Vec<u32> {
         let workers = self.workers.values().filter_map(super::workers::Worker::pid);
         workers.chain(self.drivers.values().map(|driver| driver.pid)).collect()
+    }
+
+    /// All drivers and workers that are attached.
+    #[must_use]
+    pub fn attached(&self) -> Vec<Attached> {
+        let workers = self.workers.iter().filter_map(|(id, worker)| {
+            Some(Attached { id: *id, pid: worker.pid()?, kind: "WORKER", job: worker.job() })
+        });
+        let drivers = self.drivers.iter().filter_map(|(id, driver)| {
+            let job = JobId::try_from(&driver.config.job_id).ok()?;
+            Some(Attached { id: *id, pid: driver.pid, kind: "DRIVER", job })
+        });
+        let mut attached: Vec<_> = workers.chain(drivers).collect();
+        attached.sort_by_key(|process| process.pid);
+        attached
     }
 
     /// Where a driver or worker of this machine accepts peers.

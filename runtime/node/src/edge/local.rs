@@ -47,6 +47,10 @@ impl NodeLocal for Local {
                         shared.stacks_arrived(process, stacks);
                         continue;
                     }
+                    Some(process_to_node::Message::Objects(list)) => {
+                        shared.objects_arrived(process, list);
+                        continue;
+                    }
                     Some(process_to_node::Message::Sealed(sealed)) => {
                         if let Ok(object) = ObjectId::try_from(&sealed.object_id) {
                             shared.store.announced(object, pid);

@@ -9,7 +9,7 @@ use manta_proto::{
 };
 use tokio::sync::{Notify, Semaphore};
 
-use super::{Shared, logs::Log, stacks};
+use super::{Shared, logs::Log, objects, stacks};
 
 /// An answer that is under way.
 pub struct Open {
@@ -64,14 +64,15 @@ pub fn end_all(shared: &Shared) {
     }
 }
 
-struct Asker {
+pub struct Asker {
     shared: Arc<Shared>,
     query_id: u64,
     room: Arc<Semaphore>,
 }
 
 impl Asker {
-    async fn send(&self, data: Vec<u8>) -> Result<(), String> {
+    /// Sends a part, when the asker has room for it.
+    pub async fn send(&self, data: Vec<u8>) -> Result<(), String> {
         let permit = self.room.acquire().await.map_err(|error| error.to_string())?;
         permit.forget();
         tell(
@@ -103,6 +104,7 @@ async fn answer(shared: &Arc<Shared>, asker: &Asker, question: Question) -> Resu
             };
             read_log(asker, &log, read.tail, read.follow).await
         }
+        Question::Objects(_) => objects::answer(shared, asker).await,
         Question::Stacks(wanted) => {
             let workers = shared.read(crate::core::Core::worker_pids);
             let meant = |id: &ProcessId| {

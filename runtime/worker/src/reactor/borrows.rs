@@ -57,6 +57,14 @@ impl Object {
         self.sharing.get_or_insert_default()
     }
 
+    /// The number of values that it is inside of, and of processes that borrow it.
+    pub fn shared_with(&self) -> (u32, u32) {
+        let of = |sharing: &Sharing| {
+            (sharing.captures, u32::try_from(sharing.borrowers.len()).unwrap_or(u32::MAX))
+        };
+        self.sharing.as_deref().map_or((0, 0), of)
+    }
+
     fn granted(&self) -> i32 {
         self.sharing.as_ref().map_or(0, |sharing| sharing.granted)
     }

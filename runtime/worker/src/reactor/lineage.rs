@@ -46,6 +46,11 @@ impl Lineage {
 }
 
 impl State {
+    /// The name of a task that has ended, where it is kept.
+    pub(super) fn kept_name(&self, id: TaskId) -> String {
+        self.lineage.kept.get(&id).map(|kept| kept.task.name.to_string()).unwrap_or_default()
+    }
+
     /// A task has ended well: it is kept if it has stored results, and lets go of what it had pinned.
     pub(super) fn keep_lineage(&mut self, id: TaskId, mut task: Box<Task>) {
         let pinned = task.take_pinned();

@@ -9,6 +9,7 @@ mod cancel;
 mod effect;
 mod events;
 mod ids;
+mod inventory;
 mod leases;
 mod lineage;
 mod node;

@@ -43,6 +43,7 @@ impl State {
                     self.mark_dirty(super::ids::ClassId(class));
                 }
             }
+            node_to_process::Message::ListObjects(_) => self.on_list_objects(),
             node_to_process::Message::DumpStacks(_) => self.effects.push(Effect::DumpStacks),
             node_to_process::Message::Job(job) => self.job = Some(job),
             node_to_process::Message::Actor(reply) => self.on_actor_reply(reply),

@@ -70,6 +70,11 @@ impl Object {
         }
     }
 
+    /// The process that owns it, unless it is this one.
+    pub(super) fn owner(&self) -> Option<ProcessId> {
+        self.foreign.as_ref().map(|foreign| foreign.0)
+    }
+
     pub(super) fn is_foreign(&self) -> bool {
         self.foreign.is_some()
     }

@@ -14,6 +14,7 @@ __all__ = [
     "get_job",
     "get_log",
     "get_node",
+    "get_objects",
     "get_placement_group",
     "get_task",
     "get_worker",
@@ -172,9 +173,16 @@ def list_placement_groups(
     return _list("placement-groups", address, filters, limit, ignored)
 
 
-def list_objects(*_args: Any, **_kwargs: Any) -> list[State]:
-    """Not there: objects are known by their owners alone."""
-    raise NotImplementedError("objects are known by their owners alone, and the cluster has no list of them")
+def list_objects(
+    address: str | None = None, filters: Filters | None = None, limit: int = LIMIT_DEFAULT, **ignored: Any
+) -> list[State]:
+    """Objects, as each process that owns one or has refs of it knows it, the largest first."""
+    return _list("objects", address, filters, limit, ignored)
+
+
+def get_objects(id: str, address: str | None = None, **ignored: Any) -> list[State]:
+    """The object of this id, once for each process that knows it."""
+    return _list("objects", address, [("object_id", "=", id)], LIMIT_DEFAULT, ignored)
 
 
 def list_runtime_envs(*_args: Any, **_kwargs: Any) -> list[State]:
@@ -231,9 +239,21 @@ def summarize_actors(address: str | None = None, **ignored: Any) -> dict[str, An
     return {"cluster": {"summary": {"all": {"state_counts": counts}}, "total_actors": sum(counts.values())}}
 
 
-def summarize_objects(*_args: Any, **_kwargs: Any) -> dict[str, Any]:
-    """Not there: objects are known by their owners alone."""
-    raise NotImplementedError("objects are known by their owners alone, and the cluster has no count of them")
+def summarize_objects(address: str | None = None, **ignored: Any) -> dict[str, Any]:
+    """Counts and sizes of objects, by the task that made them and what keeps them."""
+    _check_ignored(ignored)
+    summary: dict[str, Any] = {}
+    for row in StateApiClient(address).counts("objects"):
+        group = summary.setdefault(
+            row["task_name"], {"total_objects": 0, "total_size": 0, "ref_type_counts": {}}
+        )
+        group["total_objects"] += row["count"]
+        group["total_size"] += row["total_size"]
+        group["ref_type_counts"][row["reference_type"]] = row["count"]
+    total = sum(group["total_objects"] for group in summary.values())
+    size = sum(group["total_size"] for group in summary.values())
+    cluster = {"summary": summary, "total_objects": total, "total_size": size}
+    return {"cluster": cluster}
 
 
 def list_logs(
