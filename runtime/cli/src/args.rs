@@ -240,8 +240,8 @@ pub struct StartArgs {
     /// Serve metrics for Prometheus there; without a host on 127.0.0.1
     #[arg(long, value_name = "[HOST:]PORT", value_parser = parse_metrics, conflicts_with = "address")]
     pub metrics: Option<SocketAddr>,
-    /// Stay in the foreground until Ctrl-C
-    #[arg(long)]
+    /// Stay in the foreground until Ctrl-C, and start a head again that dies before
+    #[arg(long, visible_alias = "block")]
     pub foreground: bool,
 }
 

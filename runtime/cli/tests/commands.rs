@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::path::Path;
+use std::{path::Path, process::Stdio};
 
 use support::{Home, is_alive, kill, pids, wait_until};
 
@@ -115,4 +115,16 @@ fn metrics_are_served_when_asked_for() {
 fn completions_are_printed() {
     let home = Home::new();
     assert!(home.ok(&["completions", "bash"]).contains("manta"));
+}
+
+#[test]
+fn a_start_whose_words_nobody_reads_starts_all_the_same() {
+    let home = Home::new();
+    let mut start = home.command(&["start", "--listen", "127.0.0.1:0", "--num-cpus", "1", "--metrics", "0"]);
+    let mut child = start.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert!(is_alive(home.head_pid()));
+    home.ok(&["stop"]);
 }

@@ -2,9 +2,16 @@
 
 mod support;
 
-use std::{fs, io::Write, net::TcpListener, path::Path};
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    net::TcpListener,
+    path::Path,
+    process::Stdio,
+};
 
-use support::{Home, is_alive, kill, wait_until};
+use nix::{sys::signal::Signal, unistd::Pid};
+use support::{Home, is_alive, kill, pids, wait_until};
 
 /// An address that stays the same for the head that comes back.
 fn free_address() -> String {
@@ -93,4 +100,23 @@ fn submitted_jobs_and_their_packages_outlive_the_head() {
     assert_eq!(cluster.state("quick"), serde_json::Value::Null);
     cluster.home.ok(&["stop"]);
     assert!(!packages.exists(), "the next cluster begins anew");
+}
+
+#[test]
+fn a_cluster_in_the_foreground_starts_its_head_again_and_ends_when_told_to() {
+    let (home, address) = (Home::new(), free_address());
+    let start = ["start", "--block", "--listen", &address, "--num-cpus", "1"];
+    let mut child = home.command(&start).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(said.any(|line| line.contains(&address)));
+    let before = home.status(&address);
+    let (head, nodes) = (home.head_pid(), pids(&before));
+    kill(head);
+    assert!(said.any(|line| line.contains("has died and was started again")));
+    wait_until("the head is another one", || home.head_pid() != head);
+    wait_until("its node is back", || pids(&home.status(&address)) == nodes);
+    assert_eq!(home.status(&address)["cluster_id"], before["cluster_id"]);
+    nix::sys::signal::kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGINT).unwrap();
+    assert!(child.wait().unwrap().success());
+    wait_until("nothing is left", || !nodes.iter().any(|pid| is_alive(*pid)));
 }

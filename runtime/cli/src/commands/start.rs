@@ -1,6 +1,10 @@
 //! `manta start`: a cluster in the background, or this machine as a part of one.
 
-use std::net::SocketAddr;
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use manta_proto::{DEFAULT_ADDRESS, token::Token};
@@ -17,15 +21,21 @@ use crate::{
 ///
 /// # Errors
 /// When something runs there already, or cannot be started.
+#[expect(clippy::print_stdout, reason = "the command's output")]
 pub async fn run(args: StartArgs) -> anyhow::Result<()> {
     let joins = args.address.is_some();
     let token = if joins { Token::find()? } else { Token::find_or_create()? };
+    let mut metrics = None;
     let mut started = match &args.address {
         Some(address) => {
             client::status(&mut client::head(address, &token).await?).await?;
             Started { address: address.clone(), head: None, nodes: Vec::new() }
         }
-        None => start_head(&args, &token).await?,
+        None => {
+            let (started, served) = start_head(&args, &token).await?;
+            metrics = served;
+            started
+        }
     };
     let mut names = Vec::new();
     let nodes = if args.head { 0 } else { args.nodes };
@@ -42,18 +52,78 @@ pub async fn run(args: StartArgs) -> anyhow::Result<()> {
         }
     }
     let address = started.address.clone();
-    let processes = started.processes();
+    let (processes, head) = (started.processes(), started.head);
     started.save()?;
-    explain(&args, &address, &names);
-    if args.foreground {
-        daemon::told_to_end()?.await;
-        super::stop::stop(&address, &processes).await?;
+    // What reads this may be gone: what was started is known to 'manta stop' by now.
+    if let Some(metrics) = metrics {
+        println!("Metrics for Prometheus are at http://{metrics}/metrics");
     }
-    Ok(())
+    explain(&args, &address, &names);
+    if args.foreground { stay(&args, &token, &address, processes, head).await } else { Ok(()) }
 }
 
+/// Waits until it is told to end, and ends what was started. A head that dies before that is started again.
 #[expect(clippy::print_stdout, reason = "the command's output")]
-async fn start_head(args: &StartArgs, token: &Token) -> anyhow::Result<Started> {
+async fn stay(
+    args: &StartArgs,
+    token: &Token,
+    address: &str,
+    mut processes: Vec<ProcessRef>,
+    mut head: Option<ProcessRef>,
+) -> anyhow::Result<()> {
+    let told = daemon::told_to_end()?;
+    tokio::pin!(told);
+    let mut look = tokio::time::interval(HEAD_LOOK);
+    let mut restarts = Restarts::default();
+    loop {
+        tokio::select! {
+            () = &mut told => return super::stop::stop(address, &processes).await,
+            _ = look.tick() => {}
+        }
+        let Some(dead) = head.filter(|head| !head.is_alive()) else { continue };
+        anyhow::ensure!(
+            args.listen.port() != 0,
+            "the head at {address} has died, and one on a free port cannot come back; give --listen a port of its own"
+        );
+        anyhow::ensure!(
+            restarts.may(Instant::now()),
+            "the head at {address} has died {RESTARTS_MAX} times within {} s; see its log",
+            RESTARTS_WITHIN.as_secs()
+        );
+        let (started, _metrics) =
+            start_head(args, token).await.context("the head has died, and cannot be started again")?;
+        println!("The head at {address} has died and was started again.");
+        head = started.head;
+        processes.retain(|process| *process != dead);
+        processes.extend(head);
+        started.save()?;
+    }
+}
+
+/// How often a head in the foreground is looked after.
+const HEAD_LOOK: Duration = Duration::from_millis(250);
+/// A head that dies more often than this within the time below has something that another start does not mend.
+const RESTARTS_MAX: usize = 5;
+const RESTARTS_WITHIN: Duration = Duration::from_secs(60);
+
+/// When the head was started again.
+#[derive(Default)]
+struct Restarts(VecDeque<Instant>);
+
+impl Restarts {
+    /// Whether it may be once more, which is noted.
+    fn may(&mut self, now: Instant) -> bool {
+        self.0.retain(|before| now.duration_since(*before) < RESTARTS_WITHIN);
+        if self.0.len() >= RESTARTS_MAX {
+            return false;
+        }
+        self.0.push_back(now);
+        true
+    }
+}
+
+/// Starts a head; with it comes where it serves metrics.
+async fn start_head(args: &StartArgs, token: &Token) -> anyhow::Result<(Started, Option<String>)> {
     let wanted = args.listen.to_string();
     let known_as = reachable(&wanted);
     if args.listen.port() != 0
@@ -80,11 +150,9 @@ async fn start_head(args: &StartArgs, token: &Token) -> anyhow::Result<Started> 
         command.extend(["--metrics".to_owned(), metrics.to_string()]);
     }
     let ready: HeadReady = daemon::start(&command, token)?;
-    if let Some(metrics) = &ready.metrics {
-        println!("Metrics for Prometheus are at http://{metrics}/metrics");
-    }
     let head = ProcessRef::of(ready.pid).context("the head ended as soon as it was ready")?;
-    Ok(Started { address: reachable(&ready.address), head: Some(head), nodes: Vec::new() })
+    let started = Started { address: reachable(&ready.address), head: Some(head), nodes: Vec::new() };
+    Ok((started, ready.metrics))
 }
 
 /// A head that listens on all addresses of the machine is reached at the one that other machines know.
@@ -155,4 +223,17 @@ fn explain(args: &StartArgs, address: &str, names: &[String]) {
     }
     println!("\nThe cluster's token is in {}.", Token::default_path().display());
     println!("See it with '{env}manta status', end it with '{env}manta stop'.");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_that_dies_again_and_again_is_given_up() {
+        let (start, mut restarts) = (Instant::now(), Restarts::default());
+        assert!((0..RESTARTS_MAX).all(|_| restarts.may(start)));
+        assert!(!restarts.may(start + RESTARTS_WITHIN / 2));
+        assert!(restarts.may(start + RESTARTS_WITHIN));
+    }
 }
