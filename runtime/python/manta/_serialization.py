@@ -7,6 +7,7 @@ takes what it refuses (lambdas, local classes) and whatever lives in `__main__`,
 from __future__ import annotations
 
 import collections
+import contextlib
 import functools
 import io
 import pickle
@@ -48,10 +49,9 @@ def load_ahead() -> None:
     """Reads cloudpickle in the background, so that a program that is about to need it need not wait for it."""
 
     def load() -> None:
-        try:
+        # Who needs it says that it is missing.
+        with contextlib.suppress(ImportError):
             _by_value_pickler()
-        except ImportError:
-            pass  # Who needs it says that it is missing.
 
     threading.Thread(target=load, name="manta-load", daemon=True).start()
 
