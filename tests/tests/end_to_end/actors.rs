@@ -1,8 +1,9 @@
-//! A stop in a method of an actor written in Rust.
+//! Stops in methods of actors written in Rust.
 
 use std::{fs, thread, time::Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use dap::{ScopesArguments, requests};
 use manta_tests::{Cluster, DapClient, PATIENCE, program};
 use serde_json::json;
 
@@ -38,5 +39,34 @@ fn a_stop_in_an_actors_method_pauses_that_call_alone() -> Result<()> {
     client.resume(call.id)?;
     let result = driver.result()?;
     ensure!(result.contains(r#"{"product":43}"#), "the job gave {result}");
+    client.close()
+}
+
+#[test]
+fn a_stop_in_an_async_actor_shows_the_tasks_that_it_has_spawned() -> Result<()> {
+    let cluster = Cluster::start(1, 2)?;
+    let source = Language::Rust.source("async_actor");
+    let mut client = DapClient::stdio()?;
+    client.attach_with_breakpoints(&cluster, &json!({}), &[&source])?;
+    let driver = Language::Rust.start(&cluster, "async_actor", &[])?;
+
+    let call = client.paused(1)?[0].clone();
+    let frame = client.top_frame(call.id)?;
+    ensure!(frame.name.contains("welcome"), "paused in {}", frame.name);
+    let scopes = client.request::<requests::Scopes>(&ScopesArguments { frame_id: frame.id })?.scopes;
+    let spawned = scopes.iter().find(|scope| scope.name == "Tokio tasks").context("a scope of tasks")?;
+    // The runtime has a thread of its own, which may still be on the way to where the last of them waits.
+    let (waiting, deadline) = ("guest: idle, waits at async_actor.rs:", Instant::now() + PATIENCE);
+    loop {
+        let tasks = client.children(spawned.variables_reference)?;
+        if tasks.len() == 3 && tasks.iter().all(|task| task.value.contains(waiting)) {
+            break;
+        }
+        ensure!(Instant::now() < deadline, "these are the tasks: {tasks:#?}");
+    }
+
+    client.resume(call.id)?;
+    let result = driver.result()?;
+    ensure!(result.contains(r#"{"sum":6}"#), "the job gave {result}");
     client.close()
 }
