@@ -37,7 +37,9 @@ class DapClient:
 
     @classmethod
     def start(cls, command):
-        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        child = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
         return cls(child.stdout, child.stdin, child)
 
     def send(self, command, arguments=None):
@@ -54,7 +56,9 @@ class DapClient:
         return self.answer(self.send(command, arguments))
 
     def answer(self, seq):
-        response = self.find(lambda message: message.get("request_seq") == seq and message["type"] == "response")
+        response = self.find(
+            lambda message: message.get("request_seq") == seq and message["type"] == "response"
+        )
         if not response["success"]:
             raise Refused(f"{response['command']}: {response.get('message')} {response.get('body')}")
         return response.get("body", {})

@@ -187,7 +187,16 @@ def attach_when_ready(process, address, deadline_seconds=30):
 
 def debugpy(rounds):
     address = f"127.0.0.1:{free_port()}"
-    command = [sys.executable, "-m", "debugpy", "--listen", address, "--wait-for-client", str(PYTHON_LOOP), "--plain"]
+    command = [
+        sys.executable,
+        "-m",
+        "debugpy",
+        "--listen",
+        address,
+        "--wait-for-client",
+        str(PYTHON_LOOP),
+        "--plain",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         client = attach_when_ready(process, address)
@@ -204,7 +213,9 @@ def lldb_program():
     names += [f"{name}-{version}" for version in range(25, 10, -1) for name in names]
     program = next((path for path in map(shutil.which, names) if path), None)
     if not program:
-        raise SystemExit("lldb-dap is not installed (the Debian package lldb has it as lldb-vscode or lldb-dap)")
+        raise SystemExit(
+            "lldb-dap is not installed (the Debian package lldb has it as lldb-vscode or lldb-dap)"
+        )
     return program
 
 
@@ -224,7 +235,9 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     figures = systems[arguments.system](arguments.rounds)
-    print(json.dumps([{"measure": measure, "unit": "ms", "value": value} for measure, value in figures.items()]))
+    print(
+        json.dumps([{"measure": measure, "unit": "ms", "value": value} for measure, value in figures.items()])
+    )
 
 
 if __name__ == "__main__":

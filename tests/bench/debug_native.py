@@ -40,7 +40,14 @@ class Debugged:
         self.children = []
         self.process = self._run(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         if system == "manta":
-            agent = [os.environ["MANTA_BIN"], "debug-agent", "--pid", str(self.process.pid), "--listen", "127.0.0.1:0"]
+            agent = [
+                os.environ["MANTA_BIN"],
+                "debug-agent",
+                "--pid",
+                str(self.process.pid),
+                "--listen",
+                "127.0.0.1:0",
+            ]
             said = self._run(agent, stderr=subprocess.PIPE, text=True).stderr.readline()
             self.client = dap_client.DapClient.connect(said.split()[-1])
             self.attach = {}
@@ -62,7 +69,9 @@ class Debugged:
             raise SystemExit(f"a breakpoint is not bound: {missed}")
 
     def begin(self, *breakpoints):
-        self.client.request("initialize", {"adapterID": "bench", "linesStartAt1": True, "columnsStartAt1": True})
+        self.client.request(
+            "initialize", {"adapterID": "bench", "linesStartAt1": True, "columnsStartAt1": True}
+        )
         attached = self.client.send("attach", self.attach)
         self.client.event("initialized")
         self.set_breakpoints(*breakpoints)
@@ -93,7 +102,9 @@ def costs_once(system):
             debugged.begin()
             workers = [Worker(plain), Worker(debugged.process)]
             undisturbed, attached = least(workers, "hot", HOT_COUNT)
-            debugged.set_breakpoints({"line": line_marked(RUST_HOT, "condition here"), "condition": "index > 1000000"})
+            debugged.set_breakpoints(
+                {"line": line_marked(RUST_HOT, "condition here"), "condition": "index > 1000000"}
+            )
             passed, conditional = least(workers, "visit", HITS)
             return {
                 "overhead.native.attached": attached / undisturbed,
@@ -108,11 +119,16 @@ def costs(system, rounds):
     """The medians over the rounds, each in processes of its own."""
     all_rounds = [costs_once(system) for _ in range(rounds)]
     units = {"overhead.native.attached": "x", "condition.native": "us"}
-    return [(measure, unit, statistics.median(each[measure] for each in all_rounds)) for measure, unit in units.items()]
+    return [
+        (measure, unit, statistics.median(each[measure] for each in all_rounds))
+        for measure, unit in units.items()
+    ]
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("system", choices=["manta", "lldb-dap"])
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()

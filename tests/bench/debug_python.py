@@ -58,7 +58,16 @@ class Debugged:
     def _start_debugpy(self, python, program):
         address = f"127.0.0.1:{debug.free_port()}"
         # It says things of no interest on its errors' stream, where a pipe that nobody reads would fill up.
-        command = [python, "-Xfrozen_modules=off", "-m", "debugpy", "--listen", address, "--wait-for-client", *program]
+        command = [
+            python,
+            "-Xfrozen_modules=off",
+            "-m",
+            "debugpy",
+            "--listen",
+            address,
+            "--wait-for-client",
+            *program,
+        ]
         self._run(command, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 30
         while True:
@@ -75,7 +84,9 @@ class Debugged:
         self.process = subprocess.Popen(command, text=True, **pipes)
 
     def _attach(self):
-        self.client.request("initialize", {"adapterID": "bench", "linesStartAt1": True, "columnsStartAt1": True})
+        self.client.request(
+            "initialize", {"adapterID": "bench", "linesStartAt1": True, "columnsStartAt1": True}
+        )
         self._attached = self.client.send("attach", {"justMyCode": True, "redirectOutput": False})
         self.client.event("initialized")
 
@@ -130,21 +141,32 @@ def costs(system, python, rounds):
     """The medians over the rounds, each in processes of its own."""
     all_rounds = [costs_once(system, python) for _ in range(rounds)]
     units = {"overhead.python.attached": "x", "overhead.python.armed": "x", "condition.python": "us"}
-    return [(measure, unit, statistics.median(each[measure] for each in all_rounds)) for measure, unit in units.items()]
+    return [
+        (measure, unit, statistics.median(each[measure] for each in all_rounds))
+        for measure, unit in units.items()
+    ]
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("system", choices=["manta", "debugpy"])
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     pythons = os.environ.get("MANTA_BENCH_PYTHONS", sys.executable).split(os.pathsep)
     rows = []
     for python in pythons:
-        version = subprocess.check_output([python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], text=True)
+        version = subprocess.check_output(
+            [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], text=True
+        )
         suffix = "" if python == pythons[-1] else f".{version.strip()}"
-        figures = answers(arguments.system, python, arguments.rounds) + costs(arguments.system, python, arguments.rounds)
-        rows += [{"measure": measure + suffix, "unit": unit, "value": value} for measure, unit, value in figures]
+        figures = answers(arguments.system, python, arguments.rounds) + costs(
+            arguments.system, python, arguments.rounds
+        )
+        rows += [
+            {"measure": measure + suffix, "unit": unit, "value": value} for measure, unit, value in figures
+        ]
     print(json.dumps(rows))
 
 

@@ -114,7 +114,13 @@ def build():
         if not file.exists() or file.read_text(encoding="utf-8") != text:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
-    command = [os.environ.get("CARGO", "cargo"), "build", "--quiet", "--manifest-path", str(folder / "Cargo.toml")]
+    command = [
+        os.environ.get("CARGO", "cargo"),
+        "build",
+        "--quiet",
+        "--manifest-path",
+        str(folder / "Cargo.toml"),
+    ]
     subprocess.run([*command, "--target-dir", str(folder / "target")], check=True)
     program = folder / "target" / "debug" / "large"
     size = program.stat().st_size

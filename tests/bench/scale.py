@@ -130,7 +130,9 @@ def main():
     for nodes in map(int, arguments.nodes.split(",")):
         figures.append((f"scale.nodes.{nodes}", "tasks/s", with_nodes(nodes)))
         print(figures[-1], file=sys.stderr)
-    print(json.dumps([{"measure": measure, "unit": unit, "value": value} for measure, unit, value in figures]))
+    print(
+        json.dumps([{"measure": measure, "unit": unit, "value": value} for measure, unit, value in figures])
+    )
 
 
 if __name__ == "__main__":

@@ -126,7 +126,11 @@ def objects(module, rounds):
     yield "objects.put.small", "puts/s", SMALL_PUTS / small
     refs = [module.put(number) for number in range(GOT_REFS)]
     waited = refs[:WAITED_REFS]
-    yield "objects.wait.1k", "ms", 1000 * seconds(lambda: module.wait(waited, num_returns=WAITED_REFS), rounds)
+    yield (
+        "objects.wait.1k",
+        "ms",
+        1000 * seconds(lambda: module.wait(waited, num_returns=WAITED_REFS), rounds),
+    )
     yield "objects.get.10k", "ms", 1000 * seconds(lambda: module.get(refs), rounds)
 
 
@@ -152,7 +156,10 @@ def first_result(name):
 def first_results(name):
     """The median over fresh processes."""
     command = [sys.executable, __file__, name, "--first-result"]
-    lines = [subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout for _ in range(FIRST_RESULTS)]
+    lines = [
+        subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        for _ in range(FIRST_RESULTS)
+    ]
     return statistics.median(float(line.split()[-1]) for line in lines)
 
 

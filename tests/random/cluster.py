@@ -24,11 +24,26 @@ class Cluster:
 
     def __init__(self):
         self.home = tempfile.TemporaryDirectory(prefix="manta-random-")
-        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("MANTA_")}
+        self.environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("MANTA_")
+        }
         self.environment |= {"MANTA_HOME": self.home.name, "MANTA_BIN": os.environ["MANTA_BIN"]}
-        command = [os.environ["MANTA_BIN"], "local", "--nodes", "2", "--num-cpus", "2", "--lifeline-stdin", "--json"]
+        command = [
+            os.environ["MANTA_BIN"],
+            "local",
+            "--nodes",
+            "2",
+            "--num-cpus",
+            "2",
+            "--lifeline-stdin",
+            "--json",
+        ]
         self.child = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=self.environment
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=self.environment,
         )
         line = self.child.stdout.readline()
         if not line:

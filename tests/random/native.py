@@ -25,8 +25,27 @@ class Native:
         self.terrain = Terrain(
             source=SOURCE,
             functions=["post", "ackermann", "generic", "risky", "mix", "run_task", "no_such_function"],
-            conditions=["seed % 2 == 0", "amount > 3", "n == 1", "index == 2", "ledger.balance > 10", "true", "1 / 0 == 1", "seed +"],
-            expressions=["seed", "ledger", "ledger.names", "values[1]", "m + n", "index as u64 * 3", "ledger.entries.len()", "*7", ""],
+            conditions=[
+                "seed % 2 == 0",
+                "amount > 3",
+                "n == 1",
+                "index == 2",
+                "ledger.balance > 10",
+                "true",
+                "1 / 0 == 1",
+                "seed +",
+            ],
+            expressions=[
+                "seed",
+                "ledger",
+                "ledger.names",
+                "values[1]",
+                "m + n",
+                "index as u64 * 3",
+                "ledger.entries.len()",
+                "*7",
+                "",
+            ],
             filters=["panic", "signal"],
             messages=["seed={seed}", "{nothing} here", "balance {ledger.balance}"],
             is_native=True,
@@ -114,7 +133,9 @@ class NativeRun:
                 offset = int(words[2], 16)
                 wanted = whole[offset : offset + len(there)]
                 if there[: len(wanted)] != wanted:
-                    left += [(hex(start + at), there[at]) for at in range(len(wanted)) if there[at] != wanted[at]]
+                    left += [
+                        (hex(start + at), there[at]) for at in range(len(wanted)) if there[at] != wanted[at]
+                    ]
         return left
 
     def clean_up(self):

@@ -123,7 +123,10 @@ class Player:
 
     def set_instructions(self):
         chosen = self.chance.sample(self.addresses, min(len(self.addresses), self.chance.choice([0, 1, 2])))
-        breakpoints = [{"instructionReference": address, "offset": self.chance.choice([0, 0, 1, 4])} for address in chosen]
+        breakpoints = [
+            {"instructionReference": address, "offset": self.chance.choice([0, 0, 1, 4])}
+            for address in chosen
+        ]
         self.client.request("setInstructionBreakpoints", {"breakpoints": breakpoints})
 
     def wait(self):
@@ -156,7 +159,9 @@ class Player:
         thread = self._thread()
         if thread is None:
             return []
-        frames = self.client.request("stackTrace", {"threadId": thread, "startFrame": 0, "levels": 20})["stackFrames"]
+        frames = self.client.request("stackTrace", {"threadId": thread, "startFrame": 0, "levels": 20})[
+            "stackFrames"
+        ]
         for frame in frames:
             address = frame.get("instructionPointerReference")
             if address and len(self.addresses) < 200:
@@ -216,7 +221,9 @@ class Player:
             if not variables:
                 return
             name = self.chance.choice(variables)["name"]
-            answer = self.client.request("dataBreakpointInfo", {"variablesReference": reference, "name": name})
+            answer = self.client.request(
+                "dataBreakpointInfo", {"variablesReference": reference, "name": name}
+            )
             if answer.get("dataId") is None:
                 if not answer.get("description"):
                     raise Wrong(f"no reason why {name} cannot be watched: {answer}")

@@ -26,8 +26,27 @@ class Python:
         self.terrain = Terrain(
             source=SOURCE,
             functions=["accounts", "ackermann", "risky", "squares", "child", "wrapper", "no_such_function"],
-            conditions=["seed % 2 == 0", "amount > 3", "n == 1", "self.balance > 10", "True", "1 / 0", "seed +", "len(made) > 0"],
-            expressions=["seed", "ledger", "self.names", "values[1]", "m + n", "self.last", "[x for x in range(3)]", "1 / 0", ""],
+            conditions=[
+                "seed % 2 == 0",
+                "amount > 3",
+                "n == 1",
+                "self.balance > 10",
+                "True",
+                "1 / 0",
+                "seed +",
+                "len(made) > 0",
+            ],
+            expressions=[
+                "seed",
+                "ledger",
+                "self.names",
+                "values[1]",
+                "m + n",
+                "self.last",
+                "[x for x in range(3)]",
+                "1 / 0",
+                "",
+            ],
             filters=["raised", "uncaught", "userUncaught"],
             messages=["seed={seed}", "{nothing} here", "balance {self.balance}"],
         )
@@ -41,7 +60,12 @@ class PythonRun:
     """One program, whose engine lives in it."""
 
     def __init__(self, engine):
-        environment = {**os.environ, "PYTHONPATH": str(ROOT / "adapter/python"), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONFAULTHANDLER": "1"}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT / "adapter/python"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONFAULTHANDLER": "1",
+        }
         command = [engine.python, "-m", "manta_debug", "--listen", "127.0.0.1:0", str(SOURCE)]
         self.program = Program(command, environment)
         self.address = self._address()

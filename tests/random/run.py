@@ -88,7 +88,9 @@ def _run_to_the_end(run, player):
             except Refused as refusal:
                 player.client.log.append(f"  refused: {refusal}")
         if time.monotonic() > until:
-            raise Wrong(f"everything was taken out and resumed, and the program is not done: {run.program.lines}")
+            raise Wrong(
+                f"everything was taken out and resumed, and the program is not done: {run.program.lines}"
+            )
 
 
 def undisturbed(engine):
@@ -136,18 +138,27 @@ def engine_of(seed, every):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--engine", choices=["native", "python", "cluster", "all"], default="all")
     parser.add_argument("--seeds", type=int, default=50, help="how many runs, from --first on")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seed", type=int, help="this one alone, and show its conversation")
     parser.add_argument("--repeat", type=int, default=1, help="each seed so many times, until it fails")
     parser.add_argument("--jobs", type=int, default=2, help="runs at the same time")
-    parser.add_argument("--cluster-every", type=int, default=10, help="one run of so many goes through a cluster")
+    parser.add_argument(
+        "--cluster-every", type=int, default=10, help="one run of so many goes through a cluster"
+    )
     parser.add_argument("--go-on", action="store_true", help="after a failure, too")
     options = parser.parse_args()
-    seeds = [options.seed] if options.seed is not None else range(options.first, options.first + options.seeds)
-    name = {seed: engine_of(seed, options.cluster_every) if options.engine == "all" else options.engine for seed in seeds}
+    seeds = (
+        [options.seed] if options.seed is not None else range(options.first, options.first + options.seeds)
+    )
+    name = {
+        seed: engine_of(seed, options.cluster_every) if options.engine == "all" else options.engine
+        for seed in seeds
+    }
     if options.seed is not None and options.engine == "all":
         print(f"seed {options.seed} is for {name[options.seed]}")
     engines = {}
@@ -160,7 +171,9 @@ def main():
         plain = {wanted: undisturbed(engine) for wanted, engine in engines.items()}
         with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
             runs = {
-                pool.submit(check, engines[name[seed]], seed, plain[name[seed]], options.seed is not None): seed
+                pool.submit(
+                    check, engines[name[seed]], seed, plain[name[seed]], options.seed is not None
+                ): seed
                 for seed in seeds
                 for _ in range(options.repeat)
             }

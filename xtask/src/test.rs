@@ -265,6 +265,7 @@ fn lint_python() -> Result<Vec<Outcome>> {
     let run = |words: &[&str]| Step::new(&python).arg("-m").args(words).watch();
     let types = ["mypy", "--config-file", "runtime/python/pyproject.toml", "--cache-dir", "target/mypy"];
     Ok(vec![
+        run(&["ruff", "format", "--no-cache", "--check", "."])?,
         run(&["ruff", "check", "--no-cache", "."])?,
         run(&[&types[..], &["runtime/python/manta"]].concat())?,
         run(&[&types[..], &["adapter/python/manta_debug"]].concat())?,

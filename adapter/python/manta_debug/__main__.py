@@ -40,14 +40,18 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m manta_de
     try:
         server = Server(name, port, host)
     except OSError as error:
-        parser.error(f"cannot listen on {name}:{port}: {error.strerror or error}; choose another address with --listen")
+        parser.error(
+            f"cannot listen on {name}:{port}: {error.strerror or error}; choose another address with --listen"
+        )
     shown = f"[{server.address[0]}]" if ":" in server.address[0] else server.address[0]
     print(f"manta_debug: listening on {shown}:{server.address[1]}", file=sys.stderr, flush=True)
     if options.wait:
         try:
             host.ready.wait()
         except KeyboardInterrupt:
-            print("manta_debug: interrupted before a client came; the program was not started", file=sys.stderr)
+            print(
+                "manta_debug: interrupted before a client came; the program was not started", file=sys.stderr
+            )
             return _INTERRUPTED
     code = script.run(target, program, is_module=options.module is not None)
     server.program_ended(code)

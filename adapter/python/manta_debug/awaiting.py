@@ -21,9 +21,15 @@ if TYPE_CHECKING:
 SUSPENDABLE = (GeneratorType, CoroutineType, AsyncGeneratorType)
 # The prefix of the attributes of each kind, and the attribute that says what it waits for.
 _PREFIX: dict[type, str] = {GeneratorType: "gi", CoroutineType: "cr", AsyncGeneratorType: "ag"}
-_AWAITED: dict[type, str] = {GeneratorType: "gi_yieldfrom", CoroutineType: "cr_await", AsyncGeneratorType: "ag_await"}
+_AWAITED: dict[type, str] = {
+    GeneratorType: "gi_yieldfrom",
+    CoroutineType: "cr_await",
+    AsyncGeneratorType: "ag_await",
+}
 # What stands between an awaiting coroutine and the one that it awaits, and does not name it.
-_WRAPPERS = frozenset({"coroutine_wrapper", "async_generator_asend", "async_generator_athrow", "anext_awaitable"})
+_WRAPPERS = frozenset(
+    {"coroutine_wrapper", "async_generator_asend", "async_generator_athrow", "anext_awaitable"}
+)
 
 
 def frame_of(call: Suspendable) -> FrameType | None:
@@ -47,7 +53,11 @@ def state_of(call: Suspendable) -> str:
         return "running"
     # Python 3.11 does not say it of async generators.
     has_begun = frame.f_lasti >= first_traceable_offset(frame.f_code)
-    return f"suspended at {place_of(frame)}" if getattr(call, f"{prefix}_suspended", has_begun) else "not started"
+    return (
+        f"suspended at {place_of(frame)}"
+        if getattr(call, f"{prefix}_suspended", has_begun)
+        else "not started"
+    )
 
 
 def place_of(frame: FrameType) -> str:
@@ -63,7 +73,10 @@ def await_stack(coroutine: Any) -> list[FrameType]:
         if type(awaited) in SUSPENDABLE:
             frame, following = frame_of(awaited), awaited_by(awaited)[1]
         elif type(awaited).__name__ in _WRAPPERS:
-            frame, following = None, next((r for r in gc.get_referents(awaited) if isinstance(r, SUSPENDABLE)), None)
+            frame, following = (
+                None,
+                next((r for r in gc.get_referents(awaited) if isinstance(r, SUSPENDABLE)), None),
+            )
         else:
             break
         if frame is not None:

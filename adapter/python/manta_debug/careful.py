@@ -60,7 +60,9 @@ class _Look:
         return _attribute_of(self.value(node.value), node.attr)
 
     def _slice(self, node: ast.Slice) -> Any:
-        parts = (self.value(part) if part is not None else None for part in (node.lower, node.upper, node.step))
+        parts = (
+            self.value(part) if part is not None else None for part in (node.lower, node.upper, node.step)
+        )
         return slice(*(_plain(part) for part in parts))
 
     def _subscript(self, node: ast.Subscript) -> Any:
@@ -71,7 +73,9 @@ class _Look:
 
     def _binop(self, node: ast.BinOp) -> Any:
         values = [self.value(node.left), self.value(node.right)]
-        makes_much = isinstance(node.op, (ast.Pow, ast.LShift)) or any(type(v) in (str, bytes) for v in values)
+        makes_much = isinstance(node.op, (ast.Pow, ast.LShift)) or any(
+            type(v) in (str, bytes) for v in values
+        )
         if makes_much and not isinstance(node.op, ast.Add):
             raise _runs("may take long")
         return _operate(ast.BinOp(_operand(0), node.op, _operand(1)), values)

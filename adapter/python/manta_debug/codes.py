@@ -30,7 +30,9 @@ def first_line(code: CodeType) -> int | None:
 def traceable_lines(code: CodeType) -> frozenset[int]:
     """The lines of this code object alone that give a line event."""
     first = first_traceable_offset(code)
-    return frozenset(line for _, end, line in code.co_lines() if line is not None and line > 0 and end > first)
+    return frozenset(
+        line for _, end, line in code.co_lines() if line is not None and line > 0 and end > first
+    )
 
 
 def nested(code: CodeType) -> Iterator[CodeType]:
@@ -51,7 +53,9 @@ class CodeTree:
         if parent is not None and not code.co_flags & CO_OPTIMIZED:
             self.lines -= {first_line(code)}  # The `class` statement itself runs in the code around it.
         self.children = [CodeTree(child, code) for child in nested(code)]
-        self.last_line: int = max([code.co_firstlineno, *self.lines, *(child.last_line for child in self.children)])
+        self.last_line: int = max(
+            [code.co_firstlineno, *self.lines, *(child.last_line for child in self.children)]
+        )
 
     def walk(self) -> Iterator[CodeTree]:
         """This one and all below it."""
@@ -112,7 +116,9 @@ def leaves_by_exception(code: CodeType, offset: int) -> bool:
     return opcode.opname[code.co_code[offset]] not in _EXITS
 
 
-_EXITS = frozenset({"RETURN_VALUE", "RETURN_CONST", "RETURN_GENERATOR", "YIELD_VALUE", "SEND", "ASYNC_GEN_WRAP"})
+_EXITS = frozenset(
+    {"RETURN_VALUE", "RETURN_CONST", "RETURN_GENERATOR", "YIELD_VALUE", "SEND", "ASYNC_GEN_WRAP"}
+)
 
 
 def yields(code: CodeType, offset: int) -> bool:

@@ -169,7 +169,9 @@ class Core:
 
         text = "".join(traceback.format_exception(error))[-limits.TRACEBACK_CHARS_MAX :]
         try:
-            self.send_event("output", {"category": "important", "output": f"The Python debug engine failed: {text}"})
+            self.send_event(
+                "output", {"category": "important", "output": f"The Python debug engine failed: {text}"}
+            )
         except Exception:
             if sys.__stderr__ is not None:
                 sys.__stderr__.write(f"manta_debug: {text}")
@@ -208,11 +210,20 @@ class Core:
             return
         if verdict.ids:
             reason = verdict.reason
-            self._stop(thread, stack_of(frame, self.origins), reason, f"Paused on {reason}", verdict.text, verdict.ids)
+            self._stop(
+                thread,
+                stack_of(frame, self.origins),
+                reason,
+                f"Paused on {reason}",
+                verdict.text,
+                verdict.ids,
+            )
         elif thread.step is not None and thread.step.wants_line(frame):
             self.on_step_end(thread, frame)
 
-    def on_step_end(self, thread: ThreadState, frame: FrameType, returned: tuple[str, Any] | None = None) -> None:
+    def on_step_end(
+        self, thread: ThreadState, frame: FrameType, returned: tuple[str, Any] | None = None
+    ) -> None:
         """The thread came to where its step, or a request to pause, wanted it."""
         if not self._may_stop(thread) or thread.step is None:
             return
@@ -256,7 +267,9 @@ class Core:
         table = self.binder.table
         if "raised" not in table.filters or not self._may_stop(thread):
             return
-        if is_reported_raise(frame, error, self.origins) and passes_filter(self, frame, error, table.filters["raised"]):
+        if is_reported_raise(frame, error, self.origins) and passes_filter(
+            self, frame, error, table.filters["raised"]
+        ):
             self._stop_on_exception(thread, stack_of(frame, self.origins), error, "always")
 
     def on_unwind(self, frame: FrameType, error: BaseException) -> None:
@@ -282,8 +295,12 @@ class Core:
     def _may_stop(self, thread: ThreadState) -> bool:
         return self._attached and not thread.is_engine and not thread.busy
 
-    def _stop_on_exception(self, thread: ThreadState, stack: list[StackEntry], error: BaseException, mode: str) -> None:
-        self._stop(thread, stack, "exception", "Paused on exception", text_of(error), exception=error, mode=mode)
+    def _stop_on_exception(
+        self, thread: ThreadState, stack: list[StackEntry], error: BaseException, mode: str
+    ) -> None:
+        self._stop(
+            thread, stack, "exception", "Paused on exception", text_of(error), exception=error, mode=mode
+        )
 
     def _stop(
         self,
@@ -395,7 +412,9 @@ class Core:
             if self.cluster:
                 self.send_event("mantaContinued", self._continued(stop))
             elif not stop.is_resuming:
-                self.send_event("continued", {"threadId": stop.thread.thread_id, "allThreadsContinued": False})
+                self.send_event(
+                    "continued", {"threadId": stop.thread.thread_id, "allThreadsContinued": False}
+                )
         except Exception as error:
             self.report(error)
 
@@ -455,7 +474,10 @@ class Core:
             return "No code that is loaded has this line yet.", False
         if line is None:
             return f"There is no code at or after line {breakpoint.requested_line} in this file.", True
-        return f"Line {line} is not in any function that is loaded; it stops when that code is run again.", False
+        return (
+            f"Line {line} is not in any function that is loaded; it stops when that code is run again.",
+            False,
+        )
 
 
 def _unwatched(wanted: Body) -> Body:
@@ -471,7 +493,9 @@ def _changed_source(breakpoint: Breakpoint) -> str:
     digest = hashes.of_file(breakpoint.bound_file)
     if digest is None or digest == breakpoint.sha256:
         return ""
-    return "This process has another version of the file than the editor, so the line may hold other code here."
+    return (
+        "This process has another version of the file than the editor, so the line may hold other code here."
+    )
 
 
 def _release_in_children(core: Core) -> None:

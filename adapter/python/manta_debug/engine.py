@@ -186,7 +186,9 @@ class Engine:
                 "success": False,
                 "command": str(request.get("command")),
                 "message": text,
-                "body": {"error": {"id": 1, "format": "{text}", "variables": {"text": text}, "showUser": False}},
+                "body": {
+                    "error": {"id": 1, "format": "{text}", "variables": {"text": text}, "showUser": False}
+                },
             }
         )
 

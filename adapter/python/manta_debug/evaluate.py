@@ -44,7 +44,9 @@ def _run(frame: FrameType, text: str, extra: Mapping[str, Any] | None) -> Any:
     execute(frame, compile(module, _NAME, "exec", dont_inherit=True), extra)
     if not isinstance(last, ast.Expr):
         return NOTHING
-    result = evaluate_code(frame, compile(ast.Expression(last.value), _NAME, "eval", dont_inherit=True), extra)
+    result = evaluate_code(
+        frame, compile(ast.Expression(last.value), _NAME, "eval", dont_inherit=True), extra
+    )
     write_back(frame)
     return result
 

@@ -67,12 +67,18 @@ def unhandled_by(frame: FrameType, error: BaseException, origins: Origins) -> tu
         return ()
     caller = frame.f_back
     # A coroutine of an async actor is called by the runtime, however that itself came to run on the event loop.
-    if caller is None or origins.is_runtime(caller) or all(origins.is_bootstrap(f) for f in _outwards(caller)):
+    if (
+        caller is None
+        or origins.is_runtime(caller)
+        or all(origins.is_bootstrap(f) for f in _outwards(caller))
+    ):
         return ("uncaught", "userUncaught")
     return () if origins.is_user(caller) else ("userUncaught",)
 
 
-def passes_filter(core: Core, frame: FrameType, error: BaseException, condition: ExceptionCondition | None) -> bool:
+def passes_filter(
+    core: Core, frame: FrameType, error: BaseException, condition: ExceptionCondition | None
+) -> bool:
     """Whether the filter's condition holds."""
     if condition is None:
         return True
@@ -108,7 +114,9 @@ def _details(error: BaseException, expression: str, depth: int) -> dict[str, Any
         "typeName": kind.__name__,
         "fullTypeName": f"{kind.__module__}.{kind.__qualname__}",
         "evaluateName": expression,
-        "stackTrace": "".join(traceback.format_tb(error.__traceback__, limit=100))[: limits.TRACEBACK_CHARS_MAX],
+        "stackTrace": "".join(traceback.format_tb(error.__traceback__, limit=100))[
+            : limits.TRACEBACK_CHARS_MAX
+        ],
     }
     inner = list(_inner(error, expression)) if depth < limits.CAUSES_MAX else []
     if inner:

@@ -52,7 +52,9 @@ def _read_header(stream: BinaryIO) -> int | None:
         if not colon or b" " in name:
             raise FramingError("This is not the Debug Adapter Protocol: a header line has no name and value.")
         if name.lower() == b"origin":
-            raise FramingError("A web page opened this connection (it sent an Origin header); that is refused.")
+            raise FramingError(
+                "A web page opened this connection (it sent an Origin header); that is refused."
+            )
         if name.lower() == b"content-length":
             length = _length(value)
     if length is None:

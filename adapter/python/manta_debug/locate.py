@@ -63,7 +63,11 @@ def lines_of_file(paths: list[str]) -> frozenset[int]:
     else:
         table = Table()
         table.add(Breakpoint.of_paths(paths))
-        codes = {id(code): code for code in (*running_codes(), *loaded_codes(table)) if table.in_file(code.co_filename)}
+        codes = {
+            id(code): code
+            for code in (*running_codes(), *loaded_codes(table))
+            if table.in_file(code.co_filename)
+        }
         trees = [CodeTree(code) for code in codes.values()]
     return frozenset(line for tree in trees for each in tree.walk() for line in each.lines)
 
@@ -90,7 +94,11 @@ def _codes_in(namespace: dict[str, Any], module: Any, depth: int = 0) -> Iterato
     for value in list(namespace.values()):
         for function in _functions(value):
             yield function.__code__
-        if isinstance(value, type) and depth < _CLASS_DEPTH_MAX and value.__dict__.get("__module__") == module:
+        if (
+            isinstance(value, type)
+            and depth < _CLASS_DEPTH_MAX
+            and value.__dict__.get("__module__") == module
+        ):
             yield from _codes_in(dict(value.__dict__), module, depth + 1)
 
 

@@ -78,7 +78,9 @@ def _file_text(name: str) -> str | None:
 
     try:
         if os.path.getsize(name) > limits.SOURCE_BYTES_MAX:
-            raise RequestError(f"{name} is larger than the limit of {limits.SOURCE_BYTES_MAX} bytes for sources.")
+            raise RequestError(
+                f"{name} is larger than the limit of {limits.SOURCE_BYTES_MAX} bytes for sources."
+            )
         with tokenize.open(name) as file:
             return file.read()
     except (OSError, SyntaxError, UnicodeDecodeError):

@@ -62,7 +62,13 @@ def describe_frame(core: Core, stop: Stop, index: int) -> dict[str, Any]:
     """One DAP `StackFrame`."""
     entry = stop.stack[index]
     if entry.label is not None:
-        return {"id": stop.frame_id(index), "name": entry.label, "line": 0, "column": 0, "presentationHint": "label"}
+        return {
+            "id": stop.frame_id(index),
+            "name": entry.label,
+            "line": 0,
+            "column": 0,
+            "presentationHint": "label",
+        }
     code = entry.frame.f_code
     described: dict[str, Any] = {
         "id": stop.frame_id(index),

@@ -231,7 +231,9 @@ def _enter_filter(table: Table, name: str, condition: str | None) -> None:
     if name not in EXCEPTION_FILTERS:
         return  # A session has filters for other languages too; a client's own mistakes are refused before they come here.
     try:
-        table.filters[name] = ExceptionCondition(condition, _expression(condition, "condition")) if condition else None
+        table.filters[name] = (
+            ExceptionCondition(condition, _expression(condition, "condition")) if condition else None
+        )
     except ValueError as error:
         raise RequestError(str(error)) from None
 

@@ -71,7 +71,9 @@ def _calls(code: CodeType) -> Iterator[tuple[int, _Place, str]]:
 def _callee(call: _Place, names: list[tuple[_Place, str]]) -> str | None:
     """What the call's text begins with: of all that starts where the call does, what is longest and still ends before it."""
     inside = [
-        (p[1], p[3], at) for at, (p, _) in enumerate(names) if p[0] == call[0] and p[2] == call[2] and _ends(p, call)
+        (p[1], p[3], at)
+        for at, (p, _) in enumerate(names)
+        if p[0] == call[0] and p[2] == call[2] and _ends(p, call)
     ]
     return names[max(inside)[2]][1] if inside else None
 

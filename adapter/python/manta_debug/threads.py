@@ -18,7 +18,19 @@ if TYPE_CHECKING:
 class ThreadState:
     """What the engine knows of one thread."""
 
-    __slots__ = ("thread_id", "ident", "step", "stop", "is_engine", "busy", "owner", "raised", "is_claimed", "landed", "look")
+    __slots__ = (
+        "thread_id",
+        "ident",
+        "step",
+        "stop",
+        "is_engine",
+        "busy",
+        "owner",
+        "raised",
+        "is_claimed",
+        "landed",
+        "look",
+    )
 
     def __init__(self, thread_id: int, ident: int, owner: threading.Thread | None) -> None:
         self.thread_id = thread_id

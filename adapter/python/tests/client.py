@@ -134,7 +134,9 @@ class Client:
 
     def children(self, reference: int, **more: Any) -> dict[str, Message]:
         """The variables below a reference, by name."""
-        return {v["name"]: v for v in self.request("variables", variablesReference=reference, **more)["variables"]}
+        return {
+            v["name"]: v for v in self.request("variables", variablesReference=reference, **more)["variables"]
+        }
 
     def evaluate(self, thread_id: int, expression: str, context: str = "repl", depth: int = 0) -> Message:
         """The value of an expression in a frame."""

@@ -36,17 +36,25 @@ class AwkwardTest(unittest.TestCase):
             self.assertEqual({name: found[name]["value"] for name in expected}, expected)
             self.assertIn("1000000 in all", found["big"]["value"])
             self.assertIn("1000000 characters", found["text"]["value"])
-            self.assertRegex(found["hangs"]["value"], r"^Hangs\(.*\) <its __repr__ was cut off: it did not end in time>$")
+            self.assertRegex(
+                found["hangs"]["value"], r"^Hangs\(.*\) <its __repr__ was cut off: it did not end in time>$"
+            )
             # It waits for a lock for ever. Nothing else is kept from an answer, and it is not asked once more.
             self.assertIn("did not end in time>", program.evaluate(thread, "[hangs]")["result"])
             self.assertEqual(found["worded"]["value"], "3 apples")
-            self.assertTrue(found["spins"]["value"].endswith("> <its __repr__ was cut off: it did not end in time>"))
+            self.assertTrue(
+                found["spins"]["value"].endswith("> <its __repr__ was cut off: it did not end in time>")
+            )
             self.assertEqual(found["lies"]["value"], "Lies(entries=1)")
             self.assertEqual(found["numbers_of_c"]["value"], "array('d', [0.0, 1.0, 2.0])")
-            page = program.children(found["entries"]["variablesReference"], filter="indexed", start=4_990, count=100)
+            page = program.children(
+                found["entries"]["variablesReference"], filter="indexed", start=4_990, count=100
+            )
             self.assertEqual(len(page), 10)
             self.assertEqual(page["[4999]"]["value"], "'4999'")
-            past = program.children(found["big"]["variablesReference"], filter="indexed", start=2_000_000, count=5)
+            past = program.children(
+                found["big"]["variablesReference"], filter="indexed", start=2_000_000, count=5
+            )
             self.assertEqual(past, {})
             whole = program.children(found["big"]["variablesReference"])
             self.assertIn("2000", whole["…"]["value"])
@@ -73,18 +81,27 @@ class AwkwardTest(unittest.TestCase):
             )
             name = "counter.<locals>.count"
             self.assertEqual(found["fresh"]["value"], f"<generator {name} not started>")
-            self.assertEqual(found["begun"]["value"], f"<generator {name} suspended at awkward.py:{at('counts')}>")
+            self.assertEqual(
+                found["begun"]["value"], f"<generator {name} suspended at awkward.py:{at('counts')}>"
+            )
             self.assertEqual(inside("begun")["i"], ("0", "begun.gi_frame.f_locals['i']"))
-            self.assertEqual(found["awaits"]["value"], f"<coroutine sleeps suspended at awkward.py:{at('sleeps')}>")
+            self.assertEqual(
+                found["awaits"]["value"], f"<coroutine sleeps suspended at awkward.py:{at('sleeps')}>"
+            )
             self.assertEqual(list(inside("awaits")), ["seconds", "cr_await"])
-            self.assertEqual(program.evaluate(thread, "awaits.close(); awaits")["result"], "<coroutine sleeps finished>")
+            self.assertEqual(
+                program.evaluate(thread, "awaits.close(); awaits")["result"], "<coroutine sleeps finished>"
+            )
             put("count", "start", "100")
             put("begun", "step", "5")
             put("begun", "i", "1000")
             put("count", "__defaults__", "(1,)")
             with self.assertRaisesRegex(Refused, "cr_await is no variable of sleeps"):
                 put("awaits", "cr_await", "1")
-            self.assertEqual(program.evaluate(thread, "list(begun), list(fresh)")["result"], "([105, 110], [100, 105, 110])")
+            self.assertEqual(
+                program.evaluate(thread, "list(begun), list(fresh)")["result"],
+                "([105, 110], [100, 105, 110])",
+            )
             self.assertEqual(program.evaluate(thread, "list(count())")["result"], "[100]")
 
     def test_closures_generators_and_a_forked_child(self) -> None:
@@ -99,7 +116,9 @@ class AwkwardTest(unittest.TestCase):
             stop = program.stopped()
             self.assertEqual((stop["top"]["name"], stop["top"]["line"]), ("generator", at("resumed")))
             told = "".join(m["body"]["output"] for m in program.all if m.get("event") == "output")
-            self.assertNotIn("child ran on", told, "a child's output must not go out on its parent's connection")
+            self.assertNotIn(
+                "child ran on", told, "a child's output must not go out on its parent's connection"
+            )
             program.resume(stop["threadId"])
             self.assertEqual(program.ended(), 3)
 

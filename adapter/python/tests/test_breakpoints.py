@@ -21,7 +21,9 @@ class BreakpointTest(unittest.TestCase):
             self.assertTrue(changed["breakpoint"]["verified"])
             stop = program.stopped()
             self.assertEqual((stop["reason"], stop["hitBreakpointIds"]), ("breakpoint", [state["id"]]))
-            self.assertEqual((stop["top"]["name"], stop["top"]["line"]), ("add", line_of("basics.py", "in add")))
+            self.assertEqual(
+                (stop["top"]["name"], stop["top"]["line"]), ("add", line_of("basics.py", "in add"))
+            )
             names = [f["name"] for f in program.stack(stop["threadId"])]
             self.assertEqual(names, ["add", "work", "<module>"])
             program.set_lines(BASICS)
@@ -37,7 +39,11 @@ class BreakpointTest(unittest.TestCase):
                 source={"path": str(BASICS)},
                 breakpoints=[
                     {"line": line, "condition": "number == 3"},
-                    {"line": other, "hitCondition": "% 2", "logMessage": "{left}+{right} is {{{left + right}}}"},
+                    {
+                        "line": other,
+                        "hitCondition": "% 2",
+                        "logMessage": "{left}+{right} is {{{left + right}}}",
+                    },
                 ],
             )
             self.assertEqual(len(answer["breakpoints"]), 2)

@@ -69,7 +69,11 @@ class Worker(Client):
         """Sets breakpoints in the task's file, whose path the client knows under another name."""
         wanted = [{"id": 100 + line, "line": line} for line in lines]
         sources = [
-            {"source": {"path": "/editor/job.py"}, "paths": ["/editor/job.py", TASK_FILE], "breakpoints": wanted}
+            {
+                "source": {"path": "/editor/job.py"},
+                "paths": ["/editor/job.py", TASK_FILE],
+                "breakpoints": wanted,
+            }
         ]
         answer = self.request(
             "mantaConfigure", generation=5, sessionId=session, sources=sources if lines else [], **more
@@ -109,14 +113,18 @@ class ClusterTest(unittest.TestCase):
         self.assertEqual((stop["task"], stop["generation"], stop["hitBreakpointIds"]), (TASK, 5, [102]))
         self.assertEqual((stop["topFrame"]["name"], stop["topFrame"]["line"]), ("task", 2))
         self.assertEqual(stop["topFrame"]["source"]["path"], TASK_FILE)
-        self.assertEqual(self.worker.event("breakpoint")["breakpoint"], {"id": 102, "verified": True, "line": 2})
+        self.assertEqual(
+            self.worker.event("breakpoint")["breakpoint"], {"id": 102, "verified": True, "line": 2}
+        )
         thread = stop["threadId"]
         self.assertEqual(self.worker.stack(thread)[0]["id"], stop["topFrame"]["id"])
         self.worker.request("next", threadId=thread)
         gone = self.worker.event("mantaContinued")
         self.assertEqual((gone["threadId"], gone["stop"], gone["task"]), (thread, stop["stop"], TASK))
         after = self.worker.event("mantaStopped")
-        self.assertEqual((after["reason"], after["topFrame"]["line"], after["stop"]), ("step", 3, stop["stop"] + 1))
+        self.assertEqual(
+            (after["reason"], after["topFrame"]["line"], after["stop"]), ("step", 3, stop["stop"] + 1)
+        )
         [listed] = [t for t in self.worker.request("threads")["threads"] if t["id"] == thread]
         self.assertEqual(listed["task"], TASK)
         self.worker.request("continue", threadId=thread)
@@ -134,7 +142,9 @@ class ClusterTest(unittest.TestCase):
         self.assertTrue(after["look"])
         look = self.worker.event("mantaLook")
         self.assertEqual((look["threadId"], look["stop"]), (thread, after["stop"]))
-        self.assertEqual(look["stackTrace"], self.worker.request("stackTrace", threadId=thread, startFrame=0, levels=2))
+        self.assertEqual(
+            look["stackTrace"], self.worker.request("stackTrace", threadId=thread, startFrame=0, levels=2)
+        )
         self.assertEqual(look["frame"], after["topFrame"]["id"])
         self.assertEqual(look["scopes"]["scopes"][0]["variablesReference"], look["scope"])
         asked = self.worker.request("variables", variablesReference=look["scope"])
@@ -148,7 +158,9 @@ class ClusterTest(unittest.TestCase):
         stop = self.worker.event("mantaStopped")
         thread = stop["threadId"]
         source = {"path": TASK_FILE}
-        targets = self.worker.request("gotoTargets", source=source, paths=["/no", TASK_FILE], line=3)["targets"]
+        targets = self.worker.request("gotoTargets", source=source, paths=["/no", TASK_FILE], line=3)[
+            "targets"
+        ]
         self.worker.request("goto", threadId=thread, targetId=targets[0]["id"])
         self.assertEqual(self.worker.event("mantaContinued")["stop"], stop["stop"])
         after = self.worker.event("mantaStopped")
@@ -276,7 +288,9 @@ class ClusterTest(unittest.TestCase):
             for tool in range(6):
                 if sys.monitoring.get_tool(tool) is None:
                     sys.monitoring.use_tool_id(tool, "test")
-                    events = sys.monitoring.get_events(tool) | sys.monitoring.get_local_events(tool, task.__code__)
+                    events = sys.monitoring.get_events(tool) | sys.monitoring.get_local_events(
+                        tool, task.__code__
+                    )
                     sys.monitoring.free_tool_id(tool)
                     self.assertEqual(events, 0)
         else:

@@ -29,14 +29,22 @@ class CommandLineTest(unittest.TestCase):
         command = [sys.executable, "-m", "manta_debug", *arguments]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=SECONDS_MAX, check=False
+            command,
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS_MAX,
+            check=False,
         )
         return done.returncode, done.stdout.strip(), done.stderr
 
     def test_what_follows_the_program_is_the_programs(self) -> None:
         for words in (["program.py"], ["-m", "program"], ["-mprogram"], ["--", "program.py"]):
             with self.subTest(words=words):
-                code, printed, _ = self.run_engine("--no-wait", "--listen", "0", *words, "--listen", "x", "-m", "--help")
+                code, printed, _ = self.run_engine(
+                    "--no-wait", "--listen", "0", *words, "--listen", "x", "-m", "--help"
+                )
                 self.assertEqual((code, printed), (7, "__main__ --listen x -m --help"))
 
     def test_what_cannot_start_says_why_before_a_client_comes(self) -> None:

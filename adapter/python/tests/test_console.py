@@ -38,7 +38,9 @@ class ConsoleTest(unittest.TestCase):
                 },
             )
             kinds = {n: t["type"] for n, t in self.complete(program, thread, "x = account.").items()}
-            self.assertEqual((kinds["owner"], kinds["doubled"], kinds["_hidden"]), ("field", "property", "field"))
+            self.assertEqual(
+                (kinds["owner"], kinds["doubled"], kinds["_hidden"]), ("field", "property", "field")
+            )
             self.assertNotIn("total", kinds)
             self.assertEqual(self.complete(program, thread, "point.x + po")["point"]["start"], 11)
             self.assertIn("append", self.complete(program, thread, "names['b'].app"))
@@ -88,7 +90,9 @@ class ConsoleTest(unittest.TestCase):
             sources = program.request("loadedSources")["sources"]
             self.assertIn(modules["os"]["path"], [s.get("path") for s in sources])
             first, last = line_of("basics.py", "before loop"), line_of("basics.py", "end of work")
-            answer = program.request("breakpointLocations", source={"path": str(BASICS)}, line=first, endLine=last)
+            answer = program.request(
+                "breakpointLocations", source={"path": str(BASICS)}, line=first, endLine=last
+            )
             lines = [b["line"] for b in answer["breakpoints"]]
             self.assertIn(line_of("basics.py", "in loop"), lines)
             self.assertNotIn(first + 3, lines)

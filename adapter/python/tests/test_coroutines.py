@@ -21,7 +21,9 @@ class CoroutineTest(unittest.TestCase):
 
     def own_frames(self, program: Program, thread: int) -> list[tuple[str, int]]:
         """The frames of the program and the labels between them."""
-        return [(f["name"], f["line"]) for f in program.stack(thread) if f.get("presentationHint") != "subtle"]
+        return [
+            (f["name"], f["line"]) for f in program.stack(thread) if f.get("presentationHint") != "subtle"
+        ]
 
     def test_the_stack_goes_on_with_the_tasks_that_await(self) -> None:
         with debugged("coroutines.py") as program:
@@ -41,7 +43,9 @@ class CoroutineTest(unittest.TestCase):
                 program.resume(thread)
                 program.stopped()
                 frames = self.own_frames(program, thread)
-                self.assertEqual([n for n, _ in frames], ["inner", "middle", "awaited by Task-1", *_group(awaiting)])
+                self.assertEqual(
+                    [n for n, _ in frames], ["inner", "middle", "awaited by Task-1", *_group(awaiting)]
+                )
             program.resume(thread)
             self.assertEqual(program.ended(), 0)
 

@@ -39,14 +39,23 @@ class ExceptionTest(unittest.TestCase):
             frames = program.stack(thread)
             self.assertEqual(
                 [(f["name"], f["line"]) for f in frames],
-                [("deep", at("bottom")), ("deep", at("deeper")), ("deep", at("deeper")), ("<module>", at("call deep"))],
+                [
+                    ("deep", at("bottom")),
+                    ("deep", at("deeper")),
+                    ("deep", at("deeper")),
+                    ("<module>", at("call deep")),
+                ],
             )
             self.assertEqual(program.evaluate(thread, "level", depth=1)["result"], "1")
             info = program.request("exceptionInfo", threadId=thread)
             self.assertEqual((info["exceptionId"], info["breakMode"]), ("RuntimeError", "unhandled"))
             [cause] = info["details"]["innerException"]
-            self.assertEqual((cause["typeName"], cause["evaluateName"]), ("ValueError", "__exception__.__cause__"))
-            self.assertIn("invalid literal", program.evaluate(thread, cause["evaluateName"], "watch")["result"])
+            self.assertEqual(
+                (cause["typeName"], cause["evaluateName"]), ("ValueError", "__exception__.__cause__")
+            )
+            self.assertIn(
+                "invalid literal", program.evaluate(thread, cause["evaluateName"], "watch")["result"]
+            )
             self.assertEqual(program.evaluate(thread, "str(__exception__)")["result"], "'at the bottom'")
             program.resume(thread)
             self.assertEqual(program.ended(), 1)

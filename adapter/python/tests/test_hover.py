@@ -108,7 +108,10 @@ class HoverTest(unittest.TestCase):
             "word * number",
             "1 << 99999999999",
         ):
-            with self.subTest(text=text), self.assertRaisesRegex(RequestError, "Not evaluated on hover, because it"):
+            with (
+                self.subTest(text=text),
+                self.assertRaisesRegex(RequestError, "Not evaluated on hover, because it"),
+            ):
                 self.look(text)
         with self.assertRaises(KeyError):
             self.look("makes['nowhere']")

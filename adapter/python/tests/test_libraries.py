@@ -25,17 +25,25 @@ class LibraryTest(unittest.TestCase):
             columns = program.children(found["frame"]["variablesReference"])
             self.assertEqual(columns["['b c']"]["value"], "Series of 3 values, int64: 4, 5, 6")
             for name in ("frame", "series", "arrow"):
-                children = program.children(found[name]["variablesReference"], filter="indexed", start=1, count=1)
+                children = program.children(
+                    found[name]["variablesReference"], filter="indexed", start=1, count=1
+                )
                 [child] = children.values()
-                self.assertEqual(program.evaluate(thread, child["evaluateName"])["result"], child["value"], name)
-            past = program.children(found["series"]["variablesReference"], filter="indexed", start=5_000, count=9)
+                self.assertEqual(
+                    program.evaluate(thread, child["evaluateName"])["result"], child["value"], name
+                )
+            past = program.children(
+                found["series"]["variablesReference"], filter="indexed", start=5_000, count=9
+            )
             self.assertEqual(past, {})
 
     def test_an_object_ref_opens_to_its_object_when_it_is_asked(self) -> None:
         with debugged("tables.py") as program:
             _, found = self.stop(program)
             [lazy] = program.children(found["done"]["variablesReference"]).values()
-            self.assertEqual((lazy["name"], lazy["value"], lazy["presentationHint"]["lazy"]), ("value", "", True))
+            self.assertEqual(
+                (lazy["name"], lazy["value"], lazy["presentationHint"]["lazy"]), ("value", "", True)
+            )
             self.assertEqual(program.children(lazy["variablesReference"])["value"]["value"], "[1, 2]")
             [lazy] = program.children(found["undone"]["variablesReference"]).values()
             self.assertIn("not computed yet", program.children(lazy["variablesReference"])["value"]["value"])
@@ -47,9 +55,13 @@ class LibraryTest(unittest.TestCase):
             scope = program.request("scopes", frameId=frame)["scopes"][0]["variablesReference"]
             self.assertEqual(found["count"]["value"], "255")
             hexed = program.children(scope, format={"hex": True})
-            self.assertEqual((hexed["count"]["value"], hexed["odd"]["value"][:14]), ("0xff", "Odd(size=0x10,"))
+            self.assertEqual(
+                (hexed["count"]["value"], hexed["odd"]["value"][:14]), ("0xff", "Odd(size=0x10,")
+            )
             asked = {"expression": "[count, -1, True]", "frameId": frame, "context": "watch"}
-            self.assertEqual(program.request("evaluate", **asked, format={"hex": True})["result"], "[0xff, -0x1, True]")
+            self.assertEqual(
+                program.request("evaluate", **asked, format={"hex": True})["result"], "[0xff, -0x1, True]"
+            )
             self.assertEqual(program.request("evaluate", **asked)["result"], "[255, -1, True]")
 
     def test_expressions_name_what_they_stand_for(self) -> None:

@@ -150,7 +150,9 @@ class C:
                 self.assertEqual((at, names), expected)
 
     def test_a_function_alone_owns_only_its_own_text(self) -> None:
-        outer = next(t for t in CodeTree(compile(self.TEXT, "t.py", "exec")).walk() if t.code.co_name == "outer")
+        outer = next(
+            t for t in CodeTree(compile(self.TEXT, "t.py", "exec")).walk() if t.code.co_name == "outer"
+        )
         self.assertEqual(outer.owners(1)[1], [])
         self.assertEqual(outer.owners(19)[1], [])
         self.assertEqual(outer.owners(4)[0], 9)

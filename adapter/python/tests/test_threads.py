@@ -20,7 +20,9 @@ class ThreadsTest(unittest.TestCase):
             for stop in stops:
                 thread = stop["threadId"]
                 name = program.evaluate(thread, "name")["result"]
-                self.assertEqual(program.evaluate(thread, "(where.get(), local.name)")["result"], f"({name}, {name})")
+                self.assertEqual(
+                    program.evaluate(thread, "(where.get(), local.name)")["result"], f"({name}, {name})"
+                )
                 self.assertEqual([f["name"] for f in program.stack(thread)], ["work"])
             named = {t["name"]: t["id"] for t in program.request("threads")["threads"]}
             self.assertLessEqual({"MainThread", "worker-a", "worker-b", "worker-c", "spinner"}, named.keys())

@@ -29,7 +29,9 @@ class ValuesTest(unittest.TestCase):
             )
             self.assertEqual(found["text"]["value"], "'ééé'")
             self.assertEqual(found["count"]["variablesReference"], 0)
-            page = program.children(found["numbers"]["variablesReference"], filter="indexed", start=3, count=10)
+            page = program.children(
+                found["numbers"]["variablesReference"], filter="indexed", start=3, count=10
+            )
             self.assertEqual(
                 [(n, v["value"], v["evaluateName"]) for n, v in page.items()],
                 [("[3]", "3", "numbers[3]"), ("[4]", "4", "numbers[4]")],
@@ -62,7 +64,8 @@ class ValuesTest(unittest.TestCase):
             self.assertEqual(put(found["names"]["variablesReference"], "['a']", "count"), "5")
             self.assertEqual(put(found["point"]["variablesReference"], "x", "7"), "7")
             self.assertEqual(
-                program.evaluate(thread, "(text, numbers[0], names['a'], point.x)")["result"], "('newééé', 100, 5, 7)"
+                program.evaluate(thread, "(text, numbers[0], names['a'], point.x)")["result"],
+                "('newééé', 100, 5, 7)",
             )
             answer = program.request(
                 "setExpression", expression="point.y", value="[1]", frameId=program.stack(thread)[0]["id"]
@@ -80,8 +83,12 @@ class ValuesTest(unittest.TestCase):
             program.go()
             thread = int(program.stopped()["threadId"])
             scope = program.request("scopes", frameId=program.stack(thread)[1]["id"])["scopes"][0]
-            program.request("setVariable", variablesReference=scope["variablesReference"], name="numbers", value="[]")
-            program.request("setVariable", variablesReference=scope["variablesReference"], name="text", value="5")
+            program.request(
+                "setVariable", variablesReference=scope["variablesReference"], name="numbers", value="[]"
+            )
+            program.request(
+                "setVariable", variablesReference=scope["variablesReference"], name="text", value="5"
+            )
             program.set_lines(BASICS, line_of("basics.py", "end of work"))
             program.resume(thread)
             program.stopped()
@@ -96,7 +103,9 @@ class ValuesTest(unittest.TestCase):
             self.assertEqual(program.evaluate(thread, "(lambda: count)()", "watch")["result"], "5")
             self.assertEqual(program.evaluate(thread, "text = 'changed'")["result"], "")
             self.assertEqual(program.evaluate(thread, "text")["result"], "'changed'")
-            program.evaluate(thread, "def twice(n):\n    return n * count\nmore = [twice(n) for n in numbers]")
+            program.evaluate(
+                thread, "def twice(n):\n    return n * count\nmore = [twice(n) for n in numbers]"
+            )
             self.assertEqual(program.evaluate(thread, "more")["result"], "[0, 5, 10, 15, 20]")
             # Statements show what their last expression gives, as Python's own console does for each line.
             self.assertEqual(program.evaluate(thread, "last = more[1]; last + count")["result"], "10")
@@ -125,7 +134,9 @@ class ValuesTest(unittest.TestCase):
                     "setVariable", variablesReference=scope["variablesReference"], name="nosuch", value="1"
                 )
 
-    def test_an_endless_watch_is_interrupted_and_an_endless_console_expression_ends_with_continue(self) -> None:
+    def test_an_endless_watch_is_interrupted_and_an_endless_console_expression_ends_with_continue(
+        self,
+    ) -> None:
         with debugged("basics.py") as program:
             thread = self.stop(program)
             with self.assertRaisesRegex(Refused, "did not end in time"):
@@ -133,7 +144,11 @@ class ValuesTest(unittest.TestCase):
             frame = program.stack(thread)[0]["id"]
             running = program.start(
                 "evaluate",
-                {"expression": "print('busy', flush=True)\nwhile True: pass", "frameId": frame, "context": "repl"},
+                {
+                    "expression": "print('busy', flush=True)\nwhile True: pass",
+                    "frameId": frame,
+                    "context": "repl",
+                },
             )
             program.event("output", lambda body: "busy" in body["output"])
             program.set_lines(BASICS)

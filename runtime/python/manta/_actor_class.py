@@ -91,7 +91,9 @@ def describe(cls: type, options: ActorOptions) -> ClassDescription:
     described = ClassDescription(
         name=cls.__name__,
         methods=methods,
-        constructor=_method(cls, "__init__", written) if "__init__" in methods else MethodDescription(parameters=()),
+        constructor=_method(cls, "__init__", written)
+        if "__init__" in methods
+        else MethodDescription(parameters=()),
         is_async=is_async,
         groups=tuple(name for name, _ in groups),
         group_limits=[limit, *(most for _, most in groups)],

@@ -60,7 +60,11 @@ class Host:
     """An actor and what runs its calls."""
 
     def __init__(
-        self, creation: _manta.Task, end_output: Callable[[], None], node_name: str, values: Callable[..., Any]
+        self,
+        creation: _manta.Task,
+        end_output: Callable[[], None],
+        node_name: str,
+        values: Callable[..., Any],
     ) -> None:
         created = creation.creates
         assert created is not None, "only a creation task makes an actor"
@@ -288,4 +292,3 @@ def fail_creation(task: _manta.Task, error: BaseException, class_name: str, node
         died = exceptions.ActorDiedError(sentence)
         died._actor_init_failed, died._actor_id = True, task.id.hex()
         task.fail(_errors.pack_as_is(died), line)
-

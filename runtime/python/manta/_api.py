@@ -20,7 +20,9 @@ def remote(*target: Any, **options: Any) -> Any:
     """Makes a function run as a task: `@remote`, or with options `@remote(num_cpus=2)`."""
     if not target:
         if not options:
-            raise AssertionError("write @remote without parentheses, or with options such as @remote(num_cpus=2)")
+            raise AssertionError(
+                "write @remote without parentheses, or with options such as @remote(num_cpus=2)"
+            )
         return lambda function: make_remote(function, options)
     if options or len(target) > 1:
         raise AssertionError("remote() takes one function, or options alone by keyword: @remote(num_cpus=2)")

@@ -17,9 +17,7 @@ _waiting: dict[int, tuple[_manta.ObjectRef[Any], concurrent.futures.Future[Any],
 _thread: threading.Thread | None = None
 
 
-def future(
-    object_ref: _manta.ObjectRef[Any], with_value: bool = True
-) -> concurrent.futures.Future[Any]:
+def future(object_ref: _manta.ObjectRef[Any], with_value: bool = True) -> concurrent.futures.Future[Any]:
     """A future of the object's value; without it, of None as soon as the object is there or has failed."""
     global _thread
     made: concurrent.futures.Future[Any] = concurrent.futures.Future()

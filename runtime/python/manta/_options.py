@@ -140,7 +140,7 @@ def _task_num_returns(option: str, value: Any) -> int | str:
 def _num_returns(option: str, value: Any) -> int:
     if value == "dynamic":
         raise ValueError(
-            f"'{option}=\"dynamic\"' is not supported, as it is deprecated in Ray; give \"streaming\", which gives the refs as they come"
+            f'\'{option}="dynamic"\' is not supported, as it is deprecated in Ray; give "streaming", which gives the refs as they come'
         )
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"'{option}' must be a whole number or \"streaming\", not {value!r}")
@@ -201,7 +201,9 @@ def _retry_exceptions(option: str, value: Any) -> bool | tuple[type[BaseExceptio
 def _gpus(option: str, value: Any) -> float:
     amount = _amount(option, value)
     if amount > 1 and amount != int(amount):
-        raise ValueError(f"'{option}' above 1 must be a whole number, not {value}: a GPU is shared only below 1")
+        raise ValueError(
+            f"'{option}' above 1 must be a whole number, not {value}: a GPU is shared only below 1"
+        )
     return amount
 
 

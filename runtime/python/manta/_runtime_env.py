@@ -51,7 +51,9 @@ def checked(given: Any) -> dict[str, Any]:
         elif value is not None:
             env[name] = _CHECKS[name](value)
     if "pip" in env and "uv" in env:
-        raise ValueError("The 'pip' field and 'uv' field of a runtime_env cannot be specified at the same time")
+        raise ValueError(
+            "The 'pip' field and 'uv' field of a runtime_env cannot be specified at the same time"
+        )
     return env
 
 
@@ -75,7 +77,9 @@ def merged_with_job(child: dict[str, Any]) -> dict[str, Any]:
         return child
     theirs, ours = submitted.get("env_vars", {}), child.get("env_vars", {})
     both = sorted((submitted.keys() & child.keys()) - {"env_vars"})
-    both += [f"env_vars[{name!r}]" for name in sorted(theirs.keys() & ours.keys()) if theirs[name] != ours[name]]
+    both += [
+        f"env_vars[{name!r}]" for name in sorted(theirs.keys() & ours.keys()) if theirs[name] != ours[name]
+    ]
     if both and os.environ.get("RAY_OVERRIDE_JOB_RUNTIME_ENV") != "1":
         raise ValueError(
             f"the job was submitted with a runtime_env, and init() gives another {', '.join(both)}; leave it out in one of the two, "
@@ -181,7 +185,9 @@ def _env_vars(value: Any) -> dict[str, str]:
         raise TypeError(f"runtime_env['env_vars'] must be of type Dict[str, str], got {type(value).__name__}")
     for key, text in value.items():
         if not isinstance(key, str):
-            raise TypeError(f"runtime_env['env_vars'] must be of type Dict[str, str], but the key {key} is of type {type(key)}")
+            raise TypeError(
+                f"runtime_env['env_vars'] must be of type Dict[str, str], but the key {key} is of type {type(key)}"
+            )
         if not isinstance(text, str):
             raise TypeError(
                 f"runtime_env['env_vars'] must be of type Dict[str, str], but the value {text} is of type {type(text)}"
@@ -210,7 +216,13 @@ def _installer(name: str, options: dict[str, Callable[[str, Any], Any]]) -> Call
         wanted: dict[str, Any] = {
             "packages": _requirements(name, packages) if isinstance(packages, str) else _texts(name, packages)
         }
-        wanted.update({key: kind(f"{name}.{key}", value[key]) for key, kind in options.items() if value.get(key) is not None})
+        wanted.update(
+            {
+                key: kind(f"{name}.{key}", value[key])
+                for key, kind in options.items()
+                if value.get(key) is not None
+            }
+        )
         return wanted
 
     return check
@@ -259,9 +271,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "py_modules": _modules,
     "excludes": _excludes,
     "env_vars": _env_vars,
-    "pip": _installer(
-        "pip", {"pip_check": _flag, "pip_version": _version, "pip_install_options": _texts}
-    ),
+    "pip": _installer("pip", {"pip_check": _flag, "pip_version": _version, "pip_install_options": _texts}),
     "uv": _installer("uv", {"uv_check": _flag, "uv_version": _version, "uv_pip_install_options": _texts}),
     "config": _config,
     "py_executable": _text("py_executable"),

@@ -128,7 +128,14 @@ def init(
         if num_cpus is not None and (isinstance(num_cpus, bool) or not num_cpus > 0):
             raise ValueError(f"'num_cpus' must be above 0, not {num_cpus!r}")
         _connect(
-            address, num_cpus, store_bytes, amounts, checked_labels, namespace or "", log_to_driver is not False, environment or {}
+            address,
+            num_cpus,
+            store_bytes,
+            amounts,
+            checked_labels,
+            namespace or "",
+            log_to_driver is not False,
+            environment or {},
         )
         return _context()
 
@@ -220,7 +227,10 @@ def _sys_path(working_dir: str, ships_files: bool) -> list[str]:
         os.path.abspath(os.path.join(working_dir, folder)) for folder in sys.path if isinstance(folder, str)
     ]
     if ships_files:
-        own = {working_dir, os.path.dirname(os.path.abspath(sys.argv[0])) if sys.argv and sys.argv[0] else working_dir}
+        own = {
+            working_dir,
+            os.path.dirname(os.path.abspath(sys.argv[0])) if sys.argv and sys.argv[0] else working_dir,
+        }
         folders = [folder for folder in folders if folder not in own]
     return list(dict.fromkeys(folders))
 
@@ -262,7 +272,9 @@ def _checked_store_bytes(object_store_memory: int | None) -> int | None:
     if isinstance(object_store_memory, bool) or not isinstance(object_store_memory, (int, float)):
         raise TypeError(f"'object_store_memory' must be a number of bytes, not {object_store_memory!r}")
     if object_store_memory < _STORE_BYTES_MIN:
-        raise ValueError(f"'object_store_memory' must be {_STORE_BYTES_MIN} bytes or more, not {object_store_memory!r}")
+        raise ValueError(
+            f"'object_store_memory' must be {_STORE_BYTES_MIN} bytes or more, not {object_store_memory!r}"
+        )
     return int(object_store_memory)
 
 
@@ -293,7 +305,9 @@ def _refuse_unknown(given: dict[str, Any]) -> None:
         raise NotImplementedError(f"init() does not support {', '.join(not_yet)} yet; leave it out")
     unknown = sorted(name for name in given if name not in _NOT_YET and name not in _WITHOUT_EFFECT)
     if unknown:
-        raise RuntimeError(f"Unknown keyword argument(s): {', '.join(unknown)}: init() has no argument of that name")
+        raise RuntimeError(
+            f"Unknown keyword argument(s): {', '.join(unknown)}: init() has no argument of that name"
+        )
 
 
 def _context() -> RayContext:
@@ -310,7 +324,13 @@ def _ray_names() -> dict[str, Any]:
     """What Ray's context has beside ours; what does not exist here is None."""
     context = _manta.context()
     host = str(context["address"]).rpartition(":")[0]
-    absent = ("redis_address", "raylet_socket_name", "webui_url", "metrics_export_port", "dashboard_agent_listen_port")
+    absent = (
+        "redis_address",
+        "raylet_socket_name",
+        "webui_url",
+        "metrics_export_port",
+        "dashboard_agent_listen_port",
+    )
     return {"node_ip_address": host, **dict.fromkeys(absent)}
 
 

@@ -37,5 +37,10 @@ def _event(row: dict[str, Any]) -> dict[str, Any] | None:
         "tid": f"worker:{row['worker_pid']}",
         "ts": row["started_unix_us"],
         "dur": max(row["ended_unix_us"] - row["started_unix_us"], 0),
-        "args": {"task_id": row["task_id"], "attempt": row["attempt"], "state": row["state"], "error": row["error"]},
+        "args": {
+            "task_id": row["task_id"],
+            "attempt": row["attempt"],
+            "state": row["state"],
+            "error": row["error"],
+        },
     }

@@ -22,7 +22,9 @@ def method(*target: Any, **options: Any) -> Any:
     if target or not options:
         raise AssertionError("write @method with options, such as @method(num_returns=2)")
     if unknown := sorted(set(options) - METHOD_OPTIONS):
-        raise AssertionError(f"'{unknown[0]}' is not an option of actor methods; they are {', '.join(sorted(METHOD_OPTIONS))}")
+        raise AssertionError(
+            f"'{unknown[0]}' is not an option of actor methods; they are {', '.join(sorted(METHOD_OPTIONS))}"
+        )
     MethodOptions().updated(options)
 
     def annotate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -258,7 +260,9 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
 def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
     """Ends an actor at once; its pending calls fail. With `no_restart=False` it starts anew if it has restarts left."""
     if not isinstance(actor, ActorHandle):
-        raise ValueError(f"kill() is for actors, and this is a {type(actor).__name__}; tasks cannot be killed so")
+        raise ValueError(
+            f"kill() is for actors, and this is a {type(actor).__name__}; tasks cannot be killed so"
+        )
     _session.ensure_initialized()
     _manta.kill_actor(actor._ray_actor, no_restart)
 

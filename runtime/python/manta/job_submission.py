@@ -91,7 +91,9 @@ class JobSubmissionClient:
         if address is not None and not isinstance(address, str):
             raise TypeError(f"'address' must be text such as 127.0.0.1:6480, not {type(address).__name__}")
         if create_cluster_if_needed:
-            raise ValueError("'create_cluster_if_needed' is not supported; start a cluster with 'manta start'")
+            raise ValueError(
+                "'create_cluster_if_needed' is not supported; start a cluster with 'manta start'"
+            )
         # What is sent over HTTP has no place here: the token is what lets a client in.
         del cookies, headers, verify
         self._default_metadata = dict(metadata or {})
@@ -130,7 +132,9 @@ class JobSubmissionClient:
         if not isinstance(entrypoint, str):
             raise TypeError(f"'entrypoint' must be text, not {type(entrypoint).__name__}")
         if entrypoint_label_selector:
-            raise ValueError("'entrypoint_label_selector' is not supported; give resources that only the right nodes have")
+            raise ValueError(
+                "'entrypoint_label_selector' is not supported; give resources that only the right nodes have"
+            )
         facts = {**self._default_metadata, **(metadata or {})}
         for key, value in facts.items():
             if not isinstance(key, str) or not isinstance(value, str):

@@ -429,7 +429,12 @@ def test_the_context_inside_an_actor(ray):
     class Inside:
         def look(self):
             context = ray.get_runtime_context()
-            return context.get_actor_id(), context.get_actor_name(), context.current_actor, context.get_task_name()
+            return (
+                context.get_actor_id(),
+                context.get_actor_name(),
+                context.current_actor,
+                context.get_task_name(),
+            )
 
     actor = Inside.options(name="inside").remote()
     assert ray.get(actor.look.remote()) == (actor._actor_id.hex(), "inside", actor, "Inside.look")

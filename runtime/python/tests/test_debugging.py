@@ -381,7 +381,9 @@ def test_a_worker_that_is_killed_while_it_is_paused_takes_only_its_own_row(sessi
     threads = session.paused(2)
     by_number = {session.value(thread, "number"): thread for thread in threads}
     os.kill(int(session.value(by_number["1"], "pid")), signal.SIGKILL)
-    session.event("thread", lambda body: body["reason"] == "exited" and body["threadId"] == by_number["1"]["id"])
+    session.event(
+        "thread", lambda body: body["reason"] == "exited" and body["threadId"] == by_number["1"]["id"]
+    )
     assert session.value(by_number["2"], "number") == "2"
     session.resume(by_number["2"])
     assert printed(driver) == "['crashed', 2]"

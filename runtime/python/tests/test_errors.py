@@ -246,4 +246,6 @@ def test_the_traceback_of_a_function_of_the_program_itself_names_its_file_and_li
         """
     )
     for line in (7, 11):
-        assert f'File "{tmp_path}/program.py", line {line}, in fails' in ended.stdout, ended.stdout + ended.stderr
+        assert f'File "{tmp_path}/program.py", line {line}, in fails' in ended.stdout, (
+            ended.stdout + ended.stderr
+        )

@@ -70,7 +70,18 @@ def ended(client: JobSubmissionClient, job: str) -> JobStatus:
 def test_a_job_runs_on_the_cluster_with_its_files_and_its_words_come_back(
     cluster: LocalCluster, project: str
 ) -> None:
-    done = manta_command("job", "submit", "--working-dir", project, "--submission-id", "first", "--", "python", "main.py", "a b")
+    done = manta_command(
+        "job",
+        "submit",
+        "--working-dir",
+        project,
+        "--submission-id",
+        "first",
+        "--",
+        "python",
+        "main.py",
+        "a b",
+    )
     assert done.returncode == 0, done.stderr + done.stdout
     assert "['a b']" in done.stdout and "HELLO" in done.stdout and "succeeded" in done.stdout
     assert "the task says hello" in done.stdout, "the driver shows what its tasks print"
@@ -86,8 +97,12 @@ def test_a_job_runs_on_the_cluster_with_its_files_and_its_words_come_back(
     assert "no submitted job 'first'" in manta_command("job", "status", "first").stderr
 
 
-def test_a_job_that_fails_says_how_and_one_that_waits_can_be_stopped(cluster: LocalCluster, project: str) -> None:
-    failed = manta_command("job", "submit", "--working-dir", project, "--submission-id", "bad", "--", "python", "main.py", "fail")
+def test_a_job_that_fails_says_how_and_one_that_waits_can_be_stopped(
+    cluster: LocalCluster, project: str
+) -> None:
+    failed = manta_command(
+        "job", "submit", "--working-dir", project, "--submission-id", "bad", "--", "python", "main.py", "fail"
+    )
     assert failed.returncode == 1
     assert "ended with exit code 1; its last lines:" in failed.stderr and "it went wrong" in failed.stderr
     waits = ("--submission-id", "waits", "--no-wait", "--", "python", "main.py", "wait")
@@ -98,7 +113,10 @@ def test_a_job_that_fails_says_how_and_one_that_waits_can_be_stopped(cluster: Lo
     assert "is STOPPED" in manta_command("job", "stop", "waits").stdout
     assert "had ended" in manta_command("job", "stop", "waits").stdout
     listed = json.loads(manta_command("job", "list", "--json").stdout)
-    assert [(row["submission_id"], row["status"]) for row in listed] == [("waits", "STOPPED"), ("bad", "FAILED")]
+    assert [(row["submission_id"], row["status"]) for row in listed] == [
+        ("waits", "STOPPED"),
+        ("bad", "FAILED"),
+    ]
 
 
 def test_bad_input_is_refused_with_a_sentence(cluster: LocalCluster, project: str) -> None:
@@ -185,8 +203,12 @@ def test_logs_are_found_by_task_worker_and_name_also_when_the_worker_has_ended(c
     assert manta_command("logs", "--task", loud, "--err").stdout == "an error\n"
     assert "an error" not in manta_command("logs", "--job", job, "--tail", "0").stdout
     logs = json.loads(manta_command("logs", "--json").stdout)
-    worker = next(row["name"] for row in logs if row["name"].startswith("worker-") and row["name"].endswith(".out"))
-    assert "line" in manta_command("logs", worker).stdout or "of another" in manta_command("logs", worker).stdout
+    worker = next(
+        row["name"] for row in logs if row["name"].startswith("worker-") and row["name"].endswith(".out")
+    )
+    assert (
+        "line" in manta_command("logs", worker).stdout or "of another" in manta_command("logs", worker).stdout
+    )
     missing = manta_command("logs", "no-such-log")
     assert missing.returncode == 1 and "no node has a log" in missing.stderr
     unknown = manta_command("logs", "--task", "ffffffff")

@@ -51,7 +51,11 @@ def test_an_endless_input_is_taken_as_it_is_needed(pool: Pool) -> None:
 
 
 def test_exceptions_are_raised_where_results_are_taken(pool: Pool) -> None:
-    for call in (lambda: pool.map(fail, [1]), lambda: pool.apply(fail, (1,)), lambda: next(pool.imap(fail, [1]))):
+    for call in (
+        lambda: pool.map(fail, [1]),
+        lambda: pool.apply(fail, (1,)),
+        lambda: next(pool.imap(fail, [1])),
+    ):
         with pytest.raises(ValueError, match="no 1"):
             call()
     result = pool.map_async(fail, [1])

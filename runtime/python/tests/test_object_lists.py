@@ -44,7 +44,9 @@ def shown(*arguments: str) -> Any:
 
 def row_of(ref: manta.ObjectRef[Any], *further: str) -> dict[str, Any]:
     """The driver's own row of an object."""
-    rows = shown("list", "objects", "--filter", f"object_id={ref.hex()}", "--filter", "type=DRIVER", *further)["rows"]
+    rows = shown(
+        "list", "objects", "--filter", f"object_id={ref.hex()}", "--filter", "type=DRIVER", *further
+    )["rows"]
     assert len(rows) == 1, rows
     return dict(rows[0])
 

@@ -183,7 +183,6 @@ def stored_files() -> set[str]:
     return {file.name for file in folder.iterdir() if not file.name.startswith(".")}
 
 
-
 def test_objects_whose_refs_travelled_are_freed_with_their_last_ref(ray):
     @ray.remote
     def total(refs):

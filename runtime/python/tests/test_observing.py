@@ -21,7 +21,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     """A started cluster with a metrics page; this process is its driver."""
     home = tmp_path_factory.mktemp("home")
     env = {**os.environ, "MANTA_HOME": str(home)}
-    command = [os.environ["MANTA_BIN"], "start", "--listen", "127.0.0.1:0", "--num-cpus", "2", "--metrics", "0"]
+    command = [
+        os.environ["MANTA_BIN"],
+        "start",
+        "--listen",
+        "127.0.0.1:0",
+        "--num-cpus",
+        "2",
+        "--metrics",
+        "0",
+    ]
     started = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True)
     page = next(line.split()[-1] for line in started.stdout.splitlines() if line.startswith("Metrics"))
     address = json.loads(next((home / "clusters").iterdir()).read_text())["address"]
@@ -30,7 +39,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     manta.init(address)
     yield {"address": address, "page": page}
     manta.shutdown()
-    subprocess.run([os.environ["MANTA_BIN"], "stop"], env={**env, "MANTA_ADDRESS": address}, capture_output=True, timeout=60)
+    subprocess.run(
+        [os.environ["MANTA_BIN"], "stop"],
+        env={**env, "MANTA_ADDRESS": address},
+        capture_output=True,
+        timeout=60,
+    )
     for name, value in before.items():
         if value is None:
             os.environ.pop(name)
@@ -83,7 +97,9 @@ def test_measures_of_programs_are_on_the_page(cluster: dict[str, str]) -> None:
     @manta.remote
     class Counting:
         def __init__(self) -> None:
-            self.requests = metrics.Counter("requests", "how many", tag_keys=("route",)).set_default_tags({"route": "a"})
+            self.requests = metrics.Counter("requests", "how many", tag_keys=("route",)).set_default_tags(
+                {"route": "a"}
+            )
             self.load = metrics.Gauge("load")
             self.seconds = metrics.Histogram("seconds", boundaries=[0.1, 1], tag_keys=())
 
@@ -108,8 +124,16 @@ def test_measures_of_programs_are_on_the_page(cluster: dict[str, str]) -> None:
     assert 'ray_seconds_bucket{le="0.1"} 2' in lines and 'ray_seconds_bucket{le="+Inf"} 6' in lines
     assert sum(line.startswith("ray_load{") for line in lines) == 2
     assert any(line.startswith('manta_node_memory_total_bytes{node="node-1"} ') for line in lines)
-    copy = pickle.loads(pickle.dumps(metrics.Histogram("h", "d", [1, 2], ("k",)).set_default_tags({"k": "v"})))
-    assert copy.info == {"name": "h", "description": "d", "tag_keys": ("k",), "default_tags": {"k": "v"}, "boundaries": [1, 2]}
+    copy = pickle.loads(
+        pickle.dumps(metrics.Histogram("h", "d", [1, 2], ("k",)).set_default_tags({"k": "v"}))
+    )
+    assert copy.info == {
+        "name": "h",
+        "description": "d",
+        "tag_keys": ("k",),
+        "default_tags": {"k": "v"},
+        "boundaries": [1, 2],
+    }
 
 
 def test_measures_refuse_what_is_wrong() -> None:
@@ -159,7 +183,9 @@ def test_what_waits_is_explained_for_each_node(cluster: dict[str, str], gate: Ga
     until(lambda: manta_json("explain", group.id.hex()[:12])[0]["why"])  # type: ignore[index]
     assert "CPU" in manta_json("explain", group.id.hex()[:12])[0]["why"]  # type: ignore[index]
     manta.util.remove_placement_group(group)
-    unknown = subprocess.run([os.environ["MANTA_BIN"], "explain", "ffffffff"], capture_output=True, text=True, timeout=60)
+    unknown = subprocess.run(
+        [os.environ["MANTA_BIN"], "explain", "ffffffff"], capture_output=True, text=True, timeout=60
+    )
     assert unknown.returncode == 1 and "knows no task, actor or placement group" in unknown.stderr
     gate.open()
     manta.get([first, behind, after])
@@ -178,7 +204,9 @@ def test_stacks_show_where_a_task_is(cluster: dict[str, str], gate: Gate) -> Non
     functions = [frame["function"] for frame in main["frames"]]
     assert functions[0] == "_Waiting.wait" and any("stuck" in function for function in functions)
     assert main["frames"][0]["file"].endswith("conftest.py")
-    assert any("flock" in frame["function"] for thread in stack["native"] for frame in thread.get("frames", []))
+    assert any(
+        "flock" in frame["function"] for thread in stack["native"] for frame in thread.get("frames", [])
+    )
     gate.open()
     assert manta.get(ref) is None, "it runs on"
 

@@ -102,7 +102,12 @@ def test_a_task_that_exits_ends_its_worker(ray):
 
 
 def test_wrong_uses_of_decorators_are_assertions(ray):
-    for wrong in (lambda: ray.remote(), lambda: ray.remote(1), lambda: ray.method(foo=1), lambda: ray.method()):
+    for wrong in (
+        lambda: ray.remote(),
+        lambda: ray.remote(1),
+        lambda: ray.method(foo=1),
+        lambda: ray.method(),
+    ):
         with pytest.raises(AssertionError):
             wrong()
 

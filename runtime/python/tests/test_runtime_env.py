@@ -127,7 +127,7 @@ def test_what_pip_installs_is_there_for_tasks_and_shared_by_runs(run_script: Run
 
 
 # The smallest backend that pip can build a wheel with, so that no index is needed.
-BACKEND = '''
+BACKEND = """
 import os, zipfile
 
 def build_wheel(folder, config_settings=None, metadata_directory=None):
@@ -143,7 +143,7 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
         for path, text in files.items():
             wheel.writestr(path, text)
     return name
-'''.replace("\\\\", "\\")
+""".replace("\\\\", "\\")
 
 
 def test_a_package_that_does_not_exist_fails_the_task_with_pips_own_words(ray: object) -> None:

@@ -123,8 +123,15 @@ def left_behind():
         left.append("a trace function")
     monitoring = getattr(sys, "monitoring", None)
     if monitoring:
-        left += [f"events of tool {tool}" for tool in range(6) if monitoring.get_tool(tool) and monitoring.get_events(tool)]
-        codes = [f.__code__ for f in (accounts, ackermann, squares, generators, risky, caught, run_task, Ledger.post)]
+        left += [
+            f"events of tool {tool}"
+            for tool in range(6)
+            if monitoring.get_tool(tool) and monitoring.get_events(tool)
+        ]
+        codes = [
+            f.__code__
+            for f in (accounts, ackermann, squares, generators, risky, caught, run_task, Ledger.post)
+        ]
         left += [
             f"events of tool {tool} in {code.co_name}"
             for tool in range(6)

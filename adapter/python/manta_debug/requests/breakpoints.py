@@ -29,7 +29,9 @@ def _set_breakpoints(engine: Engine, arguments: Arguments) -> Reply:
 
 def _set_function_breakpoints(engine: Engine, arguments: Arguments) -> Reply:
     sets = engine.client_sets
-    sets.functions = [{**asked, "id": sets.id_of("function", asked["name"])} for asked in arguments["breakpoints"]]
+    sets.functions = [
+        {**asked, "id": sets.id_of("function", asked["name"])} for asked in arguments["breakpoints"]
+    ]
     return _apply(engine, sets.functions, None)
 
 

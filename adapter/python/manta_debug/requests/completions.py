@@ -28,7 +28,13 @@ def _completions(engine: Engine, stop: Stop, arguments: Arguments) -> Body:
 
 
 def _item(found: Completion, start: int, length: int) -> Body:
-    item: Body = {"label": found.name, "type": found.kind, "start": start, "length": length, "sortText": found.order}
+    item: Body = {
+        "label": found.name,
+        "type": found.kind,
+        "start": start,
+        "length": length,
+        "sortText": found.order,
+    }
     if found.detail:
         item["detail"] = found.detail
     return item

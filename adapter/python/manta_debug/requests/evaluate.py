@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 def _stop(engine: Engine, arguments: Arguments) -> Stop:
     if arguments.get("frameId") is None:
-        raise RequestError("Nothing can be evaluated without a stack frame: stop a thread and choose a frame.")
+        raise RequestError(
+            "Nothing can be evaluated without a stack frame: stop a thread and choose a frame."
+        )
     return of_frame(engine, arguments)
 
 

@@ -45,7 +45,9 @@ def _goto(engine: Engine, stop: Stop, arguments: Arguments) -> Reply:
         raise RequestError("This line is no longer known as a target; ask for the targets again.")
     frame = stop.stack[0].frame
     if frame.f_code.co_filename != target.filename or target.line not in traceable_lines(frame.f_code):
-        raise RequestError(f"Line {target.line} is not in {frame.f_code.co_qualname}, where the thread stands.")
+        raise RequestError(
+            f"Line {target.line} is not in {frame.f_code.co_qualname}, where the thread stands."
+        )
     jump(stop, frame, target.line)
     return Reply(then=lambda: stop.inbox.put(Resume("goto")))
 

@@ -37,7 +37,9 @@ class StandaloneHost(Host):
         self._launched = launched
         engine.client_sets.step_into_libraries = not arguments.get("justMyCode", True)
         if arguments.get("redirectOutput", self._redirects_output):
-            output.redirect(lambda category, text: engine.send_event("output", {"category": category, "output": text}))
+            output.redirect(
+                lambda category, text: engine.send_event("output", {"category": category, "output": text})
+            )
         engine.core.attach()
         engine.send_event(
             "process",
@@ -97,7 +99,9 @@ class Server:
 
     def _serve(self, connection: socket.socket) -> None:
         def send(message: dict[str, Any]) -> None:
-            with contextlib.suppress(OSError):  # The client is gone: the reader below notices, and resumes everything.
+            with contextlib.suppress(
+                OSError
+            ):  # The client is gone: the reader below notices, and resumes everything.
                 connection.sendall(write_message(message))
 
         engine = Engine(send, cluster=False, host=self._adapter)

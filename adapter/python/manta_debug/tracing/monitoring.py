@@ -103,7 +103,10 @@ class MonitoringTracer:
         self._stepped.clear()
         self._set_break_global(0)
         self._set_step_global(0)
-        for tool, callbacks in ((self._break_tool, self._break_callbacks()), (self._step_tool, self._step_callbacks())):
+        for tool, callbacks in (
+            (self._break_tool, self._break_callbacks()),
+            (self._step_tool, self._step_callbacks()),
+        ):
             for event in callbacks:
                 sys.monitoring.register_callback(tool, event, None)
             sys.monitoring.free_tool_id(tool)

@@ -21,7 +21,9 @@ def assign(node: Node, name: str, value: Any) -> None:
         if any(name == pseudo for pseudo, _ in node.pseudo):
             raise RequestError(f"{name} is shown by the debugger; it is not a variable that can be set.")
         if name not in (node.frame.f_globals if node.is_globals else node.frame.f_locals):
-            raise RequestError(f"There is no variable {name} here; assign it in the debug console to make one.")
+            raise RequestError(
+                f"There is no variable {name} here; assign it in the debug console to make one."
+            )
         if node.is_globals:
             node.frame.f_globals[name] = value
         else:

@@ -19,7 +19,9 @@ def parts_of_function(function: FunctionType | MethodType) -> list[Part]:
     if isinstance(function, MethodType):
         return [("__self__", function.__self__, ".__self__"), ("__func__", function.__func__, ".__func__")]
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-    captured: list[Part] = [(name, cell.cell_contents, None) for name, cell in cells if awaiting.is_filled(cell)]
+    captured: list[Part] = [
+        (name, cell.cell_contents, None) for name, cell in cells if awaiting.is_filled(cell)
+    ]
     defaults = [(n, getattr(function, n), f".{n}") for n in ("__defaults__", "__kwdefaults__")]
     return captured + [part for part in defaults if part[1]]
 

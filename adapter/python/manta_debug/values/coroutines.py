@@ -18,13 +18,23 @@ def coroutines(frame: FrameType) -> list[Child]:
 def _task(task: Any, is_current: bool, frame: FrameType) -> Child:
     if is_current:
         return Child(
-            awaiting.name_of(task), None, None, node=GroupNode(list, frame), text="runs; it is the one that stopped"
+            awaiting.name_of(task),
+            None,
+            None,
+            node=GroupNode(list, frame),
+            text="runs; it is the one that stopped",
         )
     frames = awaiting.frames_of(task)
-    text = f"waits at {awaiting.place_of(frames[0])} in {frames[0].f_code.co_qualname}" if frames else "has no frame"
+    text = (
+        f"waits at {awaiting.place_of(frames[0])} in {frames[0].f_code.co_qualname}"
+        if frames
+        else "has no frame"
+    )
     node = GroupNode(lambda: [_frame(f) for f in frames], frame)
     return Child(awaiting.name_of(task), None, None, node=node, text=text)
 
 
 def _frame(frame: FrameType) -> Child:
-    return Child(frame.f_code.co_qualname, None, None, node=ScopeNode(frame, False), text=awaiting.place_of(frame))
+    return Child(
+        frame.f_code.co_qualname, None, None, node=ScopeNode(frame, False), text=awaiting.place_of(frame)
+    )

@@ -92,7 +92,11 @@ def _render_other(value: Any, kind: type, depth: int) -> str:
     for base, render_base in _BASES:
         if static.is_a(value, base):
             inner = render_base(value, depth, limits.STRING_CHARS_MAX)
-            return inner if kind is base or base in _NAMED_BY_THEMSELVES else f"{static.class_name(kind)}({inner})"
+            return (
+                inner
+                if kind is base or base in _NAMED_BY_THEMSELVES
+                else f"{static.class_name(kind)}({inner})"
+            )
     if is_array(value):
         return guard.run(lambda: summary_of(value), limits.REPR_SECONDS_MAX)
     reader = tables.reader_of(value)
@@ -138,7 +142,9 @@ def _may_call_repr(kind: type) -> bool:
     """Classes that come with Python, and C code of extensions, but those that show what they contain."""
     if static.is_from_stdlib(kind):
         return static.class_name(kind) not in _HOLDERS_STDLIB
-    return not static.has_python_repr(kind) and static.class_attribute(kind, "__repr__") is not object.__repr__
+    return (
+        not static.has_python_repr(kind) and static.class_attribute(kind, "__repr__") is not object.__repr__
+    )
 
 
 def _called_repr(value: object) -> str:
@@ -201,7 +207,9 @@ def _tuple(value: Any, depth: int, limit: int) -> str:
     if type(value) is not tuple and type(names) is tuple and len(names) == tuple.__len__(value):
         if depth <= 0:
             return f"{type_name(value)}({_ELLIPSIS})"
-        parts = [f"{n}={_render(v, depth - 1, 80)}" for n, v in zip(names, tuple.__iter__(value), strict=True)]
+        parts = [
+            f"{n}={_render(v, depth - 1, 80)}" for n, v in zip(names, tuple.__iter__(value), strict=True)
+        ]
         return f"{type_name(value)}({', '.join(parts)})"
     comma = "," if tuple.__len__(value) == 1 else ""
     return f"({_items(tuple.__iter__(value), tuple.__len__(value), depth)}{comma})"
@@ -242,7 +250,9 @@ def _exception(value: Any, depth: int, limit: int) -> str:
 
 
 def _class(value: Any, depth: int, limit: int) -> str:
-    return f"<class {type.__getattribute__(value, '__module__')}.{type.__getattribute__(value, '__qualname__')}>"
+    return (
+        f"<class {type.__getattribute__(value, '__module__')}.{type.__getattribute__(value, '__qualname__')}>"
+    )
 
 
 def _function(value: Any, depth: int, limit: int) -> str:

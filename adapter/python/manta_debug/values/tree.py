@@ -115,7 +115,10 @@ def named(value: Any) -> list[Child]:
     if (static.is_a(value, _LEAVES) and type(value) in _LEAVES) or tables.reader_of(value) is not None:
         return []
     if type(value) in calls.FUNCTIONS:
-        return [*_parts(calls.parts_of_function(value)), *(Child(n, v, f".{n}") for n, v in static.fields(value).items())]
+        return [
+            *_parts(calls.parts_of_function(value)),
+            *(Child(n, v, f".{n}") for n, v in static.fields(value).items()),
+        ]
     if type(value) in awaiting.SUSPENDABLE:
         return _parts(calls.parts_of_call(value))
     if object_refs.is_object_ref(value):
@@ -142,7 +145,9 @@ def named(value: Any) -> list[Child]:
 def scope_children(node: ScopeNode) -> list[Child]:
     """The variables of a scope."""
     names = node.frame.f_globals if node.is_globals else node.frame.f_locals
-    children = [Child(n, v, n, _visibility(n)) for n, v in list(names.items()) if type(n) is str and _is_variable(n)]
+    children = [
+        Child(n, v, n, _visibility(n)) for n, v in list(names.items()) if type(n) is str and _is_variable(n)
+    ]
     if node.is_globals or not node.frame.f_code.co_flags & CO_OPTIMIZED:
         children.sort(key=lambda c: static.is_a(c.value, (ModuleType, type, FunctionType)))
     pseudo = [
@@ -152,7 +157,9 @@ def scope_children(node: ScopeNode) -> list[Child]:
     return pseudo + children
 
 
-def describe(stop: Stop, frame: FrameType, child: Child, parent: str | None, parent_node: Node) -> dict[str, Any]:
+def describe(
+    stop: Stop, frame: FrameType, child: Child, parent: str | None, parent_node: Node
+) -> dict[str, Any]:
     """One DAP `Variable`."""
     expression = None if child.suffix is None or parent is None else parent + child.suffix
     variable: dict[str, Any] = {"name": child.name}
@@ -217,7 +224,9 @@ def _steady(read: Any) -> Any:
 
 
 def _key_suffix(key: Any) -> str | None:
-    if type(key) in (int, bool, type(None)) or (type(key) in (str, bytes) and len(key) <= limits.STRING_CHARS_MAX):
+    if type(key) in (int, bool, type(None)) or (
+        type(key) in (str, bytes) and len(key) <= limits.STRING_CHARS_MAX
+    ):
         return f"[{key!r}]"
     return None
 

@@ -18,7 +18,9 @@ class RuntimeEnvConfig(_Plain):
         self, setup_timeout_seconds: int = 600, eager_install: bool = True, log_files: list[str] | None = None
     ) -> None:
         if log_files:
-            raise ValueError("'log_files' is not supported; what installers say is in 'manta logs runtime_env-*'")
+            raise ValueError(
+                "'log_files' is not supported; what installers say is in 'manta logs runtime_env-*'"
+            )
         super().__init__(setup_timeout_seconds=setup_timeout_seconds, eager_install=eager_install)
         _runtime_env.checked({"config": self})
 

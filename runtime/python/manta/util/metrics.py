@@ -113,7 +113,9 @@ class Metric:
             if not isinstance(key, str):
                 raise TypeError(f"Tag keys must be str, got {type(key)}.")
             if not _NAME.fullmatch(key):
-                raise ValueError(f"'{key}' cannot be a tag: it has letters, digits and '_', and begins with no digit")
+                raise ValueError(
+                    f"'{key}' cannot be a tag: it has letters, digits and '_', and begins with no digit"
+                )
         self._name = name
         self._description = description
         self._tag_keys = tuple(tag_keys or ())

@@ -54,7 +54,11 @@ class NodeAffinitySchedulingStrategy:
     """
 
     def __init__(
-        self, node_id: str, soft: bool, _spill_on_unavailable: bool = False, _fail_on_unavailable: bool = False
+        self,
+        node_id: str,
+        soft: bool,
+        _spill_on_unavailable: bool = False,
+        _fail_on_unavailable: bool = False,
     ) -> None:
         if _spill_on_unavailable or _fail_on_unavailable:
             raise NotImplementedError(

@@ -264,7 +264,10 @@ class Pool:
         return max(1, -(-count // (len(self._actors) * CHUNKS_PER_PROCESS)))
 
     def apply(
-        self, func: Callable[..., Any], args: tuple[Any, ...] | None = None, kwargs: dict[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        args: tuple[Any, ...] | None = None,
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Calls the function in one of the processes."""
         return self.apply_async(func, args, kwargs).get()
@@ -280,7 +283,9 @@ class Pool:
         """The same without waiting."""
         return self._start(func, [(tuple(args or ()), dict(kwargs or {}))], 1, True, callback, error_callback)
 
-    def map(self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
+    def map(
+        self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None = None
+    ) -> list[Any]:
         """Calls the function with each item; the results in their order."""
         result: list[Any] = self.map_async(func, iterable, chunksize).get()
         return result

@@ -187,12 +187,20 @@ def get_objects(id: str, address: str | None = None, **ignored: Any) -> list[Sta
 
 def list_runtime_envs(*_args: Any, **_kwargs: Any) -> list[State]:
     """Not there: the logs of installers are."""
-    raise NotImplementedError("there is no list of environments; what was installed is in 'manta logs runtime_env-*'")
+    raise NotImplementedError(
+        "there is no list of environments; what was installed is in 'manta logs runtime_env-*'"
+    )
 
 
 def get_task(id: Any, address: str | None = None, **ignored: Any) -> State | list[State] | None:
     """A task: one record, or one for each of its attempts."""
-    rows = _list("tasks", address, [("task_id", "=", id if isinstance(id, str) else id.task_id())], LIMIT_DEFAULT, ignored)
+    rows = _list(
+        "tasks",
+        address,
+        [("task_id", "=", id if isinstance(id, str) else id.task_id())],
+        LIMIT_DEFAULT,
+        ignored,
+    )
     return rows[0] if len(rows) == 1 else rows or None
 
 
@@ -226,7 +234,8 @@ def summarize_tasks(address: str | None = None, **ignored: Any) -> dict[str, Any
     _check_ignored(ignored)
     rows = StateApiClient(address).counts("tasks")
     summary = {
-        row["name"]: {"func_or_class_name": row["name"], "type": "NORMAL_TASK", "state_counts": row["states"]} for row in rows
+        row["name"]: {"func_or_class_name": row["name"], "type": "NORMAL_TASK", "state_counts": row["states"]}
+        for row in rows
     }
     total = sum(sum(row["states"].values()) for row in rows)
     return {"cluster": {"summary": summary, "total_tasks": total, "summary_by": "func_name"}}
@@ -284,10 +293,14 @@ def get_log(
     _check_ignored(ignored)
     head = _head(address)
     if task_id or actor_id:
-        rows = StateApiClient(address).rows("tasks", [("task_id", "=", task_id or actor_id or "")], LIMIT_DEFAULT)
+        rows = StateApiClient(address).rows(
+            "tasks", [("task_id", "=", task_id or actor_id or "")], LIMIT_DEFAULT
+        )
         worker = next((row["worker_id"] for row in rows if row["worker_id"]), None)
         if worker is None:
-            raise ValueError(f"nothing is known of a worker of '{task_id or actor_id}'; it has not started, or is not listed")
+            raise ValueError(
+                f"nothing is known of a worker of '{task_id or actor_id}'; it has not started, or is not listed"
+            )
         pattern = f"worker-{worker}-*.{suffix}"
     elif pid is not None:
         pattern = f"worker-*-{pid}.{suffix}"
