@@ -7,7 +7,7 @@ use manta_proto::{
 use prost::Message;
 
 use super::{
-    super::{ACTOR_SLOT, ActorAddress, ClassKey, ClassOf, EncodedTask, NewActor, Popped, Submission, Wait},
+    super::{ACTOR_SLOT, ActorAddress, ClassKey, ClassOf, EncodedTask, NewActor, Popped, Submission},
     sim::{Sim, Who, inline, message, stored},
 };
 use crate::{Language, Placement};
@@ -227,16 +227,6 @@ fn run_stored(sim: &mut Sim, worker: Who, node: NodeId) {
     sim.finish(worker, &task, stored(result, node));
 }
 
-/// Has the driver find out that nobody has an object any more.
-fn lose(sim: &mut Sim, object: ObjectId) {
-    sim.pull_error = "node-2 is gone".into();
-    let Wait::Waiting(waiter, _) = sim.state(0).wait_for(&[object], 1, true, None) else {
-        panic!("it is there")
-    };
-    sim.settle();
-    sim.state(0).end_wait(waiter, &[object]);
-}
-
 #[test]
 fn a_call_whose_argument_is_lost_has_it_made_again_and_keeps_its_place() {
     let mut sim = Sim::new(2);
@@ -318,7 +308,7 @@ fn calls_are_not_sent_while_an_argument_of_the_first_is_lost() {
     let first = call_with(&mut sim, 0, actor, "first", 0, &[made]);
     let second = call(&mut sim, 0, actor, "second", 0);
     sim.settle();
-    lose(&mut sim, made);
+    sim.lose(made);
     create(&mut sim, 2);
     assert!(take(&mut sim, 2).is_none(), "the argument is not there");
     run_stored(&mut sim, 1, HERE);
@@ -364,7 +354,7 @@ fn lost_results_of_calls_are_made_again_by_their_actor_and_in_their_order() {
     run_stored_call(&mut sim, 1, "second", ELSEWHERE);
     sim.state(0).on_ref_dropped(first);
     sim.settle();
-    lose(&mut sim, second);
+    sim.lose(second);
     run_stored_call(&mut sim, 1, "first", HERE);
     run_stored_call(&mut sim, 1, "second", HERE);
     assert!(sim.state(0).is_ready(second, true));
@@ -383,12 +373,12 @@ fn a_lost_result_of_a_call_that_cannot_run_again_says_why() {
     run_stored_call(&mut sim, 1, "never", ELSEWHERE);
     let orphan = call(&mut sim, 0, actor, "orphan", 5);
     run_stored_call(&mut sim, 1, "orphan", ELSEWHERE);
-    lose(&mut sim, never);
+    sim.lose(never);
     let said = error(&mut sim, 0, never);
     assert!(said.ends_with("the call 'never' has max_task_retries=0"), "{said}");
     sim.state(0).on_kill_actor(actor, true);
     sim.settle();
-    lose(&mut sim, orphan);
+    sim.lose(orphan);
     let said = error(&mut sim, 0, orphan);
     assert!(said.ends_with("the actor of the call 'orphan' is gone"), "{said}");
 }

@@ -19,7 +19,7 @@ use manta_proto::{
 use prost::Message;
 
 use super::super::{
-    ClassKey, ClassOf, ConnId, Effect, EncodedTask, Identity, NewArgument, Popped, State, Submission,
+    ClassKey, ClassOf, ConnId, Effect, EncodedTask, Identity, NewArgument, Popped, State, Submission, Wait,
 };
 use crate::Language;
 
@@ -115,6 +115,16 @@ impl Sim {
         let state = &mut self.processes[who].state;
         state.now = self.now;
         state
+    }
+
+    /// Has the driver find out that nobody has an object any more.
+    pub fn lose(&mut self, object: ObjectId) {
+        self.pull_error = "node-2 is gone".into();
+        let Wait::Waiting(waiter, _) = self.state(0).wait_for(&[object], 1, true, None) else {
+            panic!("it is there")
+        };
+        self.settle();
+        self.state(0).end_wait(waiter, &[object]);
     }
 
     /// Lets everything happen that needs no time.

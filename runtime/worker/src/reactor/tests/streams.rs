@@ -6,7 +6,7 @@ use manta_proto::{
 };
 
 use super::{
-    super::{Wait, objects::error_value},
+    super::objects::error_value,
     sim::{Sim, inline, message, stored},
 };
 use crate::SystemErrorKind;
@@ -34,16 +34,6 @@ fn give_stored(sim: &mut Sim, worker: usize, task: &TaskSpec, index: u32, node: 
     let id = TaskId::try_from(&task.task_id).unwrap();
     sim.state(worker).on_yield(0, id, index, stored(ObjectId::of(id, index + 1), node));
     sim.settle();
-}
-
-/// Has the driver find out that nobody has an object any more.
-fn lose(sim: &mut Sim, object: ObjectId) {
-    sim.pull_error = "node-2 is gone".into();
-    let Wait::Waiting(waiter, _) = sim.state(0).wait_for(&[object], 1, true, None) else {
-        panic!("it is there")
-    };
-    sim.settle();
-    sim.state(0).end_wait(waiter, &[object]);
 }
 
 fn value(index: u32) -> Value {
@@ -186,7 +176,7 @@ fn ended_elsewhere(sim: &mut Sim, max_retries: u32) -> (TaskId, Vec<ObjectId>) {
 fn a_lost_value_is_given_again_by_the_whole_task() {
     let mut sim = Sim::new(1);
     let (id, refs) = ended_elsewhere(&mut sim, 1);
-    lose(&mut sim, refs[1]);
+    sim.lose(refs[1]);
     let again = sim.take(1).expect("it runs again");
     assert_eq!(again.attempt, 1);
     (0..3).for_each(|index| give_stored(&mut sim, 1, &again, index, HERE));
@@ -201,7 +191,7 @@ fn a_lost_value_that_does_not_come_again_says_so() {
     let mut sim = Sim::new(1);
     let (id, refs) = ended_elsewhere(&mut sim, 1);
     sim.state(0).on_stream_dropped(id);
-    lose(&mut sim, refs[2]);
+    sim.lose(refs[2]);
     let again = sim.take(1).unwrap();
     give_stored(&mut sim, 1, &again, 0, HERE);
     sim.finish(1, &again, inline(ENDED));
@@ -214,7 +204,7 @@ fn a_lost_value_that_does_not_come_again_says_so() {
 fn a_task_that_fails_when_it_runs_again_fails_what_was_lost_alone() {
     let mut sim = Sim::new(1);
     let (id, refs) = ended_elsewhere(&mut sim, 1);
-    lose(&mut sim, refs[0]);
+    sim.lose(refs[0]);
     let again = sim.take(1).unwrap();
     let error = error_value(SystemErrorKind::Internal, "this time");
     sim.finish(1, &again, error.clone());
@@ -233,7 +223,7 @@ fn a_value_that_is_lost_before_the_second_attempt_gave_it_is_waited_for() {
     sim.kill(1);
     let (first, _) = next(&mut sim, id).unwrap();
     let again = sim.take(2).unwrap();
-    lose(&mut sim, first);
+    sim.lose(first);
     assert_eq!(sim.value(0, first), None);
     give_stored(&mut sim, 2, &again, 0, HERE);
     assert!(sim.state(0).is_ready(first, true));
@@ -248,7 +238,7 @@ fn a_value_that_is_lost_while_its_generator_runs_on_says_so() {
     let task = sim.take(1).unwrap();
     give_stored(&mut sim, 1, &task, 0, ELSEWHERE);
     let (first, _) = next(&mut sim, id).unwrap();
-    lose(&mut sim, first);
+    sim.lose(first);
     let said = message(sim.value(0, first).as_ref());
     assert!(said.ends_with("the generator 'stream' has given it and still runs"), "{said}");
     sim.finish(1, &task, inline(ENDED));
