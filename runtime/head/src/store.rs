@@ -11,8 +11,8 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 /// What is known of the file itself.
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const STATE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("state");
-/// Changes with what the entries mean.
-const VERSION: u8 = 1;
+/// Changes with what the entries mean: 2 since submitted jobs are among them.
+const VERSION: u8 = 2;
 const FILE: &str = "head.redb";
 
 /// Why the head's memory is of no use.

@@ -162,6 +162,8 @@ pub enum Effect {
     Pull { object: ObjectId, addresses: Vec<String> },
     /// Have a peer take objects over and tell the others, or only the latter when there are none: `on_moved` hears of it.
     MoveObjects { heir: NodeId, address: String, objects: Vec<(ObjectId, JobId)>, others: Vec<String> },
+    /// Tell a peer who left their objects to whom.
+    TellMoved { address: String, moves: Vec<(NodeId, NodeId)> },
     /// Remove objects from the store.
     DeleteObjects(Vec<ObjectId>),
     /// Remove objects from the disk.

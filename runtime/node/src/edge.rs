@@ -312,6 +312,9 @@ impl Shared {
             Effect::MoveObjects { heir, address, objects, others } => {
                 peer_client::move_objects(Arc::clone(self), heir, address, objects, others);
             }
+            Effect::TellMoved { address, moves } => {
+                peer_client::tell_moves(Arc::clone(self), address, moves);
+            }
             Effect::DeleteObjects(objects) => {
                 for object in objects {
                     if let Err(error) = self.store.delete(object) {

@@ -184,3 +184,10 @@ def test_objects_of_nodes_that_were_drained_are_moved(cluster):
     assert [int(array[0]) for array in manta.get(refs[2:4], timeout=60)] == [2, 3]
     cluster.drain(3)
     assert [int(array[0]) for array in manta.get(refs, timeout=60)] == list(range(6))
+
+    # A node that comes now was there for none of it, and only the heir can tell it.
+    cluster.add_node(8)
+    newest = max(manta.nodes(), key=lambda node: node["Resources"].get("CPU", 0) if node["Alive"] else 0)
+    there = NodeAffinitySchedulingStrategy(newest["NodeID"], soft=False)
+    at_newest = first.options(scheduling_strategy=there)
+    assert manta.get([at_newest.remote(ref) for ref in refs], timeout=60) == list(range(6))

@@ -98,6 +98,22 @@ impl Core {
         }
     }
 
+    /// A node that joins after others have left hears from the heir where their objects are: those who left cannot tell it any more.
+    pub(super) fn tell_what_moved_here(&mut self, peer: NodeId) {
+        let moves = self.moves_that_end_here();
+        let Some(address) = self.peer_address(peer).filter(|_| !moves.is_empty()) else { return };
+        self.effects.push(Effect::TellMoved { address, moves });
+    }
+
+    pub(super) fn tell_peers_of_move(&mut self, from: NodeId) {
+        let mut addresses: Vec<_> =
+            self.peers.iter().filter(|(id, _)| **id != from).map(|(_, peer)| peer.address.clone()).collect();
+        addresses.sort_unstable();
+        let moves = vec![(from, self.me.id)];
+        let told = addresses.into_iter().map(|address| Effect::TellMoved { address, moves: moves.clone() });
+        self.effects.extend(told);
+    }
+
     /// Where objects go that are freed while they move.
     pub(super) fn heir_address(&self) -> Option<&String> {
         self.moving.as_ref()?.heir.as_ref()

@@ -146,10 +146,32 @@ impl Core {
 
     /// A node that leaves has left its objects to another.
     pub fn on_peer_moved(&mut self, from: NodeId, to: NodeId) {
+        if self.objects.heirs.contains(&(from, to)) {
+            return;
+        }
         self.objects.heirs.push_back((from, to));
         if self.objects.heirs.len() > HEIRS_MAX {
             self.objects.heirs.pop_front();
         }
+        if to == self.me.id {
+            // Who leaves tells those that it knows of. Who joins at that moment may be known here only.
+            self.tell_peers_of_move(from);
+        }
+    }
+
+    /// Who left objects to this node, or to one that left them to it.
+    pub(super) fn moves_that_end_here(&self) -> Vec<(NodeId, NodeId)> {
+        let mut moves = Vec::new();
+        let mut heirs = vec![self.me.id];
+        // Newest first: who left to an heir of ours did so before that one left.
+        for (from, to) in self.objects.heirs.iter().rev() {
+            if heirs.contains(to) && !heirs.contains(from) {
+                heirs.push(*from);
+                moves.push((*from, *to));
+            }
+        }
+        moves.reverse();
+        moves
     }
 
     /// What lies on this node alone, as far as it knows.

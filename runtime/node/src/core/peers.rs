@@ -48,8 +48,13 @@ impl Core {
         }
         let changed = members_before != members(&view);
         self.view = view;
-        for lost in before.into_iter().filter(|id| !self.peers.contains_key(id)).collect::<Vec<_>>() {
+        for lost in before.iter().copied().filter(|id| !self.peers.contains_key(id)).collect::<Vec<_>>() {
             self.on_peer_lost(lost);
+        }
+        let mut joined: Vec<_> = self.peers.keys().copied().filter(|id| !before.contains(id)).collect();
+        joined.sort_unstable();
+        for peer in joined {
+            self.tell_what_moved_here(peer);
         }
         if changed {
             self.tell_view();

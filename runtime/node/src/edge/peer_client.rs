@@ -156,10 +156,9 @@ pub fn move_objects(
     tokio::spawn(async move {
         let result = hand_over(&shared, &address, &objects).await;
         if result.is_ok() {
+            let moves = [(shared.read(|core| core.id()), heir)];
             for other in others {
-                if let Err(cause) = tell_moved(&shared, heir, &other).await {
-                    tracing::warn!(address = other, cause, "a peer does not hear where objects have gone");
-                }
+                tell_moved(&shared, &other, &moves).await;
             }
         }
         shared.with(|core| core.on_moved(result));
@@ -187,10 +186,22 @@ async fn hand_over(shared: &Arc<Shared>, heir: &str, objects: &[(ObjectId, JobId
     Ok(())
 }
 
-async fn tell_moved(shared: &Arc<Shared>, heir: NodeId, address: &str) -> Result<(), String> {
-    let mut client = shared.peers.client(address).await?;
-    let from = shared.read(|core| core.id());
-    let moved = MovedObjects { from_node_id: from.to_bytes(), to_node_id: heir.to_bytes() };
-    let told = client.objects_moved(shared.peers.request(moved)).await;
-    told.map(|_| ()).map_err(|status| status.message().to_owned())
+/// Tells a peer who left their objects to whom.
+pub fn tell_moves(shared: Arc<Shared>, address: String, moves: Vec<(NodeId, NodeId)>) {
+    tokio::spawn(async move { tell_moved(&shared, &address, &moves).await });
+}
+
+async fn tell_moved(shared: &Arc<Shared>, address: &str, moves: &[(NodeId, NodeId)]) {
+    let told = async {
+        let mut client = shared.peers.client(address).await?;
+        for (from, to) in moves {
+            let moved = MovedObjects { from_node_id: from.to_bytes(), to_node_id: to.to_bytes() };
+            let told = client.objects_moved(shared.peers.request(moved)).await;
+            told.map_err(|status| status.message().to_owned())?;
+        }
+        Ok::<(), String>(())
+    };
+    if let Err(cause) = told.await {
+        tracing::warn!(address, cause, "a peer does not hear where objects have gone");
+    }
 }

@@ -1,13 +1,16 @@
 //! A cluster of separate processes on this machine: a head, the node that jobs come from, and nodes that may be killed.
 
-use std::{collections::HashSet, ffi::OsString, fs, net::TcpListener, path::PathBuf};
+use std::{collections::HashSet, ffi::OsString, fs, net::TcpListener, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
-use manta_tests::{Driver, driver, program};
+use manta_tests::{Driver, cluster::ended_within, driver, program};
 use serde::Deserialize;
 
 /// CPUs of each node; more than the machine has, so that processes wait for each other as they do on a busy one.
 const CPUS: &str = "2";
+
+/// Longer than a node takes that is drained and has its objects moved.
+const LEAVE_TIME: Duration = Duration::from_secs(60);
 
 /// One row of `manta list nodes`.
 #[derive(Debug, Clone, Deserialize)]
@@ -120,6 +123,20 @@ impl Nodes {
     /// The nodes that may be killed.
     pub fn mortal(&self) -> Result<Vec<Node>> {
         Ok(self.alive()?.into_iter().filter(|node| node.pid != self.first.pid).collect())
+    }
+
+    /// Has a node leave in order, and waits until it has.
+    pub fn drain(&self, node: &Node, time: Duration) -> Result<()> {
+        let deadline = time.as_secs().to_string();
+        let asked =
+            ["--node-id", &node.node_id, "--reason", "the soak", "--deadline-remaining-seconds", &deadline];
+        self.manta(&[&["drain-node", "--address", &self.address][..], &asked].concat())?;
+        ensure!(
+            ended_within(node.pid, LEAVE_TIME),
+            "{} was drained and is still there after {LEAVE_TIME:?}",
+            node.name
+        );
+        Ok(())
     }
 
     /// The workers of all nodes.

@@ -1,4 +1,4 @@
-//! Who is killed, and when.
+//! Who is killed or drained, and when.
 
 use std::{
     fmt,
@@ -17,6 +17,9 @@ use crate::{JOB_TIME, cluster::Nodes};
 const PAUSE_MS: std::ops::Range<u64> = 100..900;
 /// One kill in so many is that of a whole node.
 const NODE_ONE_IN: u64 = 6;
+/// One node in so many is not killed but drained, with so much time for what it runs.
+const DRAIN_ONE_IN: u64 = 3;
+const DRAIN_TIME: Duration = Duration::from_secs(2);
 /// A job is left alone after so many kills, so that it ends.
 const KILLS_MAX: usize = 12;
 
@@ -25,6 +28,7 @@ const KILLS_MAX: usize = 12;
 pub struct Killed {
     workers: usize,
     nodes: usize,
+    drained: usize,
 }
 
 impl Killed {
@@ -32,12 +36,17 @@ impl Killed {
     pub fn add(&mut self, other: &Self) {
         self.workers += other.workers;
         self.nodes += other.nodes;
+        self.drained += other.drained;
     }
 }
 
 impl fmt::Display for Killed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} workers and {} nodes were killed", self.workers, self.nodes)
+        write!(
+            f,
+            "{} workers and {} nodes were killed, {} nodes drained",
+            self.workers, self.nodes, self.drained
+        )
     }
 }
 
@@ -54,7 +63,7 @@ pub fn until_done(nodes: &mut Nodes, chance: &mut Chance, driver: &mut Driver) -
         if Instant::now() > deadline {
             bail!("the job has not ended after {JOB_TIME:?}, {killed}");
         }
-        if killed.workers + killed.nodes < KILLS_MAX {
+        if killed.workers + killed.nodes + killed.drained < KILLS_MAX {
             one(nodes, chance, &mut killed)?;
         }
     }
@@ -64,8 +73,13 @@ fn one(nodes: &mut Nodes, chance: &mut Chance, killed: &mut Killed) -> Result<()
     if chance.below(NODE_ONE_IN) == 0 {
         let mortal = nodes.mortal()?;
         if let Some(node) = chance.one_of(&mortal) {
-            kill(node.pid)?;
-            killed.nodes += 1;
+            if chance.below(DRAIN_ONE_IN) == 0 {
+                nodes.drain(node, DRAIN_TIME)?;
+                killed.drained += 1;
+            } else {
+                kill(node.pid)?;
+                killed.nodes += 1;
+            }
             return nodes.refill();
         }
     }

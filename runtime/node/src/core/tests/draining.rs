@@ -118,6 +118,33 @@ fn objects_of_a_node_that_left_are_fetched_from_its_heirs_heir() {
 }
 
 #[test]
+fn a_node_that_joins_later_hears_from_the_last_heir_where_objects_are() {
+    let mut stage = Stage::new(1.0);
+    let me = NodeId(id(1));
+    let view = stage.view(&[(3, 1.0, 1.0)]);
+    stage.head(head_to_node::Message::View(view));
+    stage.core.on_peer_moved(NodeId(id(9)), NodeId(id(8)));
+    // This left its objects to another that is still there.
+    stage.core.on_peer_moved(NodeId(id(7)), NodeId(id(3)));
+    stage.settle();
+    stage.expect_nothing();
+    let told = |peer: u8, moves: &[(u8, NodeId)]| Effect::TellMoved {
+        address: format!("peer-{peer}:1"),
+        moves: moves.iter().map(|(from, to)| (NodeId(id(*from)), *to)).collect(),
+    };
+    stage.core.on_peer_moved(NodeId(id(8)), me);
+    stage.core.on_peer_moved(NodeId(id(8)), me);
+    stage.settle();
+    // Who joined while node 8 left may be unknown to it.
+    stage.expect(|effect| *effect == told(3, &[(8, me)]));
+    stage.expect_nothing();
+    let view = stage.view(&[(3, 1.0, 1.0), (4, 1.0, 1.0)]);
+    stage.head(head_to_node::Message::View(view));
+    stage.expect(|effect| *effect == told(4, &[(9, NodeId(id(8))), (8, me)]));
+    stage.expect_nothing();
+}
+
+#[test]
 fn what_a_worker_said_before_its_end_counts_although_it_is_read_later() {
     let mut stage = Stage::new(2.0);
     let (driver, _) = stage.driver_with_workers(2, "python");
