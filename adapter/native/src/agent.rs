@@ -30,6 +30,9 @@ const RELEASE_TIME: Duration = Duration::from_secs(2);
 /// How long the last messages may take to be read.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
 
+/// Bytes that are read from the client at a time.
+const READ_BYTES: usize = 64 << 10;
+
 /// What to debug and for whom.
 #[derive(Clone, Debug)]
 pub struct AgentOptions {
@@ -194,6 +197,7 @@ fn wait(fds: &mut [PollFd<'_>], until: Option<Instant>) -> io::Result<()> {
 fn serve(server: &mut Server, wire: &Wire, signals: &SignalFd) -> Result<(), AgentError> {
     let mut codec = Codec::with_limit(MESSAGE_BYTES_MAX);
     let mut received = BytesMut::new();
+    let mut buffer = vec![0; READ_BYTES];
     loop {
         write_waiting(server, wire)?;
         server.tell_looks();
@@ -216,7 +220,7 @@ fn serve(server: &mut Server, wire: &Wire, signals: &SignalFd) -> Result<(), Age
             }
         }
         if readable && !is_full {
-            let is_open = read_some(wire, &mut received)?;
+            let is_open = read_some(wire, &mut buffer, &mut received)?;
             if decode_all(server, &mut codec, &mut received) == Flow::Close || !is_open {
                 return Ok(());
             }
@@ -225,10 +229,9 @@ fn serve(server: &mut Server, wire: &Wire, signals: &SignalFd) -> Result<(), Age
 }
 
 /// Reads what is there. False at the end.
-fn read_some(wire: &Wire, received: &mut BytesMut) -> io::Result<bool> {
-    let mut buffer = [0; 64 * 1024];
+fn read_some(wire: &Wire, buffer: &mut [u8], received: &mut BytesMut) -> io::Result<bool> {
     loop {
-        match (&wire.input).read(&mut buffer) {
+        match (&wire.input).read(buffer) {
             Ok(0) => return Ok(false),
             Ok(count) => {
                 received.extend_from_slice(&buffer[..count]);

@@ -78,7 +78,7 @@ fn frames(modules: &Modules, unwinder: &Unwinder, copied: &Copied) -> Value {
             frames.push(json!({"function": format!("{:#x}", frame.lookup.0)}));
             continue;
         };
-        for code in module.frames_at(frame.lookup) {
+        for code in module.frames_at(frame.lookup).iter() {
             let line = (code.line > 0).then_some(code.line);
             frames.push(json!({"function": code.name, "file": code.file, "line": line}));
         }

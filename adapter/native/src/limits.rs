@@ -10,6 +10,10 @@ pub const CHILDREN_MAX: usize = 500;
 pub const LOOK_FRAMES_MAX: i32 = 50;
 /// A frame with more variables than this shows them when it is asked.
 pub const LOOK_VARIABLES_MAX: usize = 100;
+/// Addresses of one program file of which what was looked up is kept.
+pub const ADDRESSES_KEPT_MAX: usize = 1 << 14;
+/// Pages of the program's memory that are kept during one request: 16 MiB.
+pub const KEPT_PAGES_MAX: usize = 4096;
 /// Bytes of a string that are shown.
 pub const TEXT_BYTES_MAX: u64 = 4096;
 /// Bytes of a string inside another value's one-line summary.

@@ -69,11 +69,20 @@ fn a_process_that_waits_for_its_parent() {
 
 #[test]
 fn a_thread_in_place_of_its_process() {
-    let threads = fs::read_dir(format!("/proc/{}/task", std::process::id())).unwrap();
     let own = std::process::id().to_string();
-    let other = threads.map(|thread| thread.unwrap().file_name().into_string().unwrap());
-    let other = other.into_iter().find(|thread| *thread != own).expect("tests have threads of their own");
-    let said = refused(other.parse().unwrap());
+    let (tell, told) = std::sync::mpsc::channel();
+    // A thread that is there for as long as it is asked about.
+    let said = std::thread::scope(|scope| {
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        scope.spawn(move || {
+            tell.send(fs::read_link("/proc/thread-self").unwrap()).unwrap();
+            ended.recv()
+        });
+        let place = told.recv().unwrap();
+        let said = refused(place.file_name().unwrap().to_str().unwrap().parse().unwrap());
+        drop(end);
+        said
+    });
     assert!(said.contains(&format!("is a thread of the process {own}")), "{said}");
 }
 
@@ -93,7 +102,9 @@ fn a_process_of_another_user() {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let agent = folder.path().join("agent");
-        fs::copy(AGENT, &agent).unwrap();
+        // By a process of its own: while this one has the copy open to write it, a program that another test starts would have
+        // it open too, and what somebody writes cannot be run.
+        assert!(Command::new("cp").arg(AGENT).arg(&agent).status().unwrap().success());
         let own = Waiting::start(&mut Command::new("cat")).unwrap();
         let said = refusal(Command::new(&agent).uid(NOBODY).gid(NOBODY), own.0.id());
         assert!(said.contains("belongs to root (uid 0), and this agent runs as"), "{said}");

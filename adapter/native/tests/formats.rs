@@ -46,6 +46,14 @@ fn whole_numbers_are_written_in_hexadecimal_where_that_is_wanted() {
 }
 
 #[test]
+fn a_text_behind_a_reference_is_shown_as_far_as_any_text() {
+    let (_program, mut agent, stop) = stopped(Build::Plain);
+    let text = evaluate(&mut agent, &stop, "text", &json!({}));
+    assert!(text.starts_with("\"xxx") && text.ends_with("\"…") && text.len() > 4096, "{}", text.len());
+    assert_eq!(evaluate(&mut agent, &stop, "borrowed", &json!({})), format!("&{text}"));
+}
+
+#[test]
 fn frames_show_what_is_wanted_beside_their_names() {
     let (_program, mut agent, stop) = stopped(Build::Plain);
     let mut name = |format: Value| {

@@ -8,7 +8,7 @@ use manta_native::engine::stops::{FrameVariables, frames_of};
 use manta_native::simulated::Simulated;
 use manta_native::target::Memory;
 use manta_native::values::Value;
-use manta_native::values::render::{children, counts, summary};
+use manta_native::values::render::{Style, children, shown};
 
 use crate::loan::as_program;
 use crate::memory::{STACK, memory, registers};
@@ -98,7 +98,7 @@ fn look(modules: &Modules, memory: &Simulated, seed: u64, pc: u64) {
 
 /// A value and what is in it.
 pub(crate) fn open(value: &Value, memory: &dyn Memory, depth: usize) {
-    let _ = (summary(value, memory), counts(value, memory));
+    let _ = shown(value, memory, Style::LINE);
     if depth > 0 {
         for child in children(value, memory, 0, Some(6)) {
             open(&child.value, memory, depth - 1);

@@ -1,5 +1,6 @@
 //! Where a variable is: DWARF expressions and location lists.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use gimli::constants as dw;
@@ -63,8 +64,8 @@ pub struct FrameContext<'a> {
 /// A variable or an argument of a scope.
 #[derive(Clone, Debug)]
 pub struct VariableEntry {
-    /// As in the source.
-    pub name: String,
+    /// As in the source; empty for what the compiler has added.
+    pub name: &'static str,
     /// Its type.
     pub type_id: TypeId,
     /// An argument of the function.
@@ -73,37 +74,74 @@ pub struct VariableEntry {
     pub place: Place,
 }
 
+/// What the debug information says of a variable, wherever it is.
+#[derive(Clone, Debug)]
+pub struct VariableFacts {
+    name: &'static str,
+    type_id: TypeId,
+    bytes: u64,
+    is_argument: bool,
+    location: Option<Attribute>,
+    constant: Option<Attribute>,
+}
+
+/// Variables that were read, by their unit and entry; `None` stands for one without a type.
+pub type KnownVariables = HashMap<(UnitIndex, UnitOffset), Option<Rc<VariableFacts>>>;
+
+impl Module {
+    /// Reads a variable's entry, or gives what was read before; `None` when it has no type.
+    fn variable_facts(&self, unit: UnitIndex, entry: UnitOffset) -> Option<Rc<VariableFacts>> {
+        if let Some(known) = self.variables.borrow().get(&(unit, entry)) {
+            return known.clone();
+        }
+        let read = self.read_variable(unit, entry).map(Rc::new);
+        self.variables.borrow_mut().insert((unit, entry), read.clone());
+        read
+    }
+
+    fn read_variable(&self, unit: UnitIndex, entry: UnitOffset) -> Option<VariableFacts> {
+        let die = self.image.unit(unit).entry(entry).ok()?;
+        let (type_unit, type_value) = self.inherited(unit, entry, dw::DW_AT_type)?;
+        let (type_unit, type_entry) = self.resolve(type_unit, type_value)?;
+        let type_id = TypeId { unit: type_unit, entry: type_entry };
+        let location = die.attr_value(dw::DW_AT_location);
+        let constant = || self.inherited(unit, entry, dw::DW_AT_const_value).map(|(_, value)| value);
+        Some(VariableFacts {
+            name: self.inherited_text(unit, entry, dw::DW_AT_name).unwrap_or_default(),
+            type_id,
+            bytes: self.type_of(type_id)?.bytes,
+            is_argument: die.tag() == dw::DW_TAG_formal_parameter,
+            constant: if location.is_none() { constant() } else { None },
+            location,
+        })
+    }
+}
+
 impl FrameContext<'_> {
     /// Reads a variable's entry; `None` when it has no name or no type.
     #[must_use]
     pub fn variable(&self, entry: UnitOffset) -> Option<VariableEntry> {
-        let name = self.module.inherited_text(self.unit, entry, dw::DW_AT_name)?.to_owned();
-        self.named(entry, name)
+        self.placed(entry).filter(|found| !found.name.is_empty())
     }
 
     /// Reads the entry of an argument that the compiler has added.
     #[must_use]
     pub fn unnamed_argument(&self, entry: UnitOffset) -> Option<VariableEntry> {
-        let has_name = self.module.inherited_text(self.unit, entry, dw::DW_AT_name).is_some();
-        if has_name { None } else { self.named(entry, String::new()).filter(|found| found.is_argument) }
+        self.placed(entry).filter(|found| found.name.is_empty() && found.is_argument)
     }
 
-    fn named(&self, entry: UnitOffset, name: String) -> Option<VariableEntry> {
-        let die = self.module.image.unit(self.unit).entry(entry).ok()?;
-        let (type_unit, type_value) = self.module.inherited(self.unit, entry, dw::DW_AT_type)?;
-        let (unit, type_entry) = self.module.resolve(type_unit, type_value)?;
-        let type_id = TypeId { unit, entry: type_entry };
-        let bytes = self.module.type_of(type_id)?.bytes;
-        let place = match die.attr_value(dw::DW_AT_location) {
-            Some(value) => self.place(value, bytes),
-            None => match self.module.inherited(self.unit, entry, dw::DW_AT_const_value) {
-                Some((_, value)) => constant(value, bytes),
-                // A value without bytes needs no place.
-                None if bytes == 0 => Place::Bytes { bytes: Rc::new([]), register: None },
-                None => OPTIMIZED_OUT,
-            },
+    fn placed(&self, entry: UnitOffset) -> Option<VariableEntry> {
+        let facts = self.module.variable_facts(self.unit, entry)?;
+        let bytes = facts.bytes;
+        let place = match (facts.location, facts.constant) {
+            (Some(value), _) => self.place(value, bytes),
+            (None, Some(value)) => constant(value, bytes),
+            // A value without bytes needs no place.
+            (None, None) if bytes == 0 => Place::Bytes { bytes: Rc::new([]), register: None },
+            (None, None) => OPTIMIZED_OUT,
         };
-        Some(VariableEntry { name, type_id, is_argument: die.tag() == dw::DW_TAG_formal_parameter, place })
+        let VariableFacts { name, type_id, is_argument, .. } = *facts;
+        Some(VariableEntry { name, type_id, is_argument, place })
     }
 
     fn place(&self, value: Attribute, bytes: u64) -> Place {

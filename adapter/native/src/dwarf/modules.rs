@@ -6,12 +6,15 @@ use std::rc::Rc;
 
 use gimli::constants as dw;
 
+use super::evaluate::KnownVariables;
 use super::image::{Image, UnitIndex};
 use super::scopes::{ScopeIndex, ScopeKind};
 use super::separate;
 use super::types::{Type, TypeId};
+use super::unwind::UnwindRow;
 use super::{Attribute, UnitOffset, text};
 use crate::address::{Address, Bias, FileAddress};
+use crate::limits::ADDRESSES_KEPT_MAX;
 use crate::target::{MappedModule, Target, bias_of};
 
 /// Begins the name of the function that runs an async function's body.
@@ -25,6 +28,12 @@ pub struct Module {
     pub bias: Bias,
     /// What is in the file.
     pub image: Image,
+    /// What was looked up at addresses: threads stop in the same functions again and again.
+    frames: RefCell<HashMap<FileAddress, Rc<[Rc<CodeFrame>]>>>,
+    /// Rules by which frames were left.
+    pub(super) unwind_rows: RefCell<HashMap<u64, Rc<UnwindRow>>>,
+    /// Variables that were read.
+    pub(super) variables: RefCell<KnownVariables>,
     /// Types that were read.
     pub(super) types: RefCell<HashMap<TypeId, Rc<Type>>>,
     /// Tables of methods, read when the first trait object is looked at.
@@ -203,6 +212,9 @@ impl Module {
             mapped: mapped.clone(),
             bias: bias_of(mapped.base, image.first_segment()),
             image,
+            frames: RefCell::default(),
+            unwind_rows: RefCell::default(),
+            variables: RefCell::default(),
             types: RefCell::default(),
             vtables: OnceCell::new(),
             library_vtables: OnceCell::new(),
@@ -219,8 +231,21 @@ impl Module {
     /// The frames of one physical frame, innermost first. `address` must lie inside the instruction that the frame is at:
     /// for callers that is one before the return address.
     #[must_use]
-    pub fn frames_at(&self, address: Address) -> Vec<CodeFrame> {
+    pub fn frames_at(&self, address: Address) -> Rc<[Rc<CodeFrame>]> {
         let at = self.file_address(address);
+        if let Some(known) = self.frames.borrow().get(&at) {
+            return Rc::clone(known);
+        }
+        let read: Rc<[_]> = self.read_frames(at).into_iter().map(Rc::new).collect();
+        let mut frames = self.frames.borrow_mut();
+        if frames.len() >= ADDRESSES_KEPT_MAX {
+            frames.clear();
+        }
+        frames.insert(at, Rc::clone(&read));
+        read
+    }
+
+    fn read_frames(&self, at: FileAddress) -> Vec<CodeFrame> {
         let Some(unit) = self.image.unit_at(at) else { return vec![self.symbol_frame(at)] };
         let scopes = self.image.scopes(unit);
         let row = self.image.lines(unit).row_at(at.0);

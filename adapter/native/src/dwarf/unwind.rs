@@ -1,13 +1,14 @@
 //! From a frame to its caller: all registers, by the rules of `.eh_frame`.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
 use gimli::{CfaRule, Register, RegisterRule, UnwindContext, UnwindExpression, UnwindSection};
 
 use super::Slice;
 use super::modules::{Module, Modules};
 use crate::address::Address;
-use crate::limits::{DWARF_OPERATIONS_MAX, FRAMES_DEEPEST_MAX};
+use crate::limits::{ADDRESSES_KEPT_MAX, DWARF_OPERATIONS_MAX, FRAMES_DEEPEST_MAX};
 use crate::registers::{COUNT, RIP, RSP, Registers};
 use crate::target::Memory;
 
@@ -39,6 +40,13 @@ pub enum StackEnd {
 #[derive(Default)]
 pub struct Unwinder {
     context: RefCell<Box<UnwindContext<usize>>>,
+}
+
+/// How the registers of a caller are found from one address.
+pub(super) struct UnwindRow {
+    cfa: CfaRule<usize>,
+    rules: [Option<RegisterRule<usize>>; COUNT],
+    is_signal_frame: bool,
 }
 
 struct Step {
@@ -121,6 +129,33 @@ impl Unwinder {
     ) -> Result<Step, StackEnd> {
         let module = modules.at(lookup).ok_or(StackEnd::NoTables)?;
         let at = module.file_address(lookup).0;
+        let row = self.row(module, at)?;
+        let view = View { module, memory, registers };
+        let cfa = match &row.cfa {
+            CfaRule::RegisterAndOffset { register, offset } => {
+                registers.get(*register).ok_or(StackEnd::Damaged)?.wrapping_add_signed(*offset)
+            }
+            CfaRule::Expression(expression) => view.expression(expression, None)?,
+        };
+        let mut caller = registers.of_caller();
+        for (number, rule) in (0u16..).zip(&row.rules) {
+            let register = Register(number);
+            caller.set(register, view.restore(rule.as_ref(), register, cfa)?);
+        }
+        if row.rules[usize::from(RSP.0)].is_none() {
+            caller.set_sp(cfa);
+        }
+        if matches!(row.rules[usize::from(RIP.0)], Some(RegisterRule::Undefined)) {
+            caller.set_pc(0);
+        }
+        Ok(Step { caller, cfa: Address(cfa), is_signal_frame: row.is_signal_frame })
+    }
+
+    /// The rules at an address, which are found once.
+    fn row(&self, module: &Module, at: u64) -> Result<Rc<UnwindRow>, StackEnd> {
+        if let Some(known) = module.unwind_rows.borrow().get(&at) {
+            return Ok(Rc::clone(known));
+        }
         let tables = &module.image.unwind;
         let description = match tables.index.as_ref().and_then(|index| index.table()) {
             Some(table) => {
@@ -133,25 +168,17 @@ impl Unwinder {
         let row = description
             .unwind_info_for_address(&tables.frames, &tables.bases, &mut context, at)
             .map_err(|_| StackEnd::Damaged)?;
-        let view = View { module, memory, registers };
-        let cfa = match row.cfa() {
-            CfaRule::RegisterAndOffset { register, offset } => {
-                registers.get(*register).ok_or(StackEnd::Damaged)?.wrapping_add_signed(*offset)
-            }
-            CfaRule::Expression(expression) => view.expression(expression, None)?,
-        };
-        let mut caller = registers.of_caller();
-        for number in 0..COUNT as u16 {
-            let register = Register(number);
-            caller.set(register, view.restore(row.register(register).as_ref(), register, cfa)?);
+        let row = Rc::new(UnwindRow {
+            cfa: row.cfa().clone(),
+            rules: std::array::from_fn(|number| row.register(Register(number as u16))),
+            is_signal_frame: description.is_signal_trampoline(),
+        });
+        let mut rows = module.unwind_rows.borrow_mut();
+        if rows.len() >= ADDRESSES_KEPT_MAX {
+            rows.clear();
         }
-        if row.register(RSP).is_none() {
-            caller.set_sp(cfa);
-        }
-        if matches!(row.register(RIP), Some(RegisterRule::Undefined)) {
-            caller.set_pc(0);
-        }
-        Ok(Step { caller, cfa: Address(cfa), is_signal_frame: description.is_signal_trampoline() })
+        rows.insert(at, Rc::clone(&row));
+        Ok(row)
     }
 }
 

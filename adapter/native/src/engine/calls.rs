@@ -275,8 +275,9 @@ impl Reader<'_> {
         if must_begin_there && module.image.symbol_before(at).is_none_or(|symbol| symbol.address != at) {
             return None;
         }
-        let frame = module.frames_at(address).pop()?;
-        Some(Callee { is_user: is_user_code(&frame), name: frame.name })
+        let frames = module.frames_at(address);
+        let frame = frames.last()?;
+        Some(Callee { is_user: is_user_code(frame), name: frame.name.clone() })
     }
 
     /// What a register holds behind these instructions.

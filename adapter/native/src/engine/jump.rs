@@ -92,7 +92,8 @@ impl Engine {
                 }
             }
         }
-        let function = module.frames_at(pc).swap_remove(0).name;
+        let name_at = |address| module.frames_at(address).first().map(|frame| frame.name.clone());
+        let function = name_at(pc).unwrap_or_default();
         let cfa_at = |address: u64, registers: &Registers| {
             let lookup = FileAddress(address).live(module.bias);
             self.unwinder.cfa(&self.modules, &self.process, registers, lookup)
@@ -108,8 +109,7 @@ impl Engine {
                  between its first and its last."
             ));
         }
-        let other =
-            others.first().map(|address| module.frames_at(address.live(module.bias)).swap_remove(0).name);
+        let other = others.first().and_then(|address| name_at(address.live(module.bias)));
         Err(match other {
             Some(other) if other != function => format!(
                 "The thread cannot go on from line {line}: that is in {other}, and the thread is paused in {function}. A thread can \

@@ -96,7 +96,7 @@ pub struct Stack {
 #[derive(Clone)]
 pub struct Frame {
     /// Its function, file and line.
-    pub code: CodeFrame,
+    pub code: Rc<CodeFrame>,
     /// Which physical frame it is in.
     pub physical: usize,
     /// The module of its code.
@@ -169,8 +169,8 @@ pub fn frames_of(modules: &Modules, lookup: Address, physical: usize) -> Vec<Fra
     match modules.at(lookup) {
         Some(module) => module
             .frames_at(lookup)
-            .into_iter()
-            .map(|code| Frame { code, physical, module: Some(Rc::clone(module)) })
+            .iter()
+            .map(|code| Frame { code: Rc::clone(code), physical, module: Some(Rc::clone(module)) })
             .collect(),
         None => {
             let code = CodeFrame {
@@ -181,7 +181,7 @@ pub fn frames_of(modules: &Modules, lookup: Address, physical: usize) -> Vec<Fra
                 scope: None,
                 is_inlined: false,
             };
-            vec![Frame { code, physical, module: None }]
+            vec![Frame { code: Rc::new(code), physical, module: None }]
         }
     }
 }

@@ -3,6 +3,9 @@
 //! ptrace belongs to the thread that attached: one [`Process`] is used from one OS thread only, and is therefore not `Send`.
 //! Nothing here decides anything; every function is one action on one thread.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
@@ -11,6 +14,7 @@ use std::path::PathBuf;
 use std::ptr;
 
 use crate::address::{Address, Tid};
+use crate::limits::KEPT_PAGES_MAX;
 use crate::mappings;
 use crate::registers::Registers;
 use crate::target::{MappedModule, Memory, MemoryError, Target};
@@ -20,6 +24,7 @@ pub struct Process {
     /// Its id.
     pub pid: i32,
     memory: File,
+    pages: RefCell<Option<Pages>>,
     stays_on_its_thread: PhantomData<*const ()>,
 }
 
@@ -51,6 +56,10 @@ pub enum Go {
 }
 
 const OPTIONS: i32 = libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_TRACEEXEC;
+/// A page of memory on x86-64.
+const PAGE_BYTES: usize = 4096;
+/// Reads of more bytes than this go around the pages that are kept.
+const KEPT_BYTES_MAX: usize = 16 * PAGE_BYTES;
 /// Where the debug registers are in the structure that POKEUSER writes into.
 const DEBUG_REGISTERS: usize = std::mem::offset_of!(libc::user, u_debugreg);
 
@@ -65,7 +74,18 @@ impl Process {
     /// Opens a process's memory; no thread is traced yet.
     pub fn open(pid: i32) -> io::Result<Self> {
         let memory = File::options().read(true).write(true).open(format!("/proc/{pid}/mem"))?;
-        Ok(Self { pid, memory, stays_on_its_thread: PhantomData })
+        Ok(Self { pid, memory, pages: RefCell::default(), stays_on_its_thread: PhantomData })
+    }
+
+    /// From here to [`Self::forget_pages`] each page of memory is read once: for one look at a thread that is held, of which the
+    /// small parts lie close together. What other threads write meanwhile is not seen.
+    pub fn keep_pages(&self) {
+        self.pages.borrow_mut().get_or_insert_default();
+    }
+
+    /// The look is over.
+    pub fn forget_pages(&self) {
+        *self.pages.borrow_mut() = None;
     }
 
     /// Begins to trace a thread, without stopping it. Threads that it makes are traced too. There is no EXITKILL: whoever
@@ -211,7 +231,44 @@ impl Memory for Process {
         if i64::try_from(address.0).is_err() {
             return Err(error);
         }
-        self.memory.read_exact_at(buffer, address.0).map_err(|_| error)
+        match self.pages.borrow_mut().as_mut().filter(|_| buffer.len() <= KEPT_BYTES_MAX) {
+            Some(pages) => pages.read(&self.memory, address, buffer),
+            None => self.memory.read_exact_at(buffer, address.0),
+        }
+        .map_err(|_| error)
+    }
+}
+
+/// Pages of memory that have been read.
+#[derive(Default)]
+struct Pages(HashMap<u64, Box<[u8; PAGE_BYTES]>>);
+
+impl Pages {
+    /// Memory can be read by whole pages: these are what is mapped or not.
+    fn read(&mut self, memory: &File, address: Address, buffer: &mut [u8]) -> io::Result<()> {
+        let (mut at, mut rest) = (address.0, buffer);
+        while !rest.is_empty() {
+            let (page, offset) = (at / PAGE_BYTES as u64, at as usize % PAGE_BYTES);
+            let (part, further) = rest.split_at_mut(rest.len().min(PAGE_BYTES - offset));
+            part.copy_from_slice(&self.page(memory, page)?[offset..][..part.len()]);
+            at += part.len() as u64;
+            rest = further;
+        }
+        Ok(())
+    }
+
+    fn page(&mut self, memory: &File, page: u64) -> io::Result<&[u8; PAGE_BYTES]> {
+        if self.0.len() >= KEPT_PAGES_MAX {
+            self.0.retain(|kept, _| *kept == page);
+        }
+        Ok(match self.0.entry(page) {
+            Entry::Occupied(kept) => kept.into_mut(),
+            Entry::Vacant(place) => {
+                let mut bytes = Box::new([0; PAGE_BYTES]);
+                memory.read_exact_at(&mut *bytes, page * PAGE_BYTES as u64)?;
+                place.insert(bytes)
+            }
+        })
     }
 }
 
@@ -220,6 +277,9 @@ impl Target for Process {
         let error = MemoryError { address, bytes: bytes.len(), action: "written" };
         if i64::try_from(address.0).is_err() {
             return Err(error);
+        }
+        if let Some(pages) = self.pages.borrow_mut().as_mut() {
+            pages.0.clear();
         }
         self.memory.write_all_at(bytes, address.0).map_err(|_| error)
     }
@@ -301,7 +361,42 @@ fn waited(status: i32) -> Waited {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use super::*;
+
+    #[test]
+    fn pages_that_are_kept_are_read_once() {
+        let own = Process::open(std::process::id() as i32).unwrap();
+        let page = AtomicU64::new(1);
+        let address = Address(page.as_ptr() as u64);
+        let read = || own.read_u64(address).unwrap();
+        own.keep_pages();
+        assert_eq!(read(), 1);
+        page.store(2, Ordering::SeqCst);
+        assert_eq!(read(), 1);
+        own.write(address, &3u64.to_le_bytes()).unwrap();
+        assert_eq!(read(), 3);
+        page.store(4, Ordering::SeqCst);
+        own.forget_pages();
+        assert_eq!(read(), 4);
+    }
+
+    #[test]
+    fn pages_that_are_kept_end_where_memory_ends() {
+        let own = Process::open(std::process::id() as i32).unwrap();
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let maps = mappings::parse(&maps);
+        // Behind the last mapping of the program's file nothing begins for a while.
+        let gap = maps.windows(2).find(|pair| pair[0].end < pair[1].start && pair[0].is_readable).unwrap();
+        let end = gap[0].end;
+        own.keep_pages();
+        let mut bytes = [0; 8];
+        own.read(Address(end.0 - 8), &mut bytes).unwrap();
+        assert!(own.read(Address(end.0 - 4), &mut bytes).is_err());
+        assert!(own.read(Address(0), &mut bytes).is_err());
+        assert!(own.read(Address(u64::MAX - 2), &mut bytes).is_err());
+    }
 
     #[test]
     fn statuses_are_told_apart() {

@@ -31,7 +31,9 @@ impl Server {
             None => self
                 .with_variables(tid, frame, |variables| {
                     let names = variables.all().into_iter();
-                    Ok(names.map(|variable| (variable.name, CompletionItemType::Variable)).collect())
+                    Ok(names
+                        .map(|variable| (variable.name.to_owned(), CompletionItemType::Variable))
+                        .collect())
                 })
                 .unwrap_or_default(),
         };

@@ -5,7 +5,7 @@ use dap::{EvaluateArguments, EvaluateResponseBody, VariablesReference};
 use super::{Answer, Answered, Server};
 use crate::engine::handles::Handle;
 use crate::expression::Evaluated;
-use crate::values::render::Style;
+use crate::values::render::{Shown, Style};
 use crate::values::view::display_type;
 
 impl Server {
@@ -30,11 +30,11 @@ impl Server {
                 ..Default::default()
             }));
         };
-        let (result, variables_reference, counts) = self.shown(tid, value, style)?;
+        let (Shown { line, counts, address }, variables_reference) = self.shown(tid, value, style)?;
         self.engine.handles.name(variables_reference.0, Some(&format!("({})", arguments.expression)));
         Ok(Answer::Now(EvaluateResponseBody {
-            memory_reference: self.memory_reference(value),
-            result,
+            memory_reference: address.map(|address| address.to_string()),
+            result: line,
             type_: Some(display_type(&value.of.name)),
             variables_reference,
             named_variables: i32::try_from(counts.named).ok().filter(|count| *count > 0),

@@ -20,12 +20,14 @@ impl Server {
             else {
                 continue;
             };
-            let body = self.look(tid, thread_id, stop, wanted);
+            self.engine.process.keep_pages();
+            let body = self.look_at(tid, thread_id, stop, wanted);
+            self.engine.process.forget_pages();
             self.engine.outbox.event::<MantaLook>(&body);
         }
     }
 
-    fn look(&mut self, tid: Tid, thread_id: i32, stop: u64, wanted: LookWanted) -> LookBody {
+    fn look_at(&mut self, tid: Tid, thread_id: i32, stop: u64, wanted: LookWanted) -> LookBody {
         let mut body = LookBody { thread_id, stop, ..LookBody::default() };
         let arguments = StackTraceArguments {
             thread_id: ThreadId(thread_id),

@@ -144,12 +144,12 @@ impl Server {
             "writeMemory" => self.answer::<r::WriteMemory>(request, Self::write_memory),
             "disassemble" => self.answer::<r::Disassemble>(request, Self::disassemble),
             "threads" => self.answer::<r::Threads>(request, Self::threads),
-            "stackTrace" => self.answer::<r::StackTrace>(request, Self::stack_trace),
-            "scopes" => self.answer::<r::Scopes>(request, Self::scopes),
-            "variables" => self.answer::<r::Variables>(request, Self::variables),
-            "evaluate" => self.answer::<r::Evaluate>(request, Self::evaluate),
+            "stackTrace" => self.look::<r::StackTrace>(request, Self::stack_trace),
+            "scopes" => self.look::<r::Scopes>(request, Self::scopes),
+            "variables" => self.look::<r::Variables>(request, Self::variables),
+            "evaluate" => self.look::<r::Evaluate>(request, Self::evaluate),
             "setExpression" => self.answer::<r::SetExpression>(request, Self::set_expression),
-            "completions" => self.answer::<r::Completions>(request, Self::completions),
+            "completions" => self.look::<r::Completions>(request, Self::completions),
             "restartFrame" => self.answer::<r::RestartFrame>(request, |_, _| {
                 Err("A frame of compiled code cannot be restarted: what it has done to its arguments, to locks and to \
                      memory cannot be undone. Run the task again instead."
@@ -190,6 +190,17 @@ impl Server {
             Ok(Answer::WhenSynced(body)) => self.engine.answer_when_synced(request.ok::<R>(&body)),
             Err(reason) => self.engine.outbox.respond(request.err(reason)),
         }
+    }
+
+    /// The same for a request that only looks: what it reads of the program's memory, it reads once.
+    fn look<R: Request>(
+        &mut self,
+        request: &RequestMessage,
+        handle: impl FnOnce(&mut Self, R::Arguments) -> Answered<R::Response>,
+    ) {
+        self.engine.process.keep_pages();
+        self.answer::<R>(request, handle);
+        self.engine.process.forget_pages();
     }
 
     /// A held thread that the client knows by this id.

@@ -32,8 +32,8 @@ impl Server {
         // The place may have moved with what was set: a pointer on the way to it, for example.
         let (value, type_, variables_reference) = match self.evaluated(tid, frame, &arguments.expression)? {
             Evaluated::Value(again) => {
-                let (line, reference, _) = self.shown(tid, &again, style)?;
-                (line, Some(display_type(&again.of.name)), Some(reference))
+                let (shown, reference) = self.shown(tid, &again, style)?;
+                (shown.line, Some(display_type(&again.of.name)), Some(reference))
             }
             other => (other.text_as(&self.engine.process, style), None, None),
         };

@@ -33,14 +33,18 @@ impl Server {
             _ => None,
         };
         self.assign(tid, frame, &child.value, &arguments.value)?;
-        let (again, variables_reference, _) = match self
+        let (again, variables_reference) = match self
             .children_of(arguments.variables_reference, 0, None)?
             .1
             .into_iter()
             .find(|child| child.name == arguments.name)
         {
-            Some(child) => self.shown(tid, &child.value, style_of(arguments.format.as_ref()))?,
-            None => (arguments.value, dap::VariablesReference(0), Default::default()),
+            Some(child) => {
+                let style = style_of(arguments.format.as_ref());
+                let (shown, reference) = self.shown(tid, &child.value, style)?;
+                (shown.line, reference)
+            }
+            None => (arguments.value, dap::VariablesReference(0)),
         };
         Ok(Answer::Now(SetVariableResponseBody {
             value: again,

@@ -73,7 +73,7 @@ impl Server {
                 let of = value.as_ref().filter(|_| types).map(|value| display_type(&value.of.name));
                 let shown = value.filter(|_| values);
                 let shown = shown.map(|value| summary_as(&value, &self.engine.process, style));
-                let name = names.then(|| variable.name.clone());
+                let name = names.then(|| variable.name.to_owned());
                 let declared: Vec<String> = name.into_iter().chain(of).collect();
                 let parts: Vec<String> = [declared.join(": ")].into_iter().chain(shown).collect();
                 parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" = ")

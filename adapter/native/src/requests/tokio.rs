@@ -17,7 +17,7 @@ use crate::expression::{Evaluated, Names, evaluate, parse};
 use crate::target::Memory;
 use crate::tokio::{Details, Runtime, State, TASK_FRAMES, Task, Tasks};
 use crate::values::future::{AWAITS, Chain, End, Waiting, chain};
-use crate::values::render::Style;
+use crate::values::render::{Shown, Style};
 use crate::values::view::{View, display_type, view};
 use crate::values::{Child, Value};
 
@@ -122,7 +122,7 @@ impl Server {
             End::Several | End::Cut | End::Unreadable => {}
         }
         for waiting in chain.waiting.into_iter().rev() {
-            let (_, reference, counts) = self.shown(tid, &waiting.future, Style::LINE)?;
+            let (Shown { counts, .. }, reference) = self.shown(tid, &waiting.future, Style::LINE)?;
             variables.push(Variable {
                 name: waiting.name,
                 value: waiting.at.to_string(),

@@ -4,10 +4,9 @@ use dap::{Variable, VariablesArguments, VariablesReference, VariablesResponseBod
 
 use super::{Answer, Answered, Server};
 use crate::address::Tid;
-use crate::dwarf::evaluate::Place;
 use crate::engine::handles::Handle;
 use crate::limits::CHILDREN_MAX;
-use crate::values::render::{Style, children, counts, summary_as, unwrapped};
+use crate::values::render::{Shown, Style, children, shown, unwrapped};
 use crate::values::view::{View, display_type, view};
 use crate::values::{Child, Value};
 
@@ -81,7 +80,7 @@ impl Server {
                 let children = self.with_variables(tid, frame, |variables| {
                     let all = variables.all();
                     let child = |variable: &crate::dwarf::evaluate::VariableEntry| {
-                        Some(Child { name: variable.name.clone(), value: variables.value(variable)? })
+                        Some(Child { name: variable.name.to_owned(), value: variables.value(variable)? })
                     };
                     let most = count.filter(|count| *count > 0).map_or(usize::MAX, |count| count as usize);
                     Ok(all.iter().filter_map(child).skip(start as usize).take(most).collect())
@@ -97,12 +96,11 @@ impl Server {
 
     /// A value with its id, if there is anything to open.
     pub(super) fn variable_body(&mut self, tid: Tid, child: Child, style: Style) -> Result<Variable, String> {
-        let (value, reference, counts) = self.shown(tid, &child.value, style)?;
-        let memory_reference = self.memory_reference(&child.value);
+        let (Shown { line, counts, address }, reference) = self.shown(tid, &child.value, style)?;
         Ok(Variable {
-            memory_reference,
+            memory_reference: address.map(|address| address.to_string()),
             name: child.name,
-            value,
+            value: line,
             type_: Some(display_type(&child.value.of.name)),
             variables_reference: reference,
             named_variables: i32::try_from(counts.named).ok().filter(|count| *count > 0),
@@ -111,29 +109,20 @@ impl Server {
         })
     }
 
-    /// Where a value's bytes can be read with `readMemory`: of a reference, those that it leads to.
-    pub(super) fn memory_reference(&self, value: &Value) -> Option<String> {
-        match unwrapped(value, &self.engine.process).place {
-            Place::Memory(address) => Some(address.to_string()),
-            Place::Bytes { .. } | Place::Unavailable(_) => None,
-        }
-    }
-
-    /// A value's line, its id and how many parts it has.
+    /// What a client sees of a value, and its id if there is anything to open.
     pub(super) fn shown(
         &mut self,
         tid: Tid,
         value: &Value,
         style: Style,
-    ) -> Result<(String, VariablesReference, crate::values::render::Counts), String> {
-        let line = summary_as(value, &self.engine.process, style);
-        let counts = counts(value, &self.engine.process);
-        let reference = if counts.any() {
+    ) -> Result<(Shown, VariablesReference), String> {
+        let shown = shown(value, &self.engine.process, style);
+        let reference = if shown.counts.any() {
             self.engine.handles.add(tid, Handle::Value(Box::new(value.clone()))).ok_or(TOO_MANY)?
         } else {
             0
         };
-        Ok((line, VariablesReference(reference), counts))
+        Ok((shown, VariablesReference(reference)))
     }
 }
 

@@ -3,6 +3,8 @@
 use super::collections::{List, Table};
 use super::view::{View, view};
 use super::{Child, Value};
+use crate::address::Address;
+use crate::dwarf::evaluate::Place;
 use crate::dwarf::types::{ScalarKind, mask};
 use crate::limits::{
     CHILDREN_MAX, CLIPBOARD_CHARS_MAX, CLIPBOARD_DEPTH_MAX, CLIPBOARD_ITEMS_MAX, SUMMARY_CHARS_MAX,
@@ -84,15 +86,35 @@ pub fn summary(value: &Value, memory: &dyn Memory) -> String {
 /// The value on one line, in a style.
 #[must_use]
 pub fn summary_as(value: &Value, memory: &dyn Memory, style: Style) -> String {
+    shown(value, memory, style).line
+}
+
+/// What a client sees of a value before it opens it.
+pub struct Shown {
+    /// The value on one line.
+    pub line: String,
+    /// How many parts it has.
+    pub counts: Counts,
+    /// Where it is; of a reference, what it leads to.
+    pub address: Option<Address>,
+}
+
+/// All of it in one look: the program's memory is read once.
+#[must_use]
+pub fn shown(value: &Value, memory: &dyn Memory, style: Style) -> Shown {
+    let Unwrapped { signs, inner, view } = look_through(value, memory);
+    let innermost = inner.as_ref().unwrap_or(value);
+    let counts = counts_of(&view);
     let mut line = String::new();
-    match view(value, memory) {
+    signs.iter().for_each(|sign| line.push_str(sign));
+    match &view {
         View::Text(text) => match text.read(memory, style.text_bytes) {
             Ok((text, cut)) => push_text(&mut line, &text, cut),
-            Err(reason) => line = format!("<{reason}>"),
+            Err(reason) => line.push_str(&format!("<{reason}>")),
         },
-        _ => Writer { line: &mut line, memory, style }.write(value, 0),
+        view => Writer { line: &mut line, memory, style }.write_view(innermost, view, 0),
     }
-    if line.len() > style.chars && !line.starts_with('"') {
+    if line.len() > style.chars && !matches!(view, View::Text(_)) {
         let mut end = style.chars;
         while !line.is_char_boundary(end) {
             end -= 1;
@@ -100,7 +122,33 @@ pub fn summary_as(value: &Value, memory: &dyn Memory, style: Style) -> String {
         line.truncate(end);
         line.push('…');
     }
-    line
+    let address = match innermost.place {
+        Place::Memory(address) => Some(address),
+        Place::Bytes { .. } | Place::Unavailable(_) => None,
+    };
+    Shown { line, counts, address }
+}
+
+/// What wrappers lead to.
+struct Unwrapped {
+    /// What to write for them.
+    signs: Vec<&'static str>,
+    /// The value in them; `None` where there are none.
+    inner: Option<Value>,
+    /// That, looked at.
+    view: View,
+}
+
+/// Wrappers are no level of their own, but a chain of them may lead in a circle.
+fn look_through(value: &Value, memory: &dyn Memory) -> Unwrapped {
+    let mut found = Unwrapped { signs: Vec::new(), inner: None, view: view(value, memory) };
+    for _ in 0..WRAPPERS_MAX {
+        let View::Wrapped { inner, sign } = found.view else { break };
+        found.signs.push(sign);
+        found.view = view(&inner, memory);
+        found.inner = Some(inner);
+    }
+    found
 }
 
 fn push_text(line: &mut String, text: &str, cut: bool) {
@@ -126,21 +174,19 @@ impl Writer<'_> {
         if self.is_full() {
             return;
         }
-        // Wrappers are no level of their own, but a chain of them may lead in a circle.
-        let mut innermost = None;
-        let mut shown = view(value, self.memory);
-        for _ in 0..WRAPPERS_MAX {
-            let View::Wrapped { inner, sign } = shown else { break };
-            self.line.push_str(sign);
-            shown = view(&inner, self.memory);
-            innermost = Some(inner);
-        }
-        match shown {
+        let Unwrapped { signs, inner, view } = look_through(value, self.memory);
+        signs.iter().for_each(|sign| self.line.push_str(sign));
+        self.write_view(inner.as_ref().unwrap_or(value), &view, depth);
+    }
+
+    /// A value that has been looked at already.
+    fn write_view(&mut self, value: &Value, view: &View, depth: usize) {
+        match view {
             View::Scalar(text) => {
-                let hex = self.hexadecimal(innermost.as_ref().unwrap_or(value));
-                self.line.push_str(&hex.unwrap_or(text));
+                let hex = self.hexadecimal(value);
+                self.line.push_str(hex.as_deref().unwrap_or(text));
             }
-            View::Future { line: text, .. } => self.line.push_str(&text),
+            View::Future { line: text, .. } => self.line.push_str(text),
             View::Text(text) => match text.read(self.memory, self.style.inner_text_bytes) {
                 Ok((text, cut)) => push_text(self.line, &text, cut),
                 Err(reason) => self.line.push_str(&format!("<{reason}>")),
@@ -149,11 +195,11 @@ impl Writer<'_> {
             View::Wrapped { .. } => self.line.push('…'),
             View::Pointer { address, .. } => self.line.push_str(&format!("{address:#x}")),
             View::Fields { name, fields, is_tuple } => {
-                self.line.push_str(&name);
-                self.write_fields(&name, &fields, is_tuple, depth);
+                self.line.push_str(name);
+                self.write_fields(name, fields, *is_tuple, depth);
             }
-            View::List(list) => self.write_list(&list, depth),
-            View::Table(table) => self.write_table(&table, depth),
+            View::List(list) => self.write_list(list, depth),
+            View::Table(table) => self.write_table(table, depth),
         }
     }
 
@@ -249,10 +295,8 @@ pub fn unwrapped(value: &Value, memory: &dyn Memory) -> Value {
     value
 }
 
-/// How many children a value has.
-#[must_use]
-pub fn counts(value: &Value, memory: &dyn Memory) -> Counts {
-    match view(&unwrapped(value, memory), memory) {
+fn counts_of(view: &View) -> Counts {
+    match view {
         View::Fields { fields, .. } | View::Future { fields, .. } => {
             Counts { named: fields.len() as u64, indexed: 0 }
         }

@@ -30,7 +30,7 @@ pub fn picture(target: &dyn Target, tid: Tid) -> Vec<String> {
         let Some(variables) = FrameVariables::of(frame, physical, target) else { continue };
         for variable in variables.all() {
             if let Some(value) = variables.value(&variable) {
-                show(&variable.name, &value, target, 1, &mut lines);
+                show(variable.name, &value, target, 1, &mut lines);
             }
             let expression = parse(&format!("{} == {}", variable.name, variable.name)).unwrap();
             let result = evaluate(&expression, &variables, target).map(|result| shown(&result, target));
