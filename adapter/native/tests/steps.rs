@@ -84,8 +84,18 @@ fn a_step_over_an_await_ends_at_the_next_line_of_the_same_task() {
     // One that is ready at once does not leave its thread.
     let ready = agent.step("next", &after);
     assert_eq!(at(&ready), place("ready"));
-    let last = agent.step("next", &ready);
-    assert_eq!((at(&last), &last["threadId"]), (place("last"), &after["threadId"]));
+    let alone = agent.step("next", &ready);
+    assert_eq!((at(&alone), &alone["threadId"]), (place("alone"), &after["threadId"]));
+    // A statement of two lines is come to twice, with what it waits for between.
+    let mut last = alone;
+    for _ in 0..4 {
+        last = agent.step("next", &last);
+        assert_eq!(last["task"]["name"], "task-1");
+        if at(&last) == place("last") {
+            break;
+        }
+    }
+    assert_eq!(at(&last), place("last"));
     agent.go_on(&last);
     assert_eq!(program.line(), RESULT);
     program.ends_well();
@@ -115,4 +125,35 @@ fn a_client_goes_while_its_step_waits() {
     agent.close();
     assert_eq!(program.line(), RESULT);
     program.ends_well();
+}
+
+/// How often each task stops at a line, when it goes on at once each time.
+fn stops_at(build: Build, mark: &str) -> Vec<String> {
+    let mut program = Program::start("awaits", build);
+    let mut agent = Agent::attach(&program);
+    agent.configure("awaits", &[(mark, json!({})), ("over", json!({}))]);
+    program.go();
+    let mut tasks = Vec::new();
+    loop {
+        let stop = agent.stopped();
+        if stop["topFrame"]["line"] == line_of("awaits", "over") {
+            agent.go_on(&stop);
+            break;
+        }
+        assert_eq!(at(&stop).split(':').next_back(), Some(line_of("awaits", mark).to_string().as_str()));
+        tasks.push(stop["task"]["name"].as_str().unwrap().to_owned());
+        agent.go_on(&stop);
+    }
+    assert_eq!(program.line(), RESULT);
+    program.ends_well();
+    tasks.sort();
+    tasks
+}
+
+#[test]
+fn a_breakpoint_at_an_await_stops_when_its_line_is_reached_and_not_at_each_poll() {
+    for mark in ["waits", "inner waits", "ready", "alone"] {
+        assert_eq!(stops_at(Build::Plain, mark), ["task-1", "task-2"], "{mark}");
+    }
+    assert_eq!(stops_at(Build::Optimized, "waits"), ["task-1", "task-2"]);
 }

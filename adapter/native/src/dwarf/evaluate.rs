@@ -99,6 +99,13 @@ impl Module {
         read
     }
 
+    /// The type of an argument that the compiler has added; `None` for what is none.
+    #[must_use]
+    pub fn unnamed_argument_type(&self, unit: UnitIndex, entry: UnitOffset) -> Option<TypeId> {
+        let facts = self.variable_facts(unit, entry)?;
+        (facts.is_argument && facts.name.is_empty()).then_some(facts.type_id)
+    }
+
     fn read_variable(&self, unit: UnitIndex, entry: UnitOffset) -> Option<VariableFacts> {
         let die = self.image.unit(unit).entry(entry).ok()?;
         let (type_unit, type_value) = self.inherited(unit, entry, dw::DW_AT_type)?;

@@ -19,6 +19,7 @@ pub mod looks;
 pub mod relocate;
 pub mod report;
 pub mod resolve;
+pub mod resumptions;
 pub mod run;
 pub mod sites;
 pub mod source_check;

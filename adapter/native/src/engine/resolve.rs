@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use iced_x86::{Decoder, DecoderOptions};
 
+use super::resumptions::resumptions;
 use super::source_check::change_of;
 use crate::address::{Address, FileAddress};
 use crate::dwarf::image::UnitIndex;
@@ -110,21 +111,33 @@ pub fn resolve_line(module: &Module, paths: &[String], line: u32, sha256: Option
             format!("Only the lines of this code are known, not its variables and inlined calls: {reason}.")
         });
     // The first address of the line in each function, and in each place where that was inlined.
-    let mut instances: BTreeMap<(UnitIndex, Option<ScopeIndex>), u64> = BTreeMap::new();
+    let mut instances: BTreeMap<(UnitIndex, Option<ScopeIndex>), Vec<u64>> = BTreeMap::new();
     for (unit, row) in rows.iter().filter(|(_, row)| row.line == found) {
         let instance = module.image.scopes(*unit).functions_at(row.address).last().copied();
-        let lowest = instances.entry((*unit, instance)).or_insert(row.address);
-        *lowest = row.address.min(*lowest);
+        instances.entry((*unit, instance)).or_default().push(row.address);
     }
     let addresses: BTreeSet<Address> = instances
         .into_iter()
-        .map(|((unit, scope), address)| {
-            FileAddress(after_prologue(module, unit, scope, address)).live(module.bias)
+        .filter_map(|((unit, scope), own)| {
+            let address = first_reached(module, unit, scope, &own)?;
+            Some(FileAddress(after_prologue(module, unit, scope, address)).live(module.bias))
         })
         .collect();
     let changed = files.first().and_then(|place| change_of(module, place.unit, place.file, sha256));
     let notes: Vec<String> = changed.into_iter().chain(missing).collect();
     bound(&addresses, found, (!notes.is_empty()).then(|| notes.join(" ")))
+}
+
+/// Where a function comes to a line first. An async function that is polled again comes to the line of its `.await` in another
+/// block, which is often the lowest, and that is no new arrival.
+fn first_reached(module: &Module, unit: UnitIndex, scope: Option<ScopeIndex>, own: &[u64]) -> Option<u64> {
+    let lowest = own.iter().min().copied()?;
+    if own.len() == 1 {
+        return Some(lowest);
+    }
+    let blocks = scope.map(|scope| resumptions(module, unit, scope)).unwrap_or_default();
+    let is_arrival = |address: &&u64| !blocks.iter().any(|block| block.contains(*address));
+    Some(own.iter().filter(is_arrival).min().copied().unwrap_or(lowest))
 }
 
 /// Code of a function that was looked for.

@@ -1,0 +1,105 @@
+//! Where an async function goes on when it is polled again: code that belongs to the line of an `.await` and is not how that line is
+//! first come to.
+//!
+//! Its body begins with a jump through a table, by the number of its state (0 not started, 1 returned, 2 panicked, from 3 on one for
+//! each `.await`). The table tells the blocks; nothing else that the compiler writes down does.
+
+use std::ops::Range;
+
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
+
+use crate::address::FileAddress;
+use crate::dwarf::image::UnitIndex;
+use crate::dwarf::modules::Module;
+use crate::dwarf::scopes::ScopeIndex;
+use crate::dwarf::types::{TypeId, TypeKind};
+use crate::limits::{AWAITS_MAX, LOCATIONS_MAX};
+
+/// States before the first `.await`.
+const OTHER_STATES: usize = 3;
+/// Instructions before the jump: what the function saves first, and the jump itself.
+const INSTRUCTIONS_BEFORE_MAX: usize = 64;
+/// Instructions of a block that takes the function up: it puts the context in its place and jumps on.
+const INSTRUCTIONS_OF_BLOCK_MAX: usize = 64;
+const INSTRUCTION_BYTES: usize = 15;
+
+/// The blocks in which the body of an async function or block is taken up; empty when the scope is none, or its table is not found.
+#[must_use]
+pub fn resumptions(module: &Module, unit: UnitIndex, scope: ScopeIndex) -> Vec<Range<u64>> {
+    let Some(states) = states(module, unit, scope) else { return Vec::new() };
+    let scopes = module.image.scopes(unit);
+    let ranges = &scopes.get(scope).ranges;
+    // An inlined body has its jump in whichever of its parts.
+    let Some(table) = ranges.iter().take(LOCATIONS_MAX).find_map(|range| table_in(module, range)) else {
+        return Vec::new();
+    };
+    let is_own = |target: u64| ranges.iter().any(|range| range.contains(&target));
+    let entry = |index: usize| {
+        let place = FileAddress(table.wrapping_add(index as u64 * 4));
+        let offset = <[u8; 4]>::try_from(module.image.code(place, 4)?).ok()?;
+        let target = table.wrapping_add_signed(i64::from(i32::from_le_bytes(offset)));
+        is_own(target).then_some(target)
+    };
+    let targets = (OTHER_STATES..states).map(entry).collect::<Option<Vec<u64>>>();
+    targets.unwrap_or_default().into_iter().map(|target| target..end_of_block(module, target)).collect()
+}
+
+/// How many states the machine has that a function runs: its argument without a name is a pinned reference to it.
+fn states(module: &Module, unit: UnitIndex, scope: ScopeIndex) -> Option<usize> {
+    let arguments = &module.image.scopes(unit).get(scope).variables;
+    let pinned = arguments.iter().find_map(|entry| module.unnamed_argument_type(unit, *entry))?;
+    let TypeKind::Struct { members, .. } = &module.type_of(pinned)?.kind else { return None };
+    let to = members.iter().find_map(|member| pointee(module, member.type_id))?;
+    let machine = module.type_of(to)?;
+    let TypeKind::Struct { variants: Some(part), .. } = &machine.kind else { return None };
+    machine.name.contains("{async_").then_some(part.variants.len().min(AWAITS_MAX + OTHER_STATES))
+}
+
+fn pointee(module: &Module, pointer: TypeId) -> Option<TypeId> {
+    match module.type_of(pointer)?.kind {
+        TypeKind::Pointer(to) => to,
+        _ => None,
+    }
+}
+
+fn decoded(module: &Module, range: &Range<u64>, most: usize) -> Vec<Instruction> {
+    let bytes = range.end.saturating_sub(range.start).min((most * INSTRUCTION_BYTES) as u64) as usize;
+    let Some(code) = module.image.code(FileAddress(range.start), bytes) else { return Vec::new() };
+    Decoder::with_ip(64, code, range.start, DecoderOptions::NONE).into_iter().take(most).collect()
+}
+
+/// The table through which the code at the beginning of a range jumps: `lea base, [table]`, `movsxd at, [base + state * 4]`,
+/// `add at, base`, `jmp at`.
+fn table_in(module: &Module, range: &Range<u64>) -> Option<u64> {
+    let code = decoded(module, range, INSTRUCTIONS_BEFORE_MAX);
+    let ends = |instruction: &Instruction| {
+        matches!(
+            instruction.flow_control(),
+            FlowControl::IndirectBranch | FlowControl::Call | FlowControl::IndirectCall | FlowControl::Return
+        )
+    };
+    let jump = code.iter().position(ends)?;
+    if code[jump].flow_control() != FlowControl::IndirectBranch || code[jump].op0_kind() != OpKind::Register {
+        return None;
+    }
+    let before = &code[..jump];
+    let load = before.iter().rposition(|own| {
+        own.mnemonic() == Mnemonic::Movsxd
+            && own.op1_kind() == OpKind::Memory
+            && own.memory_index_scale() == 4
+            && own.memory_index() != Register::None
+    })?;
+    let base = before[load].memory_base();
+    let from = before[..load]
+        .iter()
+        .rfind(|own| own.op0_kind() == OpKind::Register && own.op0_register() == base)?;
+    (from.mnemonic() == Mnemonic::Lea && from.is_ip_rel_memory_operand())
+        .then(|| from.ip_rel_memory_address())
+}
+
+fn end_of_block(module: &Module, start: u64) -> u64 {
+    let most = start..start.saturating_add((INSTRUCTIONS_OF_BLOCK_MAX * INSTRUCTION_BYTES) as u64);
+    let code = decoded(module, &most, INSTRUCTIONS_OF_BLOCK_MAX);
+    let last = code.iter().find(|own| own.flow_control() != FlowControl::Next).or(code.last());
+    last.map_or(start, Instruction::next_ip)
+}
