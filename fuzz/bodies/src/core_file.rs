@@ -14,7 +14,9 @@ const THREADS_MAX: usize = 8;
 /// Reads a core file, and walks the stacks of its threads.
 pub fn run(data: &[u8]) {
     let Ok(core) = Core::parse(data.to_vec()) else { return };
-    let Ok(modules) = Modules::of(&core) else { return };
+    let _ = core.modules();
+    // The files that a core names are this machine's: what is found must not hang on them, and each that is read stays mapped.
+    let modules = Modules::of_images(Vec::new());
     for tid in core.threads().unwrap_or_default().into_iter().take(THREADS_MAX) {
         let Ok(registers) = core.registers(tid) else { continue };
         let stack = Stack::walk(&modules, &core, &Unwinder::default(), &registers, FRAMES_MAX);

@@ -270,6 +270,10 @@ impl Core {
 
 /// Opens a file that a core names. What it names may be a pipe or a device by now, which would be waited for.
 fn open_file(path: &Path) -> io::Result<File> {
+    if !path.is_absolute() {
+        // The kernel names none so, and here it would be another file in each folder.
+        return Err(io::Error::other("it is no absolute path"));
+    }
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a file")) }
 }
