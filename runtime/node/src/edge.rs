@@ -477,7 +477,7 @@ impl Shared {
         self.host.forget_group(pid);
         // What it had said before its end may not be read yet; its connection's end sweeps then.
         if !state.processes.contains_key(&worker) {
-            self.store.sweep(pid);
+            self.sweep(pid);
         }
         state.core.on_worker_exited(worker, exit);
         self.settle(&mut state);

@@ -5,13 +5,12 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
 };
 
 use bytes::Bytes;
 use manta_proto::ids::ObjectId;
 
-use crate::StoreError;
+use crate::{StoreError, marks};
 
 const MAGIC: [u8; 8] = *b"mantaobj";
 const HEADER_BYTES: usize = 24;
@@ -20,13 +19,43 @@ const HEADER_BYTES: usize = 24;
 #[derive(Debug, Clone)]
 pub struct SpillFolder {
     folder: PathBuf,
+    /// What is written is announced to a node, which removes the marks.
+    announces: bool,
 }
 
 impl SpillFolder {
     /// Uses a folder, which is made when the first object comes.
     #[must_use]
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into() }
+        Self { folder: folder.into(), announces: false }
+    }
+
+    /// The same for a process whose node hears of each object: see [`SpillFolder::announced`].
+    #[must_use]
+    pub fn attach(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into(), announces: true }
+    }
+
+    /// The node has heard of an object that a process wrote here.
+    pub fn announced(&self, id: ObjectId, pid: u32) {
+        self.remove(&marks::mark(&self.folder, id, pid));
+    }
+
+    /// Removes what a process that is gone had not written to its end, or without the node's ever hearing of it.
+    /// All that it had told the node has to be read before.
+    pub fn sweep(&self, pid: u32) {
+        for path in marks::left_by(&self.folder, pid) {
+            self.remove(&path);
+        }
+    }
+
+    fn remove(&self, path: &Path) {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(%error, path = %path.display(), "a file of a process that is gone stays behind");
+            }
+            _ => {}
+        }
     }
 
     /// Where the objects are.
@@ -44,13 +73,15 @@ impl SpillFolder {
     /// # Errors
     /// When the disk is full or fails.
     pub fn write(&self, id: ObjectId, bytes: &[u8]) -> Result<(), StoreError> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let temporary = self.folder.join(format!(".{id}.{}.{number}", std::process::id()));
-        let written = self.write_file(&temporary, bytes).and_then(|()| fs::rename(&temporary, self.path(id)));
+        let temporary = marks::unsealed(&self.folder, id);
+        let written = self.write_file(&temporary, bytes).and_then(|()| {
+            if self.announces {
+                marks::set(&temporary, &self.folder, id)?;
+            }
+            fs::rename(&temporary, self.path(id))
+        });
         written.map_err(|source| {
-            // It may never have been made.
-            let _ = fs::remove_file(&temporary);
+            self.remove(&temporary);
             let full = matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
             if full {
                 let (folder, bytes) = (self.folder.clone(), bytes.len() as u64);
@@ -168,5 +199,30 @@ mod tests {
         spilled.delete(id).unwrap();
         spilled.delete(id).unwrap();
         assert!(spilled.read(id).unwrap_err().to_string().contains("No such file"));
+    }
+
+    #[test]
+    fn what_a_killed_process_wrote_and_never_announced_goes_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let node = SpillFolder::new(folder.path().join("spilled"));
+        let process = SpillFolder::attach(node.folder());
+        let me = std::process::id();
+        let [announced, silent, again] = [0, 1, 2].map(|index| ObjectId::of(TaskId::random(), index));
+        for id in [announced, silent, again] {
+            process.write(id, b"some bytes").unwrap();
+        }
+        // It was killed in the middle of this one.
+        let half = marks::unsealed(node.folder(), ObjectId::of(TaskId::random(), 3));
+        fs::write(half, b"some").unwrap();
+        node.announced(announced, me);
+        node.write(again, b"other bytes").unwrap();
+        node.sweep(me);
+        let mut there: Vec<_> =
+            fs::read_dir(node.folder()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        there.sort();
+        let mut left = [announced, again].map(|id| id.to_string());
+        left.sort();
+        assert_eq!(there, left.map(std::ffi::OsString::from));
+        assert_eq!(&node.read(again).unwrap()[..], b"other bytes");
     }
 }

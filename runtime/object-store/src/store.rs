@@ -7,10 +7,7 @@ use std::{
         unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
@@ -23,6 +20,7 @@ use nix::{
 };
 
 use crate::{
+    StoreError, marks,
     recount::{Mend, Recount},
     usage::Usage,
     warm::{Pool, Warm},
@@ -30,61 +28,6 @@ use crate::{
 
 /// What one process keeps to write again is at most this part of the store.
 const KEPT_SHARE: u64 = 4;
-/// How the names end that a process gives its sealed objects until the node has heard of them.
-const MARK: &str = ".sealed";
-
-/// Says why an object could not be stored or read.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The object is larger than the whole store.
-    #[error(
-        "an object of {bytes} bytes can never fit into the object store in {folder}, whose limit is {limit} bytes; give the node a \
-         larger one (--object-store-memory, or object_store_memory in init()), or store the value in parts"
-    )]
-    TooLarge {
-        /// The store's folder.
-        folder: PathBuf,
-        /// What was asked for.
-        bytes: u64,
-        /// What it may hold.
-        limit: u64,
-    },
-    /// There is no room at this moment: the node is to be asked to make some.
-    #[error("the object store in {folder} has no room for {bytes} more bytes at this moment")]
-    NoRoom {
-        /// The store's folder.
-        folder: PathBuf,
-        /// What was asked for.
-        bytes: u64,
-    },
-    /// The disk has no room for an object that was to be spilled.
-    #[error(
-        "the object store is full, and so is the disk at {folder}, where objects of {bytes} bytes were to be spilled; free object \
-         refs that are no longer needed, or make room on that disk"
-    )]
-    DiskFull {
-        /// The folder of spilled objects.
-        folder: PathBuf,
-        /// What was to be written.
-        bytes: u64,
-    },
-    /// A spilled object's file is not what was written.
-    #[error("the spilled object in {path} is damaged: its checksum or its length is wrong")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Another failure of the file system.
-    #[error("the object store could not {verb} {path}: {source}")]
-    Io {
-        /// What was being done.
-        verb: &'static str,
-        /// The file or folder.
-        path: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
-    },
-}
 
 /// A folder of sealed objects on this machine. Cheap to clone and to share with other processes.
 #[derive(Debug, Clone)]
@@ -177,7 +120,7 @@ impl ObjectStore {
     /// # Errors
     /// [`StoreError::NoRoom`] when the memory file system itself is full.
     pub fn writer_in_room(&self, id: ObjectId, bytes: u64) -> Result<Writer, StoreError> {
-        let temporary = self.temporary(id);
+        let temporary = marks::unsealed(&self.folder, id);
         // From here on, dropping the writer removes the file and gives its room back.
         let mut writer = self.new_writer(id, temporary.clone(), None, bytes);
         let failed = |verb, source| StoreError::Io { verb, path: temporary.clone(), source };
@@ -208,12 +151,6 @@ impl ObjectStore {
     fn new_writer(&self, id: ObjectId, temporary: PathBuf, map: Option<MmapMut>, capacity: u64) -> Writer {
         let sealed = self.path(id);
         Writer { id, store: self.clone(), temporary, sealed, map, capacity, is_sealed: false }
-    }
-
-    fn temporary(&self, id: ObjectId) -> PathBuf {
-        static WRITERS: AtomicU64 = AtomicU64::new(0);
-        let number = WRITERS.fetch_add(1, Ordering::Relaxed);
-        self.folder.join(format!(".{id}.{}.{number}", std::process::id()))
     }
 
     /// The sealed object, mapped read-only; `None` when it is not here.
@@ -273,7 +210,7 @@ impl ObjectStore {
     #[must_use]
     pub fn recycle(&self, id: ObjectId) -> bool {
         let Some((map, capacity)) = self.pool().take_kept(id) else { return false };
-        let path = self.temporary(id);
+        let path = marks::unsealed(&self.folder, id);
         if fs::rename(self.path(id), &path).is_err() {
             return false;
         }
@@ -294,34 +231,19 @@ impl ObjectStore {
 
     /// The node has heard of an object that a process has sealed.
     pub fn announced(&self, id: ObjectId, pid: u32) {
-        if let Err(error) = self.delete_file(self.mark(id, pid)) {
+        if let Err(error) = self.delete_file(marks::mark(&self.folder, id, pid)) {
             tracing::warn!(%error, "an object's mark stays behind");
         }
-    }
-
-    fn mark(&self, id: ObjectId, pid: u32) -> PathBuf {
-        self.folder.join(format!(".{id}.{pid}{MARK}"))
     }
 
     /// Removes what a process that is gone had not sealed, or sealed without the node's ever hearing of it: nobody else knows of it.
     /// All that it had told the node has to be read before.
     pub fn sweep(&self, pid: u32) {
         self.recount.lock().unwrap_or_else(PoisonError::into_inner).on_death();
-        let of_it = format!(".{pid}.");
-        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            if !name.starts_with('.') || !name.contains(&of_it) {
-                continue;
+        for path in marks::left_by(&self.folder, pid) {
+            if let Err(error) = self.delete_file(path) {
+                tracing::warn!(%error, pid, "a file of a process that is gone stays behind");
             }
-            if name.ends_with(MARK)
-                && let Some(id) = name.get(1..).and_then(|rest| ObjectId::from_hex(rest.split('.').next()?))
-                && inode(&self.path(id)) == inode(&entry.path())
-            {
-                let _ = self.delete(id);
-            }
-            // Nobody else removes it.
-            let _ = self.delete_file(entry.path());
         }
     }
 
@@ -331,7 +253,7 @@ impl ObjectStore {
         let before = usage.used();
         let files = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let files = files.filter(|entry| entry.file_name() != crate::usage::FILE);
-        let is_mark = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().ends_with(MARK);
+        let is_mark = |entry: &fs::DirEntry| marks::is_mark(&entry.file_name().to_string_lossy());
         let length = |entry: fs::DirEntry| {
             let data = entry.metadata().ok()?;
             // A mark is a second name.
@@ -373,10 +295,6 @@ impl ObjectStore {
 /// Bytes that are free when this name of a file is removed: none while it has another.
 fn bytes_of(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |data| if data.nlink() == 1 { data.len() } else { 0 })
-}
-
-fn inode(path: &Path) -> Option<u64> {
-    fs::metadata(path).ok().map(|data| data.ino())
 }
 
 /// A mapped object, and the one who reads it.
@@ -439,11 +357,7 @@ impl Writer {
     fn seal_mapped(mut self) -> Result<Option<MmapMut>, StoreError> {
         let failed = |source| StoreError::Io { verb: "seal", path: self.sealed.clone(), source };
         if self.store.announces {
-            match fs::hard_link(&self.temporary, self.store.mark(self.id, std::process::id())) {
-                // It is written anew before the node has heard of it.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                other => other.map_err(failed)?,
-            }
+            marks::set(&self.temporary, &self.store.folder, self.id).map_err(failed)?;
         }
         // Its bytes are counted once.
         let replaced = bytes_of(&self.sealed);
@@ -465,183 +379,4 @@ impl Drop for Writer {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use manta_proto::ids::TaskId;
-
-    use super::*;
-
-    fn store() -> (tempfile::TempDir, ObjectStore) {
-        let folder = tempfile::tempdir().unwrap();
-        let store = ObjectStore::create(folder.path().join("objects"), 1 << 20).unwrap();
-        (folder, store)
-    }
-
-    fn names(store: &ObjectStore) -> Vec<String> {
-        fs::read_dir(store.folder())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| name != crate::usage::FILE)
-            .collect()
-    }
-
-    #[test]
-    fn a_sealed_object_is_read_and_outlives_its_file() {
-        let (_folder, store) = store();
-        let id = ObjectId::of(TaskId::random(), 0);
-        assert!(store.open(id).unwrap().is_none());
-        let mut writer = store.writer(id, 5).unwrap();
-        writer.bytes_mut().copy_from_slice(b"bytes");
-        assert!(!store.contains(id), "an object that is being written is not visible");
-        writer.seal().unwrap();
-        assert_eq!(names(&store), [id.to_string()]);
-        let mapped = store.open(id).unwrap().unwrap();
-        assert!(store.delete(id).unwrap());
-        assert!(!store.delete(id).unwrap());
-        assert_eq!(&mapped[..], b"bytes");
-        assert_eq!(fs::metadata(store.folder()).unwrap().permissions().mode() & 0o777, 0o700);
-    }
-
-    #[test]
-    fn an_empty_object_is_an_object() {
-        let (_folder, store) = store();
-        let id = ObjectId::of(TaskId::random(), 1);
-        store.writer(id, 0).unwrap().seal().unwrap();
-        assert_eq!(store.open(id).unwrap().unwrap().len(), 0);
-    }
-
-    #[test]
-    fn an_abandoned_writer_leaves_nothing() {
-        let (_folder, store) = store();
-        drop(store.writer(ObjectId::of(TaskId::random(), 0), 4096).unwrap());
-        assert!(names(&store).is_empty());
-    }
-
-    #[test]
-    fn a_full_file_system_is_a_sentence_and_leaves_nothing() {
-        let Ok(folder) = tempfile::tempdir_in("/dev/shm") else { return };
-        let store = ObjectStore::create(folder.path().join("objects"), u64::MAX).unwrap();
-        let error = store.writer(ObjectId::of(TaskId::random(), 0), 1 << 50).unwrap_err();
-        assert!(error.to_string().contains("no room for 1125899906842624 more bytes"), "{error}");
-        assert!(names(&store).is_empty());
-    }
-
-    #[test]
-    fn what_is_in_use_is_counted_for_all_processes_together() {
-        let (_folder, store) = store();
-        let other = ObjectStore::attach(store.folder());
-        let used = || other.usage().unwrap().used();
-        let ids: Vec<_> = (0..3).map(|index| ObjectId::of(TaskId::random(), index)).collect();
-        store.writer(ids[0], 600_000).unwrap().seal().unwrap();
-        assert_eq!(used(), 600_000);
-        let error = other.writer(ids[1], 600_000).unwrap_err();
-        assert!(matches!(error, StoreError::NoRoom { .. }), "{error}");
-        let error = other.writer(ids[1], 2_000_000).unwrap_err();
-        assert!(error.to_string().contains("can never fit"), "{error}");
-        drop(other.writer(ids[1], 400_000).unwrap());
-        other.writer(ids[0], 400_000).unwrap().seal().unwrap();
-        store.announced(ids[0], std::process::id());
-        assert_eq!(used(), 400_000, "a replaced object is counted once");
-        other.delete(ids[0]).unwrap();
-        assert_eq!(used(), 0);
-        std::mem::forget(store.writer(ids[2], 4096).unwrap());
-        assert_eq!(used(), 4096);
-        other.sweep(std::process::id());
-        assert_eq!((used(), names(&store).len()), (0, 0));
-    }
-
-    #[test]
-    fn a_file_that_nobody_else_saw_is_written_again() {
-        let (_folder, store) = store();
-        let ids: Vec<_> = (0..4).map(|index| ObjectId::of(TaskId::random(), index)).collect();
-        let put = |id, byte| {
-            let mut writer = store.writer(id, 256 * 1024).unwrap();
-            writer.bytes_mut().fill(byte);
-            let place = writer.bytes_mut().as_ptr();
-            writer.seal_and_keep().unwrap();
-            place
-        };
-        let first = put(ids[0], 1);
-        assert!(store.recycle(ids[0]));
-        assert_eq!(put(ids[1], 2), first, "the pages are used again");
-        let read = store.open(ids[1]).unwrap().unwrap();
-        assert!(!store.recycle(ids[1]), "somebody here reads it");
-        assert!(store.delete(ids[1]).unwrap());
-        put(ids[2], 3);
-        assert!(read.iter().all(|byte| *byte == 2));
-        assert!(store.recycle(ids[2]));
-        assert_eq!(store.usage().unwrap().used(), 256 * 1024);
-        store.trim();
-        assert_eq!((store.usage().unwrap().used(), names(&store).len()), (0, 0));
-        put(ids[3], 4);
-        store.delete(ids[3]).unwrap();
-        assert!(!store.recycle(ids[3]), "its node was faster");
-    }
-
-    #[test]
-    fn what_a_killed_process_took_for_nothing_is_given_back() {
-        let (_folder, store) = store();
-        let id = ObjectId::of(TaskId::random(), 0);
-        store.writer(id, 1000).unwrap().seal().unwrap();
-        let (usage, now) = (store.usage().unwrap(), Instant::now());
-        usage.take(5000).unwrap();
-        store.sweep(1);
-        store.recount(now);
-        assert_eq!(usage.used(), 6000, "its file may come in a moment");
-        store.recount(now + crate::recount::WINDOW);
-        assert_eq!(usage.used(), 1000);
-    }
-
-    #[test]
-    fn what_a_killed_process_sealed_and_never_announced_goes_with_it() {
-        let (_folder, node) = store();
-        let process = ObjectStore::attach(node.folder());
-        let me = std::process::id();
-        let seal = |id| {
-            let mut writer = process.writer(id, 1000).unwrap();
-            writer.bytes_mut().fill(1);
-            writer.seal().unwrap();
-        };
-        let [announced, silent, again] = [0, 1, 2].map(|index| ObjectId::of(TaskId::random(), index));
-        [announced, silent, again].into_iter().for_each(seal);
-        node.announced(announced, me);
-        node.recount(Instant::now());
-        assert_eq!(node.usage().unwrap().used(), 3000, "a mark takes no room");
-        // Its task ran on this node once more, in another process.
-        let mut writer = node.writer(again, 1000).unwrap();
-        writer.bytes_mut().fill(2);
-        writer.seal().unwrap();
-        node.sweep(me);
-        assert_eq!(node.usage().unwrap().used(), 2000);
-        let mut left = [announced, again].map(|id| id.to_string());
-        left.sort();
-        let mut there = names(&node);
-        there.sort();
-        assert_eq!(there, left);
-        assert!(node.delete(announced).unwrap() && node.delete(again).unwrap());
-        assert_eq!(node.usage().unwrap().used(), 0);
-    }
-
-    #[test]
-    fn an_object_that_was_freed_before_its_mark_is_counted_once() {
-        let (_folder, node) = store();
-        let process = ObjectStore::attach(node.folder());
-        let id = ObjectId::of(TaskId::random(), 0);
-        process.writer(id, 1000).unwrap().seal().unwrap();
-        assert!(node.delete(id).unwrap());
-        node.announced(id, std::process::id());
-        assert_eq!((node.usage().unwrap().used(), names(&node).len()), (0, 0));
-    }
-
-    #[test]
-    fn mapped_objects_are_found() {
-        let (_folder, store) = store();
-        let id = ObjectId::of(TaskId::random(), 0);
-        store.writer(id, 4096).unwrap().seal().unwrap();
-        assert_eq!(store.mapped_by(std::process::id()).unwrap(), []);
-        let read = store.open(id).unwrap();
-        assert_eq!(store.mapped_by(std::process::id()).unwrap(), [id]);
-        drop(read);
-    }
-}
+mod tests;

@@ -53,7 +53,7 @@ impl NodeLocal for Local {
                     }
                     Some(process_to_node::Message::Sealed(sealed)) => {
                         if let Ok(object) = ObjectId::try_from(&sealed.object_id) {
-                            shared.store.announced(object, pid);
+                            shared.announced(object, sealed.spilled, pid);
                         }
                     }
                     _ => {}
@@ -65,12 +65,29 @@ impl NodeLocal for Local {
             // Its connection ends a moment before the process does.
             for _ in 0..GONE_LOOKS {
                 if is_gone(pid) {
-                    return shared.store.sweep(pid);
+                    return shared.sweep(pid);
                 }
                 tokio::time::sleep(GONE_LOOK_AGAIN).await;
             }
         });
         Ok(Response::new(outgoing))
+    }
+}
+
+impl Shared {
+    /// A process has told of an object that it wrote.
+    pub fn announced(&self, object: ObjectId, is_spilled: bool, pid: u32) {
+        if is_spilled {
+            self.spilled.announced(object, pid);
+        } else {
+            self.store.announced(object, pid);
+        }
+    }
+
+    /// Removes what a process that is gone wrote and told nobody of.
+    pub fn sweep(&self, pid: u32) {
+        self.store.sweep(pid);
+        self.spilled.sweep(pid);
     }
 }
 

@@ -207,7 +207,7 @@ impl Joining {
             token: self.token,
         };
         let state = State::new(identity, self.job, welcome.view.unwrap_or_default(), Instant::now());
-        let spilled = SpillFolder::new(welcome.spill_dir);
+        let spilled = SpillFolder::attach(welcome.spill_dir);
         Ok(Shared::new(state, ObjectStore::attach(welcome.object_dir), spilled, self.on_output, gate))
     }
 }
