@@ -152,9 +152,10 @@ impl Nodes {
         for session in sessions {
             for node in &self.traces.nodes {
                 let files = fs::read_dir(session.path().join(node).join("spilled"));
-                self.traces
-                    .spilled
-                    .extend(files.into_iter().flatten().flatten().map(|file| file.file_name()));
+                let names = files.into_iter().flatten().flatten().map(|file| file.file_name());
+                // Hidden ones are other names of the same.
+                let objects = names.filter(|name| !name.as_encoded_bytes().starts_with(b"."));
+                self.traces.spilled.extend(objects);
             }
         }
     }
