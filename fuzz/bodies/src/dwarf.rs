@@ -21,19 +21,22 @@ const DEPTH: usize = 3;
 
 /// Reads a program file.
 pub fn run(data: &[u8]) {
-    as_program(data, |modules| {
-        let seed = hash(data);
-        for state in modules.states() {
-            if let Ok(module) = state.content {
-                read(module);
-                let places = places(module);
-                let memory = memory(seed, &places);
-                for pc in places {
-                    look(modules, &memory, seed, pc);
-                }
+    as_program(data, |modules| read_all(modules, data));
+}
+
+/// Reads everything in a process's modules, with memory that `data` decides.
+pub(crate) fn read_all(modules: &Modules, data: &[u8]) {
+    let seed = hash(data);
+    for state in modules.states() {
+        if let Ok(module) = state.content {
+            read(module);
+            let places = places(module);
+            let memory = memory(seed, &places);
+            for pc in places {
+                look(modules, &memory, seed, pc);
             }
         }
-    });
+    }
 }
 
 /// All tables of a file.

@@ -13,6 +13,7 @@ pub mod loan;
 pub mod memory;
 pub mod mutation;
 pub mod profile;
+pub mod split;
 pub mod unwinder;
 
 /// Something that is fuzzed.
@@ -31,6 +32,7 @@ pub const BODIES: &[Body] = &[
     Body { name: "expression", run: expression::run },
     Body { name: "index", run: index::run },
     Body { name: "profile", run: profile::run },
+    Body { name: "split", run: split::run },
     Body { name: "unwinder", run: unwinder::run },
 ];
 

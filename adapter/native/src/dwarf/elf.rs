@@ -148,6 +148,12 @@ impl Elf {
         gimli::Dwarf::load(|id: SectionId| Ok(id.dwo_name().map_or_else(empty, |name| self.section(name))))
     }
 
+    /// Does it have the index that only a `.dwp` file has?
+    #[must_use]
+    pub fn is_package(&self) -> bool {
+        self.section_bytes(".debug_cu_index") > 0
+    }
+
     /// The debug information of many `.dwo` files, in a `.dwp` file.
     pub fn package(&self) -> Result<gimli::DwarfPackage<Slice>, gimli::Error> {
         let section = |id: SectionId| Ok(id.dwo_name().map_or_else(empty, |name| self.section(name)));

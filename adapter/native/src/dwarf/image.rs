@@ -32,6 +32,8 @@ pub struct Image {
     beside: PathBuf,
     /// What `/` is for the program.
     root: PathBuf,
+    /// What it has split off, if that is in memory.
+    split: Option<&'static [u8]>,
     /// Tables from which callers' registers are found.
     pub unwind: UnwindTables,
     first_segment: u64,
@@ -77,6 +79,11 @@ impl Image {
         Ok(Self::of(Elf::parse(data, name)?, Path::new(name), name))
     }
 
+    /// The same of a program of which parts were split off, in one `.dwp` or `.dwo` file that is in memory, too.
+    pub fn parse_split(data: &'static [u8], split: &'static [u8], name: &str) -> Result<Self, DwarfError> {
+        Ok(Self { split: Some(split), ..Self::parse(data, name)? })
+    }
+
     fn of(elf: Elf, open_path: &Path, name: &str) -> Self {
         let (beside, root) = location(open_path, name);
         let mut frames = EhFrame::from(elf.section(EhFrame::<Slice>::section_name()));
@@ -95,6 +102,7 @@ impl Image {
             elf,
             beside,
             root,
+            split: None,
             unwind: UnwindTables { frames, index, bases },
             first_segment,
             symbols: OnceCell::new(),
@@ -122,7 +130,7 @@ impl Image {
             if let Some(damage) = file.damage() {
                 refused.push(format!("{} is damaged: {damage}", file.name()));
             }
-            let split = SplitFiles::of(&self.beside, &self.root);
+            let split = SplitFiles::of(&self.beside, &self.root).with(self.split);
             Debug { separate: found.file, dwarf: Rc::new(dwarf), split, refused }
         })
     }

@@ -25,6 +25,8 @@ pub struct SplitFiles {
     beside: PathBuf,
     /// What `/` is for the program.
     root: PathBuf,
+    /// The one file with all of it, in memory and in place of those on the disk.
+    given: Option<&'static [u8]>,
     package: OnceCell<Option<Result<Package, String>>>,
 }
 
@@ -37,7 +39,13 @@ impl SplitFiles {
     /// Looks at nothing yet.
     #[must_use]
     pub fn of(beside: &Path, root: &Path) -> Self {
-        Self { beside: beside.to_owned(), root: root.to_owned(), package: OnceCell::new() }
+        Self { beside: beside.to_owned(), root: root.to_owned(), given: None, package: OnceCell::new() }
+    }
+
+    /// The same with one file that is in memory, a `.dwp` or a `.dwo`: nothing is looked for on the disk.
+    #[must_use]
+    pub fn with(self, given: Option<&'static [u8]>) -> Self {
+        Self { given, ..self }
     }
 
     /// The rest of a skeleton unit, or the sentence that says why there is none. `None` when the unit is whole.
@@ -66,12 +74,14 @@ impl SplitFiles {
             Some(Err(reason)) => reasons.push(reason.clone()),
             None => {}
         }
-        for candidate in self.candidates(skeleton, name) {
-            if !candidate.is_file() {
-                continue;
-            }
+        let on_disk = if self.given.is_some() { Vec::new() } else { self.candidates(skeleton, name) };
+        let files = on_disk.into_iter().filter(|candidate| candidate.is_file()).map(|candidate| {
             let shown = candidate.display().to_string();
-            let opened = Elf::open(&candidate, &shown).map_err(|error| error.to_string()).and_then(|file| {
+            (Elf::open(&candidate, &shown), shown)
+        });
+        let given = self.given.map(|data| (Elf::parse(data, name), name.to_owned()));
+        for (file, shown) in files.chain(given) {
+            let opened = file.map_err(|error| error.to_string()).and_then(|file| {
                 let mut dwarf = file.split_dwarf().map_err(|error| error.to_string())?;
                 dwarf.make_dwo(parent);
                 whole(dwarf, skeleton, id, &shown)
@@ -98,8 +108,12 @@ impl SplitFiles {
         let open = || {
             let path = self.package_path();
             let name = path.display().to_string();
-            path.is_file().then(|| {
-                let file = Elf::open(&path, &name).map_err(|error| error.to_string())?;
+            let file = match self.given {
+                Some(data) => Elf::parse(data, &name).ok().filter(Elf::is_package).map(Ok),
+                None => path.is_file().then(|| Elf::open(&path, &name)),
+            };
+            file.map(|file| {
+                let file = file.map_err(|error| error.to_string())?;
                 let damaged = |error: gimli::Error| format!("{name} is damaged ({error})");
                 let units = file.package().map_err(damaged)?;
                 match file.damage() {

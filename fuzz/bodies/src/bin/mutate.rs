@@ -32,7 +32,7 @@ static ALLOCATOR: counting::Counting = counting::Counting(System);
 #[derive(Parser)]
 #[command(about = "Damages the corpus and runs a body on what comes of it.")]
 struct Options {
-    /// What to fuzz: core_file, dap, dwarf, expression, index, profile or unwinder.
+    /// What to fuzz: core_file, dap, dwarf, expression, index, profile, split or unwinder.
     body: String,
     /// How long.
     #[arg(long, default_value_t = 60)]
