@@ -6,7 +6,7 @@ import weakref
 from types import CodeType
 from typing import Any
 
-from .codes import CodeTree, first_line, first_traceable_offset, is_reentry
+from .codes import CodeTree, first_line, first_traceable_offset, is_reentry, start_line
 from .table import Breakpoint, Table
 
 
@@ -20,6 +20,10 @@ class Binding:
         self.lines: dict[int, list[Breakpoint]] = {}
         self.entry: tuple[int, list[Breakpoint]] | None = None
         self._reentries: dict[int, bool] = {}
+
+    def stops_at_start(self, code: CodeType) -> bool:
+        """Whether a breakpoint is on the very line where the code begins, as in a function of one line."""
+        return bool(self.lines) and start_line(code) in self.lines
 
     def add(self, line: int, breakpoint: Breakpoint) -> None:
         """Enters a breakpoint at a line of this code, once."""

@@ -12,10 +12,11 @@ import sys
 from array import array
 from collections import deque
 from collections.abc import Mapping
-from types import FrameType, FunctionType, GetSetDescriptorType, MemberDescriptorType, MethodType, ModuleType
+from types import FunctionType, GetSetDescriptorType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
 from .errors import RequestError
+from .evaluate import Scope
 from .values import arrays, static
 
 _PLAIN = (int, float, complex, str, bytes, bool, type(None))
@@ -23,7 +24,7 @@ _SEQUENCES: tuple[Any, ...] = (list, tuple, str, bytes, bytearray, range, deque,
 _C_METHODS = (type(str.join), type(int.__add__))
 
 
-def look(frame: FrameType, text: str, extra: Mapping[str, Any] | None) -> Any:
+def look(frame: Scope, text: str, extra: Mapping[str, Any] | None) -> Any:
     """The value of the expression. `RequestError` when it is not one that can be looked at without running anything."""
     return _Look(frame, extra).value(ast.parse(text.strip(), mode="eval").body)
 
@@ -31,7 +32,7 @@ def look(frame: FrameType, text: str, extra: Mapping[str, Any] | None) -> Any:
 class _Look:
     """The evaluation of one expression in a frame."""
 
-    def __init__(self, frame: FrameType, extra: Mapping[str, Any] | None) -> None:
+    def __init__(self, frame: Scope, extra: Mapping[str, Any] | None) -> None:
         self._names = (extra or {}, frame.f_locals, frame.f_globals, vars(builtins))
 
     def value(self, node: ast.expr) -> Any:

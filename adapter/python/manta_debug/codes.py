@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dis
 import opcode
+import sys
 from collections.abc import Iterator
 from types import CodeType
 
@@ -10,6 +12,8 @@ _RESUME = opcode.opmap["RESUME"]
 _COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"})
 
 CO_OPTIMIZED = 0x1
+CO_VARARGS = 0x4
+CO_VARKEYWORDS = 0x8
 CO_COROUTINE = 0x80
 CO_ASYNC_GENERATOR = 0x200
 
@@ -19,6 +23,12 @@ def first_traceable_offset(code: CodeType) -> int:
     opcodes = code.co_code[::2]
     at = opcodes.find(_RESUME)
     return 2 * (at + 1) if at >= 0 else 0
+
+
+def start_line(code: CodeType) -> int | None:
+    """The line of the prologue's end, where a function begins."""
+    last = first_traceable_offset(code) - 1
+    return next((line for start, end, line in code.co_lines() if start <= last < end), None)
 
 
 def first_line(code: CodeType) -> int | None:
@@ -53,8 +63,9 @@ class CodeTree:
         if parent is not None and not code.co_flags & CO_OPTIMIZED:
             self.lines -= {first_line(code)}  # The `class` statement itself runs in the code around it.
         self.children = [CodeTree(child, code) for child in nested(code)]
+        ends = (end_line for _, end_line, _, _ in code.co_positions() if end_line is not None)
         self.last_line: int = max(
-            [code.co_firstlineno, *self.lines, *(child.last_line for child in self.children)]
+            [code.co_firstlineno, *self.lines, *ends, *(child.last_line for child in self.children)]
         )
 
     def walk(self) -> Iterator[CodeTree]:
@@ -76,14 +87,19 @@ class CodeTree:
             return line, exact
         inner = self
         while True:
-            deeper = next((child for child in inner.children if child.covers(line)), None)
+            deeper = next(
+                (c for c in inner.children if c.covers(line) and c.code.co_name not in _COMPREHENSIONS), None
+            )
             if deeper is None:
                 break
             inner = deeper
-        later = [at for tree in inner.walk() for at in tree.lines if at > line]
-        if not later:
-            return line, []
-        return min(later), inner._with_line(min(later))
+        following = min((at for tree in inner.walk() for at in tree.lines if at > line), default=None)
+        around = _expression_around(inner.code, line)
+        if around is not None and around[0] in inner.lines and (following is None or following > around[1]):
+            following = around[
+                0
+            ]  # Behind the last operand, as on a closing bracket: the statement's own line.
+        return (following, inner._with_line(following)) if following is not None else (line, [])
 
     def _with_line(self, line: int) -> list[CodeTree]:
         found = [tree for tree in self.walk() if line in tree.lines]
@@ -91,12 +107,61 @@ class CodeTree:
         return plain or found
 
 
+def _expression_around(code: CodeType, line: int) -> tuple[int, int] | None:
+    """The first and last line of the smallest expression that goes on over this line, which has no code of its own."""
+    statements = set()
+    spans = []
+    for instruction in dis.get_instructions(code):
+        place = instruction.positions
+        if place is None or place.lineno is None or place.end_lineno is None:
+            continue
+        if instruction.opname in _STATEMENTS:
+            statements.add(place)
+        elif place.lineno < line <= place.end_lineno and instruction.opname.startswith(_EXPRESSIONS):
+            spans.append((place.end_lineno - place.lineno, place.lineno, place.end_lineno, place))
+    found = [(size, start, end) for size, start, end, place in spans if place not in statements]
+    return min(found)[1:] if found else None
+
+
+_EXPRESSIONS = (
+    "BINARY_",
+    "BUILD_",
+    "CALL",
+    "COMPARE_OP",
+    "CONTAINS_OP",
+    "DICT_",
+    "FORMAT_",
+    "LIST_",
+    "LOAD_ATTR",
+    "LOAD_CONST",
+    "MAP_ADD",
+    "RETURN_VALUE",
+    "SET_",
+    "UNARY_",
+)
+# Their place in the text is that of a statement with its body.
+_STATEMENTS = {"LOAD_BUILD_CLASS", "MAKE_FUNCTION", "NOP"}
+if sys.version_info < (3, 12):
+    _STATEMENTS |= {
+        "BEFORE_ASYNC_WITH",
+        "BEFORE_WITH",
+        "FOR_ITER",
+        "GET_AITER",
+        "GET_ANEXT",
+        "GET_ITER",
+        "SEND",
+    }
+
+
 def is_reentry(code: CodeType, offset: int) -> bool:
     """Whether control comes back to a line in the middle of a statement that spans several lines.
 
     The call of `f(` newline `x)` belongs to the first line, and makes a second line event there after the arguments.
-    A breakpoint must count that statement once.
+    A breakpoint must count that statement once. The first event of a line always counts: a display as `x = [` newline `f()]`
+    comes to its own line only after its elements.
     """
+    if offset == _first_offset(code, offset):
+        return False
     positions = list(code.co_positions())
     at = offset // 2
     if not 0 < at < len(positions):
@@ -109,6 +174,14 @@ def is_reentry(code: CodeType, offset: int) -> bool:
     starts = (line, column) <= (before[0], before[2])
     ends = (before[1], before[3]) <= (end_line, end_column)
     return bool(starts and ends)
+
+
+def _first_offset(code: CodeType, offset: int) -> int | None:
+    """Where the line of this offset has its first instruction."""
+    first = first_traceable_offset(code)
+    starts = [(start, end, line) for start, end, line in code.co_lines() if line is not None and end > first]
+    line = next((line for start, end, line in starts if start <= offset < end), None)
+    return next((max(start, first) for start, _, at in starts if at == line), None)
 
 
 def leaves_by_exception(code: CodeType, offset: int) -> bool:

@@ -8,9 +8,10 @@ import keyword
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import BuiltinFunctionType, FrameType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+from .evaluate import Scope
 from .values import static
 
 # What is typed last: a chain of names, calls left out, with constant subscripts, and the start of a name.
@@ -34,7 +35,7 @@ class Completion:
         return f"{rank}{self.name}"
 
 
-def complete(frame: FrameType, typed: str, extra: Mapping[str, Any]) -> tuple[str, list[Completion]]:
+def complete(frame: Scope, typed: str, extra: Mapping[str, Any]) -> tuple[str, list[Completion]]:
     """The part of a name that was typed, and the names that begin so, in order."""
     match = _TAIL.search(typed)
     if match is None or _continues(typed[: match.start()]):
@@ -59,7 +60,7 @@ def _continues(before: str) -> bool:
     return before.rstrip().endswith((".", ")")) or before.count('"') % 2 == 1 or before.count("'") % 2 == 1
 
 
-def _in_frame(frame: FrameType, extra: Mapping[str, Any]) -> Iterator[Completion]:
+def _in_frame(frame: Scope, extra: Mapping[str, Any]) -> Iterator[Completion]:
     for scope in (frame.f_locals, extra, frame.f_globals, vars(builtins)):
         for name, value in list(scope.items()):
             if type(name) is str and name.isidentifier():
@@ -99,7 +100,7 @@ def _completion(name: str, value: Any, otherwise: str) -> Completion:
     return Completion(name, otherwise, detail)
 
 
-def _resolve(frame: FrameType, path: str, extra: Mapping[str, Any]) -> Any:
+def _resolve(frame: Scope, path: str, extra: Mapping[str, Any]) -> Any:
     """The value of a chain of names and constant subscripts; `LookupError` where it would have to be computed."""
     try:
         node = ast.parse(path, mode="eval").body
@@ -108,7 +109,7 @@ def _resolve(frame: FrameType, path: str, extra: Mapping[str, Any]) -> Any:
     return _value_of(node, frame, extra, 0)
 
 
-def _value_of(node: ast.expr, frame: FrameType, extra: Mapping[str, Any], depth: int) -> Any:
+def _value_of(node: ast.expr, frame: Scope, extra: Mapping[str, Any], depth: int) -> Any:
     if depth > _DEPTH_MAX:
         raise LookupError("too deep")
     if isinstance(node, ast.Name):

@@ -83,6 +83,9 @@ class Core:
         """The answer for one breakpoint, with a sentence where it is not in force."""
         message, failed = "", False
         if breakpoint.error is None and breakpoint.bound_line is None:
+            line = None if self.cluster else self._line_to_come(breakpoint)
+            if line is not None:
+                return {"id": breakpoint.id, "verified": True, "line": line}
             message, failed = self._why_unbound(breakpoint)
         answer = describe(breakpoint, message, failed)
         notes = [n for n in (_changed_source(breakpoint), note) if n]
@@ -463,17 +466,29 @@ class Core:
             return ()
         return itertools.chain(locate.running_codes(), locate.loaded_codes(table))
 
+    def _line_to_come(self, breakpoint: Breakpoint) -> int | None:
+        """Where a breakpoint will stop in a file that this process has not loaded, but can read."""
+        if breakpoint.function is not None or locate.is_loaded(self.binder.table, breakpoint):
+            return None
+        try:
+            return locate.line_in_text(breakpoint)
+        except ValueError:
+            return None
+
     def _why_unbound(self, breakpoint: Breakpoint) -> tuple[str, bool]:
         if breakpoint.function is not None:
             return f"No function {breakpoint.function} is loaded yet.", False
-        if not locate.is_loaded(self.binder.table, breakpoint):
-            return "This file is not loaded yet; the breakpoint takes effect when it is.", False
+        is_loaded = locate.is_loaded(self.binder.table, breakpoint)
         try:
-            line = locate.line_in_text(breakpoint)
+            line = locate.line_in_text(breakpoint) if is_loaded or not self.cluster else 0
         except ValueError:
-            return "No code that is loaded has this line yet.", False
+            line = 0
         if line is None:
             return f"There is no code at or after line {breakpoint.requested_line} in this file.", True
+        if not is_loaded:
+            return "This file is not loaded yet; the breakpoint takes effect when it is.", False
+        if line == 0:
+            return "No code that is loaded has this line yet.", False
         return (
             f"Line {line} is not in any function that is loaded; it stops when that code is run again.",
             False,

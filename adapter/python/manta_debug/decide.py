@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from types import CodeType, FrameType
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from . import limits
@@ -60,18 +60,14 @@ def _is_in_module(frame: FrameType, wanted: str) -> bool:
 
 
 def _log(core: Core, frame: FrameType, breakpoint: Breakpoint) -> None:
-    def evaluate(code: CodeType) -> str:
-        try:
-            return render_for_log(evaluate_code(frame, code))
-        except Exception as error:
-            return f"<{text_of(error)}>"
-
     if breakpoint.log is None:
         return
     thread = core.threads.current()
     data = {"threadId": thread.thread_id, "breakpointId": breakpoint.id}
     task = core.task_of(thread)
-    text = breakpoint.log.render(evaluate)[: limits.OUTPUT_CHARS_MAX]
+    text = breakpoint.log.render(lambda code: evaluate_code(frame, code), render_for_log, text_of)[
+        : limits.OUTPUT_CHARS_MAX
+    ]
     core.send_event(
         "output",
         {

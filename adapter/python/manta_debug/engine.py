@@ -82,9 +82,12 @@ class Engine:
             if not isinstance(arguments, dict):
                 raise RequestError("The request's arguments are not an object.")
             if isinstance(request, requests.OnStop):
-                self._hand_over(message, request, arguments)
-                return
-            reply = request.run(self, arguments)
+                if request.without is None or arguments.get("frameId") is not None:
+                    self._hand_over(message, request, arguments)
+                    return
+                reply = request.without(self, arguments)
+            else:
+                reply = request.run(self, arguments)
         except Exception as error:
             self._refuse(message, error)
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Mapping
-from types import CodeType, FrameType
+from types import CodeType, FrameType, ModuleType
 from typing import Any, Final
 
 from .codes import CO_OPTIMIZED
@@ -14,7 +14,27 @@ from .errors import RequestError
 _WRITES_THROUGH = sys.version_info >= (3, 13)
 
 
-def evaluate_code(frame: FrameType, code: CodeType, extra: Mapping[str, Any] | None = None) -> Any:
+class MainScope:
+    """The main module, where an expression finds the parts of a frame that it needs."""
+
+    f_code = compile("", "<main>", "exec")
+
+    def __init__(self, names: dict[str, Any]) -> None:
+        self.f_globals = self.f_locals = names
+
+    @staticmethod
+    def find() -> MainScope | None:
+        """The program's main module; nothing before the program runs."""
+        main = sys.modules.get("__main__")
+        names = main.__dict__ if type(main) is ModuleType else {}
+        is_ours = str(names.get("__package__") or "").partition(".")[0] == __package__
+        return MainScope(names) if names and not is_ours else None
+
+
+Scope = FrameType | MainScope
+
+
+def evaluate_code(frame: Scope, code: CodeType, extra: Mapping[str, Any] | None = None) -> Any:
     """The value of a compiled expression in a frame. What the expression raises comes out."""
     names = frame.f_locals
     if extra or _has_nested_code(code):
@@ -23,7 +43,7 @@ def evaluate_code(frame: FrameType, code: CodeType, extra: Mapping[str, Any] | N
     return eval(code, frame.f_globals, names)
 
 
-def evaluate(frame: FrameType, text: str, *, statements: bool, extra: Mapping[str, Any] | None = None) -> Any:
+def evaluate(frame: Scope, text: str, *, statements: bool, extra: Mapping[str, Any] | None = None) -> Any:
     """The value of an expression; with `statements`, also runs statements: their value is that of a last expression, or `NOTHING`."""
     text = text.strip()
     try:
@@ -38,7 +58,7 @@ def evaluate(frame: FrameType, text: str, *, statements: bool, extra: Mapping[st
     return result
 
 
-def _run(frame: FrameType, text: str, extra: Mapping[str, Any] | None) -> Any:
+def _run(frame: Scope, text: str, extra: Mapping[str, Any] | None) -> Any:
     module = ast.parse(text, _NAME)
     last = module.body.pop() if module.body and isinstance(module.body[-1], ast.Expr) else None
     execute(frame, compile(module, _NAME, "exec", dont_inherit=True), extra)
@@ -51,7 +71,7 @@ def _run(frame: FrameType, text: str, extra: Mapping[str, Any] | None) -> Any:
     return result
 
 
-def execute(frame: FrameType, code: CodeType, extra: Mapping[str, Any] | None = None) -> None:
+def execute(frame: Scope, code: CodeType, extra: Mapping[str, Any] | None = None) -> None:
     """Runs statements in a frame; what they bind stays bound."""
     names = frame.f_locals
     if not extra and not _has_nested_code(code):
@@ -78,7 +98,7 @@ def assign_local(frame: FrameType, name: str, value: Any) -> None:
     write_back(frame)
 
 
-def write_back(frame: FrameType) -> None:
+def write_back(frame: Scope) -> None:
     """Before 3.13, `f_locals` of a function is a copy, which must be written back before it is looked at again."""
     if _WRITES_THROUGH or not frame.f_code.co_flags & CO_OPTIMIZED:
         return

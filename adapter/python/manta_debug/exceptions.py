@@ -10,6 +10,7 @@ from . import limits
 from .errors import text_of
 from .kinds import ExceptionCondition
 from .origins import Origins
+from .values import static
 
 if TYPE_CHECKING:
     from .core import Core
@@ -47,7 +48,7 @@ _CONTROL_FLOW = (StopIteration, StopAsyncIteration, GeneratorExit)
 
 def is_reported_raise(frame: FrameType, error: BaseException, origins: Origins) -> bool:
     """Whether this is the first frame of the user's code that sees the exception."""
-    if isinstance(error, _CONTROL_FLOW) or not origins.is_user(frame):
+    if isinstance(error, _CONTROL_FLOW) or _is_orderly_exit(error) or not origins.is_user(frame):
         return False
     link: TracebackType | None = error.__traceback__
     if link is not None and link.tb_frame is frame:
@@ -61,9 +62,7 @@ def is_reported_raise(frame: FrameType, error: BaseException, origins: Origins) 
 
 def unhandled_by(frame: FrameType, error: BaseException, origins: Origins) -> tuple[str, ...]:
     """The filters that an exception which leaves this frame belongs to, best first; none while user code may still handle it."""
-    if isinstance(error, _CONTROL_FLOW) or not origins.is_user(frame):
-        return ()
-    if isinstance(error, SystemExit) and error.code in (None, 0):
+    if isinstance(error, _CONTROL_FLOW) or _is_orderly_exit(error) or not origins.is_user(frame):
         return ()
     caller = frame.f_back
     # A coroutine of an async actor is called by the runtime, however that itself came to run on the event loop.
@@ -74,6 +73,10 @@ def unhandled_by(frame: FrameType, error: BaseException, origins: Origins) -> tu
     ):
         return ("uncaught", "userUncaught")
     return () if origins.is_user(caller) else ("userUncaught",)
+
+
+def _is_orderly_exit(error: BaseException) -> bool:
+    return isinstance(error, SystemExit) and error.code in (None, 0)
 
 
 def passes_filter(
@@ -97,11 +100,14 @@ def passes_filter(
 
 def describe_exception(stop: Stop, error: BaseException) -> dict[str, Any]:
     """The body of `exceptionInfo`."""
+    kind = type(error)
+    details = _details(error, "__exception__", 0)
+    # Clients show the one behind the other.
     return {
-        "exceptionId": type(error).__name__,
-        "description": text_of(error)[: limits.STRING_CHARS_MAX],
+        "exceptionId": kind.__qualname__ if kind.__module__ == "builtins" else details["fullTypeName"],
+        "description": details["message"] or kind.__name__,
         "breakMode": stop.exception_mode,
-        "details": _details(error, "__exception__", 0),
+        "details": details,
     }
 
 
@@ -109,8 +115,10 @@ def _details(error: BaseException, expression: str, depth: int) -> dict[str, Any
     import traceback
 
     kind = type(error)
+    notes = static.fields(error).get("__notes__")
+    texts = [text_of(error).partition(": ")[2], *(notes if type(notes) is list else ())]
     details: dict[str, Any] = {
-        "message": text_of(error).partition(": ")[2][: limits.STRING_CHARS_MAX],
+        "message": "\n".join(str(t) for t in texts if type(t) is str and t)[: limits.STRING_CHARS_MAX],
         "typeName": kind.__name__,
         "fullTypeName": f"{kind.__module__}.{kind.__qualname__}",
         "evaluateName": expression,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from types import CodeType, FrameType, FunctionType, ModuleType
@@ -74,16 +76,23 @@ def lines_of_file(paths: list[str]) -> frozenset[int]:
 
 def _tree_of_text(paths: Iterable[str]) -> CodeTree | None:
     """The code of a file's present text."""
-    import tokenize
-
     for path in paths:
         try:
-            with tokenize.open(path) as file:
-                text = file.read(limits.SOURCE_BYTES_MAX)
-            return CodeTree(compile(text, path, "exec", dont_inherit=True))
+            state = os.stat(path)
+            return _compiled(path, state.st_mtime_ns, state.st_size)
         except (OSError, SyntaxError, ValueError, MemoryError, RecursionError):
             continue
     return None
+
+
+@functools.lru_cache(maxsize=limits.TEXTS_COMPILED_MAX)
+def _compiled(path: str, changed_ns: int, size: int) -> CodeTree:
+    import tokenize
+    import warnings
+
+    with tokenize.open(path) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # The program's own compilation says them.
+        return CodeTree(compile(file.read(limits.SOURCE_BYTES_MAX), path, "exec", dont_inherit=True))
 
 
 def _modules() -> list[ModuleType]:

@@ -149,6 +149,15 @@ class Client:
         body["top"] = self.request("stackTrace", threadId=body["threadId"], levels=1)["stackFrames"][0]
         return body
 
+    def next_stop(self) -> Message | None:
+        """The next stop as `stopped` gives it, or nothing when the program ends before."""
+        with self._arrived:
+            if not self._arrived.wait_for(
+                lambda: any(e["event"] in ("stopped", "exited") for e in self._events), SECONDS_MAX
+            ):
+                raise AssertionError(f"neither a stop nor an end came; there were {self._events}")
+        return self.stopped() if self.has_event("stopped") else None
+
 
 class Program(Client):
     """A program under the stand-alone adapter, in a process of its own."""

@@ -14,8 +14,14 @@ BASICS = PROGRAMS / "basics.py"
 class BreakpointTest(unittest.TestCase):
     def test_a_breakpoint_set_before_the_code_exists_stops_and_becomes_verified(self) -> None:
         with debugged("basics.py") as program:
-            [state] = program.set_lines(BASICS, line_of("basics.py", "in add"))
-            self.assertEqual((state["verified"], state["reason"]), (False, "pending"))
+            line = line_of("basics.py", "in add")
+            [state] = program.set_lines(BASICS, line)
+            self.assertEqual((state["verified"], state["line"]), (True, line), "by the file's text")
+            [far] = program.set_lines(BASICS, 10_000)
+            self.assertEqual((far["verified"], far["reason"]), (False, "failed"))
+            [nowhere] = program.set_lines("/nowhere.py", 1)
+            self.assertEqual((nowhere["verified"], nowhere["reason"]), (False, "pending"))
+            [state] = program.set_lines(BASICS, line)
             program.go()
             changed = program.event("breakpoint")
             self.assertTrue(changed["breakpoint"]["verified"])
@@ -90,6 +96,34 @@ class BreakpointTest(unittest.TestCase):
             self.assertEqual(stop["top"]["line"], first)
             program.resume(stop["threadId"])
             self.assertEqual(program.stopped()["top"]["line"], line_of("basics.py", "end of work"))
+
+    def test_every_line_that_is_verified_stops_each_time_it_is_reached(self) -> None:
+        def at(marker: str) -> int:
+            return line_of("lines.py", marker)
+
+        wanted = {
+            # Its `def`, and two calls.
+            "one line": [at("one line")] * 3,
+            "display": [at("display")],
+            "closing bracket": [at("closing bracket") - 2],
+            "else": [at("in else")],
+            "lambda": [at("lambda")] * 3,
+        }
+        lines = PROGRAMS / "lines.py"
+        with debugged("lines.py") as program:
+            states = program.set_lines(lines, *(at(marker) for marker in wanted), at("comprehension"))
+            self.assertEqual([s["line"] for s in states[:5]], [each[0] for each in wanted.values()])
+            program.go()
+            reached = []
+            for _ in range(100):
+                stop = program.next_stop()
+                if stop is None:
+                    break
+                reached.append(stop["top"]["line"])
+                program.resume(stop["threadId"])
+            self.assertIn(at("comprehension"), reached, "its first events are those of the lines inside")
+            expected = sorted(line for each in wanted.values() for line in each)
+            self.assertEqual(sorted(n for n in reached if n != at("comprehension")), expected)
 
     def test_a_line_after_all_code_is_failed_once_the_file_is_loaded(self) -> None:
         with debugged("basics.py") as program:

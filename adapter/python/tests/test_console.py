@@ -22,6 +22,45 @@ class ConsoleTest(unittest.TestCase):
         answer = program.request("completions", frameId=frame, text=text, column=column, **more)
         return {t["label"]: t for t in answer["targets"]}
 
+    def test_without_a_frame_the_main_module_answers_while_the_program_runs(self) -> None:
+        with debugged("threads.py") as program:
+            with self.assertRaisesRegex(Refused, "without a stack frame"):
+                program.request("evaluate", expression="1", context="repl")
+            program.set_lines(PROGRAMS / "threads.py", line_of("threads.py", "in work"))
+            program.go()
+            program.stopped()
+            self.assertEqual(program.request("evaluate", expression="__name__")["result"], "'__main__'")
+            program.request("evaluate", expression="seen = 3", context="repl")
+            self.assertEqual(program.request("evaluate", expression="seen", context="hover")["result"], "3")
+            labels = [t["label"] for t in program.request("completions", text="see", column=4)["targets"]]
+            self.assertEqual(labels, ["seen"])
+            with self.assertRaisesRegex(Refused, "did not end in time"):
+                program.request("evaluate", expression="while True: pass", context="repl")
+
+    def test_a_frames_name_has_what_the_client_asks_for(self) -> None:
+        with debugged("basics.py") as program:
+            thread = self.stop(program, "in add")
+            wanted = {"parameters": True, "parameterNames": True, "parameterValues": True, "module": True}
+            answer = program.request("stackTrace", threadId=thread, levels=1, format=wanted)
+            self.assertEqual(answer["stackFrames"][0]["name"], "__main__.add(left=0, right=0)")
+
+    def test_what_no_python_can_do_is_refused_with_the_reason(self) -> None:
+        with debugged("basics.py") as program:
+            thread = self.stop(program)
+            frame = program.stack(thread)[0]["id"]
+            info = program.request("dataBreakpointInfo", name="count", frameId=frame)
+            self.assertIsNone(info["dataId"])
+            self.assertIn("cannot be watched", info["description"])
+            self.assertEqual(program.request("setDataBreakpoints", breakpoints=[]), {"breakpoints": []})
+            for command, reason in (
+                ("setInstructionBreakpoints", "machine code"),
+                ("stepBack", "backwards"),
+                ("terminateThreads", "cannot be ended"),
+                ("nothingKnown", "does not know the request"),
+            ):
+                with self.subTest(command), self.assertRaisesRegex(Refused, reason):
+                    program.request(command)
+
     def test_completions_know_names_and_types_and_call_nothing(self) -> None:
         with debugged("basics.py") as program:
             thread = self.stop(program)

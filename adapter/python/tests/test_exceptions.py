@@ -19,13 +19,13 @@ class ExceptionTest(unittest.TestCase):
             program.request("setExceptionBreakpoints", filters=["raised"])
             program.go()
             lines = []
-            for _ in range(5):
+            for _ in range(4):
                 stop = program.stopped()
                 self.assertEqual(stop["reason"], "exception")
                 lines.append(stop["top"]["line"])
                 program.resume(stop["threadId"])
             self.assertEqual(program.ended(), 1)
-            markers = ("raised and caught", "library raises", "exit", "cause", "bottom")
+            markers = ("raised and caught", "library raises", "cause", "bottom")  # Not `sys.exit(0)`.
             self.assertEqual(lines, [at(marker) for marker in markers])
             self.assertFalse(program.has_event("stopped"))
 
@@ -49,6 +49,7 @@ class ExceptionTest(unittest.TestCase):
             self.assertEqual(program.evaluate(thread, "level", depth=1)["result"], "1")
             info = program.request("exceptionInfo", threadId=thread)
             self.assertEqual((info["exceptionId"], info["breakMode"]), ("RuntimeError", "unhandled"))
+            self.assertEqual(info["description"], "at the bottom")
             [cause] = info["details"]["innerException"]
             self.assertEqual(
                 (cause["typeName"], cause["evaluateName"]), ("ValueError", "__exception__.__cause__")

@@ -11,6 +11,7 @@ from .client import Message
 
 from manta_debug import limits  # isort: skip
 from manta_debug.codes import CodeTree  # isort: skip
+from manta_debug.errors import text_of  # isort: skip
 from manta_debug.framing import FramingError, read_message, write_message  # isort: skip
 from manta_debug.hit import parse_hit_condition  # isort: skip
 from manta_debug.logpoint import LogTemplate  # isort: skip
@@ -41,15 +42,27 @@ class HitConditionTest(unittest.TestCase):
 
 class LogTemplateTest(unittest.TestCase):
     def render(self, text: str) -> str:
-        return LogTemplate(text).render(lambda code: repr(eval(code, {"x": 3})))
+        return LogTemplate(text).render(lambda code: eval(code, {"x": 3, "s": "é"}), repr, text_of)
 
     def test_expressions_and_plain_braces(self) -> None:
         self.assertEqual(self.render("a {x} b {x + 1}"), "a 3 b 4")
         self.assertEqual(self.render("{{x}} }} {{"), "{x} } {")
         self.assertEqual(self.render("{ {'k}': x}['k}'] }"), "3")
 
+    def test_formats_and_conversions_are_those_of_f_strings(self) -> None:
+        for text, written in (
+            ("{x:.2f}", "3.00"),
+            ("{x:>{x + 2}}|", "    3|"),
+            ("{s!a:>8}", "  '\\xe9'"),
+            ("{x=}, {x = :03}", "x=3, x = 003"),
+            ("{[1, 2][:1]} {'a:b'} {(lambda: x)()!r} {x != 3}", "[1] 'a:b' 3 False"),
+            ("{nope} {x:q}", "<NameError: name 'nope' is not defined> <ValueError: Unknown format code 'q'"),
+        ):
+            with self.subTest(text):
+                self.assertTrue(self.render(text).startswith(written), self.render(text))
+
     def test_what_is_no_template(self) -> None:
-        for text in ("{x", "{x +}", "{}"):
+        for text in ("{x", "{x +}", "{}", "{:3}", "{x!z}"):
             with self.subTest(text), self.assertRaises(ValueError):
                 LogTemplate(text)
 

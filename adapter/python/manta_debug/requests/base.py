@@ -32,10 +32,11 @@ class OnClient:
 
 @dataclass(frozen=True, slots=True)
 class OnStop:
-    """A request that runs on the stopped thread which `stop` finds."""
+    """A request that runs on the stopped thread which `stop` finds; or on the client's, by `without`, when it names no frame."""
 
     stop: Callable[[Engine, Arguments], Stop]
     run: Callable[[Engine, Stop, Arguments], Reply | Body | None]
+    without: Callable[[Engine, Arguments], Reply] | None = None
 
 
 class Host:

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .. import careful, limits
+from .. import careful, guard, limits
 from ..errors import RequestError, text_of
-from ..evaluate import NOTHING, evaluate
+from ..evaluate import NOTHING, MainScope, evaluate
 from ..values import tree
-from .base import Arguments, Body, OnStop, extra_names, of_frame
+from ..values.render import integers_as, limited_time, render
+from .base import Arguments, Body, OnStop, Reply, extra_names, of_frame
 
 if TYPE_CHECKING:
     from ..engine import Engine
     from ..stops import Stop
-
-
-def _stop(engine: Engine, arguments: Arguments) -> Stop:
-    if arguments.get("frameId") is None:
-        raise RequestError(
-            "Nothing can be evaluated without a stack frame: stop a thread and choose a frame."
-        )
-    return of_frame(engine, arguments)
 
 
 def _evaluate(engine: Engine, stop: Stop, arguments: Arguments) -> Body:
@@ -49,6 +42,33 @@ def _evaluate(engine: Engine, stop: Stop, arguments: Arguments) -> Body:
     return {"result": described.pop("value"), **described}
 
 
+def _evaluate_in_main(engine: Engine, arguments: Arguments) -> Reply:
+    """Without a frame: in the program's main module, on a thread of the engine's, while the program runs."""
+    scope = MainScope.find() if not engine.core.cluster else None
+    if scope is None:
+        raise RequestError(
+            "Nothing can be evaluated without a stack frame: stop a thread and choose a frame."
+        )
+    text, context = str(arguments["expression"]), arguments.get("context") or "repl"
+
+    def run() -> str:
+        is_hover, is_repl = context == "hover", context == "repl"
+        value = careful.look(scope, text, None) if is_hover else evaluate(scope, text, statements=is_repl)
+        if value is NOTHING:
+            return ""
+        return _written(value)[: limits.EVALUATE_CHARS_MAX] if context == "clipboard" else render(value)
+
+    try:
+        with integers_as(arguments.get("format")), limited_time():
+            return Reply({"result": guard.run_aside(run, limits.WATCH_SECONDS_MAX), "variablesReference": 0})
+    except TimeoutError:
+        raise RequestError("The expression did not end in time and was interrupted.") from None
+    except RequestError:
+        raise
+    except BaseException as error:
+        raise RequestError(text_of(error)) from None
+
+
 def _whole_text(stop: Stop, value: Any) -> str:
     try:
         text = stop.bounded(lambda: _written(value), limits.WATCH_SECONDS_MAX)
@@ -72,4 +92,4 @@ def _expression(text: str) -> str | None:
     return f"({text.strip()})"
 
 
-REQUESTS = {"evaluate": OnStop(_stop, _evaluate)}
+REQUESTS = {"evaluate": OnStop(of_frame, _evaluate, _evaluate_in_main)}

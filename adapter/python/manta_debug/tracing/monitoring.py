@@ -172,6 +172,10 @@ class MonitoringTracer:
         table = core.binder.table
         if table.concerns(code):
             core.discover(code)
+            # Without this event Python 3.13 makes none for a line that the prologue is on too.
+            binding = core.binder.find(code)
+            if binding is not None and binding.stops_at_start(code):
+                return None
         return self._disable if table is core.binder.table else None
 
     def _break_line(self, code: CodeType, line: int) -> Any:
