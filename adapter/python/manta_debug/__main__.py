@@ -6,6 +6,7 @@ What follows the program's name is the program's own.
 from __future__ import annotations
 
 import argparse
+import atexit
 import importlib.util
 import os
 import sys
@@ -53,9 +54,11 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m manta_de
                 "manta_debug: interrupted before a client came; the program was not started", file=sys.stderr
             )
             return _INTERRUPTED
-    code = script.run(target, program, is_module=options.module is not None)
-    server.program_ended(code)
-    return code
+    # Registered before the program's own, so that it is called behind them: breakpoints stop in those too.
+    atexit.register(server.program_ended)
+    server.program_starts()
+    server.exit_code = script.run(target, program, is_module=options.module is not None)
+    return server.exit_code
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:

@@ -35,6 +35,8 @@ SendEvent = Callable[[str, Body], None]
 
 STEPS = frozenset({"next", "stepIn", "stepOut"})
 JUMPS = frozenset({"goto", "restart"})
+# What the end of a step is called that is none of the client's steps.
+_ENDS = {"pause": ("pause", "Paused"), "entry": ("entry", "Paused on entry")}
 
 
 class Core:
@@ -113,6 +115,15 @@ class Core:
             if not frames:
                 raise RequestError("The thread runs no code of the program now, so it cannot be paused.")
             thread.step = Step("pause", frames, self.origins, anywhere=True)
+            self.tracer.rearm()
+
+    def stop_on_entry(self) -> None:
+        """Has the calling thread stop at the first line of the user's code that it runs."""
+        thread = self.threads.current()
+        with self.lock:
+            anywhere = self.binder.table.step_into_libraries
+            thread.step = Step("entry", [], self.origins, anywhere)
+            self.tracer.prepare_step(thread, sys._getframe(1))
             self.tracer.rearm()
 
     def release(self, session_id: str) -> None:
@@ -230,8 +241,7 @@ class Core:
         """The thread came to where its step, or a request to pause, wanted it."""
         if not self._may_stop(thread) or thread.step is None:
             return
-        is_pause = thread.step.kind == "pause"
-        reason, text = ("pause", "Paused") if is_pause else ("step", "Paused after step")
+        reason, text = _ENDS.get(thread.step.kind, ("step", "Paused after step"))
         self._stop(thread, stack_of(frame, self.origins), reason, text, return_value=returned)
 
     def on_step_exit(

@@ -15,6 +15,7 @@ from typing import Any
 from . import requests
 from .core import Core
 from .errors import RequestError, text_of
+from .paths import PathMap
 from .stops import Stop
 from .values.render import integers_as, limited_time
 
@@ -58,6 +59,7 @@ class Engine:
         self.host = host if host is not None else requests.Host()
         self.core = Core(self.send_event, current_task, cluster=cluster)
         self.core.tell_look = self._tell_look
+        self.paths = PathMap()
         self.client_sets = requests.ClientSets()
         self.goto_targets: dict[int, requests.GotoTarget] = {}
         self.lines_start_at_1 = True

@@ -22,7 +22,7 @@ def read_message(stream: BinaryIO) -> dict[str, Any] | None:
         return None
     try:
         message = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FramingError(f"A message of {length} bytes is not valid JSON: {error}.") from None
     if not isinstance(message, dict):
         raise FramingError("A message is JSON, but not an object.")

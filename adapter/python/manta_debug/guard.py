@@ -137,6 +137,11 @@ def run_aside(call: Callable[[], Any], seconds: float) -> Any:
     return _ASIDE.run(call, seconds)
 
 
+def own_thread() -> None:
+    """The calling thread is the engine's, and none of the program."""
+    _own.add(threading.get_ident())
+
+
 def is_own(ident: int) -> bool:
     """Whether this is a thread of the engine's, and none of the program."""
     return ident in _own

@@ -10,6 +10,7 @@ from typing import Any
 from . import limits
 from .errors import RequestError
 from .origins import Origin, Origins
+from .paths import PathMap
 
 
 class Sources:
@@ -19,6 +20,12 @@ class Sources:
         self._origins = origins
         self._known: dict[str, dict[str, Any]] = {}
         self._names: dict[int, str] = {}
+        self._map = PathMap()
+
+    def map_paths(self, paths: PathMap) -> None:
+        """Paths are told to the client by its own names from now on."""
+        self._map = paths
+        self._known.clear()
 
     def of(self, code: CodeType) -> dict[str, Any]:
         """The source of this code."""
@@ -39,7 +46,7 @@ class Sources:
         source: dict[str, Any] = {"name": os.path.basename(name) or name}
         is_file_name = not name.startswith("<")
         if is_file_name:
-            source["path"] = os.path.abspath(name)
+            source["path"] = self._map.at_client(os.path.abspath(name))
         if not (is_file_name and os.path.isfile(name)) and _cached_text(name) is not None:
             reference = len(self._names) + 1
             self._names[reference] = name

@@ -36,7 +36,7 @@ class Step:
         self.kind = kind
         self.line_frames = [] if kind == "stepOut" else frames
         self.exit_frames = frames
-        self.enters = kind in ("stepIn", "pause")
+        self.enters = kind in ("stepIn", "pause", "entry")
         #: What was told of the stop that the step left; told again when the task ends before the step does.
         self.left: dict[str, Any] | None = None
         self._origins = origins
@@ -54,7 +54,9 @@ class Step:
 
     def follows(self, frame: FrameType) -> bool:
         """Whether the step goes on elsewhere when this frame is left."""
-        return self.kind != "pause" and (_among(frame, self.exit_frames) or _among(frame, self.line_frames))
+        return self.kind not in ("pause", "entry") and (
+            _among(frame, self.exit_frames) or _among(frame, self.line_frames)
+        )
 
     def on_start(self, frame: FrameType) -> Outcome:
         """A function was entered or a generator resumed."""
@@ -73,7 +75,7 @@ class Step:
         """A frame returned, yielded, or was left by an exception; `awaiter` is the coroutine that waited for its task."""
         if not _among(frame, self.exit_frames) and not _among(frame, self.line_frames):
             return Outcome.GO_ON
-        if self.kind == "pause":
+        if self.kind in ("pause", "entry"):
             return Outcome.GO_ON
         if yielding and frame.f_code.co_flags & (CO_COROUTINE | CO_ASYNC_GENERATOR):
             return Outcome.GO_ON

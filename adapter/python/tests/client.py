@@ -162,9 +162,11 @@ class Client:
 class Program(Client):
     """A program under the stand-alone adapter, in a process of its own."""
 
-    def __init__(self, script: str, *arguments: str) -> None:
+    def __init__(self, script: str, *arguments: str, attach: Message | None = None) -> None:
         self.path = PROGRAMS / script
         self.started = False
+        #: While it is not set, the client does not read.
+        self.hold: threading.Event | None = None
         command = [sys.executable, "-m", "manta_debug", "--listen", "127.0.0.1:0", str(self.path), *arguments]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
         self.process = subprocess.Popen(
@@ -187,7 +189,7 @@ class Program(Client):
         self._reader.start()
         self.capabilities = self.request("initialize", adapterID="manta", linesStartAt1=True)
         self.event("initialized")
-        self.request("attach")
+        self.request("attach", **(attach or {}))
 
     def go(self) -> None:
         """The breakpoints are set: the program starts."""
@@ -223,12 +225,14 @@ class Program(Client):
         with contextlib.suppress(OSError, ValueError):
             while (message := read_message(stream)) is not None:
                 self.receive(message)
+                if self.hold is not None:
+                    self.hold.wait(SECONDS_MAX)
 
 
 @contextlib.contextmanager
-def debugged(script: str, *arguments: str) -> Iterator[Program]:
-    """A program that waits for its breakpoints and `go()`."""
-    program = Program(script, *arguments)
+def debugged(script: str, *arguments: str, attach: Message | None = None) -> Iterator[Program]:
+    """A program that waits for its breakpoints and `go()`; `attach` are the client's options."""
+    program = Program(script, *arguments, attach=attach)
     try:
         yield program
     finally:

@@ -51,8 +51,15 @@ class Host:
     def configuration_done(self, engine: Engine) -> None:
         """The client has sent its breakpoints."""
 
-    def disconnect(self, engine: Engine, *, terminate: bool | None) -> None:
-        """The client leaves; `terminate` says what it wants to become of the program."""
+    def disconnect(self, engine: Engine) -> None:
+        """The client leaves, and the program runs on."""
+
+    def ends_program(self, terminate: bool | None) -> bool:
+        """Whether the program ends with a client that says so, or says nothing."""
+        return False
+
+    def end_program(self, engine: Engine, *, at_once: bool) -> None:
+        """Ends the program; in order, or soon whatever it does."""
 
 
 @dataclass(frozen=True, slots=True)

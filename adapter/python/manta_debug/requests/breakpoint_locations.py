@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 def _breakpoint_locations(engine: Engine, arguments: Arguments) -> Reply:
     source = arguments["source"]
-    paths = [str(p) for p in arguments.get("paths") or [source.get("path")] if p]
+    paths = arguments.get("paths") or engine.paths.here(str(source.get("path") or ""))
+    paths = [str(p) for p in paths if p]
     if not paths:
         raise RequestError("The lines that can stop are known only for a source with a path.")
     shift = 0 if engine.lines_start_at_1 else 1

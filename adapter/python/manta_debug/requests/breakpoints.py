@@ -23,7 +23,7 @@ def _set_breakpoints(engine: Engine, arguments: Arguments) -> Reply:
     for asked in arguments.get("breakpoints") or []:
         line = int(asked["line"]) + (0 if engine.lines_start_at_1 else 1)
         wanted.append({**asked, "line": line, "id": sets.id_of(path, line, asked.get("column"))})
-    sets.sources[path] = {"source": source, "paths": [path], "breakpoints": wanted}
+    sets.sources[path] = {"source": source, "paths": engine.paths.here(path), "breakpoints": wanted}
     return _apply(engine, wanted, source)
 
 

@@ -25,7 +25,8 @@ def _goto_targets(engine: Engine, arguments: Arguments) -> Reply:
     shift = 0 if engine.lines_start_at_1 else 1
     line = int(arguments["line"]) + shift
     wanted = Table()
-    wanted.add(Breakpoint.of_paths([str(p) for p in arguments.get("paths") or [source.get("path")] if p]))
+    paths = arguments.get("paths") or engine.paths.here(str(source.get("path") or ""))
+    wanted.add(Breakpoint.of_paths([str(p) for p in paths if p]))
     with engine.core.lock:
         tops = [stop.stack[0].frame.f_code for stop in engine.core.stops.values() if stop.stack]
     names = {c.co_filename for c in tops if wanted.in_file(c.co_filename) and line in traceable_lines(c)}

@@ -62,14 +62,23 @@ def _configuration_done(engine: Engine, arguments: Arguments) -> Reply:
 
 
 def _disconnect(engine: Engine, arguments: Arguments) -> Reply:
-    wanted = arguments.get("terminateDebuggee")
-    engine.close()
-    return Reply(then=lambda: engine.host.disconnect(engine, terminate=wanted))
+    if not engine.host.ends_program(arguments.get("terminateDebuggee")):
+        engine.close()
+        return Reply(then=lambda: engine.host.disconnect(engine))
+    return Reply(then=lambda: _end(engine, at_once=True))
 
 
 def _terminate(engine: Engine, arguments: Arguments) -> Reply:
+    if not engine.host.ends_program(True):
+        engine.close()
+        return Reply(then=lambda: engine.host.disconnect(engine))
+    return Reply(then=lambda: _end(engine, at_once=False))
+
+
+def _end(engine: Engine, *, at_once: bool) -> None:
+    # Before its threads run on, for a paused program must not run a line more.
+    engine.host.end_program(engine, at_once=at_once)
     engine.close()
-    return Reply(then=lambda: engine.host.disconnect(engine, terminate=True))
 
 
 REQUESTS = {

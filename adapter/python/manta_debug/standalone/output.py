@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from .. import limits
 
@@ -24,16 +24,23 @@ class Tee:
         self._lock = threading.RLock()
         self._unsent: list[str] = []
         self.tell_client: Tell | None = None
+        buffer = getattr(stream, "buffer", None)
+        if buffer is not None:
+            self.buffer = _TeeBuffer(buffer, self)
 
     def write(self, text: str) -> int:
         """Writes to the stream, and tells the client at the end of a line."""
         written = self._stream.write(text)
+        self.note(text)
+        return written
+
+    def note(self, text: str) -> None:
+        """The text was written."""
         if self.tell_client is not None:
             with self._lock:
                 self._unsent.append(text)
                 if "\n" in text or len(self._unsent) >= _PIECES_MAX:
                     self._send()
-        return written
 
     def flush(self) -> None:
         """Flushes the stream, and tells the client what has no line end yet."""
@@ -54,6 +61,24 @@ class Tee:
         if tell is not None:
             for at in range(0, len(text), limits.OUTPUT_CHARS_MAX):
                 tell(self._category, text[at : at + limits.OUTPUT_CHARS_MAX])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class _TeeBuffer:
+    """The bytes below a text stream, with the same ear."""
+
+    def __init__(self, stream: BinaryIO, tee: Tee) -> None:
+        self._stream = stream
+        self._tee = tee
+
+    def write(self, data: Any) -> int:
+        """Writes to the stream."""
+        written = self._stream.write(data)
+        if self._tee.tell_client is not None:
+            self._tee.note(bytes(data).decode(self._tee.encoding or "utf-8", "replace"))
+        return written
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

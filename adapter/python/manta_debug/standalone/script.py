@@ -2,30 +2,58 @@
 
 from __future__ import annotations
 
+import importlib.machinery
+import io
 import os
+import pkgutil
 import runpy
 import sys
 import traceback
 from collections.abc import Sequence
+from types import ModuleType
 
 
 def run(target: str, arguments: Sequence[str], *, is_module: bool) -> int:
-    """Runs the program to its end and answers its exit code. An exception that nobody caught is printed as usual."""
+    """Runs the program to its end and answers its exit code. An exception that nobody caught is printed as usual.
+
+    Its main module stays in place, as threads and handlers at the exit may use it still.
+    """
     sys.argv = [target, *arguments]
     try:
         if is_module:
             sys.path.insert(0, os.getcwd())
-            runpy.run_module(target, run_name="__main__", alter_sys=True)
-        else:
+            sys.modules["__main__"] = ModuleType("__main__")
+            runpy._run_module_as_main(target)  # type: ignore[attr-defined]
+        elif os.path.isfile(target) and not _is_archive(target):
             path = os.path.abspath(target)
             sys.path.insert(0, os.path.dirname(path))
-            runpy.run_path(path, run_name="__main__")
+            _run_file(path)
+        else:
+            runpy.run_path(os.path.abspath(target), run_name="__main__")
     except SystemExit as error:
         return _exit_code(error)
     except BaseException as error:
         _print(error)
         return 1
     return 0
+
+
+def _is_archive(path: str) -> bool:
+    return path.endswith(".pyc") or pkgutil.get_importer(path) is not None
+
+
+def _run_file(path: str) -> None:
+    with io.open_code(path) as file:
+        code = compile(file.read(), path, "exec", dont_inherit=True)
+    main = ModuleType("__main__")
+    main.__dict__.update(
+        __file__=path,
+        __cached__=None,
+        __builtins__=sys.modules["builtins"],
+        __loader__=importlib.machinery.SourceFileLoader("__main__", path),
+    )
+    sys.modules["__main__"] = main
+    exec(code, main.__dict__)
 
 
 def _exit_code(error: SystemExit) -> int:
