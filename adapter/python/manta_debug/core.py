@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from types import CodeType, FrameType
 from typing import Any
 
-from . import awaiting, hashes, limits, locate, tracing
+from . import awaiting, hashes, headroom, limits, locate, tracing
 from .binder import Binder, Binding, describe
 from .codes import CO_COROUTINE
 from .decide import judge
@@ -328,39 +328,50 @@ class Core:
         mode: str = "always",
         return_value: tuple[str, Any] | None = None,
     ) -> None:
+        is_deep = headroom.enter(len(stack))
+        top = stack[0].frame
+        try:
+            stop = Stop(
+                number=next(self._stop_numbers),
+                thread=thread,
+                stack=stack,
+                reason=reason,
+                task=self.task_of(thread),
+                session_id=self.binder.table.session_id,
+                generation=self.binder.table.generation,
+                exception=exception,
+                exception_mode=mode,
+                return_value=return_value,
+            )
+            resume = self._hold(stop, description, text, list(hit_ids))
+        finally:
+            if is_deep:
+                headroom.leave()
+        if resume is not None and resume.kind in JUMPS:
+            self._stop(thread, stack_of(top, self.origins), resume.kind, f"Paused after {resume.kind}")
+
+    def _hold(self, stop: Stop, description: str, text: str | None, hit_ids: list[int]) -> Resume | None:
+        """Keeps the calling thread until it is resumed; answers how. Nothing when no client is there any more."""
+        thread, stack = stop.thread, stop.stack
         try:
             add_awaiters(stack)
         except Exception as error:
             self.report(error)
-        stop = Stop(
-            number=next(self._stop_numbers),
-            thread=thread,
-            stack=stack,
-            reason=reason,
-            task=self.task_of(thread),
-            session_id=self.binder.table.session_id,
-            generation=self.binder.table.generation,
-            exception=exception,
-            exception_mode=mode,
-            return_value=return_value,
-        )
         with self.lock:
             if not self._attached:
-                return
+                return None
             thread.step = None
             thread.stop = self.stops[thread.thread_id] = stop
         thread.busy = True
         thread.landed = None
         look, thread.look = thread.look, None
         resume = Resume("continue")
-        top = stack[0].frame
         try:
-            self._announce(stop, description, text, list(hit_ids), look)
+            self._announce(stop, description, text, hit_ids, look)
             resume = stop.wait()
         finally:
             self._go_on(stop, resume)
-        if resume.kind in JUMPS:
-            self._stop(thread, stack_of(top, self.origins), resume.kind, f"Paused after {resume.kind}")
+        return resume
 
     def _land(self, thread: ThreadState, frame: FrameType) -> None:
         """The thread goes on at a line that it jumped to, where it has stopped already: the line's event is not another stop."""

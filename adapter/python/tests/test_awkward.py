@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import unittest
 
 from .client import PROGRAMS, Refused, debugged, line_of
@@ -121,6 +122,27 @@ class AwkwardTest(unittest.TestCase):
             )
             program.resume(stop["threadId"])
             self.assertEqual(program.ended(), 3)
+
+    def test_a_stop_close_to_the_recursion_limit_is_served_and_leaves_the_limit(self) -> None:
+        deep = PROGRAMS / "deep.py"
+        with debugged("deep.py") as program:
+            program.set_lines(deep, line_of("deep.py", "bottom"))
+            if sys.version_info >= (3, 12):
+                # On 3.11 the interpreter takes a trace function away that meets the limit itself.
+                program.request("setExceptionBreakpoints", filters=["raised"])
+            program.go()
+            thread = program.stopped()["threadId"]
+            self.assertEqual(program.locals(thread)["left"]["value"], "0")
+            self.assertEqual(program.evaluate(thread, "sorted([2, 1], key=lambda n: n)")["result"], "[1, 2]")
+            program.resume(thread)
+            if sys.version_info >= (3, 12):
+                stop = program.stopped()
+                self.assertEqual((stop["reason"], stop["top"]["name"]), ("exception", "endless"))
+                self.assertIn("RecursionError", stop["text"])
+                program.resume(thread)
+            self.assertEqual(program.ended(), 0)
+            told = "".join(m["body"]["output"] for m in program.all if m.get("event") == "output")
+            self.assertEqual(told, "True True\ntoo deep\n")
 
     def test_a_breakpoint_reaches_a_generator_that_was_suspended_before(self) -> None:
         with debugged("awkward.py") as program:
