@@ -5,7 +5,7 @@ mod state;
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
-use manta_node::resources::Resources;
+use manta_node::resources::{BESIDE_HEAD, Resources};
 use manta_proto::DEFAULT_ADDRESS;
 
 pub use self::state::{
@@ -152,6 +152,14 @@ impl ResourceArgs {
         let given = self.resources.iter().flatten().map(|(name, amount)| (name.as_str(), *amount));
         Resources::from_amounts(found.into_iter().chain(given).chain([("CPU", cpus)]))
             .map_err(anyhow::Error::msg)
+    }
+
+    /// The same for the node that is started with the head.
+    #[must_use]
+    pub fn beside_head(&self) -> Self {
+        let mut args = self.clone();
+        args.resources.get_or_insert_default().insert(BESIDE_HEAD.to_owned(), 1.0);
+        args
     }
 
     /// The limit of a node's object store.

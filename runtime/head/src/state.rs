@@ -171,7 +171,7 @@ impl Core {
                 other => other.as_str_name(),
             });
             object(json!({
-                "actor_id": hex(&entry.actor_id), "name": entry.name, "ray_namespace": entry.namespace, "state": phase,
+                "actor_id": hex(&entry.actor_id), "class_name": entry.class_name, "name": entry.name, "ray_namespace": entry.namespace, "state": phase,
                 "is_detached": entry.detached, "job_id": hex(&entry.job_id),
                 "node_id": state.map(|state| hex(&state.node_id)), "worker_id": state.map(|state| hex(&state.worker_id)),
                 "death_cause": state.map(|state| state.cause.clone()),
@@ -280,6 +280,8 @@ const TASK_KEYS: &[&str] = &[
     "name",
     "state",
     "language",
+    "type",
+    "actor_id",
     "job_id",
     "owner_id",
     "parent_task_id",
@@ -297,6 +299,8 @@ fn task_field(record: &TaskRecord, key: &str) -> String {
         "name" => record.name.clone(),
         "state" => record.state.as_str_name().to_owned(),
         "language" => record.language.clone(),
+        "type" => record.r#type.as_str_name().to_owned(),
+        "actor_id" => record.actor.clone(),
         "job_id" => record.job.map(|id| id.to_string()).unwrap_or_default(),
         "owner_id" => record.owner.map(|id| id.to_string()).unwrap_or_default(),
         "parent_task_id" => record.parent.map(|id| id.to_string()).unwrap_or_default(),
@@ -312,7 +316,8 @@ fn task_field(record: &TaskRecord, key: &str) -> String {
 fn task_row(record: &TaskRecord) -> Value {
     json!({
         "task_id": record.id.to_string(), "attempt": record.attempt, "name": record.name,
-        "state": record.state.as_str_name(), "language": record.language,
+        "state": record.state.as_str_name(), "language": record.language, "type": record.r#type.as_str_name(),
+        "actor_id": Some(&record.actor).filter(|id| !id.is_empty()),
         "job_id": record.job.map(|id| id.to_string()), "owner_id": record.owner.map(|id| id.to_string()),
         "parent_task_id": record.parent.map(|id| id.to_string()), "node_id": record.node.map(|id| id.to_string()),
         "node_name": record.node_name, "worker_id": record.worker.map(|id| id.to_string()),

@@ -6,7 +6,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use manta_proto::{
     ids::{JobId, NodeId, ProcessId, TaskId},
-    v1::{Resources, TaskEvent, TaskEvents, task_event::State},
+    v1::{
+        Resources, TaskEvent, TaskEvents,
+        task_event::{State, Type},
+    },
 };
 
 /// Attempts that are kept; the oldest that have ended go first.
@@ -24,6 +27,9 @@ pub(crate) struct TaskRecord {
     pub state: State,
     pub name: String,
     pub language: String,
+    pub r#type: Type,
+    /// The actor that it makes or calls, in hexadecimal digits.
+    pub actor: String,
     pub job: Option<JobId>,
     pub owner: Option<ProcessId>,
     pub parent: Option<TaskId>,
@@ -216,14 +222,20 @@ fn end(record: &mut TaskRecord, error: &str, at_unix_us: u64) {
     record.ended_unix_us = Some(at_unix_us);
 }
 
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn record(event: TaskEvent, sent_unix_us: u64) -> Option<TaskRecord> {
     let at = |ago: u64| sent_unix_us.saturating_sub(ago);
-    let state = event.state();
+    let (state, r#type) = (event.state(), event.r#type());
     Some(TaskRecord {
         id: TaskId::try_from(&event.task_id).ok()?,
         attempt: event.attempt,
         state,
         name: cut(event.name, NAME_CHARS_MAX),
+        r#type,
+        actor: hex(&event.actor_id),
         language: cut(event.language, NAME_CHARS_MAX),
         job: None,
         owner: None,
@@ -237,11 +249,7 @@ fn record(event: TaskEvent, sent_unix_us: u64) -> Option<TaskRecord> {
         ended_unix_us: event.ended_us_ago.map(at),
         error: cut(event.error, ERROR_CHARS_MAX),
         resources: event.resources.unwrap_or_default(),
-        waits_for: event
-            .waits_for
-            .iter()
-            .map(|id| id.iter().map(|byte| format!("{byte:02x}")).collect())
-            .collect(),
+        waits_for: event.waits_for.iter().map(|id| hex(id)).collect(),
     })
 }
 

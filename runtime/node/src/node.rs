@@ -129,10 +129,12 @@ impl Node {
         let local_socket = path.join("node.sock");
         let unix = UnixListener::bind(&local_socket).map_err(machine("its socket cannot be made"))?;
         let address = tcp.local_addr().map_err(machine("its port is not known"))?;
+        let mut total = options.resources;
+        total.add_own(&options.listen_host, options.object_store_bytes);
         let identity = Identity {
             id,
             name: String::new(),
-            total: options.resources.clone(),
+            total: total.clone(),
             labels: options.labels.clone(),
             visible_gpus: std::env::var("CUDA_VISIBLE_DEVICES").ok(),
             session_dir: path.display().to_string(),
@@ -146,7 +148,7 @@ impl Node {
             peer_address: address.to_string(),
             local_socket: local_socket.display().to_string(),
             machine_id: machine::machine_id(),
-            total: Some(options.resources.to_wire()),
+            total: Some(total.to_wire()),
             labels: options.labels,
             pid: std::process::id(),
             version: manta_proto::VERSION.to_owned(),

@@ -68,6 +68,12 @@ impl Resources {
         }
     }
 
+    /// What a node has by being one: one of a resource that is called by its address, and the bytes of its object store.
+    pub fn add_own(&mut self, host: &str, object_store_bytes: u64) {
+        self.0.insert(format!("{NODE_PREFIX}{host}"), WHOLE);
+        self.0.insert(OBJECT_STORE_MEMORY.to_owned(), object_store_bytes.saturating_mul(WHOLE));
+    }
+
     /// Adds `more`.
     pub fn add(&mut self, more: &Self) {
         for (name, amount) in &more.0 {
@@ -75,12 +81,15 @@ impl Resources {
         }
     }
 
-    /// Without what belongs to placement groups, which is there under its own name too.
+    /// What people want to see of a node: without what belongs to placement groups, which is there under its own name too, and
+    /// without what every node has.
     #[must_use]
-    pub fn without_groups(&self) -> Self {
+    pub fn for_people(&self) -> Self {
         self.0
             .iter()
-            .filter(|(name, _)| !name.contains("_group_"))
+            .filter(|(name, _)| {
+                !name.contains("_group_") && !name.starts_with(NODE_PREFIX) && *name != OBJECT_STORE_MEMORY
+            })
             .map(|(name, amount)| (name.clone(), *amount))
             .collect()
     }
@@ -125,6 +134,13 @@ impl FromIterator<(String, u64)> for Resources {
         all
     }
 }
+
+/// How the resources begin that stand for one node, for tasks that are to be there: with its address, or with [`BESIDE_HEAD`].
+const NODE_PREFIX: &str = "node:";
+/// The resource of the node that was started with the head, under Ray's name.
+pub const BESIDE_HEAD: &str = "node:__internal_head__";
+/// The limit of a node's object store, which is told and not given out.
+const OBJECT_STORE_MEMORY: &str = "object_store_memory";
 
 /// The name of the resource whose amounts are bytes.
 const MEMORY: &str = "memory";

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from manta import exceptions, runtime_env, util
 from manta._api import available_resources, cancel, cluster_resources, get, nodes, put, remote, wait
-from manta._generator import ObjectRefGenerator
+from manta._generator import DynamicObjectRefGenerator, ObjectRefGenerator
 from manta._ids import (
     ActorClassID,
     ActorID,
@@ -44,6 +44,7 @@ __all__ = [
     "ActorClassID",
     "ActorHandle",
     "ActorID",
+    "DynamicObjectRefGenerator",
     "FunctionID",
     "JobID",
     "NodeID",

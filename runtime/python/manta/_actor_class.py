@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from manta import _placement
 from manta._actor_options import ActorOptions, MethodOptions
 
 ASYNC_CONCURRENCY_DEFAULT = 1000
@@ -64,6 +65,8 @@ class ClassDescription:
     placement_group: str | None = None
     # What the actor keeps of its node for its life.
     held: tuple[tuple[str, float], ...] = ()
+    # The placement group that what the actor submits is in as well.
+    captured: _placement.InGroup | None = None
 
     def group(self, name: str | None) -> int:
         """The number of a concurrency group; 0 is the default one."""
@@ -101,6 +104,7 @@ def describe(cls: type, options: ActorOptions) -> ClassDescription:
         max_pending_calls=options.max_pending_calls,
         placement_group=options.placement_group_id(),
         held=tuple(options.held()),
+        captured=options.captured(),
     )
     for method in methods.values():
         described.group(method.options.concurrency_group)

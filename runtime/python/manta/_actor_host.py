@@ -10,7 +10,16 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from manta import _actor_class, _actor_options, _debug_target, _errors, _manta, exceptions
+from manta import (
+    _actor_class,
+    _actor_options,
+    _debug_target,
+    _errors,
+    _function,
+    _generator,
+    _manta,
+    exceptions,
+)
 
 if TYPE_CHECKING:
     import asyncio
@@ -20,6 +29,8 @@ running: contextvars.ContextVar[_manta.Task | None] = contextvars.ContextVar("ma
 
 # The argument under which a call's owner says for which exceptions it is retried.
 RETRIED = "__manta_retried__"
+# The argument under which a call asks for `num_returns="dynamic"`.
+DYNAMIC = "__manta_dynamic__"
 Retried = tuple[type[BaseException], ...] | None
 # Calls whose cancellation came before them, or after their end.
 NOT_FOUND_MAX = 10_000
@@ -97,7 +108,7 @@ class Host:
             args = (None, _actor_class.describe(cls, _actor_options.ActorOptions()), *args)
         self.module = cls.__module__
         self.name, self.description, *args = args  # type: ignore[assignment]  # A list is as good from here on.
-        _hosted = self
+        _hosted, _function.captured = self, self.description.captured
         try:
             if self.description.is_async:
                 import asyncio  # No other worker needs it, and it is most of what would be read at a start.
@@ -164,10 +175,12 @@ class Host:
         retried: Retried = None
         try:
             args, kwargs = call.arguments()
-            retried = kwargs.pop(RETRIED, None)
+            retried, dynamic = kwargs.pop(RETRIED, None), kwargs.pop(DYNAMIC, False)
             result = self._method(call.method)(*args, **kwargs)
             if inspect.isawaitable(result):
                 result = await result
+            if dynamic:
+                result = await _generator.put_all_async(result, call.name, self._node_name)
             if call.streaming:
                 await self._send_values(call, result)
                 result = None
@@ -178,7 +191,7 @@ class Host:
 
             if isinstance(error, asyncio.CancelledError):
                 self._end_output()
-                return call.end_cancelled()
+                return _errors.end_cancelled(call, error, self._node_name)
             self._failed(call, error, retried)
 
     async def _send_values(self, call: _manta.Task, result: Any) -> None:
@@ -227,8 +240,10 @@ class Host:
         retried: Retried = None
         try:
             args, kwargs = call.arguments()
-            retried = kwargs.pop(RETRIED, None)
+            retried, dynamic = kwargs.pop(RETRIED, None), kwargs.pop(DYNAMIC, False)
             result = self._method(call.method)(*args, **kwargs)
+            if dynamic:
+                result = _generator.put_all(result, call.name, self._node_name)
             # The arguments must not outlive their use.
             del args, kwargs
             if call.streaming:
@@ -250,8 +265,7 @@ class Host:
         elif isinstance(error, SystemExit):
             _manta.exit_actor(f"its method '{call.name}' ended it with sys.exit({error.code!r})")
         else:
-            is_final = retried is not None and not isinstance(error, retried)
-            call.fail(_errors.pack_for(call, error, self._node_name), _errors.in_one_line(error), is_final)
+            _errors.end_failed(call, error, self._node_name, retried)
 
 
 def send_values(task: _manta.Task, result: Any) -> None:

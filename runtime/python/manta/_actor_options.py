@@ -11,7 +11,6 @@ from manta import _options, _placement, _runtime_env
 CONCURRENCY_MAX = 10_000
 
 _NOT_YET = (
-    "allow_out_of_order_execution",
     "enable_tensor_transport",
     "fallback_strategy",
     "object_store_memory",
@@ -20,6 +19,10 @@ _NOT_YET = (
     "placement_group_capture_child_tasks",
     "_metadata",
 )
+
+
+# Events are always on, and bounded; calls of one caller start in their order, which Ray's may also do.
+_WITHOUT_EFFECT = ("enable_task_events", "allow_out_of_order_execution")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,6 +81,11 @@ class ActorOptions:
         strategy = self.scheduling_strategy
         return strategy.group.group if strategy and strategy.group else None
 
+    def captured(self) -> _placement.InGroup | None:
+        """The placement group that what the actor submits is in as well."""
+        group = self.scheduling_strategy.group if self.scheduling_strategy else None
+        return group if group and group.captures else None
+
     def _amounts(self, num_cpus: float) -> list[tuple[str, float]]:
         return _options.TaskOptions(
             num_cpus=num_cpus,
@@ -114,8 +122,8 @@ def _checked(
 ) -> dict[str, Any]:
     checked: dict[str, Any] = {}
     for option, value in given.items():
-        if option == "enable_task_events":
-            continue  # They are always on, and bounded.
+        if option in _WITHOUT_EFFECT:
+            continue
         if option in not_yet:
             if value is not None:
                 raise ValueError(f"the option '{option}' is not supported yet; leave it out")

@@ -45,14 +45,21 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
     if isinstance(object_refs, _manta.ObjectRef):
         _session.ensure_initialized()
         return _manta.get([object_refs], timeout)[0]
-    if isinstance(object_refs, (list, tuple)):
+    if isinstance(object_refs, list):
         _session.ensure_initialized()
-        return _manta.get(list(object_refs), timeout)
+        return _manta.get(object_refs, timeout)
     raise ValueError(f"get() takes an ObjectRef or a list of them, not {type(object_refs).__name__}")
 
 
-def put(value: T) -> _manta.ObjectRef[T]:
-    """Stores a value once, to be passed to many tasks by its reference."""
+def put(value: T, *, _owner: Any = None, _tensor_transport: str | None = None) -> _manta.ObjectRef[T]:
+    """Stores a value once, to be passed to many tasks by its reference.
+
+    The two other arguments are there to be refused with a sentence, as Ray does the first.
+    """
+    if _owner is not None:
+        raise ValueError("put() has no '_owner' any more: the process that puts a value owns it")
+    if _tensor_transport is not None:
+        raise ValueError("put() has no '_tensor_transport' here; leave it out")
     if isinstance(value, _manta.ObjectRef):
         raise TypeError(
             "put() was called on an ObjectRef: the value is stored already; to store the ref itself put [ref]"
@@ -74,6 +81,8 @@ def wait(
     if not isinstance(ray_waitables, (list, tuple)):
         raise TypeError(f"wait() takes a list of ObjectRefs, not {type(ray_waitables).__name__}")
     waitables = list(ray_waitables)
+    if isinstance(num_returns, float) and num_returns.is_integer():
+        num_returns = int(num_returns)
     if isinstance(num_returns, bool) or not isinstance(num_returns, int) or num_returns <= 0:
         raise ValueError(f"'num_returns' must be 1 or more, not {num_returns!r}")
     if 0 < num_returns <= len(waitables):

@@ -40,6 +40,39 @@ def pack_as_is(error: exceptions.RayError) -> bytes:
     return _dumps(error)
 
 
+def end_cancelled(task: _manta.Task, interruption: BaseException, node_name: str) -> None:
+    """Ends a task that was cancelled while it ran. As in Ray, it fails with `TaskCancelledError` as any task with its exception."""
+    if task.cross_language:
+        return task.end_cancelled()
+    error = exceptions.TaskCancelledError(f"the task '{task.name}' was cancelled while it ran")
+    error = error.with_traceback(interruption.__traceback__)
+    task.fail(pack(error, task.name, node_name), in_one_line(error), True)
+
+
+class FailedInPart(Exception):
+    """A generator with a number of values failed when some of them were there."""
+
+    def __init__(self, values: tuple[Any, ...], cause: BaseException) -> None:
+        super().__init__(values, cause)
+        self.values = values
+        self.cause = cause
+
+
+def end_failed(
+    task: _manta.Task,
+    error: BaseException,
+    node_name: str,
+    retried: tuple[type[BaseException], ...] | None,
+) -> None:
+    """Ends a task that failed. `retried` are the exceptions for which it is to be tried again; None for all of them, if any."""
+    if isinstance(error, FailedInPart):
+        values, error = error.values, error.cause
+        if not task.cross_language and not (retried and isinstance(error, retried)):
+            return task.succeed_in_part(values, pack(error, task.name, node_name))
+    is_final = retried is not None and not isinstance(error, retried)
+    task.fail(pack_for(task, error, node_name), in_one_line(error), is_final)
+
+
 def in_one_line(error: BaseException) -> str:
     """What lists of tasks show of a failure."""
     try:
@@ -68,6 +101,7 @@ _SYSTEM_ERRORS: dict[str, type[exceptions.RayError]] = {
     "worker_died": exceptions.WorkerCrashedError,
     "unschedulable": exceptions.TaskUnschedulableError,
     "object_lost": exceptions.ObjectLostError,
+    "forgotten": exceptions.ReferenceCountingAssertionError,
     "owner_died": exceptions.OwnerDiedError,
     "reconstruction_failed": exceptions.ObjectReconstructionFailedError,
     "reconstruction_attempts": exceptions.ObjectReconstructionFailedMaxAttemptsExceededError,

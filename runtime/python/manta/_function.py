@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from manta import _placement
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -19,10 +22,14 @@ class Described:
     max_calls: int = 0
     # What the task was given of its node, by name.
     resources: tuple[tuple[str, float], ...] = (("CPU", 1),)
+    # The placement group that what it submits is in as well, unless that says otherwise.
+    captured: _placement.InGroup | None = None
 
 
 # What this worker's main thread runs.
 running: Described | None = None
+# The placement group that what this worker submits is in, unless it says otherwise.
+captured: _placement.InGroup | None = None
 
 
 def named(path: str) -> Described:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-from manta import _manta
+from manta import _errors, _manta
 from manta._ids import TaskID
 
 
@@ -56,6 +57,13 @@ class ObjectRefGenerator:
             "an ObjectRefGenerator cannot be sent to another process; pass on the refs that it gives, or run the generator there"
         )
 
+    def _refused(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        raise NotImplementedError(
+            "the refs of a generator can only be gone through: it has no send, throw and close"
+        )
+
+    send = throw = close = asend = athrow = aclose = _refused
+
     def completed(self) -> _manta.ObjectRef[Any]:
         """A ref that is ready when the task is over, and fails as the task does."""
         return self._stream.result()
@@ -92,3 +100,63 @@ class ObjectRefGenerator:
 
     def _ends_here(self) -> bool:
         return self.next_ready() and (self._pending is None or self._stream.is_past(self._pending[1]))
+
+
+class DynamicObjectRefGenerator:
+    """The value of a task with `num_returns="dynamic"`: the refs of all values of its generator, for those who go through them."""
+
+    def __init__(self, refs: list[_manta.ObjectRef[Any]]) -> None:
+        self._refs = refs
+
+    def __iter__(self) -> Iterator[_manta.ObjectRef[Any]]:
+        while self._refs:
+            yield self._refs.pop(0)
+
+    def __len__(self) -> int:
+        return len(self._refs)
+
+
+class Dynamic:
+    """A generator function as it runs with `num_returns="dynamic"`: its values are put one by one, and their refs are its value."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self.__module__ = function.__module__
+        self.__name__ = getattr(function, "__name__", repr(function))
+        self.__qualname__ = getattr(function, "__qualname__", self.__name__)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> DynamicObjectRefGenerator:
+        node_name = str(_manta.context()["node_name"])
+        return put_all(self._function(*args, **kwargs), self.__name__, node_name)
+
+
+def put_all(result: Any, name: str, node_name: str) -> DynamicObjectRefGenerator:
+    """The refs of what a generator yields; the last one has its exception, if it raised one."""
+    _check_iterator(result, "__next__", name)
+    refs = []
+    try:
+        for value in result:
+            refs.append(_manta.put(value))
+    except Exception as error:
+        refs.append(_manta.put_error(_errors.pack(error, name, node_name)))
+    return DynamicObjectRefGenerator(refs)
+
+
+async def put_all_async(result: Any, name: str, node_name: str) -> DynamicObjectRefGenerator:
+    """The same of an async generator."""
+    if not hasattr(result, "__aiter__"):
+        return put_all(result, name, node_name)
+    refs = []
+    try:
+        async for value in result:
+            refs.append(_manta.put(value))
+    except Exception as error:
+        refs.append(_manta.put_error(_errors.pack(error, name, node_name)))
+    return DynamicObjectRefGenerator(refs)
+
+
+def _check_iterator(result: Any, method: str, name: str) -> None:
+    if not hasattr(result, method):
+        raise ValueError(
+            f"the task '{name}' has num_returns=\"dynamic\", but returned a {type(result).__name__}; it must be a generator"
+        )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from manta import _function, _placement, _runtime_env
+from manta import _function, _generator, _placement, _runtime_env
 
 MAX_RETRIES_DEFAULT = 3
 # A retry count that nobody reaches stands for "no limit" (-1 in the API).
@@ -70,7 +71,14 @@ class TaskOptions:
     def described(self, function: Callable[..., Any]) -> Callable[..., Any] | _function.Described:
         """The function as it travels to workers."""
         listed = self.retry_exceptions if isinstance(self.retry_exceptions, tuple) else None
-        described = _function.Described(function, listed, self.max_calls, tuple(self.demand()))
+        if self.retry_exceptions is True and inspect.isgeneratorfunction(function):
+            # Its worker has to know, so as not to answer with the values that are there.
+            listed = (Exception,)
+        group = self.scheduling_strategy.group if self.scheduling_strategy else None
+        captured = group if group and group.captures else None
+        if self.num_returns == "dynamic":
+            function = _generator.Dynamic(function)
+        described = _function.Described(function, listed, self.max_calls, tuple(self.demand()), captured)
         return function if described == _function.Described(function) else described
 
     def updated(self, given: Mapping[str, Any]) -> TaskOptions:
@@ -134,14 +142,10 @@ def _name(option: str, value: Any) -> str:
 
 
 def _task_num_returns(option: str, value: Any) -> int | str:
-    return "streaming" if value == "streaming" else _num_returns(option, value)
+    return value if value in ("streaming", "dynamic") else _num_returns(option, value)
 
 
 def _num_returns(option: str, value: Any) -> int:
-    if value == "dynamic":
-        raise ValueError(
-            f'\'{option}="dynamic"\' is not supported, as it is deprecated in Ray; give "streaming", which gives the refs as they come'
-        )
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"'{option}' must be a whole number or \"streaming\", not {value!r}")
     if not 0 <= value <= NUM_RETURNS_MAX:

@@ -44,6 +44,8 @@ class InGroup:
     group: str
     bundle: int
     bundles: tuple[dict[str, float], ...]
+    # What runs there submits into the group as well.
+    captures: bool = False
 
     def demand(self, amounts: list[tuple[str, float]]) -> list[tuple[str, float]]:
         """The same amounts under the names that they have in the group."""
@@ -115,7 +117,13 @@ def _in_group(value: PlacementGroupSchedulingStrategy) -> Strategy:
         raise ValueError(
             f"the placement group has {group.bundle_count} bundles; 'placement_group_bundle_index' is {index!r}"
         )
-    return Strategy(group=InGroup(group.id.hex(), index, tuple(group.bundle_specs)))
+    captures = bool(value.placement_group_capture_child_tasks)
+    return Strategy(group=InGroup(group.id.hex(), index, tuple(group.bundle_specs), captures))
+
+
+def in_captured(group: InGroup) -> Strategy:
+    """The strategy of what a task or actor submits whose placement group captures it: anywhere in the group."""
+    return Strategy(group=dataclasses.replace(group, bundle=-1))
 
 
 def checked_selector(option: str, value: Any) -> Labels:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import shutil
 import sys
 import sysconfig
 import threading
@@ -247,6 +248,14 @@ def _packaged_binary() -> str | None:
     """The `manta` program that was installed with this package, if one was."""
     binary = os.path.join(_PACKAGE_PARENT, "manta", "bin", "manta")
     return binary if os.access(binary, os.X_OK) else None
+
+
+def binary() -> str:
+    """The `manta` program, as `init` finds it."""
+    found = os.environ.get("MANTA_BIN") or _packaged_binary() or shutil.which("manta")
+    if not found:
+        raise FileNotFoundError("the program 'manta' was not found: set MANTA_BIN, or put it on the PATH")
+    return found
 
 
 def _checked_resources(

@@ -8,6 +8,7 @@ import pickle
 import signal
 import sys
 import types
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from manta import _actor_host, _debug_target, _errors, _function, _manta, _output, _session
@@ -57,7 +58,7 @@ class Worker:
             args, kwargs = task.arguments()
             if task.creates is not None:
                 return self._create_actor(task, described.function, args, kwargs)
-            _function.running = described
+            _function.running, _function.captured = described, described.captured
             self._may_interrupt = True
             if task.is_interrupted():
                 raise KeyboardInterrupt
@@ -77,10 +78,8 @@ class Worker:
                 self._exit(error)
             self._count_call(task, described)
             if isinstance(error, KeyboardInterrupt):
-                return task.end_cancelled()
-            retried = described.retry_exceptions
-            is_final = retried is not None and not isinstance(error, retried)
-            task.fail(_errors.pack_for(task, error, self._node_name), _errors.in_one_line(error), is_final)
+                return _errors.end_cancelled(task, error, self._node_name)
+            _errors.end_failed(task, error, self._node_name, described.retry_exceptions)
 
     def _exit(self, error: SystemExit) -> NoReturn:
         """Ends this process as the task wants it, which the node tells the task's owner."""
@@ -155,21 +154,45 @@ class Worker:
 def _values(task: _manta.Task, result: Any) -> tuple[Any, ...]:
     """What the function returned, as a tuple of `num_returns` values."""
     expected = task.num_returns
+    if isinstance(result, types.GeneratorType) and expected > 0:
+        return _yielded(task.name, expected, result)
     if expected == 1:
         return (result,)
     if expected == 0:
         return ()
-    if isinstance(result, types.GeneratorType):
-        result = tuple(result)
-    if not isinstance(result, (tuple, list)):
+    if not isinstance(result, Iterable):
         raise TypeError(
-            f"the task '{task.name}' has num_returns={expected}, but returned one {type(result).__name__} and no tuple or list"
+            f"the task '{task.name}' has num_returns={expected}, but returned one {type(result).__name__}, which has no values"
         )
-    if len(result) != expected:
+    values = tuple(result)
+    if len(values) != expected:
         raise ValueError(
-            f"the task '{task.name}' has num_returns={expected}, but returned {len(result)} values"
+            f"the task '{task.name}' has num_returns={expected}, but returned {len(values)} values"
         )
-    return tuple(result)
+    return values
+
+
+def _yielded(name: str, expected: int, generator: types.GeneratorType[Any, Any, Any]) -> tuple[Any, ...]:
+    """The first values of a generator. It runs on to its end, and what it yields or raises then is said and otherwise let go, as in Ray."""
+    values: list[Any] = []
+    try:
+        for value in generator:
+            if len(values) < expected:
+                values.append(value)
+            else:
+                print(
+                    f"the task '{name}' has num_returns={expected}, and yielded more; they are dropped",
+                    file=sys.stderr,
+                )
+                break
+    except Exception as error:
+        if len(values) < expected:
+            raise _errors.FailedInPart(tuple(values), error) from error
+        print(f"the task '{name}' failed when all its values were there: {error!r}", file=sys.stderr)
+    if len(values) < expected:
+        short = ValueError(f"the task '{name}' has num_returns={expected}, but yielded {len(values)} values")
+        raise _errors.FailedInPart(tuple(values), short)
+    return tuple(values)
 
 
 def main() -> None:

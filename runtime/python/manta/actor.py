@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
-from manta import _actor_host, _manta, _session
+from manta import _actor_host, _function, _manta, _placement, _session
 from manta._actor_class import ClassDescription, MethodDescription, describe
 from manta._actor_options import METHOD_OPTIONS, ActorOptions, MethodOptions
 from manta._generator import ObjectRefGenerator
@@ -79,6 +80,10 @@ class ActorClass:
 
     def remote(self, *args: Any, **kwargs: Any) -> ActorHandle:
         """Starts an actor. The handle is there at once; its calls wait until the actor is."""
+        if (captured := _function.captured) is not None and self._options.scheduling_strategy is None:
+            strategy = _placement.in_captured(captured)
+            options = dataclasses.replace(self._options, scheduling_strategy=strategy)
+            return ActorClass(self._class, options).remote(*args, **kwargs)
         self._description.constructor.check(f"{self.__name__}.remote()", args, kwargs)
         _session.ensure_initialized()
         prepared = self._prepared
@@ -217,6 +222,8 @@ class ActorMethod:
         if isinstance(options.retry_exceptions, tuple):
             # The worker tells which failures the call is to be retried for.
             kwargs = {**kwargs, _actor_host.RETRIED: options.retry_exceptions}
+        if options.num_returns == "dynamic":
+            kwargs = {**kwargs, _actor_host.DYNAMIC: True}
         if description.is_streaming(options):
             return ObjectRefGenerator(prepared.submit_stream(args, kwargs, options.backpressure))
         return prepared.submit(args, kwargs)

@@ -60,6 +60,15 @@ class CrossLanguageError(RayError):
 class TaskCancelledError(RayError):
     """The task was cancelled before it had a result."""
 
+    def __init__(self, task_id: Any = None, error_message: str | None = None) -> None:
+        # A text alone is its message.
+        text = task_id if isinstance(task_id, str) and error_message is None else error_message
+        super().__init__(text or "This task or its dependency was cancelled")
+        self.task_id = None if isinstance(task_id, str) else task_id
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.task_id, str(self))
+
 
 class GetTimeoutError(RayError, TimeoutError):
     """The objects were not there when the time given to `get` was over."""
@@ -216,15 +225,16 @@ class RayTaskError(RayError):
     ) -> None:
         self.function_name = function_name
         self.traceback_str = traceback_str
-        self.cause = cause
+        # As in Ray, that which started it; the traceback has the whole way.
+        self.cause = _original(cause)
         self.pid = pid
         self.node_name = node_name
-        self.args = (cause,)
+        self.args = (self.cause,)
 
     def as_instanceof_cause(self) -> RayTaskError:
         """The same error as an instance of its cause's class too, where that class can be inherited from."""
         cause = self.original_cause()
-        if isinstance(self, type(cause)) or not isinstance(cause, Exception):
+        if isinstance(self, type(cause)) or isinstance(cause, (KeyboardInterrupt, SystemExit, GeneratorExit)):
             return self
         dual = _dual_class(type(cause))  # type: ignore[arg-type]  # Classes can be hashed.
         if dual is None:
@@ -259,7 +269,7 @@ def _rebuild(arguments: tuple[Any, ...], dual: bool) -> RayTaskError:
 
 
 @functools.lru_cache(maxsize=256)
-def _dual_class(cause_class: type[Exception]) -> type[RayTaskError] | None:
+def _dual_class(cause_class: type[BaseException]) -> type[RayTaskError] | None:
     """A class that is a `RayTaskError` and a `cause_class`, or None where Python does not allow one."""
     # What the interpreter needs to allocate the instance is the constructor of the nearest built-in base.
     builtin = next(base for base in cause_class.__mro__ if base.__module__ == "builtins")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from manta import _manta, _session, actor
+from manta import _function, _manta, _placement, _session, actor
 from manta._generator import ObjectRefGenerator
 from manta._options import TaskOptions
 
@@ -21,6 +22,7 @@ class RemoteFunction:
         self._function_name = getattr(function, "__qualname__", None) or repr(function)
         self._options = options
         self._prepared: _manta.PreparedTask | None = None
+        self._captured: tuple[_placement.InGroup, RemoteFunction] | None = None
         self._accepts = _positional_counts(function)
         self._is_streaming = options.num_returns == "streaming" or (
             options.num_returns is None and inspect.isgeneratorfunction(function)
@@ -44,6 +46,8 @@ class RemoteFunction:
         accepts = self._accepts
         if accepts is None or kwargs or not accepts[0] <= len(args) <= accepts[1]:
             self._check_arguments(args, kwargs)
+        if _function.captured is not None and self._options.scheduling_strategy is None:
+            return self._in_group(_function.captured).remote(*args, **kwargs)
         prepared = self._prepared
         if prepared is None or not prepared.is_current():
             prepared = self._prepare()
@@ -55,12 +59,20 @@ class RemoteFunction:
         """The same function with other options; this one keeps its own."""
         return RemoteFunction(self._function, self._options.updated(options))
 
+    def _in_group(self, group: _placement.InGroup) -> RemoteFunction:
+        """The same function in the placement group that captures what is submitted here; a worker knows one such group at a time."""
+        if self._captured is None or self._captured[0] != group:
+            strategy = _placement.in_captured(group)
+            options = dataclasses.replace(self._options, scheduling_strategy=strategy)
+            self._captured = (group, RemoteFunction(self._function, options))
+        return self._captured[1]
+
     def _prepare(self) -> _manta.PreparedTask:
         _session.ensure_initialized()
         options = self._options
         self._prepared = _manta.PreparedTask(
             _manta.register_function(self._function_name, options.described(self._function)),
-            options.name or self._function_name,
+            options.name or str(getattr(self._function, "__name__", self._function_name)),
             options.demand(),
             options.num_returns if isinstance(options.num_returns, int) else 1,
             options.max_retries,

@@ -144,8 +144,23 @@ class RuntimeContext:
 
     @property
     def should_capture_child_tasks_in_placement_group(self) -> bool:
-        """Whether tasks of this task run in its placement group by themselves: never, they say so."""
-        return False
+        """Whether what is submitted here is in the placement group of what runs here, unless it says otherwise."""
+        return _function.captured is not None
+
+    def get_resource_ids(self) -> dict[str, list[str]]:
+        """Another name of `get_accelerator_ids`."""
+        return self.get_accelerator_ids()
+
+    def get_temp_dir(self) -> str:
+        """The folder of this machine's part of the cluster, with logs and sockets of its nodes."""
+        return os.path.dirname(self._session_dir())
+
+    def get_session_name(self) -> str:
+        """The name of the node's folder, which is new with each start."""
+        return os.path.basename(self._session_dir())
+
+    def _session_dir(self) -> str:
+        return str(_manta.context()["session_dir"])
 
     def get_node_labels(self) -> dict[str, str]:
         """The labels of the node that this process belongs to."""

@@ -80,6 +80,7 @@ fn kind_name(kind: manta_worker::SystemErrorKind) -> &'static str {
         Kind::WorkerDied => "worker_died",
         Kind::Unschedulable => "unschedulable",
         Kind::ObjectLost => "object_lost",
+        Kind::Forgotten => "forgotten",
         Kind::OwnerDied => "owner_died",
         Kind::ReconstructionFailed => "reconstruction_failed",
         Kind::ReconstructionAttempts => "reconstruction_attempts",

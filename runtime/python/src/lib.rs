@@ -34,7 +34,7 @@ mod _manta {
         head::{PyAnswer, PyHead, PyPackage, current_head, make_package},
         msgpack::{msgpack_dumps, msgpack_loads},
         object_ref::{PyObjectRef, object_ref_from_wire},
-        objects::{get, next_ready, notify_ready, put, register_function, wait, wait_refs},
+        objects::{get, next_ready, notify_ready, put, put_error, register_function, wait, wait_refs},
         output::{next_output, send_output},
         placement_groups::{create_placement_group, placement_groups, remove_placement_group},
         prepared::PreparedTask,

@@ -3,10 +3,10 @@
 use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
-use manta_worker::{Core, GetError, ObjectRef, Seen, StoreError, SubmitError};
+use manta_worker::{Core, Format, GetError, ObjectRef, Seen, StoreError, SubmitError};
 use parking_lot::{Condvar, Mutex};
 use pyo3::{
-    exceptions::PyValueError,
+    exceptions::{PyTypeError, PyValueError},
     prelude::*,
     types::{PyBytes, PyList},
 };
@@ -14,7 +14,7 @@ use pyo3::{
 use crate::{
     connection::{self, ActForTask},
     decode::decode,
-    encode::{encode, recording},
+    encode::{Encoded, encode, recording},
     object_ref::PyObjectRef,
 };
 
@@ -24,7 +24,7 @@ pub const DETACH_BYTES: usize = manta_proto::limits::INLINE_BYTES_MAX / 2;
 fn refs_of(refs: &Bound<'_, PyList>) -> PyResult<Vec<ObjectRef>> {
     let inner = |(index, item): (usize, Bound<'_, PyAny>)| match item.cast_exact::<PyObjectRef>() {
         Ok(object_ref) => Ok(object_ref.get().inner().clone()),
-        Err(_) => Err(PyValueError::new_err(format!(
+        Err(_) => Err(PyTypeError::new_err(format!(
             "get() takes ObjectRefs, and item {index} is of type {}",
             item.get_type().qualname()?
         ))),
@@ -206,6 +206,15 @@ pub fn put(value: &Bound<'_, PyAny>) -> PyResult<PyObjectRef> {
     let value = encoded.value(&buffers);
     let stored = if encoded.len() > DETACH_BYTES { py.detach(|| core.put(&value)) } else { core.put(&value) };
     stored.map(PyObjectRef::new).map_err(|error| submit_error(py, &error))
+}
+
+/// Stores a packed exception, which `get` of the ref raises.
+#[pyfunction]
+pub fn put_error(error: Bound<'_, PyBytes>) -> PyResult<PyObjectRef> {
+    let (py, core) = (error.py(), connection::core()?);
+    let encoded = Encoded::error(Format::PythonError, error);
+    let buffers = encoded.buffers();
+    core.put(&encoded.value(&buffers)).map(PyObjectRef::new).map_err(|error| submit_error(py, &error))
 }
 
 /// Functions may hold refs. They live as long as the connection, because workers may still have to run the function.

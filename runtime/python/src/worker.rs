@@ -116,6 +116,22 @@ impl Task {
         self.finish(py, &encoded, false)
     }
 
+    /// Ends the task with the values that it made before it failed: the others are its packed exception.
+    fn succeed_in_part(
+        &self,
+        py: Python<'_>,
+        values: &Bound<'_, PyTuple>,
+        error: &Bound<'_, PyBytes>,
+    ) -> PyResult<()> {
+        let what = || format!("what the task '{}' yielded", self.0.name);
+        let mut encoded: Vec<_> =
+            values.iter_borrowed().map(|value| self.encode(&value, &what)).collect::<PyResult<_>>()?;
+        while encoded.len() < self.0.num_returns as usize {
+            encoded.push(Encoded::error(Format::PythonError, error.clone()));
+        }
+        self.finish(py, &encoded, false)
+    }
+
     /// Ends the task with its packed exception, and the line that lists of tasks show of it. With `is_final`, it is not retried.
     #[pyo3(signature = (error, line = "", is_final = false))]
     fn fail(&self, py: Python<'_>, error: Bound<'_, PyBytes>, line: &str, is_final: bool) -> PyResult<()> {

@@ -141,7 +141,8 @@ def test_measures_refuse_what_is_wrong() -> None:
         (lambda: metrics.Counter(""), "Empty name"),
         (lambda: metrics.Counter("a", tag_keys="b"), "tag_keys should be a tuple"),
         (lambda: metrics.Counter("a").inc(0), "must be >0"),
-        (lambda: metrics.Counter("a").inc(1, {"k": "v"}), "Unrecognized tag key"),
+        (lambda: metrics.Counter("a").inc(1, {"a b": "v"}), "Unrecognized tag key"),
+        (lambda: metrics.Counter("a").set_default_tags({"k": "v"}), "Unrecognized tag key"),
         (lambda: metrics.Counter("a", tag_keys=("k",)).inc(), "Missing value for tag key"),
         (lambda: metrics.Histogram("a"), "boundaries argument should be provided"),
         (lambda: metrics.Histogram("a", boundaries=[2, 1]), "they must rise"),
@@ -162,13 +163,12 @@ def test_what_waits_is_explained_for_each_node(cluster: dict[str, str], gate: Ga
     def queued() -> None: ...
 
     first = holds.remote(gate)
-    until(lambda: state.list_tasks(filters=[("name", "=", holds._function_name), ("state", "=", "RUNNING")]))
+    until(lambda: state.list_tasks(filters=[("name", "=", "holds"), ("state", "=", "RUNNING")]))
     behind, after = queued.remote(), waits.remote(first)
-    name = {"queued": queued._function_name, "waits": waits._function_name}
     until(lambda: len(state.list_tasks(filters=[("state", "!=", "FINISHED")])) >= 3)
 
     def explained(which: str) -> dict[str, object]:
-        rows = manta_json("explain", "--name", name[which])
+        rows = manta_json("explain", "--name", which)
         assert isinstance(rows, list)
         return rows[0]
 
@@ -178,7 +178,7 @@ def test_what_waits_is_explained_for_each_node(cluster: dict[str, str], gate: Ga
     until(lambda: "holds" in str(explained("waits")["why"]))
     assert "which is RUNNING" in str(explained("waits")["why"])
     [ended] = manta_json("explain", str(explained("queued")["id"])[:12])  # type: ignore[misc]
-    assert ended["name"] == name["queued"]
+    assert ended["name"] == "queued"
     group = manta.util.placement_group([{"CPU": 64}])
     until(lambda: manta_json("explain", group.id.hex()[:12])[0]["why"])  # type: ignore[index]
     assert "CPU" in manta_json("explain", group.id.hex()[:12])[0]["why"]  # type: ignore[index]

@@ -91,7 +91,6 @@ def test_max_calls_costs_no_retries(ray):
         ({"resources": {"a": -1}}, ValueError, "0 or more"),
         ({"resources": ["a"]}, TypeError, "a dict"),
         ({"name": 1}, TypeError, "must be text"),
-        ({"num_returns": "dynamic"}, ValueError, "deprecated"),
         ({"num_returns": -1}, ValueError, "from 0"),
         ({"enable_task_events": 1}, TypeError, "True or False"),
         ({"max_restarts": 1}, ValueError, "not an option of remote functions"),

@@ -189,6 +189,7 @@ impl Core {
             owner_node_id: address.owner_node.to_bytes(),
             job_id: self.job_bytes(),
             handle: Bytes::copy_from_slice(options.handle),
+            class_name: options.class.to_owned(),
             ..ActorEntry::default()
         };
         let reply = self.ask(interrupted, |state, answer| state.register_actor(entry, answer))?;

@@ -130,6 +130,8 @@ pub enum SystemErrorKind {
     Unschedulable,
     /// The object's bytes are gone.
     ObjectLost,
+    /// The object's owner no longer knows it: a ref was left that nobody had counted.
+    Forgotten,
     /// The process that owned the object ended.
     OwnerDied,
     /// The object's bytes are gone, and it cannot be made again.
@@ -160,10 +162,11 @@ pub enum SystemErrorKind {
     Internal,
 }
 
-const KINDS: [(SystemErrorKind, &str); 17] = [
+const KINDS: [(SystemErrorKind, &str); 18] = [
     (SystemErrorKind::WorkerDied, "worker-died"),
     (SystemErrorKind::Unschedulable, "unschedulable"),
     (SystemErrorKind::ObjectLost, "object-lost"),
+    (SystemErrorKind::Forgotten, "forgotten"),
     (SystemErrorKind::OwnerDied, "owner-died"),
     (SystemErrorKind::ReconstructionFailed, "reconstruction-failed"),
     (SystemErrorKind::ReconstructionAttempts, "reconstruction-attempts"),

@@ -38,11 +38,12 @@ pub async fn run(args: LocalArgs) -> anyhow::Result<()> {
     }));
     let (stop_nodes, stopped) = watch::channel(false);
     let (mut nodes, mut sockets) = (tokio::task::JoinSet::new(), Vec::new());
-    for _ in 0..args.nodes {
+    for number in 0..args.nodes {
+        let resources = if number == 0 { args.resources.beside_head() } else { args.resources.clone() };
         let options = NodeOptions {
             head_address: address.clone(),
             token: token.clone(),
-            resources: args.resources.resources()?,
+            resources: resources.resources()?,
             name: String::new(),
             labels: args.resources.labels(),
             object_store_bytes: args.resources.object_store_bytes(),

@@ -11,7 +11,7 @@ use manta_proto::{DEFAULT_ADDRESS, token::Token};
 
 use super::{head::HeadReady, node::NodeReady};
 use crate::{
-    args::StartArgs,
+    args::{ResourceArgs, StartArgs},
     client, daemon,
     process::ProcessRef,
     state::{self, Started},
@@ -39,8 +39,10 @@ pub async fn run(args: StartArgs) -> anyhow::Result<()> {
     };
     let mut names = Vec::new();
     let nodes = if args.head { 0 } else { args.nodes };
-    for _ in 0..nodes {
-        match start_node(&args, &started.address, &token) {
+    for number in 0..nodes {
+        let beside_head = number == 0 && started.head.is_some();
+        let resources = if beside_head { args.resources.beside_head() } else { args.resources.clone() };
+        match start_node(&resources, &started.address, &token) {
             Ok(ready) => {
                 started.nodes.extend(ProcessRef::of(ready.pid));
                 names.push(format!("{} ({})", ready.name, ready.resources));
@@ -167,9 +169,9 @@ fn reachable(address: &str) -> String {
     }
 }
 
-fn start_node(args: &StartArgs, address: &str, token: &Token) -> anyhow::Result<NodeReady> {
+fn start_node(resources: &ResourceArgs, address: &str, token: &Token) -> anyhow::Result<NodeReady> {
     let mut node = ["node", "--daemon", "--address", address].map(str::to_owned).to_vec();
-    node.extend(args.resources.to_args());
+    node.extend(resources.to_args());
     daemon::start(&node, token)
 }
 

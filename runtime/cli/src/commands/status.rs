@@ -62,8 +62,8 @@ fn node_row(node: &NodeStatus) -> [String; 7] {
     let info = node.info.clone().unwrap_or_default();
     [
         info.name,
-        Resources::from_wire(node.available.as_ref()).without_groups().to_string(),
-        Resources::from_wire(info.total.as_ref()).without_groups().to_string(),
+        Resources::from_wire(node.available.as_ref()).for_people().to_string(),
+        Resources::from_wire(info.total.as_ref()).for_people().to_string(),
         node.workers.to_string(),
         node.running_tasks.to_string(),
         node.pending_leases.to_string(),

@@ -133,13 +133,17 @@ class Metric:
 
     def set_default_tags(self, default_tags: Mapping[str, str]) -> Metric:
         """Tags that are there without being given each time."""
+        for key in default_tags:
+            if key not in self._tag_keys:
+                raise ValueError(f"Unrecognized tag key {key}.")
         self._check(default_tags)
         self._default_tags = dict(default_tags)
         return self
 
     def _check(self, tags: Mapping[str, str]) -> None:
         for key, value in tags.items():
-            if key not in self._tag_keys:
+            # As in Ray, a value may have tags that its metric did not name.
+            if key not in self._tag_keys and not (isinstance(key, str) and _NAME.fullmatch(key)):
                 raise ValueError(f"Unrecognized tag key {key}.")
             if not isinstance(value, str):
                 raise TypeError(f"Tag values must be str, got {type(value)}.")

@@ -25,7 +25,8 @@ class PlacementGroupSchedulingStrategy:
     Args:
         placement_group: The group; None for none.
         placement_group_bundle_index: In this bundle of it; -1 for any.
-        placement_group_capture_child_tasks: Whether tasks that the task submits are in the group too; not supported yet.
+        placement_group_capture_child_tasks: Whether what the task or actor submits is in the group too, in any bundle of it, unless it
+            has a strategy of its own.
     """
 
     def __init__(
@@ -34,10 +35,6 @@ class PlacementGroupSchedulingStrategy:
         placement_group_bundle_index: int = -1,
         placement_group_capture_child_tasks: bool | None = None,
     ) -> None:
-        if placement_group_capture_child_tasks:
-            raise NotImplementedError(
-                "'placement_group_capture_child_tasks' is not supported yet; give each task its strategy"
-            )
         self.placement_group = placement_group
         self.placement_group_bundle_index = placement_group_bundle_index
         self.placement_group_capture_child_tasks = placement_group_capture_child_tasks

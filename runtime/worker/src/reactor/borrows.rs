@@ -279,7 +279,7 @@ impl State {
             let sentence = format!(
                 "object {id} is no longer known to its owner: it was freed after its last counted ref was dropped"
             );
-            self.set_value(id, error_value(SystemErrorKind::ObjectLost, sentence));
+            self.set_value(id, error_value(SystemErrorKind::Forgotten, sentence));
         }
         self.one_less_missing(&waiting);
         self.free_if_unused(id);

@@ -14,7 +14,7 @@ use manta_proto::{
     v1::{self, TaskEvent, TaskEvents, Value, task_event, value},
 };
 
-use super::{ClassKey, Effect, FastSet, State, tasks::Task};
+use super::{ClassKey, Effect, FastSet, State, actors::Role, tasks::Task};
 use crate::SystemError;
 
 /// Between two batches.
@@ -38,6 +38,7 @@ pub(crate) struct Ended {
     name: Arc<str>,
     class: Arc<ClassKey>,
     parent: Option<TaskId>,
+    role: Option<Role>,
     place: Option<Place>,
     error: String,
     waits_for: Vec<Bytes>,
@@ -71,6 +72,7 @@ impl Ended {
             name: &self.name,
             class: &self.class,
             parent: self.parent,
+            role: self.role,
             place: self.place,
             times: self.times,
         };
@@ -85,6 +87,7 @@ struct Described<'a> {
     name: &'a str,
     class: &'a ClassKey,
     parent: Option<TaskId>,
+    role: Option<Role>,
     place: Option<Place>,
     times: Times,
 }
@@ -94,7 +97,14 @@ impl Described<'_> {
         let ClassKey { language, resources, .. } = self.class;
         let amounts = resources.iter().map(|(name, amount)| (name.to_string(), *amount)).collect();
         let bytes = |id: Option<[u8; 16]>| id.map(|id| Bytes::copy_from_slice(&id)).unwrap_or_default();
+        let (r#type, actor) = match self.role {
+            None => (task_event::Type::NormalTask, None),
+            Some(Role::Creation(actor)) => (task_event::Type::ActorCreationTask, Some(actor)),
+            Some(Role::Call(actor, _)) => (task_event::Type::ActorTask, Some(actor)),
+        };
         TaskEvent {
+            r#type: r#type.into(),
+            actor_id: bytes(actor.map(|actor| actor.0)),
             task_id: self.id.to_bytes(),
             attempt: self.attempt,
             state: state.into(),
@@ -218,6 +228,7 @@ impl State {
             name: Arc::clone(&task.name),
             class: Arc::clone(self.class_key(task)),
             parent: task.parent(),
+            role: task.role(),
             place: task.place,
             error: error.map(|value| error_sentence(value, sentence)).unwrap_or_default(),
             waits_for: self.waits_for(task),
@@ -312,6 +323,7 @@ impl State {
             name: &task.name,
             class: self.class_key(task),
             parent: task.parent(),
+            role: task.role(),
             place: task.place,
             times: Times { submitted: task.submitted, started: task.started, ended: None },
         };

@@ -161,7 +161,7 @@ impl State {
                     "object {} is no longer known to its owner: it was freed after its last counted ref was dropped",
                     address.object
                 );
-                object.value = Some(error_value(SystemErrorKind::ObjectLost, sentence).into());
+                object.value = Some(error_value(SystemErrorKind::Forgotten, sentence).into());
                 object.here = true;
             }
             object
@@ -411,7 +411,7 @@ impl State {
         let known = ObjectId::try_from(&get.object_id).ok().filter(|id| self.objects.contains_key(id));
         let Some(id) = known else {
             let value = error_value(
-                SystemErrorKind::ObjectLost,
+                SystemErrorKind::Forgotten,
                 "the object's owner no longer knows it: it was freed after its last ref there was dropped",
             );
             return self.answer_get(conn, get.request_id, value);

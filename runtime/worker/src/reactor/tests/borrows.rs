@@ -197,6 +197,9 @@ fn a_ref_from_where_nobody_counts_asks_its_owner() {
     sim.settle();
     let said = message(sim.value(1, object.object).as_ref());
     assert!(said.contains("no longer known to its owner"), "{said}");
+    let value = sim.value(1, object.object).unwrap();
+    let error = crate::SystemError::decode(&manta_object_store::layout::decode(&value.data).unwrap().inband);
+    assert_eq!(error.kind, crate::SystemErrorKind::Forgotten);
     sim.state(1).on_ref_dropped(object.object);
     sim.assert_empty(0, &[]);
 }
