@@ -70,14 +70,20 @@ fn parse_line(line: &str) -> Option<Mapping> {
     })
 }
 
+/// The parts of a program file lie about as far from each other in memory as in the file: each has its own alignment.
+const STRETCH_BYTES_MAX: u64 = 4 << 20;
+
 /// The mapped files that have code, in the order of the mappings. Which one is the program is not known here.
+///
+/// A file may be mapped a second time, to be read: Rust's own backtraces do that with the program and with its libraries.
 #[must_use]
 pub fn modules(mappings: &[Mapping]) -> Vec<MappedModule> {
     let mut modules: Vec<(MappedModule, bool)> = Vec::new();
     for mapping in mappings {
         let Some(path) = mapping.file() else { continue };
         let is_code = mapping.is_executable;
-        if let Some((last, has_code)) = modules.last_mut().filter(|(last, _)| last.path == path) {
+        let last = modules.last_mut().filter(|(last, has_code)| is_part_of(mapping, last, *has_code));
+        if let Some((last, has_code)) = last {
             last.end = mapping.end;
             *has_code |= is_code;
         } else if mapping.offset == 0 {
@@ -93,6 +99,18 @@ pub fn modules(mappings: &[Mapping]) -> Vec<MappedModule> {
         }
     }
     modules.into_iter().filter(|(_, has_code)| *has_code).map(|(module, _)| module).collect()
+}
+
+/// Was this mapping made together with those of a module that were made for it so far?
+fn is_part_of(mapping: &Mapping, module: &MappedModule, has_code: bool) -> bool {
+    if mapping.file() != Some(&module.path) {
+        return false;
+    }
+    if mapping.offset == 0 {
+        // A file of one page may have all its parts there. The first to be read only begins a module.
+        return mapping.start == module.end && (mapping.is_writable || mapping.is_executable && !has_code);
+    }
+    (mapping.start.0 - module.base.0).abs_diff(mapping.offset) <= STRETCH_BYTES_MAX
 }
 
 #[cfg(test)]
@@ -132,5 +150,34 @@ not a line at all
             .map(|module| (module.path.to_str().unwrap(), module.start.0, module.end.0))
             .collect();
         assert_eq!(found, [("/home/me/my job", 0x55d0, 0x55da), ("/lib/libc.so", 0x7f10, 0x7f18)]);
+    }
+
+    #[test]
+    fn a_file_that_is_read_through_a_mapping_is_no_module() {
+        const TWICE: &str = "\
+7e00-7e99 r--p 00000000 08:01 13 /lib/libc.so
+7f10-7f12 r--p 00000000 08:01 13 /lib/libc.so
+7f12-7f18 r-xp 00002000 08:01 13 /lib/libc.so
+7f18-7f1a rw-p 00008000 08:01 13 /lib/libc.so
+7f1a-7fb3 r--p 00000000 08:01 13 /lib/libc.so
+8fc00000-8fc01000 r--p 00002000 08:01 13 /lib/libc.so
+";
+        for first in 0..2 {
+            let lines: String = TWICE.lines().skip(first).map(|line| format!("{line}\n")).collect();
+            let modules = modules(&parse(&lines));
+            let found: Vec<_> = modules.iter().map(|module| (module.base.0, module.end.0)).collect();
+            assert_eq!(found, [(0x7f10, 0x7f1a)]);
+        }
+    }
+
+    #[test]
+    fn a_small_file_may_have_all_its_parts_at_its_beginning() {
+        const SMALL: &str = "\
+5500-5510 r--p 00000000 08:01 11 /small
+5510-5520 r-xp 00000000 08:01 11 /small
+5520-5530 rw-p 00000000 08:01 11 /small
+";
+        let modules = modules(&parse(SMALL));
+        assert_eq!(modules.iter().map(|module| module.end.0).collect::<Vec<_>>(), [0x5530]);
     }
 }
