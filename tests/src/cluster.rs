@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
     sync::mpsc,
     thread,
     time::{Duration, Instant},
@@ -38,6 +38,14 @@ impl Cluster {
     /// # Errors
     /// When it does not get ready; the message has what it printed.
     pub fn start(nodes: u32, cpus: u32) -> Result<Self> {
+        Self::start_with(nodes, cpus, |_| {})
+    }
+
+    /// The same, with a change to the command that starts it.
+    ///
+    /// # Errors
+    /// When it does not get ready; the message has what it printed.
+    pub fn start_with(nodes: u32, cpus: u32, change: impl FnOnce(&mut Command)) -> Result<Self> {
         let home = tempfile::Builder::new()
             .prefix("manta-test-")
             .tempdir()
@@ -52,6 +60,7 @@ impl Cluster {
             "--lifeline-stdin",
             "--json",
         ]);
+        change(&mut command);
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -42,6 +42,8 @@ pub struct AgentOptions {
     pub stdio: bool,
     /// Be an ordinary DAP adapter for the client that connects here.
     pub listen: Option<SocketAddr>,
+    /// The other end answers `mantaNeedsDebugInfo`.
+    pub asks_for_debug_info: bool,
 }
 
 /// Why an agent could not do its work.
@@ -88,6 +90,7 @@ pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
     attach::check(options.pid)?;
     let engine = Engine::attach(options.pid, mode).map_err(|cause| attach::explain(options.pid, &cause))?;
     let mut server = Server::new(engine);
+    server.engine.asks_for_debug_info = options.asks_for_debug_info;
     let wire = match &listener {
         None => Wire::of(dup(io::stdin().as_fd())?, dup(io::stdout().as_fd())?)?,
         Some(listener) => {

@@ -82,6 +82,8 @@ pub const SECTION_BYTES_MAX: u64 = 2 << 30;
 pub const UNPACKED_BYTES_MAX: u64 = 3 << 30;
 /// Debug information of fewer bytes is read as fast as an index of it.
 pub const INDEX_WORTH_BYTES: u64 = 1 << 20;
+/// Units at the beginning of a program that are looked at to see whether their split parts are there.
+pub const SPLIT_UNITS_LOOKED_AT: usize = 32;
 /// Threads that make an index when somebody waits for it.
 pub const INDEX_THREADS_MAX: usize = 8;
 /// Bytes of all indices of a user on the disk.

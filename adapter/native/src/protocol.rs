@@ -3,6 +3,8 @@
 use dap::{Breakpoint, Event, Request, StackFrame, StoppedEventReason};
 use serde::{Deserialize, Serialize};
 
+use crate::dwarf::provided::Part;
+
 /// Replaces the whole set of breakpoints.
 pub enum MantaConfigure {}
 
@@ -39,6 +41,54 @@ impl Event for MantaContinued {
     const EVENT: &'static str = "mantaContinued";
     const NEEDS_BODY: bool = true;
     type Body = ContinuedBody;
+}
+
+/// Debug information is missing that others in the cluster may have.
+pub enum MantaNeedsDebugInfo {}
+
+impl Event for MantaNeedsDebugInfo {
+    const EVENT: &'static str = "mantaNeedsDebugInfo";
+    const NEEDS_BODY: bool = true;
+    type Body = NeedsDebugInfoBody;
+}
+
+/// What has become of that.
+pub enum MantaDebugInfo {}
+
+impl Request for MantaDebugInfo {
+    const COMMAND: &'static str = "mantaDebugInfo";
+    const NEEDS_ARGUMENTS: bool = true;
+    type Arguments = DebugInfoArguments;
+    type Response = dap::Empty;
+}
+
+/// Body of `mantaNeedsDebugInfo`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NeedsDebugInfoBody {
+    /// Of the program or library, in hexadecimal.
+    pub build_id: String,
+    /// What is missing.
+    pub kind: Part,
+    /// Its path as its process knows it, for people.
+    pub name: String,
+}
+
+/// Arguments of `mantaDebugInfo`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DebugInfoArguments {
+    /// As it was asked for.
+    pub build_id: String,
+    /// As it was asked for.
+    pub kind: Part,
+    /// The file.
+    pub path: Option<String>,
+    /// Why there is none: a part of a sentence.
+    pub message: Option<String>,
+    /// It is still being looked for; another answer follows.
+    #[serde(default)]
+    pub pending: bool,
 }
 
 /// Arguments of `mantaConfigure`.

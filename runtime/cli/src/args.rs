@@ -361,6 +361,9 @@ pub struct DebugAgentArgs {
     /// Speak with a node on stdin and stdout
     #[arg(long, required_unless_present_any = ["listen", "dump"])]
     pub stdio: bool,
+    /// Ask the node for debug information that is not on this machine
+    #[arg(long, requires = "stdio")]
+    pub ask_for_debug_info: bool,
     /// Be an ordinary debug adapter for the client that connects here
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "stdio")]
     pub listen: Option<SocketAddr>,

@@ -1,12 +1,13 @@
 //! What a node knows and decides, without clock and without I/O: events come in through the `on_*` functions, and what has to happen
 //! is read from `Core::take_effects` afterwards.
 //!
-//! It must never wait, and never look at what a debug message means beyond the few fields that name a paused task.
+//! It must never wait, and never look at what a debug message means beyond the few fields that name a paused task or a build-id.
 
 mod actors;
 mod agents;
 mod bundles;
 mod debug;
+mod debug_files;
 mod drain;
 mod drivers;
 mod environments;
@@ -45,6 +46,7 @@ use crate::{
 };
 
 pub use self::{
+    debug_files::DebugFile,
     environments::{EnvironmentKey, Made},
     jobs::Attached,
     memory::Usage,
@@ -84,7 +86,7 @@ pub struct Identity {
 }
 
 /// A moment that the core asked for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[derive(Clone, PartialEq, Eq, Debug, Hash)]
 pub enum Timer {
     /// A worker had its time to start.
     WorkerStart(ProcessId),
@@ -112,6 +114,8 @@ pub enum Timer {
     Drain,
     /// It had its time to have its objects taken over.
     Move,
+    /// A target that lacks debug information hears how it is.
+    DebugFile(ProcessId, DebugFile),
 }
 
 /// What the edge has to do.
@@ -158,6 +162,8 @@ pub enum Effect {
     ToAgent(ProcessId, Bytes),
     /// Let a debug agent detach and end.
     StopAgent(ProcessId),
+    /// Look for debug information on all nodes: `on_debug_file_found` hears of it.
+    FindDebugFile { target: ProcessId, file: DebugFile },
     /// Fetch an object from the first of these peers that has it.
     Pull { object: ObjectId, addresses: Vec<String> },
     /// Have a peer take objects over and tell the others, or only the latter when there are none: `on_moved` hears of it.

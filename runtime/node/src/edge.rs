@@ -1,8 +1,10 @@
 //! The node's edges: sockets, processes, timers. They give events to the core and carry out its effects; they decide nothing.
 
 pub mod agent;
+pub mod debug_files;
 pub mod driver;
 pub mod environment;
+pub mod files;
 pub mod head_link;
 pub mod local;
 pub mod logs;
@@ -12,6 +14,7 @@ pub mod packages;
 pub mod peer_client;
 pub mod peer_server;
 pub mod process;
+pub mod programs;
 pub mod questions;
 pub mod stacks;
 pub mod transfer;
@@ -31,17 +34,21 @@ use manta_proto::{
     limits::CHANNEL_MESSAGES_MAX,
     token::Token,
     v1::{
-        LeaseReply, NodeToHead, NodeToProcess, ObjectList, TaskOutput, WorkerFateReply, node_to_head,
-        node_to_process,
+        JobConfig, LeaseReply, NodeToHead, NodeToProcess, ObjectList, TaskOutput, WorkerFateReply,
+        node_to_head, node_to_process,
     },
 };
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    task::AbortHandle,
+};
 use tonic::Status;
 
 use crate::{
     core::{Core, Effect, Exit, ReplyId},
     host::Host,
     limits::LOAD_INTERVAL,
+    machine,
 };
 
 /// Messages that wait for a process or for the head before something has to give.
@@ -60,6 +67,10 @@ pub struct Shared {
     pub peers: peer_client::Peers,
     pub logs: logs::Logs,
     pub packages: packages::Packages,
+    pub programs: programs::Programs,
+    pub debug_files: debug_files::DebugFiles,
+    /// Tells files of this machine from others.
+    pub machine_id: String,
     /// Woken when the node is to end.
     pub exit: Notify,
     /// Woken when a worker's process is gone.
@@ -70,6 +81,8 @@ struct State {
     core: Core,
     processes: HashMap<ProcessId, ProcessEdge>,
     workers: HashMap<ProcessId, process::Handle>,
+    /// Workers whose program is on its way.
+    preparing: HashMap<ProcessId, AbortHandle>,
     drivers: HashMap<String, process::Handle>,
     questions: HashMap<u64, questions::Open>,
     /// Who waits for a worker's own stacks.
@@ -112,6 +125,9 @@ impl Shared {
             peers: peer_client::Peers::new(parts.token.clone(), node_id),
             logs: logs::Logs::new(parts.session_dir.join("logs")),
             packages: packages::Packages::default(),
+            programs: programs::Programs::default(),
+            debug_files: debug_files::DebugFiles::new(&parts.session_dir),
+            machine_id: machine::machine_id(),
             token: parts.token,
             host: parts.host,
             session_dir: parts.session_dir,
@@ -124,6 +140,7 @@ impl Shared {
                 core: parts.core,
                 processes: HashMap::new(),
                 workers: HashMap::new(),
+                preparing: HashMap::new(),
                 drivers: HashMap::new(),
                 questions: HashMap::new(),
                 dumps: HashMap::new(),
@@ -236,7 +253,7 @@ impl Shared {
             Effect::ToProcess(process, message) => state.tell_process(process, message),
             Effect::Close(process) => drop(state.processes.remove(&process)),
             Effect::ToHead(message) => self.send_to_head(state, message),
-            Effect::StartWorker { worker, job } => return Some(self.start_worker(state, worker, &job)),
+            Effect::StartWorker { worker, job } => return Some(self.prepare_worker(state, worker, job)),
             Effect::MakeEnvironment { key, config } => environment::start(Arc::clone(self), key, *config),
             Effect::StartDriver { job, sys_path, working_dir, env } => {
                 let head_address = state.core.me.head_address.clone();
@@ -247,6 +264,11 @@ impl Shared {
                 if let Some(handle) = state.drivers.get(&id) {
                     handle.end();
                 }
+            }
+            Effect::KillWorker(worker) | Effect::EndWorker(worker)
+                if state.preparing.contains_key(&worker) =>
+            {
+                return state.give_up_preparing(worker);
             }
             Effect::KillWorker(worker) => {
                 if let Some(handle) = state.workers.get(&worker) {
@@ -296,6 +318,7 @@ impl Shared {
                 }
             }
             Effect::StopAgent(worker) => drop(state.agents.remove(&worker)),
+            Effect::FindDebugFile { target, file } => debug_files::find(Arc::clone(self), target, file),
             Effect::Exit { cause } => {
                 tracing::info!(cause, "this node ends");
                 self.exit.notify_one();
@@ -354,27 +377,66 @@ impl Shared {
         None
     }
 
+    /// Starts a worker, as soon as its program is on this machine.
+    fn prepare_worker(
+        self: &Arc<Self>,
+        state: &mut State,
+        worker: ProcessId,
+        job: Box<JobConfig>,
+    ) -> FollowUp {
+        if programs::is_there(&job, &self.machine_id) {
+            return self.start_worker(state, worker, &job, None);
+        }
+        let shared = Arc::clone(self);
+        let preparing = tokio::spawn(async move {
+            let ready = programs::ready(&shared, &job).await;
+            shared.worker_prepared(worker, *job, ready);
+        });
+        state.preparing.insert(worker, preparing.abort_handle());
+        Box::new(move |core| core.on_program_awaited(worker))
+    }
+
+    fn worker_prepared(
+        self: &Arc<Self>,
+        worker: ProcessId,
+        mut job: JobConfig,
+        ready: Result<programs::Ready, String>,
+    ) {
+        let mut state = self.lock();
+        // Nobody wants it any more when it is not there.
+        if state.preparing.remove(&worker).is_none() {
+            return;
+        }
+        let follow_up: FollowUp = match ready {
+            Ok(program) => {
+                job.executable = program.path.display().to_string();
+                self.start_worker(&mut state, worker, &job, Some(program.hold))
+            }
+            Err(sentence) => not_started(worker, sentence),
+        };
+        follow_up(&mut state.core);
+        self.settle(&mut state);
+    }
+
     fn start_worker(
         self: &Arc<Self>,
         state: &mut State,
         worker: ProcessId,
-        job: &manta_proto::v1::JobConfig,
+        job: &JobConfig,
+        program: Option<Arc<()>>,
     ) -> FollowUp {
         let arguments = state.core.launch_arguments(&crate::core::EnvironmentKey {
             json: job.runtime_env.as_str().into(),
             executable: state.core.executable_of(worker),
         });
-        match process::start(self, worker, job, &arguments) {
+        match process::start(self, worker, job, &arguments, program) {
             Ok(handle) => {
                 let pid = handle.pid();
                 self.host.watch_group(pid);
                 state.workers.insert(worker, handle);
                 Box::new(move |core| core.on_worker_spawned(worker, pid))
             }
-            Err(error) => {
-                let exit = Exit { spawn_error: error.to_string(), ..Exit::default() };
-                Box::new(move |core| core.on_worker_exited(worker, &exit))
-            }
+            Err(error) => not_started(worker, error.to_string()),
         }
     }
 
@@ -525,6 +587,12 @@ impl Shared {
     }
 }
 
+/// There never was a process.
+fn not_started(worker: ProcessId, spawn_error: String) -> FollowUp {
+    let exit = Exit { spawn_error, ..Exit::default() };
+    Box::new(move |core| core.on_worker_exited(worker, &exit))
+}
+
 /// The asking node's connection ended before its lease was there: the lease goes back.
 fn undelivered(sent: Result<(), LeaseReply>) -> Option<FollowUp> {
     use manta_proto::{ids::LeaseId, v1::lease_reply::Result::Granted};
@@ -534,6 +602,11 @@ fn undelivered(sent: Result<(), LeaseReply>) -> Option<FollowUp> {
 }
 
 impl State {
+    fn give_up_preparing(&mut self, worker: ProcessId) -> Option<FollowUp> {
+        self.preparing.remove(&worker)?.abort();
+        Some(not_started(worker, "it was not wanted any more before its program was there".to_owned()))
+    }
+
     fn next_reply(&mut self) -> ReplyId {
         self.replies += 1;
         ReplyId(self.replies)

@@ -6,6 +6,7 @@
 mod core;
 pub mod devices;
 mod edge;
+mod elf;
 mod host;
 pub mod limits;
 pub mod machine;

@@ -28,3 +28,21 @@ pub const VENVS_BYTES_MAX: u64 = 10 * 1024 * 1024 * 1024;
 pub const DRIVER_GRACE: Duration = Duration::from_secs(3);
 /// Last lines of an installer that the message about its failure has.
 pub const INSTALLER_LINES: usize = 40;
+/// Bytes of one program that is fetched for workers.
+pub const PROGRAM_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// Bytes of all programs that a node keeps. What no worker runs goes when there are more, what was used longest ago first.
+pub const PROGRAMS_BYTES_MAX: u64 = 10 * 1024 * 1024 * 1024;
+/// Bytes of one file with debug information that is fetched.
+pub const DEBUG_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// Bytes of all such files that the nodes of this user on this machine keep.
+pub const DEBUG_FILES_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
+/// Such files that one target asks for at one time.
+pub const DEBUG_FILES_WANTED_MAX: usize = 64;
+/// A target that asked for one hears after this time that it is not there yet.
+pub const DEBUG_FILE_PATIENCE: Duration = Duration::from_secs(3);
+/// That nobody has a file is remembered for this time.
+pub const DEBUG_FILE_MISSING: Duration = Duration::from_secs(5);
+/// Nodes that are asked for a file at one time.
+pub const PEERS_ASKED_AT_ONCE: usize = 8;
+/// The longest wait for the next piece of a file.
+pub const PIECE_TIMEOUT: Duration = Duration::from_secs(30);

@@ -130,6 +130,7 @@ pub fn init_with(options: Options) -> Result<Session, Error> {
     let executable = std::env::current_exe().map_err(|error| {
         Error::Disconnected(format!("this program's own file is not known, which workers need: {error}"))
     })?;
+    let executable = where_it_was(executable);
     let job_name = executable.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let joined = Core::driver(DriverOptions {
         address: options.address,
@@ -152,6 +153,13 @@ pub fn init_with(options: Options) -> Result<Session, Error> {
     })?;
     *core = Some(joined);
     Ok(Session(()))
+}
+
+/// The path that a program had when it was started. The kernel marks one whose file was replaced or removed since; nodes look at the
+/// running process for what was there.
+fn where_it_was(path: PathBuf) -> PathBuf {
+    let marked = path.to_str().and_then(|text| text.strip_suffix(" (deleted)")).map(PathBuf::from);
+    marked.filter(|_| !path.exists()).unwrap_or(path)
 }
 
 /// Shows what tasks print, each line with the task's name.

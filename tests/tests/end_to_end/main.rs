@@ -5,6 +5,7 @@
 mod actors;
 mod bad_input;
 mod clusters;
+mod content;
 mod deadlines;
 mod endings;
 mod graphs;

@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use manta_native::agent::{AgentOptions, run};
 
-const USAGE: &str = "usage: manta-debug-agent --pid PID (--stdio | --listen ADDRESS)";
+const USAGE: &str = "usage: manta-debug-agent --pid PID (--stdio [--ask-for-debug-info] | --listen ADDRESS)";
 
 fn options() -> Result<AgentOptions, String> {
-    let mut options = AgentOptions { pid: 0, stdio: false, listen: None };
+    let mut options = AgentOptions { pid: 0, stdio: false, listen: None, asks_for_debug_info: false };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value; {USAGE}"));
@@ -16,6 +16,7 @@ fn options() -> Result<AgentOptions, String> {
                 options.pid = value()?.parse().map_err(|_| format!("--pid needs a number; {USAGE}"))?;
             }
             "--stdio" => options.stdio = true,
+            "--ask-for-debug-info" => options.asks_for_debug_info = true,
             "--listen" => {
                 options.listen =
                     Some(value()?.parse().map_err(|_| format!("--listen needs HOST:PORT; {USAGE}"))?);

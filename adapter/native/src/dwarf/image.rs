@@ -11,6 +11,7 @@ use object::{Object, ObjectSection, ObjectSegment};
 use super::elf::Elf;
 use super::index::Key;
 use super::index::build::Source;
+use super::provided::{OfFile, Part, Provided};
 use super::separate;
 use super::split::SplitFiles;
 use super::symbols::{self, Symbol};
@@ -34,6 +35,8 @@ pub struct Image {
     root: PathBuf,
     /// What it has split off, if that is in memory.
     split: Option<&'static [u8]>,
+    /// What was brought from elsewhere.
+    provided: OfFile,
     /// Tables from which callers' registers are found.
     pub unwind: UnwindTables,
     first_segment: u64,
@@ -71,7 +74,14 @@ pub struct UnitIndex(pub u32);
 impl Image {
     /// Maps a file and finds its unwind tables. `name` is its path as the process knows it.
     pub fn open(open_path: &Path, name: &str) -> Result<Self, DwarfError> {
-        Ok(Self::of(Elf::open(open_path, name)?, open_path, name))
+        Self::open_with(open_path, name, &Provided::default())
+    }
+
+    /// The same, with debug information that may have been brought from elsewhere.
+    pub fn open_with(open_path: &Path, name: &str, provided: &Provided) -> Result<Self, DwarfError> {
+        let mut image = Self::of(Elf::open(open_path, name)?, open_path, name);
+        image.provided = provided.of(image.elf.build_id());
+        Ok(image)
     }
 
     /// The same of a file that is in memory.
@@ -103,6 +113,7 @@ impl Image {
             beside,
             root,
             split: None,
+            provided: OfFile::default(),
             unwind: UnwindTables { frames, index, bases },
             first_segment,
             symbols: OnceCell::new(),
@@ -119,7 +130,7 @@ impl Image {
             let found = if self.elf.has_debug_information() {
                 separate::Found::default()
             } else {
-                separate::find(&self.elf, &self.beside, &self.root)
+                separate::find(&self.elf, &self.beside, &self.root, self.provided.debug.as_ref())
             };
             let mut refused = found.refused;
             let file = found.file.as_ref().unwrap_or(&self.elf);
@@ -130,7 +141,8 @@ impl Image {
             if let Some(damage) = file.damage() {
                 refused.push(format!("{} is damaged: {damage}", file.name()));
             }
-            let split = SplitFiles::of(&self.beside, &self.root).with(self.split);
+            let split =
+                SplitFiles::of(&self.beside, &self.root, self.provided.package.as_ref()).with(self.split);
             Debug { separate: found.file, dwarf: Rc::new(dwarf), split, refused }
         })
     }
@@ -168,7 +180,18 @@ impl Image {
     pub(super) fn index_source(&self) -> Source {
         let file = self.debug().separate.as_ref().unwrap_or(&self.elf);
         let dwarf = file.dwarf().unwrap_or_default();
-        Source { dwarf, beside: self.beside.clone(), root: self.root.clone() }
+        let package = self.provided.package.clone();
+        Source { dwarf, beside: self.beside.clone(), root: self.root.clone(), package }
+    }
+
+    /// What is missing of the debug information, if anything is that others may have: a file of a known build.
+    #[must_use]
+    pub fn lacks(&self) -> Option<(Vec<u8>, Part)> {
+        let build_id = self.elf.build_id().filter(|id| id.len() > 1)?.to_vec();
+        if !self.has_units() {
+            return Some((build_id, Part::Debug));
+        }
+        self.lacks_split_parts().then_some((build_id, Part::Package))
     }
 
     /// The address that the file's beginning asks for.
@@ -280,6 +303,12 @@ impl Image {
     #[must_use]
     pub fn build_id(&self) -> Option<String> {
         self.elf.build_id().map(separate::hex)
+    }
+
+    /// Is this the build?
+    #[must_use]
+    pub fn has_build_id(&self, id: &[u8]) -> bool {
+        self.elf.build_id() == Some(id)
     }
 
     /// The symbol that covers an address.

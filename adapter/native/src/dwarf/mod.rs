@@ -10,6 +10,7 @@ pub mod index;
 pub mod lines;
 pub mod modules;
 pub mod outline;
+pub mod provided;
 pub mod scopes;
 pub mod separate;
 pub mod split;

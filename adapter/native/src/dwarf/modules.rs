@@ -8,6 +8,7 @@ use gimli::constants as dw;
 
 use super::evaluate::KnownVariables;
 use super::image::{Image, UnitIndex};
+use super::provided::{Outcome, Part, Provided};
 use super::scopes::{ScopeIndex, ScopeKind};
 use super::separate;
 use super::types::{Type, TypeId};
@@ -64,6 +65,7 @@ pub struct CodeFrame {
 /// All modules of a process.
 pub struct Modules {
     modules: Vec<LazyModule>,
+    provided: Provided,
 }
 
 /// A mapped file, and what could be read of it.
@@ -97,10 +99,10 @@ struct LazyModule {
 }
 
 impl LazyModule {
-    fn get(&self) -> Result<&Rc<Module>, String> {
+    fn get(&self, provided: &Provided) -> Result<&Rc<Module>, String> {
         let load = || {
-            let name = self.mapped.path.display().to_string();
-            let image = Image::open(&self.mapped.open_path, &name).map_err(|error| error.to_string())?;
+            let (path, name) = (&self.mapped.open_path, self.mapped.path.display().to_string());
+            let image = Image::open_with(path, &name, provided).map_err(|error| error.to_string())?;
             Ok(Rc::new(Module::new(&self.mapped, image)))
         };
         self.loaded.get_or_init(load).as_ref().map_err(Clone::clone)
@@ -116,7 +118,7 @@ impl Modules {
             .map(|mapped| LazyModule { mapped, loaded: OnceCell::new() })
             .collect();
         modules.sort_by_key(|module| module.mapped.start);
-        Ok(Self { modules })
+        Ok(Self { modules, provided: Provided::default() })
     }
 
     /// Modules whose files have been read already.
@@ -128,7 +130,7 @@ impl Modules {
         };
         let mut modules: Vec<LazyModule> = images.into_iter().map(lazy).collect();
         modules.sort_by_key(|module| module.mapped.start);
-        Self { modules }
+        Self { modules, provided: Provided::default() }
     }
 
     /// Looks again: the program may have loaded a library, or unloaded one. What was read stays.
@@ -144,8 +146,19 @@ impl Modules {
             }
         }
         change.removed.extend(self.modules.drain(..).map(|module| module.mapped));
-        *self = fresh;
+        self.modules = fresh.modules;
         Ok(change)
+    }
+
+    /// Takes debug information that was brought from elsewhere, or why there is none. What it is for is read anew.
+    pub fn provide(&mut self, build_id: &[u8], part: Part, outcome: Outcome) {
+        self.provided.add(build_id.to_vec(), part, outcome);
+        for module in &mut self.modules {
+            let loaded = module.loaded.get().and_then(|loaded| loaded.as_ref().ok());
+            if loaded.is_some_and(|loaded| loaded.image.has_build_id(build_id)) {
+                module.loaded = OnceCell::new();
+            }
+        }
     }
 
     /// Is there a module at this address?
@@ -159,7 +172,7 @@ impl Modules {
     pub fn at(&self, address: Address) -> Option<&Rc<Module>> {
         let after = self.modules.partition_point(|module| module.mapped.start <= address);
         let module = self.modules[..after].last().filter(|module| address < module.mapped.end)?;
-        module.get().ok()
+        module.get(&self.provided).ok()
     }
 
     /// All modules, by address. Reads those that were not read yet.
@@ -167,13 +180,16 @@ impl Modules {
     pub fn states(&self) -> Vec<ModuleState<'_>> {
         self.modules
             .iter()
-            .map(|module| ModuleState { mapped: &module.mapped, content: module.get() })
+            .map(|module| ModuleState { mapped: &module.mapped, content: module.get(&self.provided) })
             .collect()
     }
 
     /// Those for which something holds, as far as their files can be read. The others are not read.
     pub fn those(&self, which: impl Fn(&MappedModule) -> bool) -> impl Iterator<Item = &Rc<Module>> {
-        self.modules.iter().filter(move |module| which(&module.mapped)).filter_map(|module| module.get().ok())
+        self.modules
+            .iter()
+            .filter(move |module| which(&module.mapped))
+            .filter_map(|module| module.get(&self.provided).ok())
     }
 
     /// The program, and the libraries in which breakpoints are looked for, as far as their files can be read.
@@ -190,13 +206,13 @@ impl Modules {
             .modules
             .iter()
             .find(|module| (&module.mapped.path, module.mapped.base) == (&mapped.path, mapped.base))?;
-        Some(ModuleState { mapped: &module.mapped, content: module.get() })
+        Some(ModuleState { mapped: &module.mapped, content: module.get(&self.provided) })
     }
 
     /// The program itself.
     pub fn program(&self) -> Result<&Rc<Module>, String> {
         let program = self.modules.iter().find(|module| module.mapped.is_program);
-        program.ok_or_else(|| "the process has no program file mapped".to_owned())?.get()
+        program.ok_or_else(|| "the process has no program file mapped".to_owned())?.get(&self.provided)
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use object::Object;
 
 use super::elf::Elf;
+use super::provided::Outcome;
 
 /// Where distributions put debug files.
 const SYSTEM_DIRECTORY: &str = "/usr/lib/debug";
@@ -38,11 +39,13 @@ pub fn wants_system() -> bool {
     std::env::var_os(PATH_VARIABLE).is_some_and(|directories| !directories.is_empty())
 }
 
-/// Looks for a program's separate debug file. `beside` is the program's own path, under the root that it sees.
+/// Looks for a program's separate debug file. `beside` is the program's own path, under the root that it sees; `provided` is what
+/// was brought from elsewhere.
 #[must_use]
-pub fn find(program: &Elf, beside: &Path, root: &Path) -> Found {
+pub fn find(program: &Elf, beside: &Path, root: &Path, provided: Option<&Outcome>) -> Found {
     let mut found = Found::default();
-    for candidate in candidates(program, beside, root) {
+    let brought = provided.and_then(|outcome| outcome.as_ref().ok()).cloned();
+    for candidate in brought.into_iter().chain(candidates(program, beside, root)) {
         if !candidate.is_file() {
             continue;
         }
@@ -58,6 +61,9 @@ pub fn find(program: &Elf, beside: &Path, root: &Path) -> Found {
             }
             Err(error) => found.refused.push(error.to_string()),
         }
+    }
+    if let (None, Some(Err(reason))) = (&found.file, provided) {
+        found.refused.push(format!("it was stripped, or built without it, and {reason}"));
     }
     found
 }
@@ -112,6 +118,14 @@ fn belongs_to(file: &Elf, program: &Elf) -> bool {
 #[must_use]
 pub fn under(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+/// The bytes of a build-id in hexadecimal.
+#[must_use]
+pub fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits =
+        text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok().filter(|pair| pair.len() == 2));
+    digits.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect()
 }
 
 /// Bytes in hexadecimal.

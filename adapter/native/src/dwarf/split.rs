@@ -2,12 +2,14 @@
 //! in a `.dwp` file beside the program (DWARF 5 section 7.3, and the GNU extension to DWARF 4 that came before it).
 
 use std::cell::OnceCell;
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use gimli::DwoId;
 
 use super::elf::Elf;
+use super::provided::Outcome;
 use super::separate::under;
 use super::{Slice, Unit, text};
 
@@ -27,7 +29,9 @@ pub struct SplitFiles {
     root: PathBuf,
     /// The one file with all of it, in memory and in place of those on the disk.
     given: Option<&'static [u8]>,
-    package: OnceCell<Option<Result<Package, String>>>,
+    /// A package that was brought from elsewhere.
+    provided: Option<Outcome>,
+    packages: OnceCell<Vec<Result<Package, String>>>,
 }
 
 struct Package {
@@ -38,8 +42,14 @@ struct Package {
 impl SplitFiles {
     /// Looks at nothing yet.
     #[must_use]
-    pub fn of(beside: &Path, root: &Path) -> Self {
-        Self { beside: beside.to_owned(), root: root.to_owned(), given: None, package: OnceCell::new() }
+    pub fn of(beside: &Path, root: &Path, provided: Option<&Outcome>) -> Self {
+        Self {
+            beside: beside.to_owned(),
+            root: root.to_owned(),
+            given: None,
+            provided: provided.cloned(),
+            packages: OnceCell::new(),
+        }
     }
 
     /// The same with one file that is in memory, a `.dwp` or a `.dwo`: nothing is looked for on the disk.
@@ -65,14 +75,15 @@ impl SplitFiles {
         name: &str,
     ) -> Result<SplitUnit, String> {
         let mut reasons = Vec::new();
-        match self.package() {
-            Some(Ok(package)) => match package.units.find_cu(id, parent) {
-                Ok(Some(dwarf)) => return whole(dwarf, skeleton, id, &package.name),
-                Ok(None) => reasons.push(format!("{} is of another build", package.name)),
-                Err(error) => reasons.push(format!("{} is damaged ({error})", package.name)),
-            },
-            Some(Err(reason)) => reasons.push(reason.clone()),
-            None => {}
+        for package in self.packages() {
+            match package {
+                Ok(package) => match package.units.find_cu(id, parent) {
+                    Ok(Some(dwarf)) => return whole(dwarf, skeleton, id, &package.name),
+                    Ok(None) => reasons.push(format!("{} is of another build", package.name)),
+                    Err(error) => reasons.push(format!("{} is damaged ({error})", package.name)),
+                },
+                Err(reason) => reasons.push(reason.clone()),
+            }
         }
         let on_disk = if self.given.is_some() { Vec::new() } else { self.candidates(skeleton, name) };
         let files = on_disk.into_iter().filter(|candidate| candidate.is_file()).map(|candidate| {
@@ -94,6 +105,9 @@ impl SplitFiles {
         if reasons.is_empty() {
             reasons.push(format!("neither {name} nor {} is there", self.package_path().display()));
         }
+        if let Some(Err(reason)) = &self.provided {
+            reasons.push(reason.clone());
+        }
         Err(reasons.join("; "))
     }
 
@@ -103,26 +117,23 @@ impl SplitFiles {
         PathBuf::from(name)
     }
 
-    /// The `.dwp` file, if there is one.
-    fn package(&self) -> Option<&Result<Package, String>> {
-        let open = || {
-            let path = self.package_path();
-            let name = path.display().to_string();
-            let file = match self.given {
-                Some(data) => Elf::parse(data, &name).ok().filter(Elf::is_package).map(Ok),
-                None => path.is_file().then(|| Elf::open(&path, &name)),
+    /// The `.dwp` files that there are: the one beside the program, and one from elsewhere.
+    fn packages(&self) -> &[Result<Package, String>] {
+        self.packages.get_or_init(|| {
+            let beside = self.package_path();
+            if let Some(data) = self.given {
+                let name = beside.display().to_string();
+                let file = Elf::parse(data, &name).ok().filter(Elf::is_package);
+                return file.map(|file| package(&file, name)).into_iter().collect();
+            }
+            let paths = iter::once(beside).chain(self.provided.iter().flatten().cloned());
+            let open = |path: PathBuf| {
+                let name = path.display().to_string();
+                let file = Elf::open(&path, &name).map_err(|error| error.to_string())?;
+                package(&file, name)
             };
-            file.map(|file| {
-                let file = file.map_err(|error| error.to_string())?;
-                let damaged = |error: gimli::Error| format!("{name} is damaged ({error})");
-                let units = file.package().map_err(damaged)?;
-                match file.damage() {
-                    Some(damage) => Err(format!("{name} is damaged: {damage}")),
-                    None => Ok(Package { name, units }),
-                }
-            })
-        };
-        self.package.get_or_init(open).as_ref()
+            paths.filter(|path| path.is_file()).map(open).collect()
+        })
     }
 
     /// Where the compiler has put the file, and beside the program, which may have been moved with its files.
@@ -138,6 +149,15 @@ impl SplitFiles {
             }
         }
         candidates
+    }
+}
+
+/// The units of a `.dwp` file.
+fn package(file: &Elf, name: String) -> Result<Package, String> {
+    let units = file.package().map_err(|error| format!("{name} is damaged ({error})"))?;
+    match file.damage() {
+        Some(damage) => Err(format!("{name} is damaged: {damage}")),
+        None => Ok(Package { name, units }),
     }
 }
 

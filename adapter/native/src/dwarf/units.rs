@@ -18,7 +18,7 @@ use super::scopes::UnitScopes;
 use super::split::SplitUnit;
 use super::{Slice, Unit, text};
 use crate::address::FileAddress;
-use crate::limits::INDEX_THREADS_MAX;
+use crate::limits::{INDEX_THREADS_MAX, SPLIT_UNITS_LOOKED_AT};
 
 /// All units of a file.
 pub(super) struct Units {
@@ -217,6 +217,13 @@ impl Image {
     #[must_use]
     pub fn missing(&self, index: UnitIndex) -> Option<&str> {
         self.split(index)?.as_ref().err().map(String::as_str)
+    }
+
+    /// Is the part of split units missing? The first units are looked at: those of the user's own code come before the libraries'.
+    pub(super) fn lacks_split_parts(&self) -> bool {
+        let mut first = self.unit_indices().take(SPLIT_UNITS_LOOKED_AT);
+        let split = first.find(|unit| self.skeleton(*unit).dwo_id.is_some());
+        split.is_some_and(|unit| self.missing(unit).is_some())
     }
 
     /// How many units miss their part, of how many, and the first reason. Every unit is looked for.

@@ -67,6 +67,11 @@ impl Engine {
         for module in self.modules.searched() {
             if module.image.has_units() {
                 found.add(resolve(module));
+            } else if module.mapped.is_program && self.debug_information_comes(module) {
+                found.add(Resolution::Pending(format!(
+                    "The debug information of {} is being fetched from the cluster.",
+                    module.image.path()
+                )));
             } else if module.mapped.is_program {
                 found.add(Resolution::Failed(without_debug_information(module)));
             }

@@ -129,13 +129,14 @@ impl Engine {
         // It may be in another place now.
         self.unwind_hook = None;
         if change.added.iter().chain(&change.removed).any(is_searched) {
-            self.bind_again();
+            self.bind_again(true);
+            self.ask_for_debug_information(false);
         }
         self.sync_all()
     }
 
-    /// Looks for the code of the breakpoints in force, and tells the client of those that have another place now.
-    fn bind_again(&mut self) {
+    /// Looks for the code of the breakpoints in force, and tells the client of those that have another place now, if it `tells`.
+    pub(super) fn bind_again(&mut self, tells: bool) {
         let in_force = &self.configuration;
         let specifications = in_force.breakpoints.iter().map(|breakpoint| breakpoint.specification.clone());
         let before: Vec<dap::Breakpoint> = in_force.breakpoints.iter().map(Self::breakpoint_body).collect();
@@ -150,7 +151,7 @@ impl Engine {
         });
         for (breakpoint, before) in self.configuration.breakpoints.iter().zip(before) {
             let mut body = Self::breakpoint_body(breakpoint);
-            if body == before {
+            if body == before || !tells {
                 continue;
             }
             if let (Mode::Standalone, On::Line { paths, .. }) = (self.mode, &breakpoint.specification.on) {

@@ -9,6 +9,7 @@ pub mod breakpoints;
 pub mod calls;
 pub mod configuration;
 pub mod copies;
+pub mod debug_files;
 pub mod exceptions;
 pub mod guard;
 pub mod handles;
@@ -98,6 +99,10 @@ pub struct Engine {
     pub(crate) mode: Mode,
     /// What goes to the client.
     pub outbox: Outbox,
+    /// Somebody answers when debug information is asked for.
+    pub asks_for_debug_info: bool,
+    /// Debug information that was asked for.
+    wishes: debug_files::Wishes,
     /// What the client will ask of stops.
     pub(crate) looks: looks::Looks,
     hardware_works: bool,
@@ -132,6 +137,8 @@ impl Engine {
             tokio: Tokio::default(),
             mode,
             outbox: Outbox::default(),
+            asks_for_debug_info: false,
+            wishes: debug_files::Wishes::default(),
             looks: looks::Looks::default(),
             hardware_works: true,
             unwind_hook: None,

@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::ptr;
 
 use crate::address::{Address, Tid};
@@ -306,10 +306,13 @@ impl Target for Process {
 
     fn modules(&self) -> io::Result<Vec<MappedModule>> {
         let program = std::fs::read_link(format!("/proc/{}/exe", self.pid))?;
+        // The kernel says this of a file that was replaced; the names of mappings are without it.
+        let program = program.to_string_lossy();
+        let program = program.trim_end_matches(" (deleted)");
         let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.pid))?;
         let mut modules = mappings::modules(&mappings::parse(&maps));
         for module in &mut modules {
-            module.is_program = module.path == program;
+            module.is_program = module.path == Path::new(program);
             // The link opens the very file that runs, also after it was replaced on the disk.
             module.open_path = if module.is_program {
                 PathBuf::from(format!("/proc/{}/exe", self.pid))

@@ -1,10 +1,12 @@
 //! `mantaConfigure`: the whole set of a session's breakpoints.
 
-use super::{Answer, Answered, Server};
+use dap::RequestMessage;
+
+use super::Server;
 use crate::engine::Engine;
 use crate::engine::breakpoints::{On, Specification};
 use crate::engine::configuration::Configuration;
-use crate::protocol::{ConfigureArguments, ConfigureBreakpoint, ConfigureResponseBody};
+use crate::protocol::{ConfigureArguments, ConfigureBreakpoint, ConfigureResponseBody, MantaConfigure};
 
 /// Names of filters that mean panics. A session has one set of names for all its engines.
 pub(super) const PANIC_FILTERS: [&str; 3] = ["panic", "uncaught", "raised"];
@@ -12,7 +14,35 @@ pub(super) const PANIC_FILTERS: [&str; 3] = ["panic", "uncaught", "raised"];
 pub(super) const SIGNAL_FILTERS: [&str; 3] = ["signal", "uncaught", "raised"];
 
 impl Server {
-    pub(super) fn configure(&mut self, arguments: ConfigureArguments) -> Answered<ConfigureResponseBody> {
+    /// Puts a set into force, and answers when it holds for every thread; and before that, when its code is in a file whose debug
+    /// information may come in a moment.
+    pub(super) fn configure_request(&mut self, request: &RequestMessage) {
+        // The set before is still in force, and its answer is due.
+        self.answer_configured();
+        let taken = match request.arguments() {
+            Ok(arguments) => self.configure(arguments),
+            Err(malformed) => Err(malformed.reason),
+        };
+        if let Err(reason) = taken {
+            return self.engine.outbox.respond(request.err(reason));
+        }
+        self.engine.ask_for_debug_information(true);
+        self.configured = Some(request.clone());
+        if !self.engine.awaits_debug_information() {
+            self.answer_configured();
+        }
+    }
+
+    /// Answers for the set in force, if that was not done.
+    pub(super) fn answer_configured(&mut self) {
+        let Some(request) = self.configured.take() else { return };
+        let configuration = &self.engine.configuration;
+        let breakpoints = configuration.breakpoints.iter().map(Engine::breakpoint_body).collect();
+        let body = ConfigureResponseBody { generation: configuration.generation, breakpoints };
+        self.engine.answer_when_synced(request.ok::<MantaConfigure>(&body));
+    }
+
+    fn configure(&mut self, arguments: ConfigureArguments) -> Result<(), String> {
         let generation = arguments.generation;
         // Each session counts for itself.
         let in_force = &self.engine.configuration;
@@ -49,9 +79,7 @@ impl Server {
             stop_at_signals,
             into_framework,
         });
-        let breakpoints = &self.engine.configuration.breakpoints;
-        let breakpoints = breakpoints.iter().map(Engine::breakpoint_body).collect();
-        Ok(Answer::WhenSynced(ConfigureResponseBody { generation, breakpoints }))
+        Ok(())
     }
 }
 

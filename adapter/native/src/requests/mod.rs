@@ -9,6 +9,7 @@ mod breakpoint_locations;
 mod completions;
 mod configure;
 mod data_breakpoints;
+mod debug_information;
 mod disassemble;
 mod evaluate;
 mod exception_info;
@@ -41,7 +42,6 @@ use crate::engine::Engine;
 use crate::engine::jump::Jumps;
 use crate::engine::stops::{FrameVariables, Stack};
 use crate::engine::threads::Thread;
-use crate::protocol::MantaConfigure;
 use set_breakpoints::OrdinarySet;
 
 /// The requests' view of everything.
@@ -51,6 +51,8 @@ pub struct Server {
     ordinary: OrdinarySet,
     /// Lines that the client may let a thread go on from.
     jumps: Jumps,
+    /// A set of breakpoints is in force, and its answer waits for debug information.
+    configured: Option<RequestMessage>,
     /// An answer that waits for all threads to run freely.
     releasing: Option<Releasing>,
 }
@@ -83,7 +85,13 @@ impl Server {
     /// A server of an attached engine.
     #[must_use]
     pub fn new(engine: Engine) -> Self {
-        Self { engine, ordinary: OrdinarySet::default(), jumps: Jumps::default(), releasing: None }
+        Self {
+            engine,
+            ordinary: OrdinarySet::default(),
+            jumps: Jumps::default(),
+            configured: None,
+            releasing: None,
+        }
     }
 
     /// Handles a message from the client.
@@ -167,7 +175,8 @@ impl Server {
             "source" => self.answer::<r::Source>(request, Self::source),
             "exceptionInfo" => self.answer::<r::ExceptionInfo>(request, Self::exception_info),
             "disconnect" => self.disconnect(request),
-            "mantaConfigure" => self.answer::<MantaConfigure>(request, Self::configure),
+            "mantaConfigure" => self.configure_request(request),
+            "mantaDebugInfo" => self.debug_information(request),
             "mantaRelease" => self.release_request(request),
             other => {
                 let refusal = request.err(format!("The native engine does not know the request {other:?}."));

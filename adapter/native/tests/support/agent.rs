@@ -40,8 +40,13 @@ impl Agent {
 
     /// Attaches with variables in the agent's environment.
     pub fn attach_with(program: &Program, variables: &[(&str, PathBuf)]) -> Self {
+        Self::start(program, &[], variables)
+    }
+
+    fn start(program: &Program, further: &[&str], variables: &[(&str, PathBuf)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_manta-debug-agent"))
             .args(["--pid", &program.pid().to_string(), "--stdio"])
+            .args(further)
             .env("XDG_CACHE_HOME", cache())
             .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
@@ -51,6 +56,11 @@ impl Agent {
         let output = child.stdout.take().unwrap();
         let input = child.stdin.take().unwrap();
         Self { input: Some(Box::new(input)), messages: reader(output), child, events: Vec::new(), seq: 0 }
+    }
+
+    /// Attaches as a node does that finds debug information.
+    pub fn attach_for_node(program: &Program) -> Self {
+        Self::start(program, &["--ask-for-debug-info"], &[])
     }
 
     /// The same as an ordinary client, with what the adapter can do.
@@ -87,7 +97,8 @@ impl Agent {
         (agent, capabilities)
     }
 
-    fn send(&mut self, command: &str, arguments: &Value) -> i64 {
+    /// Sends a request whose answer may take a while.
+    pub fn send(&mut self, command: &str, arguments: &Value) -> i64 {
         self.seq += 1;
         let message = json!({"seq": self.seq, "type": "request", "command": command, "arguments": arguments})
             .to_string();
@@ -114,8 +125,7 @@ impl Agent {
         let seq = self.send(command, arguments);
         loop {
             let message = self.next(command);
-            if message["type"] == "response" {
-                assert_eq!(message["request_seq"], seq);
+            if message["type"] == "response" && message["request_seq"] == seq {
                 return message;
             }
             self.events.push(message);
@@ -149,6 +159,21 @@ impl Agent {
         let mut response = self.try_request(command, arguments);
         assert_eq!(response["success"], true, "{command}: {}", response["message"]);
         response["body"].take()
+    }
+
+    /// The response to a request that was sent before. Others stay for later.
+    pub fn response_to(&mut self, seq: i64) -> Value {
+        let is_it = |message: &Value| message["type"] == "response" && message["request_seq"] == seq;
+        if let Some(at) = self.events.iter().position(is_it) {
+            return self.events.remove(at);
+        }
+        loop {
+            let message = self.next("a response");
+            if is_it(&message) {
+                return message;
+            }
+            self.events.push(message);
+        }
     }
 
     /// The next event of this name, with its body. Others stay for later.

@@ -25,7 +25,12 @@ pub fn run(args: &DebugAgentArgs) -> anyhow::Result<()> {
     if args.dump {
         return dump(args.pid);
     }
-    let options = AgentOptions { pid: args.pid, stdio: args.stdio, listen: args.listen };
+    let options = AgentOptions {
+        pid: args.pid,
+        stdio: args.stdio,
+        listen: args.listen,
+        asks_for_debug_info: args.ask_for_debug_info,
+    };
     let until = Instant::now() + ALLOW_TIME;
     loop {
         match agent::run(&options) {

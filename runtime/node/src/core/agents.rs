@@ -19,6 +19,7 @@ impl Core {
 
     /// The agent of a native worker ended, as it was told to or not. Its worker runs on.
     pub fn on_agent_ended(&mut self, id: ProcessId, cause: &str) {
+        self.forget_debug_files(id);
         let Some(target) = self.debug.targets.get_mut(&id) else { return };
         target.agent_runs = false;
         target.loaded = false;

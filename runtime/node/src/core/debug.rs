@@ -1,5 +1,6 @@
 //! The node's part of the debug plane: every target gets the newest breakpoints before it runs a task, and the head learns when
-//! all of them have. Messages between session and targets pass through; only the few fields that name a paused task are looked at.
+//! all of them have. Messages between session and targets pass through; only the few fields that name a paused task, or the build-id
+//! of missing debug information, are looked at.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -14,7 +15,7 @@ use manta_proto::{
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
-use super::{Core, Effect, Timer, workers::State};
+use super::{Core, Effect, Timer, debug_files::WANTED_EVENT, workers::State};
 
 /// All targets of a node take a set of breakpoints within this time.
 const CONFIG_TIMEOUT: Duration = Duration::from_secs(5);
@@ -55,6 +56,8 @@ pub(super) struct Target {
     stops: BTreeMap<TaskId, Bytes>,
     pub agent_runs: bool,
     pub agent_failures: u32,
+    /// What its engine wants to have debug information of.
+    pub debug_files: super::debug_files::Wishes,
 }
 
 #[derive(Clone, Copy)]
@@ -66,6 +69,8 @@ pub(super) enum Request {
     /// Takes the breakpoints of a session away that is gone; nobody waits for it.
     Disarm,
     Release,
+    /// Tells of debug information; nobody waits for the answer.
+    DebugFile,
 }
 
 /// The fields of a DAP message that concern the node.
@@ -241,6 +246,9 @@ impl Core {
     pub fn on_target_message(&mut self, from: ProcessId, dap: Bytes) {
         match serde_json::from_slice::<Peek<'_>>(&dap) {
             Ok(peek) if peek.r#type == "response" && self.on_own_response(from, &peek) => return,
+            Ok(peek) if peek.r#type == "event" && peek.event.as_deref() == Some(WANTED_EVENT) => {
+                return self.on_debug_file_wanted(from, peek.body);
+            }
             Ok(peek) if peek.r#type == "event" => self.on_target_event(from, &peek, &dap),
             Ok(_) => {}
             Err(error) => {
@@ -272,7 +280,7 @@ impl Core {
                 };
                 self.on_configured(from, generation, body, error);
             }
-            Some(Request::Disarm) => {}
+            Some(Request::Disarm | Request::DebugFile) => {}
             Some(Request::Release) => self.on_released(from),
             None => return false,
         }

@@ -102,6 +102,7 @@ impl Core {
             Timer::Infeasible => self.on_infeasible_timer(),
             Timer::Drain => self.on_drain_deadline(),
             Timer::Move => self.on_move_deadline(),
+            Timer::DebugFile(target, file) => self.on_debug_file_late(target, &file),
         }
     }
 
@@ -139,6 +140,12 @@ impl Core {
         }
         self.tell_of_actors_again();
         self.tell_of_drivers_again();
+    }
+
+    /// What people call this node.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.me.name.clone()
     }
 
     /// The id of this node.

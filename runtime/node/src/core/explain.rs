@@ -61,6 +61,9 @@ impl Core {
                         self.me.name
                     )
                 }
+                _ if self.awaits_program(&pending.key) => {
+                    format!("{} has reserved its resources, and fetches its program", self.me.name)
+                }
                 _ => format!("{} has reserved its resources, and its worker starts", self.me.name),
             },
         }

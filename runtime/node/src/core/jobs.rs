@@ -218,6 +218,13 @@ impl Core {
         workers.chain(self.drivers.values().map(|driver| driver.pid)).collect()
     }
 
+    /// The process of a job's driver, if that is on this node.
+    #[must_use]
+    pub fn driver_pid(&self, job: JobId) -> Option<u32> {
+        let id = job.to_bytes();
+        self.drivers.values().find(|driver| driver.config.job_id == id).map(|driver| driver.pid)
+    }
+
     /// All drivers and workers that are attached.
     #[must_use]
     pub fn attached(&self) -> Vec<Attached> {

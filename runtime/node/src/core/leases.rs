@@ -130,7 +130,11 @@ impl Leases {
 
 impl Core {
     /// A process of this machine asks.
-    pub(super) fn on_lease_request(&mut self, from: ProcessId, request: LeaseRequest) {
+    pub(super) fn on_lease_request(&mut self, from: ProcessId, mut request: LeaseRequest) {
+        // A driver does not know what its node has found out of its programs; a worker has been told.
+        if let (Some(driver), Some(job)) = (self.drivers.get(&from), &mut request.job) {
+            job.origin.clone_from(&driver.config.origin);
+        }
         let asker = Asker::Process { request_id: request.request_id };
         if let Some(pending) = self.admit(asker, from, request) {
             let class = Class::of(&self.leases.pendings[&pending]);

@@ -78,7 +78,15 @@ impl Core {
         self.peers.get(&id).map(|peer| peer.address.clone())
     }
 
-    pub(super) fn node_name(&self, id: NodeId) -> String {
+    /// Names of all other nodes, with their `HOST:PORT`.
+    #[must_use]
+    pub fn peers(&self) -> Vec<(String, String)> {
+        self.peers.values().map(|peer| (peer.name.clone(), peer.address.clone())).collect()
+    }
+
+    /// What people call a node.
+    #[must_use]
+    pub fn node_name(&self, id: NodeId) -> String {
         if id == self.me.id {
             return self.me.name.clone();
         }

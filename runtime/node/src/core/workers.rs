@@ -108,6 +108,10 @@ pub(super) struct Worker {
     pub key: PoolKey,
     pub state: State,
     config: JobConfig,
+    /// Its program is being fetched; it has no process yet.
+    awaits_program: bool,
+    /// Of the times that it has to start in, those that are not over.
+    start_timers: u32,
     pid: Option<u32>,
     attached: bool,
     /// The session knows of it.
@@ -160,6 +164,8 @@ impl Core {
             state: State::Starting,
             // What it asks for itself has the job's own wishes; only its place is this environment's.
             config: JobConfig { here: launch.here.clone(), ..config.clone() },
+            awaits_program: false,
+            start_timers: 1,
             pid: None,
             attached: false,
             announced: false,
@@ -201,10 +207,25 @@ impl Core {
         (worker.description(&self.me.name), worker.key.is_python(), tasks)
     }
 
-    /// The process exists.
-    pub fn on_worker_spawned(&mut self, worker: ProcessId, pid: u32) {
+    /// Its program is not on this machine, and is being fetched.
+    pub fn on_program_awaited(&mut self, worker: ProcessId) {
         if let Some(worker) = self.workers.get_mut(&worker) {
-            worker.pid = Some(pid);
+            worker.awaits_program = true;
+        }
+    }
+
+    /// Whether a pool's workers wait for their program.
+    pub(super) fn awaits_program(&self, key: &PoolKey) -> bool {
+        self.workers.values().any(|worker| worker.awaits_program && worker.key == *key)
+    }
+
+    /// The process exists.
+    pub fn on_worker_spawned(&mut self, id: ProcessId, pid: u32) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.pid = Some(pid);
+        if std::mem::take(&mut worker.awaits_program) {
+            worker.start_timers += 1;
+            self.effects.push(Effect::Timer(Timer::WorkerStart(id), START_TIMEOUT));
         }
     }
 
@@ -374,7 +395,9 @@ impl Core {
     }
 
     pub(super) fn on_worker_start_timeout(&mut self, id: ProcessId) {
-        if self.workers.get(&id).is_some_and(|worker| worker.state == State::Starting) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.start_timers = worker.start_timers.saturating_sub(1);
+        if worker.state == State::Starting && worker.start_timers == 0 && !worker.awaits_program {
             let reason = format!("it did not say hello within {} seconds", START_TIMEOUT.as_secs());
             self.refuse_waiting(id, &reason, &[]);
             self.end_worker(id);

@@ -24,7 +24,7 @@ const HEADER_BYTES_MAX: usize = 1024;
 /// Starts the agent for a worker. Dropping the sender lets it detach and end.
 pub fn start(shared: &Arc<Shared>, worker: ProcessId, pid: u32) -> io::Result<(u32, mpsc::Sender<Bytes>)> {
     let mut child = Command::new(shared.host.manta())
-        .args(["debug-agent", "--pid", &pid.to_string(), "--stdio"])
+        .args(["debug-agent", "--pid", &pid.to_string(), "--stdio", "--ask-for-debug-info"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -7,13 +7,17 @@ use std::{
 
 use manta_proto::ids::{ObjectId, ProcessId};
 use manta_proto::{
-    v1::{NodeToProcess, ProcessHello, ProcessToNode, node_local_server::NodeLocal, process_to_node},
+    v1::{
+        NodeToProcess, ProcessHello, ProcessToNode, node_local_server::NodeLocal, process_hello::Kind,
+        process_to_node,
+    },
     version_conflict,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Shared, process_queue};
+use super::{Shared, process_queue, programs};
+use crate::core::Core;
 
 /// So often it is looked whether a process that has left has ended.
 const GONE_LOOKS: u32 = 50;
@@ -101,7 +105,7 @@ fn is_gone(pid: u32) -> bool {
 impl Local {
     fn welcome(
         &self,
-        hello: ProcessHello,
+        mut hello: ProcessHello,
     ) -> Result<(ProcessId, ReceiverStream<Result<NodeToProcess, Status>>), Status> {
         let peer = format!("the process {} on this machine", hello.pid);
         if let Some(conflict) = version_conflict(&peer, hello.protocol_version) {
@@ -112,6 +116,11 @@ impl Local {
         let (sender, receiver) = process_queue();
         if !self.0.attach(process, sender) {
             return Err(Status::already_exists("a process with this id is attached already"));
+        }
+        if hello.kind() == Kind::Driver
+            && let Some(job) = &mut hello.job
+        {
+            job.origin = Some(programs::origin(job, hello.pid, self.0.read(Core::id), &self.0.machine_id));
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now_unix_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use manta_proto::{
     ids::{JobId, NodeId, ObjectId, ProcessId},
     v1::{
-        Empty, FetchObjectRequest, FreeObjectsRequest, LeaseReply, LeaseRequest, LeaseReturn, MovedObjects,
-        ObjectChunk, RelayBytes, TakeObjectsReply, TakeObjectsRequest, WorkerFateReply, WorkerFateRequest,
-        node_peer_server::NodePeer,
+        Empty, FetchFileRequest, FetchObjectRequest, FileChunk, FreeObjectsRequest, LeaseReply, LeaseRequest,
+        LeaseReturn, MovedObjects, ObjectChunk, RelayBytes, TakeObjectsReply, TakeObjectsRequest,
+        WorkerFateReply, WorkerFateRequest, fetch_file_request::Wanted, node_peer_server::NodePeer,
     },
 };
 use tokio::{
@@ -18,7 +18,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
-use super::{Shared, peer_client::NODE_ID, transfer};
+use super::{Shared, debug_files, files, peer_client::NODE_ID, programs, transfer};
 
 /// Bytes of a relayed connection that are read at a time.
 const RELAY_BYTES: usize = 64 * 1024;
@@ -31,6 +31,7 @@ pub struct PeerService(pub Arc<Shared>);
 #[tonic::async_trait]
 impl NodePeer for PeerService {
     type FetchObjectStream = ReceiverStream<Result<ObjectChunk, Status>>;
+    type FetchFileStream = ReceiverStream<Result<FileChunk, Status>>;
     type RelayStream = ReceiverStream<Result<RelayBytes, Status>>;
 
     async fn request_lease(&self, request: Request<LeaseRequest>) -> Result<Response<LeaseReply>, Status> {
@@ -107,6 +108,24 @@ impl NodePeer for PeerService {
         };
         self.0.with(|core| core.on_peer_moved(from, to));
         Ok(Response::new(Empty {}))
+    }
+
+    async fn fetch_file(
+        &self,
+        request: Request<FetchFileRequest>,
+    ) -> Result<Response<Self::FetchFileStream>, Status> {
+        let file = match request.into_inner().wanted {
+            Some(Wanted::Program(wanted)) => {
+                programs::open(&self.0, &wanted.job_id, &wanted.path).map_err(|error| {
+                    Status::not_found(format!("{} cannot be read there: {error}", wanted.path))
+                })?
+            }
+            Some(Wanted::Debug(wanted)) => debug_files::open(&self.0, &wanted).await?,
+            None => return Err(Status::invalid_argument("a file is asked for by what it is")),
+        };
+        let (sender, receiver) = mpsc::channel(PIECES_MAX);
+        files::send(file, sender);
+        Ok(Response::new(receiver.into()))
     }
 
     async fn relay(

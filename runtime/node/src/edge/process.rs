@@ -6,6 +6,7 @@ use std::{
     path::Path,
     process::{ExitStatus, Stdio},
     sync::Arc,
+    time::Duration,
 };
 
 use manta_proto::{ids::ProcessId, v1::JobConfig};
@@ -30,6 +31,9 @@ use crate::{
     core::Exit,
     limits::{PIPE_DRAIN, TERM_GRACE},
 };
+
+const BUSY_TRIES: u32 = 20;
+const BUSY_PAUSE: Duration = Duration::from_millis(1);
 
 /// A worker's process.
 pub struct Handle {
@@ -64,8 +68,9 @@ pub fn start(
     worker: ProcessId,
     job: &JobConfig,
     arguments: &[String],
+    program: Option<Arc<()>>,
 ) -> io::Result<Handle> {
-    let mut child = command(shared, worker, job, arguments).spawn()?;
+    let mut child = spawn(&mut command(shared, worker, job, arguments))?;
     let pid = child.id().ok_or_else(|| io::Error::other("it ended at once"))?;
     let last_lines = LastLines::default();
     let logs = WorkerLogs {
@@ -88,6 +93,8 @@ pub fn start(
     let end = Arc::new(Notify::new());
     let (shared, wish, written) = (Arc::clone(shared), Arc::clone(&end), logs.clone());
     tokio::spawn(async move {
+        // What was fetched for it stays as long as it runs.
+        let _program = program;
         let status = wait(&mut child, pid, &wish, TERM_GRACE).await;
         // Nothing that the worker started outlives it; and then its pipes end.
         signal(pid, Signal::SIGKILL);
@@ -107,6 +114,18 @@ pub fn start(
         shared.worker_exited(worker, pid, &exit);
     });
     Ok(Handle { pid, end, logs: Some(logs) })
+}
+
+/// A program that was written a moment ago may still be open for writing in another child of this process, between its fork and
+/// its exec.
+fn spawn(command: &mut Command) -> io::Result<Child> {
+    for _ in 0..BUSY_TRIES {
+        match command.spawn() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => std::thread::sleep(BUSY_PAUSE),
+            other => return other,
+        }
+    }
+    command.spawn()
 }
 
 pub(super) async fn wait(

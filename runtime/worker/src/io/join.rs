@@ -93,6 +93,7 @@ impl Joining {
             programs: options.programs.iter().map(Program::to_wire).collect(),
             runtime_env: options.runtime_env,
             here: None,
+            origin: None,
             // Set by the node that runs a submitted job's driver.
             submission_id: std::env::var("MANTA_SUBMISSION_ID").unwrap_or_default(),
         };

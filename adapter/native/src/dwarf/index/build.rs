@@ -10,6 +10,7 @@ use super::{CodeRange, Lists, Place};
 use crate::dwarf::image::UnitIndex;
 use crate::dwarf::lines::{file_paths, lines_of_files};
 use crate::dwarf::outline::{FunctionNames, Outline, name_hash};
+use crate::dwarf::provided::Outcome;
 use crate::dwarf::split::SplitFiles;
 use crate::dwarf::{Attribute, Slice, Unit, text};
 
@@ -21,6 +22,8 @@ pub struct Source {
     pub beside: PathBuf,
     /// What `/` is for the program.
     pub root: PathBuf,
+    /// A package that was brought from elsewhere.
+    pub package: Option<Outcome>,
 }
 
 /// A finished index.
@@ -56,7 +59,7 @@ pub fn build(source: &Source, threads: usize) -> Built {
         let mut reader = Reader {
             source,
             headers: &headers,
-            split: SplitFiles::of(&source.beside, &source.root),
+            split: SplitFiles::of(&source.beside, &source.root, source.package.as_ref()),
             others: HashMap::new(),
         };
         let mut read = Vec::new();

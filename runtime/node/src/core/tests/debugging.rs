@@ -1,11 +1,14 @@
 //! Breakpoints before tasks, paused tasks, and lost sessions.
 
 use super::{Stage, id};
-use crate::core::{Effect, Exit, Timer};
+use crate::{
+    core::{DebugFile, Effect, Exit, Timer},
+    limits::DEBUG_FILES_WANTED_MAX,
+};
 use bytes::Bytes;
 use manta_proto::{
     ids::{ProcessId, SessionId, TaskId},
-    v1::{self, head_to_node, node_to_head, node_to_process, process_to_node},
+    v1::{self, DebugFileKind, head_to_node, node_to_head, node_to_process, process_to_node},
 };
 use serde_json::{Value, json};
 
@@ -303,4 +306,100 @@ fn the_agent_ends_with_the_session_and_with_the_worker() {
     stage.settle();
     stage.expect_head(|message| matches!(message, node_to_head::Message::TargetDown(_)));
     stage.expect(|effect| *effect == Effect::Close(worker));
+}
+
+const BUILD_ID: &str = "abcdef";
+
+/// An engine lacks debug information.
+fn want(stage: &mut Stage, worker: ProcessId, body: &Value) {
+    let event = json!({"seq": 9, "type": "event", "event": "mantaNeedsDebugInfo", "body": body});
+    stage.core.on_target_message(worker, event.to_string().into());
+    stage.settle();
+}
+
+fn expect_search(stage: &mut Stage, worker: ProcessId) -> DebugFile {
+    let Effect::FindDebugFile { target, file } =
+        stage.expect(|effect| matches!(effect, Effect::FindDebugFile { .. }))
+    else {
+        unreachable!("looked at above");
+    };
+    assert_eq!(target, worker);
+    stage.expect(|effect| matches!(effect, Effect::Timer(Timer::DebugFile(..), _)));
+    file
+}
+
+/// What an engine is told of debug information. Its answer means nothing to anybody.
+fn expect_told(stage: &mut Stage, worker: ProcessId) -> Value {
+    let effect = stage.expect(|effect| matches!(effect, Effect::ToAgent(to, _) if *to == worker));
+    let Effect::ToAgent(_, dap) = effect else { unreachable!("looked at above") };
+    let seq = seq_of(&dap, "mantaDebugInfo");
+    stage.core.on_target_message(worker, response(seq));
+    stage.settle();
+    let request: Value = serde_json::from_slice(&dap).unwrap();
+    request["arguments"].clone()
+}
+
+#[test]
+fn debug_information_is_looked_for_once_and_its_place_told() {
+    let mut stage = Stage::new(1.0);
+    let worker = native_with_agent(&mut stage);
+    let wish = json!({"buildId": BUILD_ID, "kind": "debug", "name": "/bin/job"});
+    want(&mut stage, worker, &wish);
+    let file = expect_search(&mut stage, worker);
+    assert_eq!(file, DebugFile { build_id: vec![0xab, 0xcd, 0xef], kind: DebugFileKind::DebugInformation });
+    want(&mut stage, worker, &wish);
+    stage.core.on_timer(Timer::DebugFile(worker, file.clone()));
+    stage.settle();
+    let told = expect_told(&mut stage, worker);
+    assert_eq!(told, json!({"buildId": BUILD_ID, "kind": "debug", "pending": true}));
+    stage.core.on_debug_file_found(worker, &file, Ok("/cache/file".into()));
+    stage.settle();
+    let told = expect_told(&mut stage, worker);
+    assert_eq!(told, json!({"buildId": BUILD_ID, "kind": "debug", "path": "/cache/file"}));
+    // It is over: neither a second outcome nor the timer means anything now.
+    stage.core.on_debug_file_found(worker, &file, Err("nowhere".into()));
+    stage.core.on_timer(Timer::DebugFile(worker, file));
+    stage.settle();
+    stage.expect_nothing();
+    want(&mut stage, worker, &json!({"buildId": BUILD_ID, "kind": "package", "name": "/bin/job"}));
+    let file = expect_search(&mut stage, worker);
+    stage.core.on_debug_file_found(worker, &file, Err("nowhere".into()));
+    stage.settle();
+    let told = expect_told(&mut stage, worker);
+    assert_eq!(told, json!({"buildId": BUILD_ID, "kind": "package", "message": "nowhere"}));
+}
+
+#[test]
+fn wishes_have_a_limit_a_form_and_an_end() {
+    let mut stage = Stage::new(1.0);
+    let worker = native_with_agent(&mut stage);
+    for wrong in [json!({}), json!({"buildId": BUILD_ID, "kind": "source"}), json!("x")] {
+        want(&mut stage, worker, &wrong);
+        stage.expect_nothing();
+    }
+    want(&mut stage, worker, &json!({"buildId": "../../etc", "kind": "debug"}));
+    assert_eq!(expect_told(&mut stage, worker)["message"], "\"../../etc\" is no build-id");
+    let mut files = Vec::new();
+    for number in 0..DEBUG_FILES_WANTED_MAX {
+        want(&mut stage, worker, &json!({"buildId": format!("{number:08x}"), "kind": "debug"}));
+        files.push(expect_search(&mut stage, worker));
+    }
+    want(&mut stage, worker, &json!({"buildId": BUILD_ID, "kind": "debug"}));
+    let told = expect_told(&mut stage, worker);
+    assert_eq!(told["message"], "64 others are looked for already");
+    stage.core.on_debug_file_found(worker, &files[0], Err("nowhere".into()));
+    stage.settle();
+    expect_told(&mut stage, worker);
+    want(&mut stage, worker, &json!({"buildId": BUILD_ID, "kind": "debug"}));
+    expect_search(&mut stage, worker);
+    // The next agent does not hear what the one before has asked for.
+    stage.core.on_agent_ended(worker, "it was killed");
+    stage.settle();
+    stage.expect_head(|message| matches!(message, node_to_head::Message::TargetDown(_)));
+    stage.expect_head(|message| matches!(message, node_to_head::Message::TargetUp(_)));
+    stage.expect(|effect| matches!(effect, Effect::StartAgent { .. }));
+    expect_agent_request(&mut stage, worker, "mantaConfigure");
+    stage.core.on_debug_file_found(worker, &files[1], Ok("/file".into()));
+    stage.settle();
+    stage.expect_nothing();
 }

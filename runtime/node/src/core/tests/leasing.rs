@@ -275,6 +275,52 @@ fn a_worker_that_says_nothing_is_ended_in_time() {
 }
 
 #[test]
+fn a_worker_whose_program_is_fetched_has_its_time_to_start_afterwards() {
+    let mut stage = Stage::new(1.0);
+    let (driver, workers) = stage.driver(2, "python");
+    let (worker, request) = (workers[0], stage.ask(driver, 1.0));
+    stage.core.on_program_awaited(worker);
+    stage.core.on_timer(Timer::WorkerStart(worker));
+    stage.settle();
+    stage.expect_nothing();
+    stage.core.on_worker_spawned(worker, 300);
+    stage.settle();
+    stage.expect(|effect| matches!(effect, Effect::Timer(Timer::WorkerStart(of), _) if *of == worker));
+    stage.core.on_timer(Timer::WorkerStart(worker));
+    stage.settle();
+    assert!(stage.expect_refusal(driver, request).contains("did not say hello within 30 seconds"));
+    stage.expect(|effect| *effect == Effect::EndWorker(worker));
+}
+
+#[test]
+fn a_driver_asks_with_what_its_node_has_found_out_of_its_program() {
+    let mut stage = Stage::new(1.0);
+    let driver = ProcessId(id(2));
+    let origin = v1::JobOrigin { machine_id: "here".into(), ..v1::JobOrigin::default() };
+    let job = v1::JobConfig { origin: Some(origin.clone()), ..Stage::job(2, "rust") };
+    let hello = v1::ProcessHello {
+        kind: v1::process_hello::Kind::Driver.into(),
+        process_id: driver.to_bytes(),
+        job: Some(job),
+        ..v1::ProcessHello::default()
+    };
+    stage.core.on_attached(hello, 5).unwrap();
+    stage.settle();
+    stage.expect_process(driver, |message| matches!(message, node_to_process::Message::Welcome(_)));
+    stage.expect_head(|message| matches!(message, node_to_head::Message::JobStarted(_)));
+    let started = stage.started();
+    stage.head(head_to_node::Message::View(stage.view(&[(7, 4.0, 4.0)])));
+    stage.effects.clear();
+    let mut request = Stage::request(driver, 2, 2.0, 1);
+    request.job = Some(Stage::job(2, "rust"));
+    stage.say(driver, process_to_node::Message::RequestLease(request));
+    let ask = stage.expect(|effect| matches!(effect, Effect::AskLease { .. }));
+    let Effect::AskLease { request, .. } = ask else { unreachable!("looked at above") };
+    assert_eq!(request.job.unwrap().origin, Some(origin));
+    assert_eq!(started.len(), 1);
+}
+
+#[test]
 fn the_end_of_a_driver_ends_its_job() {
     let (mut stage, driver, _, worker) = full_with_peer();
     stage.ask(driver, 1.0);
