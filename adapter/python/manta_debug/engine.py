@@ -59,6 +59,9 @@ class Engine:
         self.host = host if host is not None else requests.Host()
         self.core = Core(self.send_event, current_task, cluster=cluster)
         self.core.tell_look = self._tell_look
+        self._asked: dict[int, Callable[[Message], None]] = {}
+        #: Whether the client opens sessions when it is asked to.
+        self.starts_sessions = False
         self.paths = PathMap()
         self.client_sets = requests.ClientSets()
         self.goto_targets: dict[int, requests.GotoTarget] = {}
@@ -72,9 +75,16 @@ class Engine:
             message["body"] = body
         self._write(message)
 
+    def ask(self, command: str, arguments: Message, then: Callable[[Message], None]) -> None:
+        """Sends a request to the client; `then` gets the response, on the thread that calls `handle`."""
+        self._write({"type": "request", "command": command, "arguments": arguments}, then)
+
     def handle(self, message: Message) -> None:
         """Serves one message of the client. Never raises: the thread that reads the messages must outlive each of them."""
         self.core.threads.current().is_engine = True
+        if isinstance(message, dict) and message.get("type") == "response":
+            self._take_response(message)
+            return
         if not isinstance(message, dict) or message.get("type") != "request":
             return
         command = message.get("command")
@@ -101,6 +111,15 @@ class Engine:
             # The answer is sent, so this can no longer be a refusal.
             text = f"What follows the request '{command}' failed in the debug engine: {text_of(error)}.\n"
             self.send_event("output", {"category": "important", "output": text})
+
+    def _take_response(self, response: Message) -> None:
+        answered = response.get("request_seq")
+        then = self._asked.pop(answered, None) if isinstance(answered, int) else None
+        if then is not None:
+            try:
+                then(response)
+            except Exception as error:
+                self.core.report(error)
 
     def on_task_start(self) -> None:
         """To be called by a worker's thread before it runs a task."""
@@ -197,7 +216,7 @@ class Engine:
             }
         )
 
-    def _write(self, message: Message) -> None:
+    def _write(self, message: Message, then: Callable[[Message], None] | None = None) -> None:
         if self.core.is_abandoned:
             return  # This is a forked child: the connection is its parent's.
         # A thread of the program that prints comes here too. What is called below is library code, in which a pause would stop
@@ -206,7 +225,10 @@ class Engine:
         was_busy, thread.busy = thread.busy, True
         try:
             with self._send_lock:
-                self._send({"seq": next(self._sequence), **message})
+                number = next(self._sequence)
+                if then is not None:
+                    self._asked[number] = then
+                self._send({"seq": number, **message})
         except Exception as error:
             # This may be a thread of the program, which must not suffer. The reader of the transport ends the session.
             self._report_lost(error)

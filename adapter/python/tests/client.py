@@ -50,6 +50,7 @@ class Client:
         self._number = next(_numbers)
         self._responses: dict[int, queue.SimpleQueue[Message]] = {}
         self._events: list[Message] = []
+        self._asked: list[Message] = []
         self._arrived = threading.Condition()
         self.all: list[Message] = []
 
@@ -61,7 +62,7 @@ class Client:
             self._responses[message["request_seq"]].put(message)
             return
         with self._arrived:
-            self._events.append(message)
+            (self._asked if message["type"] == "request" else self._events).append(message)
             self._arrived.notify_all()
 
     def start(self, command: str, arguments: Message | None = None) -> int:
@@ -108,6 +109,15 @@ class Client:
                     body: Message = self._events.pop(at).get("body", {})
                     return body
         raise AssertionError("unreachable")
+
+    def reverse_request(self, command: str) -> Message:
+        """The engine's next request, which is taken out of the list."""
+        with self._arrived:
+            if not self._arrived.wait_for(lambda: bool(self._asked), SECONDS_MAX):
+                raise AssertionError(f"the engine did not ask for '{command}'")
+            asked = self._asked.pop(0)
+        assert asked["command"] == command, asked
+        return asked
 
     def has_event(self, name: str) -> bool:
         """Whether such an event has come and was not taken."""

@@ -51,6 +51,10 @@ class Outgoing:
         with self._changed:
             self._changed.wait_for(lambda: self._is_closed or not self._unsent, seconds)
 
+    def abandon(self) -> None:
+        """In a forked child: gives its share of the connection up, which stays open in its parent."""
+        self._connection.close()
+
     def close(self) -> None:
         """Nothing more is sent."""
         with self._changed:

@@ -23,6 +23,7 @@ class Tee:
         self._category = category
         self._lock = threading.RLock()
         self._unsent: list[str] = []
+        self._process = os.getpid()
         self.tell_client: Tell | None = None
         buffer = getattr(stream, "buffer", None)
         if buffer is not None:
@@ -50,6 +51,9 @@ class Tee:
 
     def forget_client(self) -> None:
         """In a forked child: the client is the parent's, and the lock may be held by a thread that is not here."""
+        if self._process == os.getpid():
+            return  # It is done, and the child may have a client of its own since.
+        self._process = os.getpid()
         self._lock = threading.RLock()
         self._unsent.clear()
         self.tell_client = None
@@ -100,6 +104,12 @@ def redirect(tell: Tell) -> None:
                 os.register_at_fork(after_in_child=stream.forget_client)
             setattr(sys, name, stream)
         stream.tell_client = tell
+
+
+def in_child() -> None:
+    """This is a forked child, without its parent's client."""
+    for tee in _tees:
+        tee.forget_client()
 
 
 def restore() -> None:

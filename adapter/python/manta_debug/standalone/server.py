@@ -17,12 +17,15 @@ from ..framing import FramingError, read_message, write_message
 from ..paths import PathMap
 from ..requests import Host
 from . import output
+from .children import Children
 from .outgoing import Outgoing
 
 _PROGRAM_END_SECONDS_MAX = 1.0
 # How long a client waits for another that may be leaving, and for what it says first.
 _TURN_SECONDS_MAX = 2.0
 _TERMINATION_SECONDS_MAX = 3.0
+# How long a forked child waits for its client.
+_CHILD_SECONDS_MAX = 10.0
 
 
 class StandaloneHost(Host):
@@ -32,7 +35,9 @@ class StandaloneHost(Host):
         self.ready = threading.Event()
         self.client_left = False
         self.stops_on_entry = False
-        self._target = target
+        self.name = target
+        self.debugs_children = False
+        self.attach_arguments: dict[str, Any] = {}
         self._redirects_output = redirects_output
         self._launched = False
 
@@ -43,6 +48,8 @@ class StandaloneHost(Host):
     def begin(self, engine: Engine, arguments: dict[str, Any], *, launched: bool) -> None:
         """Takes the client's wishes about libraries, paths and output."""
         self._launched = launched
+        self.debugs_children = arguments.get("subProcess", True) is not False
+        self.attach_arguments = arguments
         engine.paths = PathMap(arguments.get("pathMappings"))
         engine.core.sources.map_paths(engine.paths)
         engine.client_sets.step_into_libraries = not arguments.get("justMyCode", True)
@@ -55,12 +62,16 @@ class StandaloneHost(Host):
         engine.send_event(
             "process",
             {
-                "name": self._target,
+                "name": self.name,
                 "systemProcessId": os.getpid(),
                 "isLocalProcess": True,
                 "startMethod": "launch" if launched else "attach",
             },
         )
+
+    def for_child(self) -> StandaloneHost:
+        """The same, for a forked child that awaits a client of its own."""
+        return StandaloneHost(self.name, self._redirects_output)
 
     def configuration_done(self, engine: Engine) -> None:
         """The breakpoints are in force: the program may start."""
@@ -93,27 +104,53 @@ class Server:
     """The listening socket and the client at its other end."""
 
     def __init__(self, host: str, port: int, adapter: StandaloneHost) -> None:
-        self._adapter = adapter
+        self.adapter = adapter
         self._listener = socket.create_server((host, port), family=_family(host))
-        self._engine: Engine | None = None
+        self.engine: Engine | None = None
         self._outgoing: Outgoing | None = None
         self._turn = threading.Lock()
         self._waiting = threading.BoundedSemaphore(limits.CLIENTS_WAITING_MAX)
         self._done = threading.Event()
         self._process = os.getpid()
+        self._children = Children(self)
         self.exit_code = 0
         self.address: tuple[str, int] = self._listener.getsockname()[:2]
+        self._start()
+
+    def in_child(self, listener: socket.socket | None) -> None:
+        """In a forked child: serves at its own listener, and waits a while for its client; without one it runs on by itself."""
+        self._listener.close()
+        if self._outgoing is not None:
+            self._outgoing.abandon()
+        if self.engine is not None:
+            self.engine.core.abandon()
+        output.in_child()
+        self.engine = self._outgoing = None
+        if listener is None:
+            return
+        self._listener, self._process = listener, os.getpid()
+        self._turn, self._done = threading.Lock(), threading.Event()
+        self._waiting = threading.BoundedSemaphore(limits.CLIENTS_WAITING_MAX)
+        self.adapter = self.adapter.for_child()
+        self._start()
+        if not self.adapter.ready.wait(_CHILD_SECONDS_MAX):
+            print(
+                f"manta_debug: no client came for the child process {self._process}, which runs on",
+                file=sys.__stderr__,
+            )
+
+    def _start(self) -> None:
         threading.Thread(target=self._accept, name="manta-debug-server", daemon=True).start()
 
     def program_starts(self) -> None:
         """To be called on the thread that is about to run the program."""
-        engine = self._engine
-        if engine is not None and self._adapter.stops_on_entry and not self._adapter.client_left:
+        engine = self.engine
+        if engine is not None and self.adapter.stops_on_entry and not self.adapter.client_left:
             engine.core.stop_on_entry()
 
     def program_ended(self) -> None:
         """To be called at the very exit: tells the client, and gives it a moment to leave."""
-        engine, outgoing = self._engine, self._outgoing
+        engine, outgoing = self.engine, self._outgoing
         if engine is None or outgoing is None or os.getpid() != self._process:
             return
         output.restore()
@@ -171,19 +208,19 @@ class Server:
             engine.send_event("output", {"category": "important", "output": text})
 
         outgoing = Outgoing(connection, tell_left_out)
-        engine = Engine(send, cluster=False, host=self._adapter)
-        self._engine, self._outgoing = engine, outgoing
+        engine = Engine(send, cluster=False, host=self.adapter)
+        self.engine, self._outgoing = engine, outgoing
         self._done.clear()
-        self._adapter.client_left = False
+        self.adapter.client_left = False
         try:
             with connection.makefile("rb") as stream:
-                while not self._adapter.client_left and (message := read_message(stream)) is not None:
+                while not self.adapter.client_left and (message := read_message(stream)) is not None:
                     outgoing.wait_for_room()
                     engine.handle(message)
         except (FramingError, OSError) as error:
             print(f"manta_debug: the client's connection was closed: {error}", file=sys.__stderr__)
         finally:
-            self._engine = self._outgoing = None
+            self.engine = self._outgoing = None
             output.restore()
             try:
                 engine.close()
