@@ -157,11 +157,13 @@ def is_reentry(code: CodeType, offset: int) -> bool:
     """Whether control comes back to a line in the middle of a statement that spans several lines.
 
     The call of `f(` newline `x)` belongs to the first line, and makes a second line event there after the arguments.
-    A breakpoint must count that statement once. The first event of a line always counts: a display as `x = [` newline `f()]`
-    comes to its own line only after its elements.
+    A breakpoint must count that statement once, and a `with` when it begins. The first event of a line always counts: a display
+    as `x = [` newline `f()]` comes to its own line only after its elements.
     """
     if offset == _first_offset(code, offset):
         return False
+    if _leaves_with(code, offset):
+        return True
     positions = list(code.co_positions())
     at = offset // 2
     if not 0 < at < len(positions):
@@ -174,6 +176,17 @@ def is_reentry(code: CodeType, offset: int) -> bool:
     starts = (line, column) <= (before[0], before[2])
     ends = (before[1], before[3]) <= (end_line, end_column)
     return bool(starts and ends)
+
+
+def _leaves_with(code: CodeType, offset: int) -> bool:
+    """Whether this is the end of a `with`, which has the place of its beginning."""
+    opened = set()
+    for instruction in dis.get_instructions(code):
+        if instruction.offset >= offset:
+            return instruction.positions in opened
+        if instruction.opname in ("BEFORE_WITH", "BEFORE_ASYNC_WITH"):
+            opened.add(instruction.positions)
+    return False
 
 
 def _first_offset(code: CodeType, offset: int) -> int | None:

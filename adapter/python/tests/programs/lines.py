@@ -1,5 +1,7 @@
 """Statements over several lines, and functions of one line."""
 
+import contextlib
+
 
 def one_line(n): return n  # fmt: skip  # one line
 
@@ -15,6 +17,12 @@ def displays():
         value
         for value in listed
     ]
+
+
+def manages():
+    with contextlib.nullcontext():  # with
+        made = 1
+    return made
 
 
 def branches():
@@ -33,3 +41,4 @@ twice(1)
 twice(2)
 displays()
 branches()
+manages()
