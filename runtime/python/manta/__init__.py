@@ -35,7 +35,7 @@ from manta.remote_function import RemoteFunction
 from manta.runtime_context import get_gpu_ids, get_runtime_context
 
 if TYPE_CHECKING:
-    from manta import job_submission
+    from manta import dag, job_submission
 
 __version__ = "0.1.0"
 
@@ -61,6 +61,7 @@ __all__ = [
     "cancel",
     "cluster_resources",
     "cross_language",
+    "dag",
     "exceptions",
     "get",
     "get_actor",
@@ -86,16 +87,16 @@ __all__ = [
 # fmt: off
 _NOT_YET = frozenset({
     "LoggingConfig", "autoscaler",
-    "dag", "data", "experimental", "job_config", "llm", "rllib",
+    "data", "experimental", "job_config", "llm", "rllib",
     "serve", "train", "tune", "workflow",
 })
 # fmt: on
 
 
 def __getattr__(name: str) -> Any:
-    if name == "job_submission":
+    if name in ("dag", "job_submission"):
         # Read when it is first used: workers start sooner without it.
-        return importlib.import_module("manta.job_submission")
+        return importlib.import_module(f"manta.{name}")
     if name in _NOT_YET:
         raise AttributeError(
             f"Ray's '{name}' is not supported yet: Manta has functions as tasks, and objects"

@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import pickle
 from collections.abc import Callable
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from manta import _actor_host, _function, _manta, _placement, _session
 from manta._actor_class import ClassDescription, MethodDescription, describe
 from manta._actor_options import METHOD_OPTIONS, ActorOptions, MethodOptions
 from manta._generator import ObjectRefGenerator
 from manta._ids import ActorID
+
+if TYPE_CHECKING:
+    from manta import dag
 
 __all__ = ["ActorClass", "ActorHandle", "ActorMethod", "exit_actor", "method"]
 
@@ -107,6 +110,12 @@ class ActorClass:
             },
         )
         return ActorHandle(actor, description if found is None else pickle.loads(found))
+
+    def bind(self, *args: Any, **kwargs: Any) -> dag.ClassNode:
+        """An actor of it in a graph that is run later."""
+        from manta import dag
+
+        return dag.ClassNode(self, args, kwargs)
 
     def _prepare(self) -> _manta.PreparedTask:
         options = self._options
@@ -227,6 +236,17 @@ class ActorMethod:
         if description.is_streaming(options):
             return ObjectRefGenerator(prepared.submit_stream(args, kwargs, options.backpressure))
         return prepared.submit(args, kwargs)
+
+    def bind(self, *args: Any, **kwargs: Any) -> dag.ClassMethodNode:
+        """A call of it in a graph that is run later."""
+        from manta import dag
+
+        method = dag.ClassMethodNode(self._handle, self._name, {}, args, kwargs)
+        if self._options is not None:
+            raise NotImplementedError(
+                "options of a method in a graph are given with @method, where it is defined"
+            )
+        return method
 
     def _description(self) -> MethodDescription:
         return self._handle._ray_description.methods[self._name]

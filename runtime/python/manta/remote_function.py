@@ -6,11 +6,14 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from manta import _function, _manta, _placement, _session, actor
 from manta._generator import ObjectRefGenerator
 from manta._options import TaskOptions
+
+if TYPE_CHECKING:
+    from manta import dag
 
 
 class RemoteFunction:
@@ -58,6 +61,12 @@ class RemoteFunction:
     def options(self, **options: Any) -> RemoteFunction:
         """The same function with other options; this one keeps its own."""
         return RemoteFunction(self._function, self._options.updated(options))
+
+    def bind(self, *args: Any, **kwargs: Any) -> dag.FunctionNode:
+        """A call of it in a graph that is run later."""
+        from manta import dag
+
+        return dag.FunctionNode(self, args, kwargs)
 
     def _in_group(self, group: _placement.InGroup) -> RemoteFunction:
         """The same function in the placement group that captures what is submitted here; a worker knows one such group at a time."""

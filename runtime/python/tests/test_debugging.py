@@ -41,7 +41,9 @@ def start(cluster: LocalCluster) -> Iterator[Start]:
 
         environment = {**os.environ, "MANTA_ADDRESS": cluster.address, "MANTA_TOKEN": cluster.token}
         command = [sys.executable, str(source.path), *arguments]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
         started.append(process)
         return process
 
@@ -387,3 +389,83 @@ def test_a_worker_that_is_killed_while_it_is_paused_takes_only_its_own_row(sessi
     assert session.value(by_number["2"], "number") == "2"
     session.resume(by_number["2"])
     assert printed(driver) == "['crashed', 2]"
+
+
+def test_deadlines_stand_still_for_who_waits_for_a_paused_task_also_through_others(session, start, tmp_path):
+    source = Source(
+        tmp_path / "program.py",
+        """
+        import fcntl, sys, threading
+        import manta as ray
+
+        @ray.remote(num_cpus=0)
+        def stops():
+            return "result"  # stop
+
+        @ray.remote(num_cpus=0)
+        def needs(value):
+            return value
+
+        @ray.remote(num_cpus=0)
+        def gets(refs):
+            return ray.get(refs[0])
+
+        @ray.remote(num_cpus=0)
+        def gets_soon(refs):
+            return ray.get(refs[0], timeout=1)
+
+        @ray.remote(num_cpus=0)
+        def never(path):
+            with open(path) as file:
+                fcntl.flock(file, fcntl.LOCK_SH)
+
+        ray.init()
+        path = __file__ + ".lock"
+        lock = open(path, "w")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        stopped = stops.remote()
+        refs = {"itself": stopped, "needs": needs.remote(stopped), "gets": gets.remote([stopped])}
+        refs["gets gets"] = gets.remote([refs["gets"]])
+        inside = gets_soon.remote([stopped])
+        print("paused?", flush=True)
+        input()
+        found = {}
+
+        def keep(name, function):
+            try:
+                found[name] = function()
+            except Exception as error:
+                found[name] = type(error).__name__
+
+        waiters = []
+        for name, ref in refs.items():
+            waiters.append((f"get {name}", lambda ref=ref: ray.get(ref, timeout=1)))
+            waiters.append((f"wait {name}", lambda ref=ref: len(ray.wait([ref], timeout=1)[0])))
+        threads = [threading.Thread(target=keep, args=waiter) for waiter in waiters]
+        for thread in threads:
+            thread.start()
+        # The deadlines of who waits for another task pass meanwhile.
+        blocked = never.remote(path)
+        for _ in range(3):
+            keep("never", lambda: ray.get(blocked, timeout=1))
+        print(sorted(found.items()), flush=True)
+        input()
+        for thread in threads:
+            thread.join()
+        print(sorted(found.items()), ray.get(inside))
+        """,
+    )
+    session.break_at(source, "stop")
+    session.go()
+    driver = start(source)
+    assert driver.stdout.readline() == "paused?\n"
+    [thread] = session.paused(1)
+    driver.stdin.write("\n")
+    driver.stdin.flush()
+    assert driver.stdout.readline() == "[('never', 'GetTimeoutError')]\n"
+    session.resume(thread)
+    names = ("itself", "needs", "gets", "gets gets")
+    expected = [("never", "GetTimeoutError")]
+    expected += [entry for name in names for entry in ((f"get {name}", "result"), (f"wait {name}", 1))]
+    text, _ = driver.communicate("\n", timeout=SCRIPT_SECONDS_MAX)
+    assert text == f"{sorted(expected)} result\n"
