@@ -54,6 +54,30 @@ fn a_text_behind_a_reference_is_shown_as_far_as_any_text() {
 }
 
 #[test]
+fn what_is_borrowed_is_shown_as_what_it_is() {
+    let (_program, mut agent, stop) = stopped(Build::Plain);
+    assert_eq!(evaluate(&mut agent, &stop, "held", &json!({})), "&[7]");
+    assert_eq!(evaluate(&mut agent, &stop, "held[0] + 1", &json!({})), "8");
+    assert_eq!(evaluate(&mut agent, &stop, "read", &json!({})), "&'r'");
+}
+
+#[test]
+fn what_cannot_be_computed_is_no_number() {
+    let (_program, mut agent, stop) = stopped(Build::Plain);
+    assert_eq!(evaluate(&mut agent, &stop, "wide", &json!({})), u128::MAX.to_string());
+    let refused = |agent: &mut Agent, expression: &str| {
+        let asked = json!({"expression": expression, "frameId": stop["topFrame"]["id"]});
+        agent.try_request("evaluate", &asked)["message"].as_str().expect("a sentence").to_owned()
+    };
+    for expression in ["wide - 1", "wide > 1"] {
+        let said = refused(&mut agent, expression);
+        assert!(said.contains("larger than what is computed with"), "{said}");
+    }
+    let said = refused(&mut agent, "LIMIT");
+    assert!(said.contains("no variable \"LIMIT\""), "{said}");
+}
+
+#[test]
 fn frames_show_what_is_wanted_beside_their_names() {
     let (_program, mut agent, stop) = stopped(Build::Plain);
     let mut name = |format: Value| {

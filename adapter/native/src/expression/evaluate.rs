@@ -75,7 +75,14 @@ pub fn evaluate(
     names: &dyn Names,
     memory: &dyn Memory,
 ) -> Result<Evaluated, String> {
-    Evaluator { names, memory }.run(expression)
+    let evaluated = Evaluator { names, memory }.run(expression)?;
+    match evaluated {
+        // A name with a capital is taken for a variant, to be compared with; alone it has no value.
+        Evaluated::Variant(name) => Err(format!(
+            "there is no variable {name:?} here; a constant is in no place of the program, and neither is the name of a thread-local variable"
+        )),
+        evaluated => Ok(evaluated),
+    }
 }
 
 struct Evaluator<'a> {
@@ -251,7 +258,7 @@ fn simple(evaluated: &Evaluated, memory: &dyn Memory) -> Evaluated {
             bytes().map(|bytes| Evaluated::Integer(signed_of(&bytes)))
         }
         (TypeKind::Scalar(ScalarKind::Unsigned), _) | (TypeKind::Pointer(_), _) => {
-            value.unsigned(memory).map(|value| Evaluated::Integer(value as i128))
+            value.unsigned(memory).and_then(|value| i128::try_from(value).ok()).map(Evaluated::Integer)
         }
         (TypeKind::Scalar(ScalarKind::Char), _) => value
             .unsigned(memory)
@@ -285,7 +292,18 @@ fn compare(left: &Evaluated, right: &Evaluated, memory: &dyn Memory) -> Result<O
         (Float(left), Integer(right)) => left.partial_cmp(&(*right as f64)),
         _ => None,
     };
-    ordering.ok_or_else(|| format!("{} and {} cannot be compared", left.text(memory), right.text(memory)))
+    ordering.ok_or_else(|| {
+        too_large(left, right, memory)
+            .unwrap_or_else(|| format!("{} and {} cannot be compared", left.text(memory), right.text(memory)))
+    })
+}
+
+/// What is said of a whole number of 128 bits with the highest of them.
+fn too_large(left: &Evaluated, right: &Evaluated, memory: &dyn Memory) -> Option<String> {
+    let is_large =
+        |own: &&Evaluated| matches!(own, Evaluated::Value(value) if value.is_scalar(ScalarKind::Unsigned));
+    let large = [left, right].into_iter().find(is_large)?;
+    Some(format!("{} is larger than what is computed with here (127 bits)", large.text(memory)))
 }
 
 /// Converts between numbers, truth values and characters as the language does.
@@ -368,7 +386,8 @@ fn arithmetic(
         _ => None,
     };
     let (Some(left_number), Some(right_number)) = (float(left), float(right)) else {
-        return Err(format!("{} and {} are not numbers", left.text(memory), right.text(memory)));
+        let not_numbers = || format!("{} and {} are not numbers", left.text(memory), right.text(memory));
+        return Err(too_large(left, right, memory).unwrap_or_else(not_numbers));
     };
     Ok(Evaluated::Float(match operator {
         Operator::Add => left_number + right_number,
@@ -423,6 +442,7 @@ mod tests {
     fn errors_say_what_is_wrong() {
         assert!(text("1 / 0").contains("division by zero"));
         assert!(text("x > 1").contains("no variable \"x\""));
+        assert!(text("LIMIT").contains("no variable \"LIMIT\""));
         assert!(text("1 == \"a\"").contains("cannot be compared"));
         assert!(text("1 && true").contains("need truth values"));
         assert!(text("\"a\".to_uppercase()").contains("never run"));

@@ -79,12 +79,13 @@ const COUNTED: [&str; 2] = ["alloc::rc::Rc<", "alloc::sync::Arc<"];
 const COUNTS_BYTES: u64 = 16;
 
 /// Types that guard a value, and the field that it is in.
-const GUARDS: [(&str, &str); 6] = [
+const GUARDS: [(&str, &str); 7] = [
     ("core::cell::RefCell<", "value"),
     ("std::sync::poison::mutex::Mutex<", "data"),
     ("std::sync::poison::rwlock::RwLock<", "data"),
     ("std::sync::mutex::Mutex<", "data"),
     ("std::sync::poison::mutex::MutexGuard<", "lock"),
+    ("std::sync::poison::rwlock::RwLockWriteGuard<", "lock"),
     ("alloc::collections::binary_heap::BinaryHeap<", "data"),
 ];
 
@@ -161,9 +162,12 @@ fn pointer(value: &Value, memory: &dyn Memory) -> View {
     if is_function || name.starts_with("fn(") || name.starts_with("unsafe fn(") {
         let live = Address(address);
         let to = value.module.image.symbol_at(value.module.file_address(live));
-        let label = to.map_or_else(String::new, |symbol| {
-            format!(" {}", crate::dwarf::modules::short_symbol(symbol.name))
-        });
+        // What is no pointer but a function itself has no bytes, and is described in the same way.
+        let nowhere = || if memory.read(live, &mut [0]).is_err() { " (no function is there)" } else { "" };
+        let label = to.map_or_else(
+            || nowhere().to_owned(),
+            |symbol| format!(" {}", crate::dwarf::modules::short_symbol(symbol.name)),
+        );
         return View::Scalar(format!("{address:#x}{label}"));
     }
     match inner {
@@ -202,6 +206,9 @@ fn structure(value: &Value, memory: &dyn Memory) -> View {
     {
         return View::Wrapped { inner, sign: "" };
     }
+    if let Some(inner) = borrowed(value, memory) {
+        return View::Wrapped { inner, sign: "&" };
+    }
     // What a cell or lock guards is what people want to see of it.
     let guarded =
         GUARDS.iter().find(|(start, _)| name.starts_with(start)).and_then(|(_, field)| value.field(field));
@@ -227,6 +234,17 @@ pub(crate) fn counted(value: &Value, memory: &dyn Memory) -> Option<Value> {
         return None;
     };
     value.field("ptr")?.first_pointer()?.pointee(memory)?.field(field)
+}
+
+/// What somebody has borrowed from a cell or a lock.
+fn borrowed(value: &Value, memory: &dyn Memory) -> Option<Value> {
+    const BORROWS: [(&str, &str); 3] = [
+        ("core::cell::Ref<", "value"),
+        ("core::cell::RefMut<", "value"),
+        ("std::sync::poison::rwlock::RwLockReadGuard<", "data"),
+    ];
+    let (_, field) = BORROWS.iter().find(|(start, _)| value.of.name.starts_with(start))?;
+    value.field(field)?.first_pointer()?.pointee(memory)
 }
 
 /// What a trait object points at, as the type that it really has.
