@@ -24,5 +24,5 @@ mod tasks;
 mod tests;
 mod user_metrics;
 
-pub use service::{Head, HeadError, HeadOptions};
+pub use service::{Head, HeadError, HeadOptions, Inside};
 pub use store::StoreError;

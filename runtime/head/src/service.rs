@@ -22,8 +22,14 @@ use manta_proto::{
     },
     version_conflict,
 };
-use tokio::{net::TcpListener, sync::Notify};
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, mpsc},
+};
+use tokio_stream::{
+    Stream, StreamExt,
+    wrappers::{ReceiverStream, TcpListenerStream},
+};
 use tonic::{Request, Response, Status, Streaming, service::interceptor::InterceptedService};
 
 use crate::{
@@ -143,6 +149,12 @@ impl Head {
         self.shared.packages.keep_in(folder)
     }
 
+    /// The way in for nodes of this very process, which need no connection.
+    #[must_use]
+    pub fn inside(&self) -> Inside {
+        Inside(Arc::clone(&self.shared))
+    }
+
     /// Where it serves metrics.
     #[must_use]
     pub fn metrics_address(&self) -> Option<SocketAddr> {
@@ -169,10 +181,8 @@ impl Head {
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let metrics = self.metrics.map(|listener| shared.serve_metrics(listener, self.token.clone()));
         let service = InterceptedService::new(service, RequireToken(self.token));
-        let incoming = TcpListenerStream::new(self.listener);
-        let incoming = tokio_stream::StreamExt::map(incoming, |stream| {
-            stream.and_then(|stream| stream.set_nodelay(true).map(|()| stream))
-        });
+        let incoming = TcpListenerStream::new(self.listener)
+            .map(|stream| stream.and_then(|stream| stream.set_nodelay(true).map(|()| stream)));
         let server = tonic::transport::Server::builder()
             .http2_keepalive_interval(Some(Duration::from_secs(5)))
             .http2_keepalive_timeout(Some(Duration::from_secs(10)))
@@ -211,6 +221,25 @@ impl Head {
             store.remove();
         }
         result
+    }
+}
+
+/// A head, for nodes of the same process.
+#[derive(Clone)]
+pub struct Inside(Arc<Shared>);
+
+impl Inside {
+    /// Takes a node, which says `messages` and hears what comes out of the stream, until either ends. To be called on the head's
+    /// runtime.
+    ///
+    /// # Errors
+    /// With a sentence when the head does not take the node.
+    pub fn join(
+        &self,
+        register: v1::NodeRegister,
+        messages: mpsc::Receiver<NodeToHead>,
+    ) -> Result<impl Stream<Item = Result<HeadToNode, Status>> + Send + use<>, String> {
+        self.0.link_node(register, ReceiverStream::new(messages))
     }
 }
 
@@ -349,6 +378,42 @@ impl Shared {
         });
     }
 
+    /// Takes a node; from then on what it says is heard, and what it is to do comes out of the stream. The error is for people.
+    pub(crate) fn link_node(
+        self: &Arc<Self>,
+        register: v1::NodeRegister,
+        mut messages: impl Stream<Item = NodeToHead> + Send + Unpin + 'static,
+    ) -> Result<Outgoing<HeadToNode>, String> {
+        let link = self.new_link();
+        let (outbox, outgoing) = Outbox::new();
+        self.lock().nodes.insert(link, outbox);
+        let registered = self.with(|core| core.on_node_register(link, register));
+        let node = registered.inspect_err(|_| drop(self.lock().nodes.remove(&link)))?;
+        tracing::info!(%node, ?link, "a node joined");
+        let shared = Arc::clone(self);
+        tokio::spawn(async move {
+            while let Some(message) = messages.next().await {
+                if !shared.lock().nodes.contains_key(&link) {
+                    break;
+                }
+                match message.message {
+                    Some(node_to_head::Message::NodeAnswer(answer)) => shared.on_answer(node, answer),
+                    message => shared.with(|core| core.on_node_message(node, NodeToHead { message })),
+                }
+            }
+            tracing::info!(%node, ?link, "a node's connection ended");
+            {
+                let mut state = shared.lock();
+                state.nodes.remove(&link);
+                state.queries.on_node_lost(node);
+            }
+            shared.with(|core| core.on_node_lost(link));
+            shared.node_left.notify_waiters();
+            shared.node_left.notify_one();
+        });
+        Ok(outgoing)
+    }
+
     fn new_link(&self) -> LinkId {
         let mut state = self.lock();
         state.links += 1;
@@ -401,38 +466,9 @@ impl head_server::Head for Service {
         let Some(node_to_head::Message::Register(register)) = first else {
             return Err(Status::invalid_argument("a node's first message is its registration"));
         };
-        let link = self.shared.new_link();
-        let (outbox, outgoing) = Outbox::new();
-        self.shared.lock().nodes.insert(link, outbox);
-        let node = match self.shared.with(|core| core.on_node_register(link, register)) {
-            Ok(node) => node,
-            Err(sentence) => {
-                self.shared.lock().nodes.remove(&link);
-                return Err(Status::failed_precondition(sentence));
-            }
-        };
-        tracing::info!(%node, ?link, "a node joined");
-        let shared = Arc::clone(&self.shared);
-        tokio::spawn(async move {
-            while let Ok(Some(message)) = messages.message().await {
-                if !shared.lock().nodes.contains_key(&link) {
-                    break;
-                }
-                match message.message {
-                    Some(node_to_head::Message::NodeAnswer(answer)) => shared.on_answer(node, answer),
-                    message => shared.with(|core| core.on_node_message(node, NodeToHead { message })),
-                }
-            }
-            tracing::info!(%node, ?link, "a node's connection ended");
-            {
-                let mut state = shared.lock();
-                state.nodes.remove(&link);
-                state.queries.on_node_lost(node);
-            }
-            shared.with(|core| core.on_node_lost(link));
-            shared.node_left.notify_waiters();
-            shared.node_left.notify_one();
-        });
+        // A connection that breaks ends like one that is closed.
+        let messages = messages.map_while(Result::ok);
+        let outgoing = self.shared.link_node(register, messages).map_err(Status::failed_precondition)?;
         Ok(Response::new(outgoing))
     }
 

@@ -17,4 +17,4 @@ pub mod session_dir;
 pub mod watcher;
 
 pub use host::Host;
-pub use node::{MemoryWatch, Node, NodeError, NodeOptions};
+pub use node::{FromHead, HeadInside, MemoryWatch, Node, NodeError, NodeOptions};

@@ -5,6 +5,7 @@ use std::{
     future::Future,
     io,
     path::{Path, PathBuf},
+    pin::Pin,
     sync::Arc,
     time::Duration,
 };
@@ -15,18 +16,24 @@ use manta_proto::{
     ids::NodeId,
     limits::MESSAGE_BYTES_MAX,
     token::Token,
-    v1::{HeadToNode, NodeInfo, node_local_server::NodeLocalServer, node_peer_server::NodePeerServer},
+    v1::{
+        HeadToNode, NodeInfo, NodeRegister, NodeToHead, node_local_server::NodeLocalServer,
+        node_peer_server::NodePeerServer,
+    },
 };
-use tokio::net::{TcpListener, UnixListener};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::mpsc,
+};
 use tokio_stream::{
-    StreamExt,
+    Stream, StreamExt,
     wrappers::{TcpListenerStream, UnixListenerStream},
 };
-use tonic::{Streaming, service::interceptor::InterceptedService, transport::Server};
+use tonic::{Status, service::interceptor::InterceptedService, transport::Server};
 
 use crate::{
     core::{Core, Identity},
-    edge::{self, Shared},
+    edge::{self, Shared, head_link::HeadLink},
     host::Host,
     machine,
     resources::Resources,
@@ -39,6 +46,8 @@ const WORKERS_END_TIMEOUT: Duration = Duration::from_secs(4);
 pub struct NodeOptions {
     /// The head's `HOST:PORT`.
     pub head_address: String,
+    /// That head, when it runs in this process: then nothing is sent to its address.
+    pub head_inside: Option<HeadInside>,
     /// What every call carries.
     pub token: Token,
     /// What the node has.
@@ -56,6 +65,13 @@ pub struct NodeOptions {
     /// When a worker is killed because memory runs out.
     pub memory: MemoryWatch,
 }
+
+/// What a head says to a node, until it is gone.
+pub type FromHead = Pin<Box<dyn Stream<Item = Result<HeadToNode, Status>> + Send>>;
+
+/// Joins a head of the same process, with a registration and all that the node will say; the error is the head's refusal.
+pub type HeadInside =
+    Arc<dyn Fn(NodeRegister, mpsc::Receiver<NodeToHead>) -> Result<FromHead, String> + Send + Sync>;
 
 /// When and how often a node looks at its memory.
 #[derive(Clone, Copy, Debug)]
@@ -104,8 +120,8 @@ pub struct Node {
     tcp: TcpListener,
     unix: UnixListener,
     info: NodeInfo,
-    head_address: String,
-    messages: Streaming<HeadToNode>,
+    head: HeadLink,
+    messages: FromHead,
 }
 
 impl Node {
@@ -163,8 +179,14 @@ impl Node {
             spilled,
         });
         edge::memory::start(&shared, options.memory);
-        let messages = edge::head_link::register(&shared, &options.head_address, &info).await?;
-        Ok(Self { shared, tcp, unix, info, head_address: options.head_address, messages })
+        let head = HeadLink {
+            shared: Arc::clone(&shared),
+            address: options.head_address,
+            inside: options.head_inside,
+            info: info.clone(),
+        };
+        let messages = head.register().await?;
+        Ok(Self { shared, tcp, unix, info, head, messages })
     }
 
     /// What the head calls it.
@@ -210,12 +232,7 @@ impl Node {
             .http2_keepalive_interval(Some(Duration::from_secs(5)))
             .http2_keepalive_timeout(Some(Duration::from_secs(10)))
             .serve_with_incoming(InterceptedService::new(peer, token), incoming);
-        let link = tokio::spawn(edge::head_link::serve(
-            Arc::clone(&shared),
-            self.head_address,
-            self.info,
-            self.messages,
-        ));
+        let link = tokio::spawn(self.head.serve(self.messages));
         let ended = async {
             tokio::select! {
                 () = stop => {}

@@ -4,7 +4,7 @@ use std::{io::Read, sync::Arc};
 
 use anyhow::Context;
 use manta_head::{Head, HeadOptions};
-use manta_node::{Node, NodeOptions};
+use manta_node::{FromHead, HeadInside, Node, NodeOptions};
 use manta_proto::token::Token;
 use serde_json::json;
 use tokio::sync::{oneshot, watch};
@@ -31,6 +31,9 @@ pub async fn run(args: LocalArgs) -> anyhow::Result<()> {
     head.keep_packages_in(&host.session_dir().join("head-packages"))
         .context("the head's folder for packages cannot be made")?;
     let address = head.address().to_string();
+    let inside = head.inside();
+    let inside: HeadInside =
+        Arc::new(move |register, messages| Ok(Box::pin(inside.join(register, messages)?) as FromHead));
     let (stop_head, head_stopped) = oneshot::channel::<()>();
     let head = tokio::spawn(head.run(async {
         // A dropped sender means the same.
@@ -42,6 +45,7 @@ pub async fn run(args: LocalArgs) -> anyhow::Result<()> {
         let resources = if number == 0 { args.resources.beside_head() } else { args.resources.clone() };
         let options = NodeOptions {
             head_address: address.clone(),
+            head_inside: Some(Arc::clone(&inside)),
             token: token.clone(),
             resources: resources.resources()?,
             name: String::new(),

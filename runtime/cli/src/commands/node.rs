@@ -39,6 +39,7 @@ pub async fn run(args: NodeArgs) -> anyhow::Result<()> {
     let options = NodeOptions {
         listen_host: own_address_towards(&args.address),
         head_address: args.address,
+        head_inside: None,
         token,
         resources,
         name: String::new(),
