@@ -14,14 +14,15 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use dap::Codec;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::time::TimeSpec;
 use tokio_util::codec::Decoder;
 
 use crate::attach::{self, Refused};
 use crate::engine::{Engine, Mode};
-use crate::limits::MESSAGE_BYTES_MAX;
+use crate::limits::{GIVE_WAY, MESSAGE_BYTES_MAX};
 use crate::ptrace::wait_any;
 use crate::requests::{Flow, Server};
 
@@ -182,15 +183,16 @@ fn accept(server: &mut Server, listener: &TcpListener, signals: &SignalFd) -> io
     }
 }
 
-fn wait(fds: &mut [PollFd<'_>], until: Option<Instant>) -> io::Result<()> {
-    let timeout = match until {
-        None => PollTimeout::NONE,
-        Some(until) => {
-            let left = until.saturating_duration_since(Instant::now()).as_millis().min(60_000) as u16;
-            PollTimeout::from(left)
-        }
-    };
-    match poll(fds, timeout) {
+/// Lets those run first that a stop on its way wakes: they may have been put in line behind this very thread.
+fn give_way() {
+    let until = Instant::now() + GIVE_WAY;
+    while Instant::now() < until {
+        std::thread::yield_now();
+    }
+}
+
+fn wait(fds: &mut [PollFd<'_>], most: Option<Duration>) -> io::Result<()> {
+    match ppoll(fds, most.map(TimeSpec::from), None) {
         Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
         Err(error) => Err(error.into()),
     }
@@ -202,19 +204,30 @@ fn serve(server: &mut Server, wire: &Wire, signals: &SignalFd) -> Result<(), Age
     let mut received = BytesMut::new();
     let mut buffer = vec![0; READ_BYTES];
     loop {
-        write_waiting(server, wire)?;
-        server.tell_looks();
-        write_waiting(server, wire)?;
+        // Alone, the client is the next process, and nothing is gained.
+        let may_wait =
+            server.engine.outbox.may_wait(Instant::now()).filter(|_| server.engine.mode == Mode::Cluster);
+        if may_wait.is_none() {
+            write_waiting(server, wire)?;
+            if server.engine.looks.are_due() {
+                give_way();
+                server.tell_looks();
+                write_waiting(server, wire)?;
+            }
+        }
         let is_full = server.engine.outbox.is_full();
         let reads = if is_full { PollFlags::empty() } else { PollFlags::POLLIN };
-        let writes =
-            if server.engine.outbox.waiting.is_empty() { PollFlags::empty() } else { PollFlags::POLLOUT };
+        let writes = if server.engine.outbox.waiting.is_empty() || may_wait.is_some() {
+            PollFlags::empty()
+        } else {
+            PollFlags::POLLOUT
+        };
         let mut fds = [
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(wire.input.as_fd(), reads),
             PollFd::new(wire.output.as_fd(), writes),
         ];
-        wait(&mut fds, None)?;
+        wait(&mut fds, may_wait)?;
         let (signalled, readable) = (fds[0].any() == Some(true), fds[1].any() == Some(true));
         if signalled {
             let found = take_signals(server, signals)?;
@@ -300,7 +313,7 @@ fn finish(server: &mut Server, signals: &SignalFd, most: Duration) -> Result<(),
     let until = Instant::now() + most;
     while !server.engine.is_released() && !server.engine.has_ended() && Instant::now() < until {
         let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-        wait(&mut fds, Some(until))?;
+        wait(&mut fds, Some(until.saturating_duration_since(Instant::now())))?;
         take_signals(server, signals)?;
     }
     Ok(())
@@ -310,7 +323,9 @@ fn flush(server: &mut Server, wire: &Wire) {
     let until = Instant::now() + FLUSH_TIME;
     while !server.engine.outbox.waiting.is_empty() && Instant::now() < until {
         let mut fds = [PollFd::new(wire.output.as_fd(), PollFlags::POLLOUT)];
-        if wait(&mut fds, Some(until)).is_err() || write_waiting(server, wire).is_err() {
+        if wait(&mut fds, Some(until.saturating_duration_since(Instant::now()))).is_err()
+            || write_waiting(server, wire).is_err()
+        {
             return;
         }
     }

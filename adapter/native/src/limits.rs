@@ -1,5 +1,11 @@
 //! Every limit of the native engine. What is cut says that it was cut.
 
+use std::time::Duration;
+
+/// How long it may take in a cluster until it is told that a thread runs on: a step is over by then, and its stop goes along.
+pub const SOON: Duration = Duration::from_micros(300);
+/// How long what is told of a stop ahead of being asked leaves the processor to those that carry the stop.
+pub const GIVE_WAY: Duration = Duration::from_micros(60);
 /// Frames of a stack that are walked at first; more when the client asks for them.
 pub const FRAMES_MAX: usize = 1000;
 /// Frames of a stack that are walked at most.

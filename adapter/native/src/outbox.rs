@@ -1,10 +1,15 @@
 //! What goes to the client: numbered, encoded, and kept until the wire takes it.
+//!
+//! That a thread runs on is of little use to anybody before it is known how far. In a cluster each message wakes four processes on its
+//! way, and a thread that makes a step stops again before they have slept. So such messages wait a moment for the stop, and go with it.
+
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use dap::{Codec, Event, EventMessage, Message, Outgoing, ResponseMessage, Seq};
 use tokio_util::codec::Encoder;
 
-use crate::limits::OUTPUT_BYTES_MAX;
+use crate::limits::{OUTPUT_BYTES_MAX, SOON};
 
 /// Messages on their way out.
 #[derive(Default)]
@@ -13,17 +18,43 @@ pub struct Outbox {
     /// Encoded, not yet written.
     pub waiting: BytesMut,
     codec: Codec,
+    /// When nothing is there but what may wait: since when it does.
+    patient_since: Option<Instant>,
+}
+
+/// Whether a message may wait a moment for the next one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Urgency {
+    Now,
+    Soon,
 }
 
 impl Outbox {
     /// Sends an event.
     pub fn event<E: Event>(&mut self, body: &E::Body) {
-        self.send(Message::Event(EventMessage::new::<E>(body)));
+        self.send(Message::Event(EventMessage::new::<E>(body)), Urgency::Now);
+    }
+
+    /// Sends an event after which another is likely to follow at once.
+    pub fn event_soon<E: Event>(&mut self, body: &E::Body) {
+        self.send(Message::Event(EventMessage::new::<E>(body)), Urgency::Soon);
     }
 
     /// Sends a response.
     pub fn respond(&mut self, response: ResponseMessage) {
-        self.send(Message::Response(response));
+        self.send(Message::Response(response), Urgency::Now);
+    }
+
+    /// Sends a response after which an event is likely to follow at once.
+    pub fn respond_soon(&mut self, response: ResponseMessage) {
+        self.send(Message::Response(response), Urgency::Soon);
+    }
+
+    /// How long what is there may still wait for more; `None` when it is to go, or nothing is there.
+    #[must_use]
+    pub fn may_wait(&self, now: Instant) -> Option<Duration> {
+        let since = self.patient_since.filter(|_| !self.waiting.is_empty())?;
+        (since + SOON).checked_duration_since(now).filter(|left| !left.is_zero())
     }
 
     /// Prints something in the client's console.
@@ -48,7 +79,12 @@ impl Outbox {
         self.waiting.clear();
     }
 
-    fn send(&mut self, mut message: Message) {
+    fn send(&mut self, mut message: Message, urgency: Urgency) {
+        self.patient_since = match urgency {
+            Urgency::Soon if self.waiting.is_empty() => Some(Instant::now()),
+            Urgency::Soon => self.patient_since,
+            Urgency::Now => None,
+        };
         self.last_seq += 1;
         message.set_seq(self.last_seq);
         let text = Bytes::from(message.to_vec());
@@ -56,5 +92,30 @@ impl Outbox {
         if let Err(error) = self.codec.encode(Outgoing(text), &mut self.waiting) {
             tracing::error!(%error, "a message could not be sent");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_comes_before_more_waits_and_not_for_long() {
+        let now = Instant::now;
+        let mut outbox = Outbox::default();
+        assert_eq!(outbox.may_wait(now()), None, "nothing is there");
+        let running = dap::ContinuedEventBody { thread_id: dap::ThreadId(1), all_threads_continued: None };
+        outbox.event_soon::<dap::events::Continued>(&running);
+        outbox.event_soon::<dap::events::Continued>(&running);
+        let since = now();
+        assert!(outbox.may_wait(since).is_some_and(|left| left <= SOON));
+        assert_eq!(outbox.may_wait(since + SOON), None, "it has waited long enough");
+        outbox.console("a stop");
+        assert_eq!(outbox.may_wait(since), None, "what it waited for is there");
+        outbox.event_soon::<dap::events::Continued>(&running);
+        assert_eq!(outbox.may_wait(now()), None, "what is urgent takes it along");
+        outbox.waiting.clear();
+        outbox.event_soon::<dap::events::Continued>(&running);
+        assert!(outbox.may_wait(since).is_some(), "all before has gone");
     }
 }

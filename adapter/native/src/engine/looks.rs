@@ -35,6 +35,12 @@ impl Looks {
         self.wanted.remove(&tid);
     }
 
+    /// Whether anything is to be told now.
+    #[must_use]
+    pub fn are_due(&self) -> bool {
+        !self.due.is_empty()
+    }
+
     /// Takes what is to be told now.
     pub fn take_due(&mut self) -> Vec<(Tid, LookWanted)> {
         std::mem::take(&mut self.due)

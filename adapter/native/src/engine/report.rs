@@ -178,7 +178,7 @@ impl Engine {
         } else {
             let task = stop.task.as_ref().map(task_body);
             let body = ContinuedBody { thread_id, stop: stop.number, ended: None, task };
-            self.outbox.event::<MantaContinued>(&body);
+            self.outbox.event_soon::<MantaContinued>(&body);
         }
         if let Some(thread) = self.threads.get_mut(tid) {
             thread.left_stop = stop.number;

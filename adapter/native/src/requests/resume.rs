@@ -69,7 +69,7 @@ impl Server {
             Ok(((tid, unit, into), look)) => {
                 self.engine.looks.want(tid, look);
                 // The answer comes before anything that the thread does next.
-                self.engine.outbox.respond(request.ok::<R>(&R::body()));
+                self.engine.outbox.respond_soon(request.ok::<R>(&R::body()));
                 match R::STEP {
                     Some(kind) => self.engine.step(tid, kind, unit, into),
                     None => self.engine.resume(tid, true),
