@@ -9,19 +9,31 @@ from typing import Any
 from . import _register
 from .engine import Engine
 
+RESUMING = frozenset(("continue", "next", "stepIn", "stepOut"))
+
 
 def encode(message: dict[str, Any]) -> bytes:
     """One message as JSON. Text that is no valid Unicode is replaced, for the other end would refuse it."""
     return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
+def is_soon_followed(message: dict[str, Any]) -> bool:
+    """Whether the message only says that a thread runs on, so that it may wait a moment for the thread's next stop."""
+    if message.get("event") == "mantaContinued":
+        return "ended" not in message["body"]
+    return message.get("success") is True and message.get("command") in RESUMING
+
+
 def serve(
     receive: Callable[[], bytes | None],
-    send: Callable[[bytes], None],
+    send: Callable[[bytes, bool], None],
     current_task: Callable[[int], dict[str, Any] | None],
 ) -> None:
-    """Serves until `receive` gives nothing more; then every paused thread runs on."""
-    engine = Engine(lambda message: send(encode(message)), current_task)
+    """Serves until `receive` gives nothing more; then every paused thread runs on.
+
+    `send` is told of each message whether it may wait a moment, in its place, for the next one to be sent.
+    """
+    engine = Engine(lambda message: send(encode(message), is_soon_followed(message)), current_task)
     _register(engine)
     try:
         while (data := receive()) is not None:

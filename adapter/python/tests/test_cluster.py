@@ -41,12 +41,19 @@ class Worker(Client):
     def __init__(self) -> None:
         self.inbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self.tasks: dict[int, dict[str, Any]] = {}
+        self.soon: list[str] = []
         super().__init__(lambda message: self.inbox.put(json.dumps(message).encode()))
         self.engine = threading.Thread(target=self._serve, daemon=True)
         self.engine.start()
 
     def _serve(self) -> None:
-        cluster.serve(self.inbox.get, lambda data: self.receive(json.loads(data)), self.tasks.get)
+        cluster.serve(self.inbox.get, self._take, self.tasks.get)
+
+    def _take(self, data: bytes, soon: bool) -> None:
+        message = json.loads(data)
+        if soon:
+            self.soon.append(message.get("event") or message["command"])
+        self.receive(message)
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> queue.SimpleQueue[Any]:
         """Runs a task; answers where its result will be."""
@@ -130,6 +137,8 @@ class ClusterTest(unittest.TestCase):
         self.worker.request("continue", threadId=thread)
         self.worker.event("mantaContinued")
         self.assertEqual(result(results), 41)
+        # Only what says that the task runs on may wait for what follows.
+        self.assertEqual(self.worker.soon, ["next", "mantaContinued", "continue", "mantaContinued"])
 
     def test_what_is_wanted_of_the_next_stop_is_told_ahead(self) -> None:
         self.worker.configure(2)

@@ -205,10 +205,12 @@ impl Core {
         self.0.set_debug_handler(handler);
     }
 
-    /// Worker: sends a DAP message of this worker's engine.
-    pub fn send_debug(&self, dap: Bytes) {
+    /// Worker: sends DAP messages of this worker's engine, in their order.
+    pub fn send_debug(&self, messages: Vec<Bytes>) {
         self.0.with(|state| {
-            state.push_effect(Effect::ToNode(Box::new(process_to_node::Message::FromTarget(dap))));
+            for dap in messages {
+                state.push_effect(Effect::ToNode(Box::new(process_to_node::Message::FromTarget(dap))));
+            }
         });
     }
 
