@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import select
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -92,13 +94,7 @@ def test_a_zip_file_is_as_good_as_a_folder(run_script: Run, tmp_path: Path) -> N
 
 
 def test_what_pip_installs_is_there_for_tasks_and_shared_by_runs(run_script: Run, tmp_path: Path) -> None:
-    source = write(
-        tmp_path / "source",
-        {
-            "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
-            "backend.py": BACKEND,
-        },
-    )
+    source = shipped_package(tmp_path)
     program = """
         import sys
         import manta as ray
@@ -144,6 +140,81 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
             wheel.writestr(path, text)
     return name
 """.replace("\\\\", "\\")
+
+
+def shipped_package(folder: Path) -> Path:
+    """The source of a package that needs no index to be built."""
+    return write(
+        folder / "source",
+        {
+            "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+            "backend.py": BACKEND,
+        },
+    )
+
+
+def test_what_uv_installs_is_there_for_tasks(run_script: Run, tmp_path: Path) -> None:
+    got = subprocess.run(
+        [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", str(tmp_path), "uv"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if got.returncode != 0:
+        pytest.skip(f"no package index can be reached, and uv comes from there: {got.stderr.strip()[-300:]}")
+    source = shipped_package(tmp_path)
+    program = """
+        import sys
+        import manta as ray
+        ray.init(num_cpus=1)
+
+        @ray.remote(runtime_env={"uv": {"packages": [sys.argv[1]], "uv_check": True}})
+        def inside():
+            import shipped_by_pip
+            return shipped_by_pip.VALUE, sys.prefix
+
+        @ray.remote(runtime_env={"uv": ["./no-such-folder-of-manta"]})
+        def never(): ...
+
+        print(*ray.get(inside.remote()))
+        try:
+            ray.get(never.remote())
+        except ray.exceptions.RuntimeEnvSetupError as error:
+            print("no-such-folder-of-manta" in str(error))
+    """
+    ended = run_script(program, str(source))
+    assert ended.returncode == 0, ended.stderr
+    found, refused = ended.stdout.splitlines()
+    value, prefix = found.split()
+    assert (value, refused) == ("42", "True")
+    assert Path(prefix).parent == Path(os.environ["MANTA_HOME"]) / "environments"
+
+
+def test_another_interpreter_with_arguments_runs_the_tasks(run_script: Run, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(other)], check=True)
+    program = """
+        import sys
+        import manta as ray
+        ray.init(num_cpus=1)
+
+        @ray.remote
+        def where():
+            return sys.prefix, sys.flags.dev_mode
+
+        print(*ray.get(where.remote()))
+        print(*ray.get(where.options(runtime_env={"py_executable": sys.argv[1] + " -X dev"}).remote()))
+        try:
+            ray.get(where.options(runtime_env={"py_executable": "/no/such/python"}).remote())
+        except ray.exceptions.RayError as error:
+            print(error)
+    """
+    ended = run_script(program, str(other / "bin/python"))
+    assert ended.returncode == 0, ended.stderr
+    usual, there, refused = ended.stdout.split("\n", 2)
+    assert usual == f"{sys.prefix} False"
+    assert there == f"{other} True"
+    assert "/no/such/python cannot be started: No such file or directory" in refused
 
 
 def test_a_package_that_does_not_exist_fails_the_task_with_pips_own_words(ray: object) -> None:

@@ -108,6 +108,8 @@ pub(super) struct Worker {
     pub key: PoolKey,
     pub state: State,
     config: JobConfig,
+    /// What is started: its environment may have another interpreter than its job.
+    started_from: String,
     /// Its program is being fetched; it has no process yet.
     awaits_program: bool,
     /// Of the times that it has to start in, those that are not over.
@@ -164,6 +166,7 @@ impl Core {
             state: State::Starting,
             // What it asks for itself has the job's own wishes; only its place is this environment's.
             config: JobConfig { here: launch.here.clone(), ..config.clone() },
+            started_from: launch.executable.clone(),
             awaits_program: false,
             start_timers: 1,
             pid: None,
@@ -409,12 +412,13 @@ impl Core {
         let Some(worker) = self.workers.get(&id) else { return };
         let (state, key) = (worker.state, worker.key.clone());
         let announced = worker.announced;
+        let program = worker.started_from.clone();
         let fate = self.fate_of(worker, exit);
         if matches!(state, State::Starting | State::Configuring) {
             let reason = if exit.spawn_error.is_empty() {
                 fate.sentence.clone()
             } else {
-                format!("{} cannot be started: {}", key.executable, exit.spawn_error)
+                format!("{program} cannot be started: {}", exit.spawn_error)
             };
             // What exits by itself does so again; what was killed may do better the next time.
             let pool = self.pools.entry(key.clone()).or_default();
