@@ -21,13 +21,44 @@ pub struct Started {
     pub head: Option<ProcessRef>,
     /// The nodes that run here.
     pub nodes: Vec<ProcessRef>,
+    /// Which of them are looked after by a `manta start` in the foreground.
+    #[serde(default)]
+    pub kept: Vec<Kept>,
+}
+
+/// What one `manta start --foreground` looks after.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The one that does.
+    pub keeper: ProcessRef,
+    /// The head or nodes, or both.
+    pub processes: Vec<ProcessRef>,
 }
 
 impl Started {
+    /// A cluster of which nothing else runs here yet.
+    #[must_use]
+    pub fn at(address: String, head: Option<ProcessRef>) -> Self {
+        Self { address, head, nodes: Vec::new(), kept: Vec::new() }
+    }
+
+    /// This process looks after these.
+    pub fn keep(&mut self, processes: &[ProcessRef]) {
+        let keeper = ProcessRef::of(std::process::id());
+        self.kept = keeper.map(|keeper| Kept { keeper, processes: processes.to_vec() }).into_iter().collect();
+    }
+
     /// All its processes, nodes first.
     #[must_use]
     pub fn processes(&self) -> Vec<ProcessRef> {
         self.nodes.iter().copied().chain(self.head).collect()
+    }
+
+    /// What still runs although the `manta start` that looked after it was killed.
+    #[must_use]
+    pub fn orphans(&self) -> Vec<ProcessRef> {
+        let left = self.kept.iter().filter(|kept| !kept.keeper.is_alive());
+        left.flat_map(|kept| kept.processes.iter().copied()).filter(|process| process.is_alive()).collect()
     }
 
     /// Whether anything of it runs.
@@ -47,6 +78,15 @@ impl Started {
             alive.retain(|node| node.is_alive() && !self.nodes.contains(node));
             self.nodes.append(&mut alive);
             self.head = self.head.or(before.head.filter(|head| head.is_alive()));
+            let is_taken =
+                |process: &ProcessRef| self.kept.iter().any(|kept| kept.processes.contains(process));
+            let mut others = before.kept;
+            for kept in &mut others {
+                kept.processes.retain(|process| process.is_alive() && !is_taken(process));
+            }
+            let is_own = |kept: &Kept| self.kept.iter().any(|own| own.keeper == kept.keeper);
+            others.retain(|kept| !kept.processes.is_empty() && !is_own(kept));
+            self.kept.append(&mut others);
         }
         let folder = folder();
         fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;

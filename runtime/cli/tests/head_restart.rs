@@ -120,3 +120,47 @@ fn a_cluster_in_the_foreground_starts_its_head_again_and_ends_when_told_to() {
     assert!(child.wait().unwrap().success());
     wait_until("nothing is left", || !nodes.iter().any(|pid| is_alive(*pid)));
 }
+
+#[test]
+fn what_a_killed_start_in_the_foreground_left_is_taken_over_by_the_next() {
+    let (home, address) = (Home::new(), free_address());
+    let start = ["start", "--block", "--listen", &address, "--num-cpus", "1"];
+    let begin = |command: &[&str]| {
+        let mut child = home.command(command).stdout(Stdio::piped()).spawn().unwrap();
+        let said = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        (child, said)
+    };
+    let (mut first, mut said) = begin(&start);
+    assert!(said.any(|line| line.contains("manta stop")));
+    let (head, nodes) = (home.head_pid(), pids(&home.status(&address)));
+    kill(first.id());
+    first.wait().unwrap();
+
+    // In the background it is a cluster that runs already.
+    let refused = home.run(&["start", "--listen", &address]);
+    assert!(!refused.status.success());
+    let sentence = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(sentence.contains("runs at") && sentence.contains("manta stop"), "{sentence}");
+
+    let (mut second, mut said) = begin(&start);
+    assert!(said.any(|line| line.contains("Took over the head")));
+    assert!(said.any(|line| line.contains("which was left")));
+    assert!(said.any(|line| line.contains("manta stop")));
+    assert_eq!(
+        (home.head_pid(), pids(&home.status(&address))),
+        (head, nodes.clone()),
+        "nothing is there twice"
+    );
+
+    // The head goes as well.
+    kill(second.id());
+    second.wait().unwrap();
+    kill(head);
+    let (mut third, mut said) = begin(&start);
+    assert!(said.any(|line| line.contains("which was left")));
+    wait_until("its node is back", || pids(&home.status(&address)) == nodes);
+    home.ok(&["stop"]);
+    assert!(third.wait().unwrap().success(), "it does not start the head again");
+    assert!(home.run(&["status", "--address", &address]).status.code() == Some(1));
+    wait_until("nothing is left", || !nodes.iter().any(|pid| is_alive(*pid)));
+}

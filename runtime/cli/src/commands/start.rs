@@ -13,7 +13,7 @@ use super::{head::HeadReady, node::NodeReady};
 use crate::{
     args::{ResourceArgs, StartArgs},
     client, daemon,
-    process::ProcessRef,
+    process::{ProcessRef, wait_gone},
     state::{self, Started},
 };
 
@@ -29,7 +29,7 @@ pub async fn run(args: StartArgs) -> anyhow::Result<()> {
     let mut started = match &args.address {
         Some(address) => {
             client::status(&mut client::head(address, &token).await?).await?;
-            Started { address: address.clone(), head: None, nodes: Vec::new() }
+            Started::at(address.clone(), None)
         }
         None => {
             let (started, served) = start_head(&args, &token).await?;
@@ -38,9 +38,15 @@ pub async fn run(args: StartArgs) -> anyhow::Result<()> {
         }
     };
     let mut names = Vec::new();
-    let nodes = if args.head { 0 } else { args.nodes };
-    for number in 0..nodes {
-        let beside_head = number == 0 && started.head.is_some();
+    let wanted = if args.head { 0 } else { args.nodes };
+    if args.foreground {
+        for left in orphans(&started.address)?.into_iter().filter(|left| Some(*left) != started.head) {
+            started.nodes.push(left);
+            names.push(format!("process {}, which was left", left.pid));
+        }
+    }
+    while names.len() < wanted as usize {
+        let beside_head = names.is_empty() && started.head.is_some();
         let resources = if beside_head { args.resources.beside_head() } else { args.resources.clone() };
         match start_node(&resources, &started.address, &token) {
             Ok(ready) => {
@@ -55,6 +61,9 @@ pub async fn run(args: StartArgs) -> anyhow::Result<()> {
     }
     let address = started.address.clone();
     let (processes, head) = (started.processes(), started.head);
+    if args.foreground {
+        started.keep(&processes);
+    }
     started.save()?;
     // What reads this may be gone: what was started is known to 'manta stop' by now.
     if let Some(metrics) = metrics {
@@ -92,16 +101,19 @@ async fn stay(
             "the head at {address} has died {RESTARTS_MAX} times within {} s; see its log",
             RESTARTS_WITHIN.as_secs()
         );
-        let (started, _metrics) =
+        let (mut started, _metrics) =
             start_head(args, token).await.context("the head has died, and cannot be started again")?;
         println!("The head at {address} has died and was started again.");
         head = started.head;
         processes.retain(|process| *process != dead);
         processes.extend(head);
+        started.keep(&processes);
         started.save()?;
     }
 }
 
+/// A head that was killed is gone within this time.
+const HEAD_END: Duration = Duration::from_secs(2);
 /// How often a head in the foreground is looked after.
 const HEAD_LOOK: Duration = Duration::from_millis(250);
 /// A head that dies more often than this within the time below has something that another start does not mend.
@@ -125,21 +137,33 @@ impl Restarts {
 }
 
 /// Starts a head; with it comes where it serves metrics.
+#[expect(clippy::print_stdout, reason = "the command's output")]
 async fn start_head(args: &StartArgs, token: &Token) -> anyhow::Result<(Started, Option<String>)> {
     let wanted = args.listen.to_string();
     let known_as = reachable(&wanted);
     if args.listen.port() != 0
         && let Ok(mut head) = client::head(&known_as, token).await
     {
-        return match client::status(&mut head).await {
-            Ok(_) => Err(anyhow::anyhow!(
-                "a cluster runs at {wanted} already; use it, stop it with 'manta stop', or start another with --listen HOST:PORT"
-            )),
-            Err(error) => {
-                Err(error
-                    .context(format!("{wanted} is in use; choose another address with --listen HOST:PORT")))
+        match client::status(&mut head).await {
+            Ok(_)
+                if args.foreground
+                    && let Some(left) = orphaned_head(&known_as)? =>
+            {
+                println!(
+                    "Took over the head at {known_as}: the 'manta start' that looked after it was killed."
+                );
+                return Ok((Started::at(known_as, Some(left)), None));
             }
-        };
+            Ok(_) => anyhow::bail!(
+                "a cluster runs at {wanted} already; use it, stop it with 'manta stop', or start another with --listen HOST:PORT"
+            ),
+            // One that was killed a moment ago may still take connections.
+            Err(_) if is_going(&known_as).await? => {}
+            Err(error) => {
+                return Err(error
+                    .context(format!("{wanted} is in use; choose another address with --listen HOST:PORT")));
+            }
+        }
     }
     for stale in state::load(Some(&known_as))?.iter().filter(|started| !started.is_alive()) {
         stale.forget()?;
@@ -153,8 +177,24 @@ async fn start_head(args: &StartArgs, token: &Token) -> anyhow::Result<(Started,
     }
     let ready: HeadReady = daemon::start(&command, token)?;
     let head = ProcessRef::of(ready.pid).context("the head ended as soon as it was ready")?;
-    let started = Started { address: reachable(&ready.address), head: Some(head), nodes: Vec::new() };
-    Ok((started, ready.metrics))
+    Ok((Started::at(reachable(&ready.address), Some(head)), ready.metrics))
+}
+
+/// Whether the head that was started here ends just now.
+async fn is_going(address: &str) -> anyhow::Result<bool> {
+    let known = state::load(Some(address))?;
+    let heads: Vec<_> = known.iter().filter_map(|started| started.head).collect();
+    Ok(!heads.is_empty() && wait_gone(&heads, HEAD_END).await.is_empty())
+}
+
+/// What a `manta start` in the foreground left behind that was killed: the next one looks after it, so that nothing is there twice.
+fn orphans(address: &str) -> anyhow::Result<Vec<ProcessRef>> {
+    Ok(state::load(Some(address))?.iter().flat_map(Started::orphans).collect())
+}
+
+fn orphaned_head(address: &str) -> anyhow::Result<Option<ProcessRef>> {
+    let known = state::load(Some(address))?;
+    Ok(known.iter().find_map(|started| started.head.filter(|head| started.orphans().contains(head))))
 }
 
 /// A head that listens on all addresses of the machine is reached at the one that other machines know.

@@ -38,6 +38,7 @@ pub async fn run(args: &StopArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     for started in known {
+        end_keepers(&started).await?;
         if started.head.is_some() {
             stop(&started.address, &started.processes()).await?;
             println!("The cluster at {} has ended.", started.address);
@@ -70,6 +71,13 @@ pub async fn stop(address: &str, processes: &[ProcessRef]) -> anyhow::Result<()>
         Err(error) => return Err(error.into()),
     }
     end_for_sure(processes).await
+}
+
+/// A `manta start` in the foreground would start the head again; told to end, it ends what it looks after, and itself.
+async fn end_keepers(started: &Started) -> anyhow::Result<()> {
+    let keepers: Vec<_> = started.kept.iter().map(|kept| kept.keeper).collect();
+    signal_all(&keepers, Signal::SIGTERM)?;
+    end_for_sure(&keepers).await
 }
 
 async fn leave(started: &Started) -> anyhow::Result<()> {
