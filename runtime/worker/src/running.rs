@@ -11,6 +11,7 @@ use manta_proto::{
 use crate::{
     Core, CreatedActor, CurrentTask, FunctionId, NewValue, NextSlot, NextTask, RunnableTask, SystemErrorKind,
     TaskFunction, convert, current,
+    idle::Idle,
     reactor::{ACTOR_SLOT, Effect, Popped, State, Urgency},
 };
 
@@ -30,12 +31,14 @@ impl Core {
 
     fn next_of(&self, slot: u32, wait: Option<Duration>, pop: impl Fn(&mut State) -> Popped) -> NextTask {
         let deadline = wait.and_then(|wait| Instant::now().checked_add(wait));
+        let mut idle = Idle::new(&self.0);
         loop {
             let mut state = self.0.lock();
-            let condvar = match pop(&mut state) {
+            let parking = match pop(&mut state) {
                 Popped::Task(spec) => {
                     let wake = state.needs_wake_lazily(self.0.is_polling());
                     drop(state);
+                    idle.stop_reading();
                     if wake {
                         self.0.wake.notify_one();
                     }
@@ -45,16 +48,13 @@ impl Core {
                     }
                 }
                 Popped::Exit(cause) => return NextTask::Exit(cause),
-                Popped::Wait(condvar) => condvar,
+                Popped::Wait(parking) => parking,
             };
             self.0.wake_if_needed(&mut state);
-            match deadline {
-                None => condvar.wait(&mut state),
-                Some(deadline) if condvar.wait_until(&mut state, deadline).timed_out() => {
-                    return NextTask::Nothing;
-                }
-                Some(_) => {}
+            if deadline.is_some_and(|deadline| deadline <= state.now) {
+                return NextTask::Nothing;
             }
+            idle.park(&mut state, &parking, deadline);
         }
     }
 

@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 
 use crate::{
     OutputHandler,
-    io::{IoThread, Outgoing, OutputGate, Sending},
+    io::{Incoming, IoThread, Outgoing, OutputGate, Sending},
     reactor::{PutIds, State, TaskIds, Urgency},
 };
 
@@ -63,6 +63,7 @@ pub(crate) struct Shared {
     arrivals: Condvar,
     pub io: Mutex<Option<IoThread>>,
     pub outgoing: Outgoing,
+    pub incoming: Incoming,
 }
 
 /// The engine's handler, or the messages that came before it was set.
@@ -78,9 +79,9 @@ impl Shared {
         spilled: SpillFolder,
         on_output: Option<OutputHandler>,
         output: Arc<OutputGate>,
-    ) -> Self {
+    ) -> std::io::Result<Self> {
         let node = state.me.node;
-        Self {
+        Ok(Self {
             node,
             state: Mutex::new(state),
             wake: Notify::new(),
@@ -100,7 +101,8 @@ impl Shared {
             arrivals: Condvar::new(),
             io: Mutex::new(None),
             outgoing: Outgoing::new(),
-        }
+            incoming: Incoming::new()?,
+        })
     }
 
     /// The reactor, with its clock set and dropped refs taken into account.
@@ -208,19 +210,14 @@ impl Shared {
         let turn = self.outgoing.try_turn().filter(|turn| turn.left.is_empty());
         let Some(mut turn) = turn else { return self.wake.notify_one() };
         let mut effects = std::mem::take(&mut turn.left);
-        let timer = {
-            let mut state = self.lock();
-            state.take_effects(&mut effects);
-            state.next_timer()
-        };
+        let taken = self.lock().take_effects(&mut effects);
         let mut sending = Sending::new(&self.outgoing);
         let mut pending = effects.drain(..);
         let first_left = pending.by_ref().find_map(|effect| sending.carry_out(effect));
         let left: Vec<_> = first_left.into_iter().chain(pending).collect();
         sending.flush();
         let failed = sending.failed;
-        let is_earlier = timer.is_some_and(|timer| turn.timer.is_none_or(|known| timer < known));
-        let wake = !left.is_empty() || is_earlier;
+        let wake = !left.is_empty() || taken.has_earlier_timer;
         turn.left = if left.is_empty() { effects } else { left };
         drop(turn);
         self.on_push_failed(failed);

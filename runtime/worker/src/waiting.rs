@@ -10,7 +10,9 @@ use parking_lot::MutexGuard;
 
 use crate::{
     Core, FetchedValue, GetError, ObjectRef, convert, current,
+    idle::Idle,
     io::IoThread,
+    parking::Parking,
     reactor::{State, Wait, WaiterId},
 };
 
@@ -143,16 +145,17 @@ impl Core {
             return Err(GetError::Disconnected(FORKED.to_owned()));
         }
         let task = current::get().map(|task| (task.slot, task.id));
+        let mut idle = Idle::new(shared);
         let mut state = shared.lock();
         let deadline = timeout.and_then(|timeout| state.now.checked_add(timeout));
         let outcome = match state.wait_for(ids, need, fetch, task) {
             Wait::Done => Ok(true),
-            Wait::Waiting(id, condvar) => {
+            Wait::Waiting(id, parking) => {
                 // Who waits for an answer sends its question.
                 if state.needs_wake() {
                     MutexGuard::unlocked(&mut state, || shared.send_now());
                 }
-                let outcome = block(&mut state, id, &condvar, deadline, interrupted);
+                let outcome = block(&mut state, &mut idle, (id, &parking), deadline, interrupted);
                 state.now = Instant::now();
                 state.end_wait(id, ids);
                 outcome
@@ -165,8 +168,8 @@ impl Core {
 
 fn block(
     state: &mut MutexGuard<'_, State>,
-    id: WaiterId,
-    condvar: &parking_lot::Condvar,
+    idle: &mut Idle<'_>,
+    (id, parking): (WaiterId, &Parking),
     mut deadline: Option<Instant>,
     interrupted: Interrupted<'_>,
 ) -> Result<bool, GetError> {
@@ -190,12 +193,13 @@ fn block(
             return Ok(false);
         }
         if now >= poll {
+            idle.stop_reading();
             if MutexGuard::unlocked(state, &mut *interrupted) {
                 return Err(GetError::Interrupted);
             }
             poll = Instant::now() + POLL;
             continue;
         }
-        condvar.wait_until(state, limit.map_or(poll, |limit| limit.min(poll)));
+        idle.park(state, parking, Some(limit.map_or(poll, |limit| limit.min(poll))));
     }
 }

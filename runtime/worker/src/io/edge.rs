@@ -97,7 +97,7 @@ impl Edge {
         let mut effects = std::mem::take(&mut turn.left);
         let timer = {
             let mut state = self.shared.lock();
-            let busy = state.take_effects(&mut effects);
+            let busy = state.take_effects(&mut effects).could_wait;
             let timer = state.next_timer();
             if self.shared.set_polling(busy) {
                 let soon = state.now + LOOK_AGAIN;
@@ -106,7 +106,6 @@ impl Edge {
                 timer
             }
         };
-        turn.timer = timer;
         let mut sending = Sending::new(outgoing);
         let mut calls = Vec::new();
         for effect in effects.drain(..) {

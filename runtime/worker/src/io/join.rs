@@ -209,7 +209,8 @@ impl Joining {
         };
         let state = State::new(identity, self.job, welcome.view.unwrap_or_default(), Instant::now());
         let spilled = SpillFolder::attach(welcome.spill_dir);
-        Ok(Shared::new(state, ObjectStore::attach(welcome.object_dir), spilled, self.on_output, gate))
+        Shared::new(state, ObjectStore::attach(welcome.object_dir), spilled, self.on_output, gate)
+            .map_err(|source| JoinError::Local { what: "watching its peers' sockets", source })
     }
 }
 

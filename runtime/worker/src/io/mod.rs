@@ -3,6 +3,7 @@
 //! One thread per process, with a single-threaded runtime. It must never wait for the language (Python's GIL), nor decide anything.
 
 mod edge;
+mod incoming;
 mod join;
 mod node_link;
 mod outgoing;
@@ -20,6 +21,7 @@ use edge::Edge;
 use join::{Joined, Joining};
 use private_cluster::PrivateCluster;
 
+pub(crate) use incoming::{Incoming, Lead, Ready};
 pub(crate) use node_link::OutputGate;
 pub(crate) use outgoing::{Outgoing, Sending};
 
@@ -144,6 +146,7 @@ fn run(
                 let Joined { shared, listener, inbound, to_node, token, peer_socket, is_worker } = joined;
                 let edge = Rc::new(Edge::new(Arc::clone(&shared), to_node, token));
                 tokio::task::spawn_local(peer_link::accept(Rc::clone(&edge), listener));
+                tokio::task::spawn_local(peer_link::read(Rc::clone(&edge)));
                 let reader = tokio::task::spawn_local(node_link::read(Rc::clone(&edge), inbound, is_worker));
                 if report.send(Ok(shared)).is_ok() {
                     edge.run(&mut stopped).await;

@@ -7,7 +7,6 @@
 use std::{
     os::fd::{AsRawFd, OwnedFd},
     sync::Arc,
-    time::Instant,
 };
 
 use bytes::{Buf, BytesMut};
@@ -42,8 +41,6 @@ pub(crate) struct Outgoing {
 pub(crate) struct Turn {
     /// Effects that only the I/O thread can carry out, and those behind them.
     pub left: Vec<Effect>,
-    /// When the I/O thread will look at the reactor's timers.
-    pub timer: Option<Instant>,
 }
 
 impl Outgoing {
@@ -97,7 +94,7 @@ struct Waiting {
     /// The connection's writer has taken messages and not sent all of them yet.
     in_flight: bool,
     /// The socket, once messages may be written to it.
-    socket: Option<OwnedFd>,
+    socket: Option<Arc<OwnedFd>>,
     closed: bool,
 }
 
@@ -133,10 +130,10 @@ impl Outbox {
     }
 
     /// From now on anybody who has the turn may write to the socket.
-    pub fn connected(&self, socket: Option<OwnedFd>) {
+    pub fn connected(&self, socket: Arc<OwnedFd>) {
         let mut waiting = self.waiting.lock();
         if !waiting.closed {
-            waiting.socket = socket;
+            waiting.socket = Some(socket);
         }
     }
 
@@ -274,7 +271,7 @@ mod tests {
             matches!(taken(&outbox), Poll::Ready(Some(bytes)) if bytes == "hello"),
             "no socket: the writer's"
         );
-        outbox.connected(Some(ours.into()));
+        outbox.connected(Arc::new(ours.into()));
         put(&outbox, b"second");
         outbox.flush();
         assert!(
@@ -300,7 +297,7 @@ mod tests {
     fn what_a_full_socket_does_not_take_is_the_writers() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let outbox = Outbox::default();
-        outbox.connected(Some(ours.into()));
+        outbox.connected(Arc::new(ours.into()));
         let all = vec![7; 64 * 1024 * 1024];
         put(&outbox, &all);
         outbox.flush();

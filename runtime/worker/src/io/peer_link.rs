@@ -1,25 +1,26 @@
 //! Connections to peers: Unix sockets on this machine, relayed streams to other nodes.
 
 use std::{
-    os::fd::AsFd,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     path::{Path, PathBuf},
     rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use manta_proto::{
     ids::ProcessId,
     limits::CHUNK_BYTES,
     v1::{RelayBytes, node_peer_client::NodePeerClient},
 };
+use nix::{
+    errno::Errno,
+    sys::socket::{MsgFlags, send},
+};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        UnixListener, UnixStream,
-        unix::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    io::{AsyncReadExt, AsyncWriteExt, Interest, unix::AsyncFd},
+    net::{UnixListener, UnixStream},
     sync::mpsc,
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -27,11 +28,6 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::{edge::Edge, outgoing::Outbox};
 use crate::reactor::ConnId;
 
-/// Memory that a reader takes at a time.
-const READ_BYTES: usize = 64 * 1024;
-/// Room that a reader wants before it reads. Messages share the memory that they were read into, so it is used up before more is
-/// taken.
-const ROOM_BYTES: usize = 4 * 1024;
 /// A peer's first message; a longer one is no hello.
 const HELLO_BYTES_MAX: usize = 4 * 1024;
 /// Pieces that may wait for a relay.
@@ -107,57 +103,86 @@ async fn serve_accepted(edge: Rc<Edge>, conn: ConnId, stream: UnixStream, outbox
         edge.deliver(conn, &mut frame).map_err(std::io::Error::other)?;
         writer.write_all(&outbox.take_now()).await
     };
-    match greeted.await {
-        Ok(()) => serve_halves(edge, conn, reader, writer, outbox).await,
+    match greeted.await.and_then(|()| reader.reunite(writer).map_err(std::io::Error::other)) {
+        Ok(stream) => serve(edge, conn, stream, outbox).await,
         Err(error) => edge.lost(conn, &error.to_string()),
     }
 }
 
+/// Serves a connection to its end. Whoever waits reads from it; what does not leave at once is written here.
 async fn serve(edge: Rc<Edge>, conn: ConnId, stream: UnixStream, outbox: Arc<Outbox>) {
-    let (reader, writer) = stream.into_split();
-    serve_halves(edge, conn, reader, writer, outbox).await;
-}
-
-async fn serve_halves(
-    edge: Rc<Edge>,
-    conn: ConnId,
-    reader: OwnedReadHalf,
-    writer: OwnedWriteHalf,
-    outbox: Arc<Outbox>,
-) {
-    // A machine that has no file descriptor left has the writer alone send.
-    outbox.connected(writer.as_ref().as_fd().try_clone_to_owned().ok());
-    let mut reading = std::pin::pin!(read(&edge, conn, reader));
-    let ended = tokio::select! {
-        ended = &mut reading => ended,
-        ended = write(writer, &outbox) => match ended {
-            Ok(()) => Ok(()),
-            // The peer is gone, but what it said before lies in the socket: results of tasks, perhaps.
-            Err(_) => reading.await,
-        },
+    let written = async {
+        // Out of this thread's own epoll, which would be woken whenever the peer has read something.
+        let socket = Arc::new(OwnedFd::from(stream.into_std()?));
+        outbox.connected(Arc::clone(&socket));
+        edge.shared.incoming.add(conn, Arc::clone(&socket))?;
+        if write(&socket, &outbox).await.is_err() {
+            // The peer is gone, but what it said before lies in the socket: results of tasks, perhaps. Who reads its end closes the box.
+            while outbox.take().await.is_some() {}
+        }
+        std::io::Result::Ok(())
     };
-    edge.lost(conn, &ended.err().unwrap_or_else(|| "it closed the connection".to_owned()));
+    let ended = written.await;
+    edge.shared.incoming.remove(conn);
+    edge.lost(
+        conn,
+        &ended.err().map_or_else(|| "it closed the connection".to_owned(), |error| error.to_string()),
+    );
 }
 
-async fn read(edge: &Rc<Edge>, conn: ConnId, mut reader: OwnedReadHalf) -> Result<(), String> {
-    let mut buffer = BytesMut::new();
-    loop {
-        if buffer.capacity() - buffer.len() < ROOM_BYTES {
-            buffer.reserve(READ_BYTES);
+async fn write(socket: &OwnedFd, outbox: &Outbox) -> Result<(), Errno> {
+    while let Some(mut bytes) = outbox.take().await {
+        while !bytes.is_empty() {
+            match send(socket.as_raw_fd(), &bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
+                Ok(sent) => bytes.advance(sent),
+                Err(Errno::EAGAIN) => writable(socket).await.map_err(|_| Errno::EIO)?,
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error),
+            }
         }
-        match reader.read_buf(&mut buffer).await {
-            Ok(0) => return Ok(()),
-            Ok(_) => edge.deliver(conn, &mut buffer).map_err(|error| error.to_string())?,
-            Err(error) => return Err(error.to_string()),
-        }
-    }
-}
-
-async fn write(mut writer: OwnedWriteHalf, outbox: &Outbox) -> Result<(), String> {
-    while let Some(bytes) = outbox.take().await {
-        writer.write_all(&bytes).await.map_err(|error| error.to_string())?;
     }
     Ok(())
+}
+
+/// Waits until a full socket has room again.
+async fn writable(socket: &OwnedFd) -> std::io::Result<()> {
+    // SAFETY: the descriptor is borrowed for longer than it is registered, so it stays the open socket's.
+    let watched = unsafe { AsyncFd::register_with_interest(socket.as_fd(), Interest::WRITABLE) }?;
+    watched.writable().await?.retain_ready();
+    Ok(())
+}
+
+/// Reads what peers send while no thread that waits does.
+pub(super) async fn read(edge: Rc<Edge>) {
+    let shared = Arc::clone(&edge.shared);
+    // SAFETY: `shared` outlives the registration, and keeps the gate open as a descriptor.
+    let gate = match unsafe { AsyncFd::register_with_interest(shared.incoming.gate(), Interest::READABLE) } {
+        Ok(gate) => gate,
+        Err(error) => {
+            let cause = format!("this process cannot watch the sockets of its peers: {error}");
+            return shared.lock().on_gone(cause);
+        }
+    };
+    loop {
+        tokio::select! {
+            ready = gate.readable() => match ready {
+                // Before the look, so that what comes during it is not missed.
+                Ok(mut ready) => ready.clear_ready(),
+                // The runtime ends.
+                Err(_) => return,
+            },
+            () = shared.incoming.left() => {}
+        }
+        loop {
+            let ready = shared.incoming.look();
+            if ready.is_empty() {
+                break;
+            }
+            shared.read_peers(&ready, None);
+            edge.flush();
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 /// Talks to a process through the port of its node.

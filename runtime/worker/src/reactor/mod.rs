@@ -117,6 +117,8 @@ pub(crate) struct State {
 
     effects: Vec<Effect>,
     timer: Option<Instant>,
+    /// The timer of which the I/O thread knows, or is being told.
+    told_timer: Option<Instant>,
     /// Whether the I/O thread has been told of effects that it has not taken yet.
     signalled: bool,
     /// Events since then whose effects may wait a moment.
@@ -134,6 +136,14 @@ pub(crate) enum Urgency {
     Wake,
     /// By the calling thread, as far as it can.
     Now,
+}
+
+/// What is to be known of the effects that were taken.
+pub(crate) struct Taken {
+    /// Some of them could have waited: more of that kind is to be expected.
+    pub could_wait: bool,
+    /// The I/O thread has to look at the timer.
+    pub has_earlier_timer: bool,
 }
 
 impl State {
@@ -173,6 +183,7 @@ impl State {
             events: events::Events::default(),
             effects: Vec::new(),
             timer: None,
+            told_timer: None,
             signalled: false,
             lazy: 0,
             is_quiet: true,
@@ -199,9 +210,9 @@ impl State {
         self.effects.push(effect);
     }
 
-    /// Whether the I/O thread has to be woken for new effects; `true` only once until it takes them.
+    /// Whether the I/O thread has to be woken for new effects, or an earlier timer; `true` only once until they are taken.
     pub fn needs_wake(&mut self) -> bool {
-        let pending = !self.effects.is_empty() || !self.dirty_classes.is_empty();
+        let pending = !self.effects.is_empty() || !self.dirty_classes.is_empty() || self.has_earlier_timer();
         let needed = pending && !self.signalled;
         self.signalled |= needed;
         needed
@@ -223,15 +234,20 @@ impl State {
         }
     }
 
-    /// Moves the pending effects to `target`, after the last decisions that wait for the end of a batch. `true` if some of them could
-    /// have waited: more of that kind is to be expected.
-    pub fn take_effects(&mut self, target: &mut Vec<Effect>) -> bool {
+    fn has_earlier_timer(&self) -> bool {
+        self.timer.is_some_and(|timer| self.told_timer.is_none_or(|told| timer < told))
+    }
+
+    /// Moves the pending effects to `target`, after the last decisions that wait for the end of a batch.
+    pub fn take_effects(&mut self, target: &mut Vec<Effect>) -> Taken {
         self.pump_dirty();
+        let has_earlier_timer = self.has_earlier_timer();
+        self.told_timer = self.timer;
         self.signalled = false;
         target.append(&mut self.effects);
         let could_wait = std::mem::take(&mut self.lazy) > 0;
         self.is_quiet |= !could_wait;
-        could_wait
+        Taken { could_wait, has_earlier_timer }
     }
 
     /// When [`State::on_timer`] wants to be called.
@@ -261,7 +277,7 @@ impl State {
         self.slots.wake_all();
         self.wake_rooms();
         for waiter in self.waiters.values() {
-            waiter.condvar.notify_all();
+            waiter.parking.notify_all();
         }
     }
 

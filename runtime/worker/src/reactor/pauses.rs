@@ -79,7 +79,7 @@ impl State {
         waiter.paused = if paused { waiter.paused + 1 } else { waiter.paused.saturating_sub(1) };
         let after = waiter.paused > 0;
         if before != after {
-            waiter.condvar.notify_one();
+            waiter.parking.notify_one();
             if let Some((slot, task)) = waiter.task {
                 self.on_wait_paused(slot, task, after);
             }

@@ -11,10 +11,9 @@ use manta_proto::{
         process_to_node, task_argument,
     },
 };
-use parking_lot::Condvar;
 
 use super::{ConnId, FastMap, LONG_TASK, State, cancel, objects::error_value};
-use crate::{SystemErrorKind, object_ref::RefAddress};
+use crate::{SystemErrorKind, object_ref::RefAddress, parking::Parking};
 
 pub(crate) use host::ACTOR_SLOT;
 
@@ -29,7 +28,7 @@ pub(super) struct Slots {
     of_lease: FastMap<LeaseId, u32>,
     early: Vec<(ConnId, LeaseId, Box<TaskSpec>)>,
     new_slots: VecDeque<u32>,
-    new_slot: Arc<Condvar>,
+    new_slot: Arc<parking_lot::Condvar>,
     exit: Option<String>,
     creating: Option<host::Creating>,
     host: Option<host::Host>,
@@ -41,7 +40,7 @@ struct Slot {
     running: Option<Running>,
     /// It runs its last task, or has: its worker is to end.
     retiring: bool,
-    condvar: Arc<Condvar>,
+    parking: Arc<Parking>,
 }
 
 struct Queued {
@@ -130,8 +129,8 @@ impl Running {
 pub(crate) enum Popped {
     /// Run this; its stored arguments are on this node.
     Task(Box<TaskSpec>),
-    /// Nothing is there: wait on the condition.
-    Wait(Arc<Condvar>),
+    /// Nothing is there: wait here.
+    Wait(Arc<Parking>),
     /// The worker's time is over.
     Exit(String),
 }
@@ -140,7 +139,7 @@ impl Slots {
     pub fn wake_all(&self) {
         self.new_slot.notify_all();
         for slot in &self.slots {
-            slot.condvar.notify_all();
+            slot.parking.notify_all();
         }
         self.host.iter().for_each(host::Host::wake_all);
     }
@@ -225,7 +224,7 @@ impl State {
         };
         entry.queue.push_back(Queued::new(conn, lease, task, spec, missing));
         if entry.queue.len() == 1 {
-            entry.condvar.notify_one();
+            entry.parking.notify_one();
         }
         let (busy, since) =
             (entry.running.is_some(), entry.running.as_ref().map_or(self.now, |running| running.since));
@@ -263,7 +262,7 @@ impl State {
                 let nothing = || LostArguments { objects: Vec::new(), sentence: sentence.to_owned() };
                 queued.lost.get_or_insert_with(nothing).objects.push(id);
             }
-            entry.condvar.notify_one();
+            entry.parking.notify_one();
         }
     }
 
@@ -280,7 +279,7 @@ impl State {
             let now = self.now;
             let entry = &mut self.slots.slots[slot as usize];
             if entry.retiring || entry.queue.front().is_none_or(|queued| queued.missing > 0) {
-                return Popped::Wait(Arc::clone(&entry.condvar));
+                return Popped::Wait(Arc::clone(&entry.parking));
             }
             let Some(Queued { conn, lease, task, spec, lost, .. }) = entry.queue.pop_front() else {
                 continue;
@@ -571,7 +570,7 @@ impl State {
     }
 
     /// A slot that has no thread yet, the end of the worker, or the condition to wait on.
-    pub fn pop_new_slot(&mut self) -> Result<crate::NextSlot, Arc<Condvar>> {
+    pub fn pop_new_slot(&mut self) -> Result<crate::NextSlot, Arc<parking_lot::Condvar>> {
         if let Some(cause) = self.slots.exit.clone().or_else(|| self.gone.clone()) {
             return Ok(crate::NextSlot::Exit(cause));
         }

@@ -6,10 +6,9 @@ use manta_proto::{
     ids::{ObjectId, TaskId},
     v1::Value,
 };
-use parking_lot::Condvar;
 
 use super::{State, WaiterId, Watcher};
-use crate::Seen;
+use crate::{Seen, parking::Parking};
 
 /// A waiting thread.
 pub(crate) struct Waiter {
@@ -19,7 +18,7 @@ pub(crate) struct Waiter {
     fetch: bool,
     /// Awaited objects whose task is paused by a debugger.
     pub paused: u32,
-    pub condvar: Arc<Condvar>,
+    pub parking: Arc<Parking>,
     /// The task that the thread runs.
     pub task: Option<(u32, TaskId)>,
 }
@@ -28,8 +27,8 @@ pub(crate) struct Waiter {
 pub(crate) enum Wait {
     /// Enough objects are ready.
     Done,
-    /// The thread has to wait on the condition, which uses the reactor's lock.
-    Waiting(WaiterId, Arc<Condvar>),
+    /// The thread has to wait there.
+    Waiting(WaiterId, Arc<Parking>),
 }
 
 impl State {
@@ -46,8 +45,8 @@ impl State {
             return Wait::Done;
         }
         let id = WaiterId(self.number());
-        let condvar = Arc::new(Condvar::new());
-        let waiter = Waiter { need, ready, fetch, paused: 0, condvar: Arc::clone(&condvar), task };
+        let parking = Arc::<Parking>::default();
+        let waiter = Waiter { need, ready, fetch, paused: 0, parking: Arc::clone(&parking), task };
         self.waiters.insert(id, waiter);
         for object in ids {
             if !self.is_ready(*object, fetch) {
@@ -65,7 +64,7 @@ impl State {
             self.on_blocked(slot, task, true);
         }
         self.is_quiet = true;
-        Wait::Waiting(id, condvar)
+        Wait::Waiting(id, parking)
     }
 
     /// Whether the thread has what it waits for.
@@ -109,7 +108,7 @@ impl State {
         }
         waiter.ready += 1;
         if waiter.ready >= waiter.need {
-            waiter.condvar.notify_one();
+            waiter.parking.notify_one();
         }
         true
     }

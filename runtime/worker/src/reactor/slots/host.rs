@@ -12,7 +12,6 @@ use manta_proto::{
         actor_state::Phase, peer_message, process_to_node, task_argument,
     },
 };
-use parking_lot::Condvar;
 
 use super::super::{
     ConnId, FastMap, RequestId, State, cancel,
@@ -20,7 +19,7 @@ use super::super::{
     tasks::ARGUMENTS_LOST_MAX,
 };
 use super::{Popped, Queued, Running, location_of};
-use crate::{SystemErrorKind, object_ref::RefAddress};
+use crate::{SystemErrorKind, object_ref::RefAddress, parking::Parking};
 
 /// The slot of all calls of an actor.
 pub(crate) const ACTOR_SLOT: u32 = u32::MAX;
@@ -54,7 +53,7 @@ struct Group {
     limit: usize,
     running: usize,
     queue: VecDeque<Queued>,
-    condvar: Arc<Condvar>,
+    parking: Arc<Parking>,
 }
 
 impl Group {
@@ -80,7 +79,7 @@ impl Host {
             limit: (*limit).max(1) as usize,
             running: 0,
             queue: VecDeque::new(),
-            condvar: Arc::default(),
+            parking: Arc::default(),
         };
         let mut groups: Vec<_> = creating.limits.iter().take(GROUPS_MAX).map(group).collect();
         if groups.is_empty() {
@@ -109,7 +108,7 @@ impl Host {
 
     pub fn wake_all(&self) {
         self.groups.iter().for_each(|group| {
-            group.condvar.notify_all();
+            group.parking.notify_all();
         });
     }
 
@@ -198,7 +197,7 @@ impl State {
         let group = &mut host.groups[index];
         group.queue.push_back(Queued::new(conn, host.lease, task, spec, away.len()));
         if group.running < group.limit {
-            group.condvar.notify_one();
+            group.parking.notify_one();
         }
         for location in away {
             if let Ok(id) = ObjectId::try_from(&location.object_id) {
@@ -224,7 +223,7 @@ impl State {
 
     fn wake_groups(&self) {
         self.slots.host.iter().flat_map(|host| &host.groups).for_each(|group| {
-            group.condvar.notify_one();
+            group.parking.notify_one();
         });
     }
 
@@ -328,7 +327,7 @@ impl State {
         let Some(Queued { conn, lease, task, spec, .. }) =
             ready.and_then(|position| group.queue.remove(position))
         else {
-            return Popped::Wait(Arc::clone(&group.condvar));
+            return Popped::Wait(Arc::clone(&group.parking));
         };
         group.running += 1;
         let running = Running::new(conn, lease, task, &spec, now);
@@ -344,7 +343,7 @@ impl State {
         let group = &mut host.groups[index];
         group.running -= 1;
         if !group.queue.is_empty() {
-            group.condvar.notify_one();
+            group.parking.notify_one();
         }
         Some(running)
     }

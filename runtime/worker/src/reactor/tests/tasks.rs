@@ -171,7 +171,7 @@ fn what_may_wait_wakes_nobody_until_it_is_much() {
     let mut effects = Vec::new();
     state.on_submit(first);
     assert!(state.needs_wake_lazily(false), "an I/O thread that sleeps is woken for the first");
-    assert!(state.take_effects(&mut effects), "more of the kind is to be expected");
+    assert!(state.take_effects(&mut effects).could_wait, "more of the kind is to be expected");
     let mut quiet = 0;
     loop {
         let next = sim.submission(0, "next", &[], 0);
@@ -205,13 +205,13 @@ fn every_submission_is_sent_by_its_thread_or_announced_to_one_that_is_awake() {
     let mut sim = Sim::new(1);
     let mut effects = Vec::new();
     assert_eq!(submit_and_forget(&mut sim, false), Urgency::Now, "nothing else may follow");
-    assert!(sim.state(0).take_effects(&mut effects), "its thread sends it");
+    assert!(sim.state(0).take_effects(&mut effects).could_wait, "its thread sends it");
     assert_eq!(submit_and_forget(&mut sim, false), Urgency::Wake, "one has followed, so more may");
     assert_eq!(submit_and_forget(&mut sim, false), Urgency::CanWait, "the I/O thread has been told");
-    assert!(sim.state(0).take_effects(&mut effects), "it looks again by itself");
+    assert!(sim.state(0).take_effects(&mut effects).could_wait, "it looks again by itself");
     assert_eq!(submit_and_forget(&mut sim, true), Urgency::CanWait, "when it does");
     sim.state(0).take_effects(&mut effects);
-    assert!(!sim.state(0).take_effects(&mut effects), "it found nothing, and sleeps");
+    assert!(!sim.state(0).take_effects(&mut effects).could_wait, "it found nothing, and sleeps");
     assert_eq!(submit_and_forget(&mut sim, false), Urgency::Now);
     sim.state(0).take_effects(&mut effects);
     let awaited = sim.submit(0, "awaited", &[], 0);
