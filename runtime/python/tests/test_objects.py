@@ -88,7 +88,7 @@ def test_get_takes_refs_and_lists_only(ray):
     for wrong in (1, "ref", None, {"a": 1}):
         with pytest.raises(ValueError, match="ObjectRef"):
             ray.get(wrong)
-    with pytest.raises(ValueError, match="item 1 is of type int"):
+    with pytest.raises(TypeError, match="item 1 is of type int"):
         ray.get([ray.put(1), 2])
 
 

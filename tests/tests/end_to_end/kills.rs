@@ -60,14 +60,17 @@ fn the_adapter_is_killed_and_the_tasks_run_on() -> Result<()> {
 
 #[test]
 fn the_debug_agents_are_killed_and_the_native_tasks_run_on() -> Result<()> {
-    let Paused { cluster, client, drivers, plain } = paused(&[Language::Rust])?;
+    let Paused { cluster, mut client, drivers, plain } = paused(&[Language::Rust])?;
+    let tasks = client.threads()?;
     let agents = debug_agents(&cluster);
     ensure!(!agents.is_empty(), "tasks are paused in native workers, and no debug agent runs");
     for agent in &agents {
         kill_9(agent.pid)?;
     }
     // Paused threads run on with their tracer gone; a new agent may stop tasks that reach the line later.
-    let mut client = client;
+    for task in &tasks {
+        thread_gone(&mut client, task.id)?;
+    }
     let results = resume_until_done(&mut client, drivers)?;
     ensure!(results == plain, "the job gave {results:?}, and {plain:?} undisturbed");
     client.close()?;

@@ -27,13 +27,14 @@ impl Core {
         let failures = target.agent_failures;
         let requests: Vec<_> = std::mem::take(&mut target.requests).into_values().collect();
         let paused: Vec<_> = target.paused.keys().copied().collect();
+        let had_paused = !paused.is_empty();
         for task in paused {
             self.on_task_paused(id, task, false);
         }
-        let live = self.debug.config.as_ref().is_some_and(|config| !config.empty);
-        let again = live && failures < AGENT_FAILURES_MAX;
-        if again {
-            self.restart_agent(id, cause);
+        let wanted = self.debug.config.as_ref().is_some_and(|config| !config.empty);
+        if wanted && failures < AGENT_FAILURES_MAX {
+            self.tell_agent_lost(id, cause);
+            self.send_config(id);
             return;
         }
         for request in requests {
@@ -41,22 +42,25 @@ impl Core {
                 self.on_configured(id, generation, Bytes::new(), cause.to_owned());
             }
         }
-        if live {
+        if wanted {
             let cause = format!("{cause}; it was started {failures} times and is not started again");
             self.tell_head(node_to_head::Message::TargetDown(v1::TargetDown {
                 target_id: id.to_bytes(),
                 cause,
             }));
+        } else if had_paused {
+            // The session has no breakpoints any more, and still shows the tasks that were paused.
+            self.tell_agent_lost(id, cause);
         }
     }
 
-    fn restart_agent(&mut self, id: ProcessId, cause: &str) {
+    /// The session forgets what the agent held. A later one is another target to it, although of the same worker.
+    fn tell_agent_lost(&mut self, id: ProcessId, cause: &str) {
         let Some(up) = self.workers.get(&id).and_then(|worker| worker.target_up(id, &self.me)) else {
             return;
         };
         let down = v1::TargetDown { target_id: id.to_bytes(), cause: cause.to_owned() };
         self.tell_head(node_to_head::Message::TargetDown(down));
         self.tell_head(node_to_head::Message::TargetUp(up));
-        self.send_config(id);
     }
 }

@@ -292,6 +292,28 @@ fn an_agent_that_dies_is_started_again_and_its_paused_tasks_run_on() {
 }
 
 #[test]
+fn an_agent_that_dies_after_the_last_breakpoint_takes_its_paused_tasks_out_of_the_session() {
+    let mut stage = Stage::new(1.0);
+    let worker = native_with_agent(&mut stage);
+    stage.core.on_task_paused(worker, TaskId(id(6)), true);
+    stage.settle();
+    stage.expect_process(worker, |message| matches!(message, node_to_process::Message::TaskPaused(_)));
+    stage.head(config(2, true));
+    expect_agent_request(&mut stage, worker, "mantaConfigure");
+    stage.expect(|effect| matches!(effect, Effect::Timer(Timer::Config(2), _)));
+    stage.core.on_agent_ended(worker, "it was killed");
+    stage.settle();
+    stage.expect_process(
+        worker,
+        |message| matches!(message, node_to_process::Message::TaskPaused(paused) if !paused.paused),
+    );
+    expect_ack(&mut stage, 2);
+    stage.expect_head(|message| matches!(message, node_to_head::Message::TargetDown(_)));
+    stage.expect_head(|message| matches!(message, node_to_head::Message::TargetUp(_)));
+    stage.expect_nothing();
+}
+
+#[test]
 fn the_agent_ends_with_the_session_and_with_the_worker() {
     let mut stage = Stage::new(1.0);
     let worker = native_with_agent(&mut stage);
