@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import CodeType
 from typing import Any
 
@@ -93,45 +93,40 @@ def _parse(text: str) -> list[str | _Expression]:
     return parts
 
 
-def _closing_brace(text: str, start: int) -> int:
+def _outside_quotes(text: str, start: int = 0) -> Iterator[tuple[int, str, int]]:
+    """Where each character stands that is in no quotes, and how many brackets are open behind it."""
     depth = 0
     quote = ""
     for at in range(start, len(text)):
         char = text[at]
         if quote:
             quote = "" if char == quote else quote
-        elif char in "'\"":
+            continue
+        if char in "'\"":
             quote = char
-        elif char in _OPENING:
+            continue
+        if char in _OPENING:
             depth += 1
         elif char in _CLOSING:
             depth -= 1
-            if depth == 0:
-                return at
+        yield at, char, depth
+
+
+def _closing_brace(text: str, start: int) -> int:
+    for at, char, depth in _outside_quotes(text, start):
+        if depth == 0 and char in _CLOSING:
+            return at
     raise ValueError(f"The log message '{text}' has a brace that is not closed.")
 
 
 def _split(text: str) -> tuple[str, str, str | None]:
     """The expression, the letter of its conversion, and its format: at the first `!r` or `:` outside of brackets and quotes."""
-    depth = 0
-    quote = ""
-    for at, char in enumerate(text):
-        if quote:
-            quote = "" if char == quote else quote
-        elif char in "'\"":
-            quote = char
-        elif char in _OPENING:
-            depth += 1
-        elif char in _CLOSING:
-            depth -= 1
-        elif (
-            depth == 0
-            and char == "!"
-            and text[at + 1 : at + 2] in _CONVERSIONS
-            and text[at + 2 : at + 3] in ("", ":")
-        ):
+    for at, char, depth in _outside_quotes(text):
+        if depth != 0:
+            continue
+        if char == "!" and text[at + 1 : at + 2] in _CONVERSIONS and text[at + 2 : at + 3] in ("", ":"):
             return text[:at], text[at + 1], text[at + 3 :] if text[at + 2 :] else None
-        elif depth == 0 and char == ":" and _compiled(text[:at].rstrip().removesuffix("=")) is not None:
+        if char == ":" and _compiled(text[:at].rstrip().removesuffix("=")) is not None:
             return text[:at], "", text[at + 1 :]
     return text, "", None
 
