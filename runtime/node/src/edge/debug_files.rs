@@ -127,7 +127,9 @@ fn look_for(file: &DebugFile, cache: &Path, pids: &[u32]) -> Option<PathBuf> {
         directories.map(|directory| elf::place_of(&directory, &file.build_id, ending(file.kind)));
     if is_right(&kept, file) {
         // Tells the one that makes room that it is in use.
-        let _ = File::open(&kept).and_then(|kept| kept.set_modified(SystemTime::now()));
+        if let Err(error) = File::open(&kept).and_then(|kept| kept.set_modified(SystemTime::now())) {
+            tracing::warn!(path = %kept.display(), %error, "a file with debug information may go although it is in use");
+        }
         return Some(kept);
     }
     places.find(|place| is_right(place, file)).or_else(|| among_loaded(file, pids))
