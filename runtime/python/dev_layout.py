@@ -19,7 +19,7 @@ def lay_out(repository: Path, profile: str) -> Path:
     extension = repository / "target" / profile / "lib_manta.so"
     if not extension.is_file():
         flag = " --release" if profile == "release" else ""
-        raise SystemExit(f"{extension} does not exist; build it with 'cargo build -p manta-python{flag}'")
+        raise SystemExit(f"{extension} does not exist; build it with 'cargo build --workspace{flag}'")
     folder = repository / "target" / "python"
     package = folder / "manta"
     package.mkdir(parents=True, exist_ok=True)

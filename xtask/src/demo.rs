@@ -17,9 +17,7 @@ pub struct Options {
 /// # Errors
 /// When a build fails or the demo does.
 pub fn run(options: &Options) -> Result<()> {
-    Step::cargo("build")
-        .args(["--package", "manta-cli", "--package", "manta-fixtures", "--package", "manta-tests", "--bins"])
-        .run()?;
+    Step::build(Profile::Debug).run()?;
     let interpreter = python::newest_environment()?;
     let layout = python::layout(Profile::Debug)?;
     let mut demo = Step::new(Profile::Debug.program("demo"));

@@ -134,12 +134,11 @@ pub fn environment(python: &Python, folder: &Path, packages: &[&str]) -> Result<
     Ok(interpreter)
 }
 
-/// Builds the extension module and lays the package out under `target/python`; gives the folder for PYTHONPATH.
+/// Lays the Python package out under `target/python`, with the extension module that was built; gives the folder for PYTHONPATH.
 ///
 /// # Errors
-/// When the build or the layout fails.
+/// When the layout fails.
 pub fn layout(profile: Profile) -> Result<PathBuf> {
-    Step::cargo("build").args(["--package", "manta-python"]).args(profile.flags()).run()?;
     let python = find()?.remove(0);
     Step::new(&python.path).arg("runtime/python/dev_layout.py").arg(root()).arg(profile.folder()).run()?;
     Ok(target().join("python"))

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::workspace;
+use crate::workspace::{self, Profile};
 
 /// No single step of the project takes longer than this.
 const STEP_LIMIT: Duration = Duration::from_secs(20 * 60);
@@ -43,6 +43,12 @@ impl Step {
     /// A cargo step, with the cargo that runs this very program.
     pub fn cargo(verb: &str) -> Self {
         Self::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())).arg(verb)
+    }
+
+    /// A build of every program and library here. It is the whole workspace always: for a selection of packages cargo settles
+    /// other features of what they stand on, and would make tokio, syn and most of our own crates once more.
+    pub fn build(profile: Profile) -> Self {
+        Self::cargo("build").arg("--workspace").args(profile.flags())
     }
 
     /// Adds one argument.

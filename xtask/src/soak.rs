@@ -23,7 +23,7 @@ pub struct Options {
 /// # Errors
 /// When a build fails or the soak does.
 pub fn run(options: &Options) -> Result<()> {
-    Step::cargo("build").args(["--package", "manta-cli", "--package", "manta-tests", "--bins"]).run()?;
+    Step::build(Profile::Debug).run()?;
     let layout = python::layout(Profile::Debug)?;
     let interpreter = python::newest_environment()?;
     let mut soak =

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::{
     counts::{self, Counts},
@@ -27,6 +27,26 @@ pub struct Options {
     /// Lists the suites and runs none.
     #[arg(long)]
     list: bool,
+}
+
+/// The test target of whole clusters, which takes as many processors as there are for each test.
+const END_TO_END: &str = "end_to_end";
+
+/// What `cargo metadata` says of the packages here, as far as it counts.
+#[derive(serde::Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+}
+
+#[derive(serde::Deserialize)]
+struct Package {
+    targets: Vec<Target>,
+}
+
+#[derive(serde::Deserialize)]
+struct Target {
+    name: String,
+    kind: Vec<String>,
 }
 
 /// What a suite does: one outcome for each program that it ran.
@@ -98,11 +118,13 @@ fn set_up(needs: Needs, pythons: &[Python]) -> Result<Setup> {
             python = Some(found.environment()?);
         }
     }
-    if needs >= Needs::Programs {
-        Step::cargo("build").args(["--package", "manta-cli", "--package", "manta-fixtures"]).run()?;
-    }
-    if needs >= Needs::Everything {
-        python::layout(Profile::Debug)?;
+    match needs {
+        Needs::Nothing => {}
+        Needs::Programs => Step::build(Profile::Debug).run()?,
+        Needs::Everything => {
+            Step::build(Profile::Debug).arg("--all-targets").run()?;
+            python::layout(Profile::Debug)?;
+        }
     }
     Ok(Setup { manta: Profile::Debug.program("manta"), python_path: target().join("python"), python })
 }
@@ -172,11 +194,9 @@ fn suites(pythons: &[Python]) -> Vec<Suite> {
             one(Step::cargo("clippy").args(["--workspace", "--all-targets", "--", "-D", "warnings"]))
         }),
         suite("lint-python", Needs::Nothing, |_| lint_python()),
-        suite("rust", Needs::Everything, |setup| {
-            one(cargo_test(setup).args(["--workspace", "--exclude", "manta-tests"]))
-        }),
+        suite("rust", Needs::Everything, rust_suite),
         suite("end-to-end", Needs::Everything, |setup| {
-            one(cargo_test(setup).args(["--package", "manta-tests", "--", "--test-threads", "2"]))
+            one(cargo_test(setup).args(["--test", END_TO_END, "--", "--test-threads", "2"]))
         }),
     ];
     all.push(suite("random", Needs::Everything, random_suite));
@@ -205,6 +225,18 @@ fn suite(
     Suite { name: name.into(), needs, work: Box::new(work) }
 }
 
+/// All but the end-to-end tests. They are chosen by target and not by package, so that the features are those of the build.
+fn rust_suite(setup: &Setup) -> Result<Vec<Outcome>> {
+    let text = Step::cargo("metadata").args(["--format-version", "1", "--no-deps"]).output()?;
+    let metadata: Metadata = serde_json::from_str(&text).context("cargo's metadata could not be read")?;
+    let targets = metadata.packages.into_iter().flat_map(|package| package.targets);
+    let names = targets.filter(|target| target.kind == ["test"] && target.name != END_TO_END);
+    let step = names.fold(cargo_test(setup).args(["--lib", "--bins"]), |step, target| {
+        step.arg("--test").arg(target.name)
+    });
+    Ok(vec![step.watch()?, cargo_test(setup).arg("--doc").watch()?])
+}
+
 fn one(step: Step) -> Result<Vec<Outcome>> {
     Ok(vec![step.watch()?])
 }
@@ -212,7 +244,7 @@ fn one(step: Step) -> Result<Vec<Outcome>> {
 /// All binaries come from the one target folder; `--no-fail-fast` so that one run says all that is wrong.
 fn cargo_test(setup: &Setup) -> Step {
     let step = Step::cargo("test")
-        .arg("--no-fail-fast")
+        .args(["--workspace", "--no-fail-fast"])
         .env("MANTA_BIN", &setup.manta)
         .env("PYTHONPATH", &setup.python_path);
     // A test's error is a sentence; the frames of the test runner above it say nothing.

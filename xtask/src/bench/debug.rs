@@ -37,9 +37,7 @@ const PROGRAMS: &[Program] = &[
 /// # Errors
 /// When a build, a set-up or a measurement fails.
 pub fn measure(peers: &[String], rounds: u32) -> Result<Vec<Figures>> {
-    Step::cargo("build")
-        .args(["--release", "--package", "manta-cli", "--package", "manta-fixtures"])
-        .run()?;
+    Step::build(Profile::Release).run()?;
     let layout = python::layout(Profile::Release)?;
     let pythons = python::find()?;
     let mut systems = Vec::new();

@@ -13,7 +13,7 @@ use crate::{
 /// # Errors
 /// When a build or a run fails.
 pub fn run(seeds: u32, seed: Option<u32>) -> Result<()> {
-    Step::cargo("build").args(["--package", "manta-cli", "--package", "manta-fixtures"]).run()?;
+    Step::build(Profile::Debug).run()?;
     let layout = python::layout(Profile::Debug)?;
     let interpreter = python::newest_environment()?;
     let options = match seed {

@@ -38,8 +38,7 @@ pub fn measure(peers: &[String], rounds: u32) -> Result<Vec<Figures>> {
             )
         })?);
     }
-    Step::cargo("build").args(["--release", "--package", "manta-cli"]).run()?;
-    Step::cargo("build").args(["--release", "--package", "manta", "--example", "bench_tasks"]).run()?;
+    Step::build(Profile::Release).args(["--bins", "--lib", "--examples"]).run()?;
     let layout = python::layout(Profile::Release)?;
     let rounds = rounds.to_string();
     let program = |python: &std::path::Path, file: &str, arguments: &[&str]| {
@@ -55,9 +54,7 @@ pub fn measure(peers: &[String], rounds: u32) -> Result<Vec<Figures>> {
     let native = Step::new(Profile::Release.program("examples/bench_tasks")).args(["--rounds", &rounds]);
     own.extend(figures(native.env("MANTA_BIN", Profile::Release.program("manta")))?);
     own.extend(figures(program(&environment, SCALE, &[]))?);
-    let schedule =
-        Step::cargo("run").args(["--release", "--quiet", "--package", "manta-node", "--example", "schedule"]);
-    own.extend(figures(schedule)?);
+    own.extend(figures(Step::new(Profile::Release.program("examples/schedule")))?);
     let beside = in_rust_beside_python(&own);
     let mut others = Vec::new();
     for peer in own.iter().filter_map(|figure| figure.peer.clone()).collect::<BTreeSet<_>>() {

@@ -3,7 +3,8 @@
 //! [`suite`] has the rules of the `Target` trait. [`picture`] has what people see: whatever the target, the stack, the scopes and
 //! the values of one stop are the same.
 
-#[path = "../support/mod.rs"]
+#[path = "../engine/support/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "the engine's tests use the rest")]
 mod support;
 
 mod cores;
