@@ -138,6 +138,14 @@ class NativeRun:
                     ]
         return left
 
+    def says(self):
+        """Whether the program lives, and what it said, after something went wrong."""
+        code = self.program.child.poll()
+        if code is None:
+            self.program.kill()
+        said = list(iter(self.program.errors.get, None))
+        return ["the program lived" if code is None else f"the program ended with {code}", *said[-20:]]
+
     def clean_up(self):
         """Leaves no process behind."""
         if self.agent and self.agent.poll() is None:

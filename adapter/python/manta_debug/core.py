@@ -46,6 +46,8 @@ class Core:
         self.send_event = send_event
         #: Tells on the stopped thread what the client will ask of its stop.
         self.tell_look: Callable[[Stop, Body], None] | None = None
+        #: Tells, still on the stopped thread, that its stop is over.
+        self.tell_gone: Callable[[Stop], None] | None = None
         self.cluster = cluster
         self.lock = threading.RLock()
         self.threads = Threads()
@@ -424,6 +426,8 @@ class Core:
                 self._land(thread, frame)
             self.tracer.rearm()
         stop.serve_rest()
+        if self.tell_gone is not None:
+            self.tell_gone(stop)
         self._announce_continued(stop)
         stop.nodes.clear()
         stop.stack.clear()

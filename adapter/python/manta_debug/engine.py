@@ -59,6 +59,7 @@ class Engine:
         self.host = host if host is not None else requests.Host()
         self.core = Core(self.send_event, current_task, cluster=cluster)
         self.core.tell_look = self._tell_look
+        self.core.tell_gone = self._refuse_rest
         self._asked: dict[int, Callable[[Message], None]] = {}
         #: Whether the client opens sessions when it is asked to.
         self.starts_sessions = False
@@ -81,7 +82,7 @@ class Engine:
 
     def handle(self, message: Message) -> None:
         """Serves one message of the client. Never raises: the thread that reads the messages must outlive each of them."""
-        self.core.threads.current().is_engine = True
+        self.core.threads.current().reads_messages = True
         if isinstance(message, dict) and message.get("type") == "response":
             self._take_response(message)
             return
@@ -170,6 +171,14 @@ class Engine:
                 if self._handed.get(sequence) is handed:
                     del self._handed[sequence]
                 stop.is_cancelled = False
+
+    def _refuse_rest(self, stop: Stop) -> None:
+        """Answers what the stop has lost: an exception that came while the thread took a request, as Ctrl-C's, ends the stop."""
+        with self.core.lock:
+            lost = [sequence for sequence, handed in self._handed.items() if handed.stop is stop]
+            requests_lost = [self._handed.pop(sequence).message for sequence in lost]
+        for message in requests_lost:
+            self._refuse(message, RequestError("The thread has gone on, by an exception from outside."))
 
     def _tell_look(self, stop: Stop, wanted: dict[str, Any]) -> None:
         if stop.is_resuming:

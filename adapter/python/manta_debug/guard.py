@@ -21,12 +21,20 @@ from . import limits
 
 T = TypeVar("T")
 
-# The threads of this module, which are none of the program's.
-_own: set[int] = set()
-
 _ARRIVAL_TURNS = 10_000
 # How long a call that was interrupted may take to notice.
 _GRACE_SECONDS = 0.1
+
+
+class OwnThread(threading.Thread):
+    """A thread of the engine's, and none of the program: it never stops, and no client sees it.
+
+    It is known by its class, and so from its first instruction on. Its number is no mark: the system gives that to a thread of
+    the program when this one has ended.
+    """
+
+    def __init__(self, name: str, run: Callable[[], None]) -> None:
+        super().__init__(target=run, name=f"manta-debug-{name}", daemon=True)
 
 
 class Interrupted(BaseException):
@@ -96,7 +104,7 @@ class _Watchdog:
         due = time.monotonic() + seconds
         with self._condition:
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="manta-debug-watchdog", daemon=True)
+                self._thread = OwnThread("watchdog", self._run)
                 self._thread.start()
             self._heap = [entry for entry in self._heap if entry[2]._running]
             heapq.heapify(self._heap)
@@ -106,7 +114,6 @@ class _Watchdog:
                 self._condition.notify()
 
     def _run(self) -> None:
-        _own.add(threading.get_ident())
         while True:
             with self._condition:
                 while not self._heap:
@@ -137,27 +144,16 @@ def run_aside(call: Callable[[], Any], seconds: float) -> Any:
     return _ASIDE.run(call, seconds)
 
 
-def own_thread() -> None:
-    """The calling thread is the engine's, and none of the program."""
-    _own.add(threading.get_ident())
-
-
-def is_own(ident: int) -> bool:
-    """Whether this is a thread of the engine's, and none of the program."""
-    return ident in _own
-
-
 class _Helper:
     """A daemon thread that makes one call after another."""
 
     def __init__(self, pool: _Aside) -> None:
         self.jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._pool = pool
-        self.thread = threading.Thread(target=self._run, name="manta-debug-helper", daemon=True)
+        self.thread = OwnThread("helper", self._run)
         self.thread.start()
 
     def _run(self) -> None:
-        _own.add(threading.get_ident())
         while True:
             job = self.jobs.get()
             job.make()

@@ -23,7 +23,7 @@ class ThreadState:
         "ident",
         "step",
         "stop",
-        "is_engine",
+        "reads_messages",
         "busy",
         "owner",
         "raised",
@@ -38,7 +38,8 @@ class ThreadState:
         self.owner = owner
         self.step: Step | None = None
         self.stop: Stop | None = None
-        self.is_engine = guard.is_own(ident)
+        #: Whether it is a host's thread that reads the client's messages.
+        self.reads_messages = False
         self.busy = False
         self.raised: BaseException | None = None
         self.is_claimed = False
@@ -52,6 +53,11 @@ class ThreadState:
         if self.owner is None:
             self.owner = owner
         return owner is None or owner is self.owner
+
+    @property
+    def is_engine(self) -> bool:
+        """Whether it is none of the program's."""
+        return self.reads_messages or isinstance(self.owner, guard.OwnThread)
 
     @property
     def name(self) -> str:
@@ -78,7 +84,6 @@ class Threads:
                 if state is None or state.is_claimed or not state.belongs_to(_owner(ident)):
                     state = self._by_ident[ident] = ThreadState(next(self._ids), ident, _owner(ident))
                 state.is_claimed = True
-                state.is_engine = state.is_engine or guard.is_own(ident)
             self._local.state = state
         elif state.owner is None:
             state.owner = _owner(state.ident)
@@ -99,7 +104,7 @@ class Threads:
                 if state is None or not state.belongs_to(_owner(ident)):
                     self._by_ident[ident] = ThreadState(next(self._ids), ident, _owner(ident))
             states = sorted(self._by_ident.values(), key=lambda s: s.thread_id)
-        return [s for s in states if not s.is_engine and not guard.is_own(s.ident)]
+        return [s for s in states if not s.is_engine]
 
     def find(self, thread_id: int) -> ThreadState | None:
         """The thread with this id, if it lives."""

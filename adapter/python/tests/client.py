@@ -191,15 +191,23 @@ class Program(Client):
         match = re.search(r"listening on (\S+):(\d+)", self.process.stderr.readline())
         assert match is not None
         self.address = match[1], int(match[2])
+        super().__init__(lambda message: self.socket.sendall(write_message(message)))
+        self.connect(attach)
+
+    def connect(self, attach: Message | None = None) -> None:
+        """Becomes the program's client."""
         self.socket = socket.create_connection(self.address, timeout=SECONDS_MAX)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.settimeout(None)
-        super().__init__(lambda message: self.socket.sendall(write_message(message)))
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        threading.Thread(target=self._read, daemon=True).start()
         self.capabilities = self.request("initialize", adapterID="manta", linesStartAt1=True)
         self.event("initialized")
         self.request("attach", **(attach or {}))
+
+    def hang_up(self) -> None:
+        """Is its client no more, without a goodbye."""
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
 
     def go(self) -> None:
         """The breakpoints are set: the program starts."""

@@ -37,6 +37,20 @@ class ConsoleTest(unittest.TestCase):
             with self.assertRaisesRegex(Refused, "did not end in time"):
                 program.request("evaluate", expression="while True: pass", context="repl")
 
+    def test_what_fails_without_a_frame_is_refused_while_every_exception_stops(self) -> None:
+        with debugged("threads.py") as program:
+            program.request("setExceptionBreakpoints", filters=["raised"])
+            program.set_lines(PROGRAMS / "threads.py", line_of("threads.py", "in work"))
+            program.go()
+            stops = [program.stopped() for _ in range(3)]
+            # A thread that waits to be paused has the engine told of every call, also of the first ones of a thread of its own.
+            named = {t["name"]: t["id"] for t in program.request("threads")["threads"]}
+            program.request("pause", threadId=named["MainThread"])
+            with self.assertRaisesRegex(Refused, "NameError: name 'nothing' is not defined"):
+                program.request("evaluate", expression="nothing", context="repl")
+            self.assertFalse(program.has_event("stopped"))
+            self.assertEqual(len(program.stack(stops[0]["threadId"])), 1)
+
     def test_a_frames_name_has_what_the_client_asks_for(self) -> None:
         with debugged("basics.py") as program:
             thread = self.stop(program, "in add")

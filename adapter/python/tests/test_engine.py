@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import queue
 import unittest
 from typing import Any
 
 from .client import Refused
 
+import manta_debug  # isort: skip
 from .test_cluster import Worker, functions, result  # isort: skip
 from manta_debug.engine import Engine  # isort: skip
 from manta_debug.requests import Host  # isort: skip
@@ -52,6 +54,31 @@ class EngineTest(unittest.TestCase):
                 worker.request("evaluate", expression=expression, frameId=frame, context="repl")
         worker.request("continue", threadId=stop["threadId"])
         self.assertEqual(result(results), 9)
+
+    def test_a_request_that_the_end_of_a_stop_has_lost_is_refused(self) -> None:
+        worker = Worker()
+        self.addCleanup(worker.end)
+        worker.configure(2)
+        results = worker.run(functions().task, 4)
+        stop = worker.event("mantaStopped")
+        engine = manta_debug._engine
+        assert engine is not None
+        held = engine.core.stops[stop["threadId"]]
+        inbox = held.inbox
+
+        class Losing(queue.SimpleQueue[Any]):
+            """As the thread sees its queue when an exception from outside comes while it takes something out."""
+
+            def get(self, block: bool = True, timeout: float | None = None) -> Any:
+                super().get(block, timeout)
+                raise OSError("from outside")
+
+        held.inbox = Losing()
+        inbox.put(lambda: None)  # From here on the thread looks into the other queue.
+        with self.assertRaisesRegex(Refused, "gone on, by an exception from outside"):
+            worker.request("stackTrace", threadId=stop["threadId"])
+        worker.event("mantaContinued")
+        self.assertIsInstance(result(results), OSError)
 
 
 if __name__ == "__main__":

@@ -48,6 +48,21 @@ class ServerTest(unittest.TestCase):
             assert answer is not None
             self.assertTrue(answer["success"])
 
+    def test_a_thread_that_gets_the_number_of_one_of_the_engines_stops(self) -> None:
+        with debugged("threads.py") as program:
+            # Two threads serve these clients and end; the system gives their numbers to the next threads.
+            second = self.connect(program)
+            program.hang_up()
+            second.sendall(write_message({"seq": 1, "type": "request", "command": "initialize"}))
+            self.assertIsNotNone(read_message(second.makefile("rb")))
+            second.shutdown(socket.SHUT_RDWR)
+            program.connect()
+            program.set_lines(PROGRAMS / "threads.py", line_of("threads.py", "in work"))
+            program.go()
+            self.assertEqual(len({program.stopped()["threadId"] for _ in range(3)}), 3)
+            names = {t["name"] for t in program.request("threads")["threads"]}
+            self.assertLessEqual({"MainThread", "worker-a", "worker-b", "worker-c", "spinner"}, names)
+
     def test_what_is_no_dap_harms_nobody(self) -> None:
         with debugged("ends.py", "waits") as program:
             program.request("disconnect", terminateDebuggee=False)

@@ -35,9 +35,7 @@ class Outgoing:
             if data and not self._is_closed:
                 self._unsent += data
                 if self._flusher is None:
-                    self._flusher = threading.Thread(
-                        target=self._flush, name="manta-debug-flusher", daemon=True
-                    )
+                    self._flusher = guard.OwnThread("flusher", self._flush)
                     self._flusher.start()
                 self._changed.notify_all()
 
@@ -74,7 +72,6 @@ class Outgoing:
             return 0
 
     def _flush(self) -> None:
-        guard.own_thread()
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._is_closed or bool(self._unsent))

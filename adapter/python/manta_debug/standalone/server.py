@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import socket
@@ -140,7 +141,7 @@ class Server:
             )
 
     def _start(self) -> None:
-        threading.Thread(target=self._accept, name="manta-debug-server", daemon=True).start()
+        guard.OwnThread("server", self._accept).start()
 
     def program_starts(self) -> None:
         """To be called on the thread that is about to run the program."""
@@ -160,7 +161,6 @@ class Server:
         self._done.wait(_PROGRAM_END_SECONDS_MAX)
 
     def _accept(self) -> None:
-        guard.own_thread()
         while True:
             try:
                 connection, _ = self._listener.accept()
@@ -172,15 +172,12 @@ class Server:
                 connection.close()
                 continue
             try:
-                threading.Thread(
-                    target=self._arrive, args=(connection,), name="manta-debug-client", daemon=True
-                ).start()
+                guard.OwnThread("client", functools.partial(self._arrive, connection)).start()
             except RuntimeError:  # The interpreter is ending.
                 connection.close()
                 return
 
     def _arrive(self, connection: socket.socket) -> None:
-        guard.own_thread()
         with connection:
             has_turn = self._turn.acquire(timeout=_TURN_SECONDS_MAX)
             self._waiting.release()
