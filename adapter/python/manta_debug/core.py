@@ -21,6 +21,7 @@ from .codes import CO_COROUTINE
 from .decide import judge
 from .errors import RequestError, text_of
 from .exceptions import is_reported_raise, passes_filter, unhandled_by
+from .exits import ExitCodes
 from .origins import Origins
 from .sources import Sources
 from .stack import add_awaiters, describe_frame, stack_of, stack_of_traceback
@@ -56,6 +57,9 @@ class Core:
         self.binder = Binder(Table())
         self.stops: dict[int, Stop] = {}
         self.is_abandoned = False
+        self.exits = ExitCodes()
+        #: Whether a step shows what the functions returned that it stepped over.
+        self.collects_returns = True
         self._current_task = current_task
         self._stop_numbers = itertools.count(1)
         self._attached = False
@@ -150,6 +154,11 @@ class Core:
                 f"Still busy with an evaluation that cannot be interrupted, and resumes after it: {names}."
             )
 
+    def is_running(self, thread_id: int) -> bool:
+        """Whether there is such a thread, and it is not stopped or just goes on."""
+        stop = self.stops.get(thread_id)
+        return stop.is_resuming if stop is not None else self.threads.find(thread_id) is not None
+
     def stop_of_thread(self, thread_id: int) -> Stop:
         """The stop of a thread."""
         stop = self.stops.get(thread_id)
@@ -224,6 +233,7 @@ class Core:
         except Exception as error:
             self.report(error)
             return
+        step = thread.step
         if verdict.ids:
             reason = verdict.reason
             self._stop(
@@ -233,18 +243,18 @@ class Core:
                 f"Paused on {reason}",
                 verdict.text,
                 verdict.ids,
+                returned=step.returned if step is not None and step.wants_line(frame) else None,
             )
-        elif thread.step is not None and thread.step.wants_line(frame):
+        elif step is not None and step.wants_line(frame):
             self.on_step_end(thread, frame)
 
-    def on_step_end(
-        self, thread: ThreadState, frame: FrameType, returned: tuple[str, Any] | None = None
-    ) -> None:
+    def on_step_end(self, thread: ThreadState, frame: FrameType, returned: Body | None = None) -> None:
         """The thread came to where its step, or a request to pause, wanted it."""
         if not self._may_stop(thread) or thread.step is None:
             return
         reason, text = _ENDS.get(thread.step.kind, ("step", "Paused after step"))
-        self._stop(thread, stack_of(frame, self.origins), reason, text, return_value=returned)
+        returned = thread.step.returned if returned is None else returned
+        self._stop(thread, stack_of(frame, self.origins), reason, text, returned=returned)
 
     def on_step_exit(
         self, thread: ThreadState, frame: FrameType, *, unwinding: bool, yielding: bool, value: object
@@ -256,7 +266,7 @@ class Core:
         awaiter = None if yielding or not step.follows(frame) else self._awaiter_of(frame)
         outcome = step.on_exit(frame, unwinding=unwinding, yielding=yielding, awaiter=awaiter)
         if outcome is Outcome.STOP_IN_CALLER and frame.f_back is not None:
-            self.on_step_end(thread, frame.f_back, (frame.f_code.co_name, value))
+            self.on_step_end(thread, frame.f_back, {frame.f_code.co_name: value})
         elif outcome is Outcome.FINISHED:
             thread.step = None
             if step.left is not None:
@@ -282,7 +292,7 @@ class Core:
         table = self.binder.table
         if "raised" not in table.filters or not self._may_stop(thread):
             return
-        if is_reported_raise(frame, error, self.origins) and passes_filter(
+        if is_reported_raise(frame, error, self.origins, self.exits) and passes_filter(
             self, frame, error, table.filters["raised"]
         ):
             self._stop_on_exception(thread, stack_of(frame, self.origins), error, "always")
@@ -293,7 +303,7 @@ class Core:
         table = self.binder.table
         if not self._may_stop(thread):
             return
-        for found in unhandled_by(frame, error, self.origins):
+        for found in unhandled_by(frame, error, self.origins, self.exits):
             if found in table.filters and passes_filter(self, frame, error, table.filters[found]):
                 mode = "unhandled" if found == "uncaught" else "userUnhandled"
                 self._stop_on_exception(thread, stack_of_traceback(frame, error, self.origins), error, mode)
@@ -328,7 +338,7 @@ class Core:
         *,
         exception: BaseException | None = None,
         mode: str = "always",
-        return_value: tuple[str, Any] | None = None,
+        returned: Body | None = None,
     ) -> None:
         is_deep = headroom.enter(len(stack))
         top = stack[0].frame
@@ -343,7 +353,7 @@ class Core:
                 generation=self.binder.table.generation,
                 exception=exception,
                 exception_mode=mode,
-                return_value=return_value,
+                returned=returned or {},
             )
             resume = self._hold(stop, description, text, list(hit_ids))
         finally:
@@ -431,7 +441,8 @@ class Core:
         self._announce_continued(stop)
         stop.nodes.clear()
         stop.stack.clear()
-        stop.exception = stop.return_value = None
+        stop.exception = None
+        stop.returned.clear()
         thread.busy = False
         stop.gone.set()
 

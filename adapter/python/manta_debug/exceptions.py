@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import limits
 from .errors import text_of
+from .exits import ExitCodes
 from .kinds import ExceptionCondition
 from .origins import Origins
 from .values import static
@@ -46,9 +47,9 @@ FILTERS: list[dict[str, Any]] = [
 _CONTROL_FLOW = (StopIteration, StopAsyncIteration, GeneratorExit)
 
 
-def is_reported_raise(frame: FrameType, error: BaseException, origins: Origins) -> bool:
+def is_reported_raise(frame: FrameType, error: BaseException, origins: Origins, exits: ExitCodes) -> bool:
     """Whether this is the first frame of the user's code that sees the exception."""
-    if isinstance(error, _CONTROL_FLOW) or _is_orderly_exit(error) or not origins.is_user(frame):
+    if isinstance(error, _CONTROL_FLOW) or exits.is_orderly(error) or not origins.is_user(frame):
         return False
     link: TracebackType | None = error.__traceback__
     if link is not None and link.tb_frame is frame:
@@ -60,9 +61,11 @@ def is_reported_raise(frame: FrameType, error: BaseException, origins: Origins) 
     return True
 
 
-def unhandled_by(frame: FrameType, error: BaseException, origins: Origins) -> tuple[str, ...]:
+def unhandled_by(
+    frame: FrameType, error: BaseException, origins: Origins, exits: ExitCodes
+) -> tuple[str, ...]:
     """The filters that an exception which leaves this frame belongs to, best first; none while user code may still handle it."""
-    if isinstance(error, _CONTROL_FLOW) or _is_orderly_exit(error) or not origins.is_user(frame):
+    if isinstance(error, _CONTROL_FLOW) or exits.is_orderly(error) or not origins.is_user(frame):
         return ()
     caller = frame.f_back
     # A coroutine of an async actor is called by the runtime, however that itself came to run on the event loop.
@@ -73,10 +76,6 @@ def unhandled_by(frame: FrameType, error: BaseException, origins: Origins) -> tu
     ):
         return ("uncaught", "userUncaught")
     return () if origins.is_user(caller) else ("userUncaught",)
-
-
-def _is_orderly_exit(error: BaseException) -> bool:
-    return isinstance(error, SystemExit) and error.code in (None, 0)
 
 
 def passes_filter(

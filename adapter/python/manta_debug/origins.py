@@ -7,6 +7,8 @@ import sys
 from enum import Enum
 from types import CodeType, FrameType
 
+from .rules import Rules
+
 _GENERATED = ("<frozen", "<string>", "<attrs generated", "<__array_function__")
 
 
@@ -28,6 +30,12 @@ class Origins:
 
     def __init__(self) -> None:
         self._known: dict[str, Origin] = {}
+        self._rules = Rules()
+
+    def follow(self, rules: Rules) -> None:
+        """Files that a rule fits are whose it says from now on."""
+        self._rules = rules
+        self._known.clear()
 
     def of(self, code: CodeType) -> Origin:
         """Who wrote this code."""
@@ -56,6 +64,12 @@ class Origins:
         """Whether the frame only starts a thread, a task or a script."""
         return self.is_runtime(frame) or frame.f_code.co_filename in _BOOTSTRAP
 
+    def may_be_stepped_into(self, frame: FrameType, *, anywhere: bool) -> bool:
+        """Whether a step may stop in the frame: in the user's code; `anywhere` also in libraries that no rule leaves out."""
+        if not anywhere or self.is_user(frame):
+            return self.is_user(frame)
+        return not self.is_bootstrap(frame) and self._rules.includes(frame.f_code.co_filename) is None
+
     def user_caller(self, frame: FrameType | None) -> FrameType | None:
         """The nearest frame of the user's, from this one outwards."""
         while frame is not None and not self.is_user(frame):
@@ -68,6 +82,9 @@ class Origins:
         path = os.path.abspath(name)
         if path.startswith(_ENGINE) or any(path.startswith(d) for d in _runtime_directories()):
             return Origin.RUNTIME
+        included = self._rules.includes(name)
+        if included is not None:
+            return Origin.USER if included else Origin.LIBRARY
         if "/site-packages/" in path or "/dist-packages/" in path:
             return Origin.LIBRARY
         return Origin.LIBRARY if path.startswith(_STDLIB) else Origin.USER

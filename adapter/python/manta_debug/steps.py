@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from enum import Enum
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
-from .codes import CO_ASYNC_GENERATOR, CO_COROUTINE
+from . import limits
+from .codes import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
 from .origins import Origins
 from .targets import CallTarget
+
+# Calls of these give a generator or a coroutine, and what it returns comes later.
+_RETURNS_LATER = CO_ASYNC_GENERATOR | CO_COROUTINE | CO_GENERATOR
 
 
 class Outcome(Enum):
@@ -23,7 +27,18 @@ class Outcome(Enum):
 class Step:
     """One thread's step. `line_frames` stop at their next line; `exit_frames` hand the step to their caller."""
 
-    __slots__ = ("kind", "line_frames", "exit_frames", "enters", "left", "_origins", "_anywhere", "_target")
+    __slots__ = (
+        "kind",
+        "line_frames",
+        "exit_frames",
+        "enters",
+        "left",
+        "returned",
+        "_passed",
+        "_origins",
+        "_anywhere",
+        "_target",
+    )
 
     def __init__(
         self,
@@ -39,6 +54,9 @@ class Step:
         self.enters = kind in ("stepIn", "pause", "entry")
         #: What was told of the stop that the step left; told again when the task ends before the step does.
         self.left: dict[str, Any] | None = None
+        #: What the user's functions returned that the stepping line has called, the last of each name.
+        self.returned: dict[str, Any] = {}
+        self._passed = 0
         self._origins = origins
         self._anywhere = anywhere
         self._target = target
@@ -58,11 +76,31 @@ class Step:
             _among(frame, self.exit_frames) or _among(frame, self.line_frames)
         )
 
+    def collects_from(self, code: CodeType) -> bool:
+        """Whether what a call of this code returns is shown at the step's end."""
+        return (
+            self.kind in ("next", "stepIn")
+            and self._passed < limits.RETURNS_PASSED_MAX
+            and not code.co_flags & _RETURNS_LATER
+            and self._origins.is_user_code(code)
+        )
+
+    def on_return(self, frame: FrameType, value: object) -> bool:
+        """A function returned. Answers whether others that do are still of interest."""
+        caller = frame.f_back
+        if caller is not None and _among(caller, self.line_frames) and not _among(frame, self.exit_frames):
+            if frame.f_code.co_name in self.returned or len(self.returned) < limits.RETURNS_MAX:
+                self.returned.pop(frame.f_code.co_name, None)
+                self.returned[frame.f_code.co_name] = value
+        else:
+            self._passed += 1
+        return self._passed < limits.RETURNS_PASSED_MAX
+
     def on_start(self, frame: FrameType) -> Outcome:
         """A function was entered or a generator resumed."""
         if not self.enters or _among(frame, self.line_frames):
             return Outcome.GO_ON
-        if not (self._origins.is_user(frame) or (self._anywhere and not self._origins.is_bootstrap(frame))):
+        if not self._origins.may_be_stepped_into(frame, anywhere=self._anywhere):
             return Outcome.GO_ON
         if self._target is not None and not self._target.is_running(frame):
             return Outcome.GO_ON
@@ -92,13 +130,12 @@ class Step:
 
     def _watch(self, frames: list[FrameType]) -> Outcome:
         self.line_frames = self.exit_frames = frames
+        self.returned.clear()
         return Outcome.REARM
 
     def _caller(self, frame: FrameType) -> FrameType | None:
         back = frame.f_back
-        while back is not None and not self._origins.is_user(back):
-            if self._anywhere and not self._origins.is_bootstrap(back):
-                return back
+        while back is not None and not self._origins.may_be_stepped_into(back, anywhere=self._anywhere):
             back = back.f_back
         return back
 

@@ -55,7 +55,8 @@ class Stop:
     task: dict[str, Any] | None
     exception: BaseException | None = None
     exception_mode: str = "always"
-    return_value: tuple[str, Any] | None = None
+    #: The functions that returned on the way here, and what.
+    returned: dict[str, Any] = field(default_factory=dict)
     inbox: queue.SimpleQueue[Job | Resume] = field(default_factory=queue.SimpleQueue)
     nodes: dict[int, Any] = field(default_factory=dict)
     frame_ids: dict[int, int] = field(default_factory=dict)

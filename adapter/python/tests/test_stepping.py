@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unittest
 
-from .client import PROGRAMS, Message, Program, debugged, line_of
+from .client import PROGRAMS, Message, Program, Refused, debugged, line_of
 
 STEPPING = PROGRAMS / "stepping.py"
 
@@ -98,6 +98,41 @@ class SteppingTest(unittest.TestCase):
             stop = self.start_at(program, "inner body")
             self.step(program, "stepOut", stop)
             self.assertEqual(program.locals(stop["threadId"])["(return) inner"]["value"], "40")
+
+    def test_what_a_line_has_called_returned_is_shown_after_the_step_over_it(self) -> None:
+        with debugged("stepping.py") as program:
+            stop = self.start_at(program, "calls several")
+            thread = stop["threadId"]
+
+            def returned() -> dict[str, str]:
+                shown = program.locals(thread).items()
+                return {n[9:]: v["value"] for n, v in shown if n.startswith("(return) ")}
+
+            self.assertEqual(returned(), {})
+            self.step(program, "next", stop)
+            self.assertEqual(returned(), {"outer": "5", "inner": "8", "method": "9"})
+            self.step(program, "next", stop)
+            self.assertEqual(returned(), {})
+            program.set_lines(STEPPING, at("after several"))
+            program.request("next", threadId=thread)
+            self.assertEqual(program.stopped()["reason"], "breakpoint")
+            self.assertEqual(returned(), {"inner": "2"})
+
+    def test_what_was_returned_is_not_shown_to_who_does_not_want_it(self) -> None:
+        with debugged("stepping.py", attach={"showReturnValue": False}) as program:
+            stop = self.start_at(program, "calls several")
+            self.step(program, "next", stop)
+            self.assertFalse([n for n in program.locals(stop["threadId"]) if n.startswith("(return)")])
+
+    def test_a_second_continue_is_answered_and_a_second_step_is_refused(self) -> None:
+        with debugged("stepping.py") as program:
+            stop = self.start_at(program, "outer call")
+            program.set_lines(STEPPING)
+            asked = [program.start("continue", {"threadId": stop["threadId"]}) for _ in range(2)]
+            for sequence in asked:
+                self.assertEqual(program.finish(sequence), {"allThreadsContinued": False})
+            with self.assertRaisesRegex(Refused, "Thread 99 is not stopped"):
+                program.request("continue", threadId=99)
 
 
 if __name__ == "__main__":

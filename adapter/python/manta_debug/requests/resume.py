@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 def _request(kind: str, body: Body | None) -> OnClient:
     def run(engine: Engine, arguments: Arguments) -> Reply:
         with engine.core.lock:
+            if kind == "continue" and engine.core.is_running(int(arguments["threadId"])):
+                # Clients send it twice for a quick second click, and what it asks for is so already.
+                return Reply(body)
             stop = of_thread(engine, arguments)
             target = _call_target(stop, arguments) if kind == "stepIn" else None
             stop.is_resuming = True

@@ -19,8 +19,7 @@ def scopes_of(engine: Engine, stop: Stop, arguments: Arguments) -> Body:
     frame = stop.frame(int(arguments["frameId"]))
     pseudo: tuple[tuple[str, Any], ...] = ()
     if frame is stop.stack[0].frame:
-        if stop.return_value is not None:
-            pseudo += ((f"(return) {stop.return_value[0]}", stop.return_value[1]),)
+        pseudo += tuple((f"(return) {name}", value) for name, value in stop.returned.items())
         if stop.exception is not None:
             pseudo += (("__exception__", stop.exception),)
     local = ScopeNode(frame, False, pseudo)

@@ -8,9 +8,10 @@ frames that step.
 from __future__ import annotations
 
 import sys
-from types import CodeType
+from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
+from .. import limits
 from ..codes import yields
 from ..errors import RequestError
 from ..steps import Outcome
@@ -40,6 +41,8 @@ class MonitoringTracer:
         self._step_global = 0
         self._watched: dict[int, CodeType] = {}
         self._stepped: dict[int, CodeType] = {}
+        #: The code whose returns are shown at the end of a step that stands in a caller.
+        self._returning: dict[int, CodeType] = {}
 
     def apply(self) -> None:
         """Moves line events to the code that now owns breakpoints."""
@@ -73,12 +76,17 @@ class MonitoringTracer:
             if not steps and not self._stepped and not self._step_global:
                 return
             self._acquire()
+            if not steps:
+                self._stop_returning(list(self._returning))
             for key in [k for k in self._stepped if k not in wanted]:
                 sys.monitoring.set_local_events(self._step_tool, self._stepped.pop(key), 0)
             local = self._events.LINE | self._events.PY_RETURN | self._events.PY_YIELD
+            if self._core.collects_returns:
+                local |= self._events.CALL
             for key, code in wanted.items():
                 if key not in self._stepped:
                     self._stepped[key] = code
+                    self._returning.pop(key, None)
                     sys.monitoring.set_local_events(self._step_tool, code, local)
             events = self._events.PY_UNWIND if steps else 0
             if any(step.enters for step in steps):
@@ -99,6 +107,7 @@ class MonitoringTracer:
             sys.monitoring.set_local_events(self._break_tool, code, 0)
         for code in self._stepped.values():
             sys.monitoring.set_local_events(self._step_tool, code, 0)
+        self._stop_returning(list(self._returning))
         self._watched.clear()
         self._stepped.clear()
         self._set_break_global(0)
@@ -150,7 +159,8 @@ class MonitoringTracer:
             e.PY_START: self._step_start,
             e.PY_RESUME: self._step_start,
             e.PY_RETURN: self._step_return,
-            e.PY_YIELD: self._step_return,
+            e.PY_YIELD: self._step_yield,
+            e.CALL: self._step_call,
             e.PY_UNWIND: self._step_unwind,
         }
 
@@ -210,12 +220,44 @@ class MonitoringTracer:
         if thread.step.on_start(sys._getframe(1)) is Outcome.REARM:
             self.rearm()
 
+    def _step_call(self, code: CodeType, offset: int, callee: object, argument: object) -> None:
+        """A line that steps calls: what a function of the user's returns is of interest."""
+        thread = self._core.threads.current()
+        step = thread.step
+        if step is None or thread.busy or not step.wants_line(sys._getframe(1)):
+            return
+        function = callee.__func__ if type(callee) is MethodType else callee
+        if type(function) is not FunctionType or not step.collects_from(function.__code__):
+            return
+        called = function.__code__
+        with self._core.lock:
+            if id(called) not in self._stepped and len(self._returning) < limits.RETURNS_MAX:
+                self._returning[id(called)] = called
+                sys.monitoring.set_local_events(self._step_tool, called, self._events.PY_RETURN)
+
     def _step_return(self, code: CodeType, offset: int, value: object) -> None:
+        thread = self._core.threads.current()
+        step = thread.step
+        if step is None:
+            return
+        frame = sys._getframe(1)
+        if step.collects_from(code) and not step.on_return(frame, value):
+            self._stop_returning([id(code)])
+        self._core.on_step_exit(thread, frame, unwinding=False, yielding=yields(code, offset), value=value)
+
+    def _step_yield(self, code: CodeType, offset: int, value: object) -> None:
         thread = self._core.threads.current()
         if thread.step is not None:
             self._core.on_step_exit(
                 thread, sys._getframe(1), unwinding=False, yielding=yields(code, offset), value=value
             )
+
+    def _stop_returning(self, keys: list[int]) -> None:
+        with self._core.lock:
+            for key in keys:
+                code = self._returning.pop(key, None)
+                if code is not None:
+                    sys.monitoring.set_local_events(self._step_tool, code, 0)
 
     def _step_unwind(self, code: CodeType, offset: int, error: BaseException) -> None:
         thread = self._core.threads.current()

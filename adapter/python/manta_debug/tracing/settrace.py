@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import limits
 from ..codes import leaves_by_exception, yields
-from ..steps import Outcome
+from ..steps import Outcome, Step
 from ..threads import ThreadState
 from .main_thread import run_soon
 
@@ -223,12 +223,24 @@ class SettraceTracer:
             if step is not None and (step.on_start(frame) is Outcome.REARM or _among(frame, step.frames)):
                 frame.f_trace_lines = True
                 return self._event
+            if step is not None and self._core.collects_returns and self._is_collected(step, frame):
+                frame.f_trace_lines = self._has_lines(code)
+                return self._event
         local = self._local_trace(code)
         if local is self._event:
             frame.f_trace_lines = False
         elif not self._stepping:
             self._interest.keep(interest, code, local)
         return local
+
+    def _is_collected(self, step: Step, frame: FrameType) -> bool:
+        """Whether a line that steps has made this call, and wants to know what it returns."""
+        caller = frame.f_back
+        if caller is None or not step.wants_line(caller) or not step.collects_from(frame.f_code):
+            return False
+        if self._core.binder.table.concerns(frame.f_code):
+            self._core.discover(frame.f_code)
+        return True
 
     def _on_event(self, frame: FrameType, event: str, arg: Any) -> None:
         # Answering nothing keeps the frame's trace function, which another thread may have replaced meanwhile.
@@ -262,6 +274,8 @@ class SettraceTracer:
         if unwinding and self._exceptions and thread.raised is not None:
             core.on_unwind(frame, thread.raised)
         if thread.step is not None:
+            if not unwinding and self._core.collects_returns and thread.step.collects_from(frame.f_code):
+                thread.step.on_return(frame, value)
             yielding = not unwinding and yields(frame.f_code, frame.f_lasti)
             core.on_step_exit(thread, frame, unwinding=unwinding, yielding=yielding, value=value)
 

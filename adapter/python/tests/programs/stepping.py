@@ -52,9 +52,23 @@ def by_library():
     return sorted([3, 1, 2], key=lambda n: -n)  # sorts
 
 
+class Kind:
+    def method(self, value):
+        return inner(value) + 1 if value > 1 else 0
+
+
+def several():
+    kind = Kind()
+    total = outer(2) + inner(4) + kind.method(4)  # calls several
+    other = len([1]) + total
+    last = inner(1)
+    return other + last  # after several
+
+
 print(outer(20))  # call outer
 print(consume())  # call consume
 print(catches())  # call catches
 print(asyncio.run(main()))  # call main
 print(by_library())  # call sorts
+print(several())
 last = 1  # last line
