@@ -1,4 +1,5 @@
-// The Python engine on its own, `python -m manta.debug`, driven by the test client that the VS Code team publishes.
+// The Python engine on its own, `python -m manta.debug`, as a program that listens and as an adapter that launches, driven by the
+// test client that the VS Code team publishes.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -87,4 +88,61 @@ test('without --wait the program runs at once, and nobody needs to come', { time
   const program = await start(t, '--no-wait', fixture.program);
   assert.equal((await program.ended)[0], 0);
   assert.match(await program.output, /^doubled 12$/m);
+});
+
+/** A client of the adapter, on its standard streams. */
+async function adapter(t) {
+  // The client itself can start a program with one word only.
+  const client = new DebugClient(PYTHON, '', 'manta');
+  const child = spawn(PYTHON, ['-m', 'manta.debug', '--adapter'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  client.connect(child.stdout, child.stdin);
+  client.defaultTimeout = PATIENCE_MS;
+  t.after(() => child.kill());
+  return { client, ended: once(child, 'close') };
+}
+
+test('the adapter launches a program, stops in it, and ends with its client', { timeout: PATIENCE_MS }, async (t) => {
+  const fixture = pythonFixture('plain');
+  const { client, ended } = await adapter(t);
+  const where = { path: fixture.source, line: fixture.line };
+  await Promise.all([
+    client.hitBreakpoint({ program: fixture.program, args: ['its', 'own'] }, where, where),
+    client.waitForEvent('process'),
+  ]);
+  const { body: { threads: [thread] } } = await client.threadsRequest();
+  await client.setBreakpointsRequest({ source: { path: fixture.source }, breakpoints: [] });
+  const exited = client.waitForEvent('exited');
+  await Promise.all([
+    client.assertOutput('stdout', 'doubled 12 its own\n'),
+    client.continueRequest({ threadId: thread.id }),
+  ]);
+  assert.equal((await exited).body.exitCode, 0);
+  await client.disconnectRequest({});
+  assert.equal((await ended)[0], 0);
+});
+
+test('the children of a launched program stop in its session', { timeout: PATIENCE_MS }, async (t) => {
+  const fixture = pythonFixture('plain');
+  const { client } = await adapter(t);
+  const code = ['import subprocess, sys', `subprocess.run([sys.executable, ${JSON.stringify(fixture.program)}])`];
+  const where = { path: fixture.source, line: fixture.line };
+  const stopped = client.assertStoppedLocation('breakpoint', where);
+  await Promise.all([
+    client.waitForEvent('initialized').then(async () => {
+      const { body: { breakpoints: [breakpoint] } } = await client.setBreakpointsRequest({
+        source: { path: fixture.source },
+        breakpoints: [{ line: fixture.line }],
+      });
+      assert.equal(breakpoint.verified, true);
+      await client.configurationDoneRequest();
+    }),
+    client.launch({ code }),
+  ]);
+  await stopped;
+  const { body: { threads } } = await client.threadsRequest();
+  assert.match(threads.at(-1).name, /^MainThread, plain\.py \(\d+\)$/);
+  await client.setBreakpointsRequest({ source: { path: fixture.source }, breakpoints: [] });
+  const exited = client.waitForEvent('exited');
+  await client.continueRequest({ threadId: threads.at(-1).id });
+  assert.equal((await exited).body.exitCode, 0);
 });

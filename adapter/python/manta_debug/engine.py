@@ -61,8 +61,8 @@ class Engine:
         self.core.tell_look = self._tell_look
         self.core.tell_gone = self._refuse_rest
         self._asked: dict[int, Callable[[Message], None]] = {}
-        #: Whether the client opens sessions when it is asked to.
-        self.starts_sessions = False
+        #: What the client has said of itself.
+        self.client: Message = {}
         self.paths = PathMap()
         self.client_sets = requests.ClientSets()
         self.goto_targets: dict[int, requests.GotoTarget] = {}
@@ -79,6 +79,11 @@ class Engine:
     def ask(self, command: str, arguments: Message, then: Callable[[Message], None]) -> None:
         """Sends a request to the client; `then` gets the response, on the thread that calls `handle`."""
         self._write({"type": "request", "command": command, "arguments": arguments}, then)
+
+    def forward(self, request: Message, answer: Message) -> None:
+        """Answers a request of the client's with what another process has answered."""
+        kept: Message = {name: answer[name] for name in ("body", "message") if name in answer}
+        self._write({**_response(request, success=answer.get("success") is True), **kept})
 
     def handle(self, message: Message) -> None:
         """Serves one message of the client. Never raises: the thread that reads the messages must outlive each of them."""
@@ -102,7 +107,7 @@ class Engine:
             else:
                 reply = request.run(self, arguments)
         except Exception as error:
-            self._refuse(message, error)
+            self.refuse(message, error)
             return
         self._respond(message, reply.body)
         try:
@@ -160,7 +165,7 @@ class Engine:
             reply = answer if isinstance(answer, requests.Reply) else requests.Reply(answer)
         except BaseException as error:
             # Also what an expression raises to end a program, as `exit()` does: this is the program's own thread.
-            self._refuse(message, RequestError(_CANCELLED) if handed.is_cancelled else error)
+            self.refuse(message, RequestError(_CANCELLED) if handed.is_cancelled else error)
         else:
             self._respond(message, reply.body)
             if reply.then is not None:
@@ -178,7 +183,7 @@ class Engine:
             lost = [sequence for sequence, handed in self._handed.items() if handed.stop is stop]
             requests_lost = [self._handed.pop(sequence).message for sequence in lost]
         for message in requests_lost:
-            self._refuse(message, RequestError("The thread has gone on, by an exception from outside."))
+            self.refuse(message, RequestError("The thread has gone on, by an exception from outside."))
 
     def _tell_look(self, stop: Stop, wanted: dict[str, Any]) -> None:
         if stop.is_resuming:
@@ -193,17 +198,13 @@ class Engine:
         self.send_event("mantaLook", body)
 
     def _respond(self, request: Message, body: dict[str, Any] | None) -> None:
-        response: Message = {
-            "type": "response",
-            "request_seq": request.get("seq", 0),
-            "success": True,
-            "command": str(request.get("command")),
-        }
+        response = _response(request, success=True)
         if body is not None:
             response["body"] = body
         self._write(response)
 
-    def _refuse(self, request: Message, error: BaseException) -> None:
+    def refuse(self, request: Message, error: BaseException) -> None:
+        """Answers a request with the reason why it cannot be done."""
         if isinstance(error, RequestError):
             text = str(error)
         elif isinstance(error, (KeyError, TypeError, ValueError)) and not isinstance(error, UnicodeError):
@@ -214,10 +215,7 @@ class Engine:
             text = f"The request '{request.get('command')}' failed in the debug engine: {text_of(error)}."
         self._write(
             {
-                "type": "response",
-                "request_seq": request.get("seq", 0),
-                "success": False,
-                "command": str(request.get("command")),
+                **_response(request, success=False),
                 "message": text,
                 "body": {
                     "error": {"id": 1, "format": "{text}", "variables": {"text": text}, "showUser": False}
@@ -248,3 +246,12 @@ class Engine:
         if not self._is_lost and sys.__stderr__ is not None:
             self._is_lost = True
             sys.__stderr__.write(f"manta_debug: the debug session cannot be reached: {text_of(error)}\n")
+
+
+def _response(request: Message, *, success: bool) -> Message:
+    return {
+        "type": "response",
+        "request_seq": request.get("seq", 0),
+        "success": success,
+        "command": str(request.get("command")),
+    }

@@ -1,84 +1,151 @@
-"""Forked children get sessions of their own, where the client can open some."""
+"""The processes that a program starts belong to its session, whatever way they are started in."""
 
 from __future__ import annotations
 
-import socket
-import threading
 import unittest
-from typing import Any
 
-from .client import PROGRAMS, SECONDS_MAX, Client, Program, debugged, line_of
+from .client import PROGRAMS, Message, Program, Refused, debugged, line_of
 
-from manta_debug.framing import read_message, write_message  # isort: skip
-
-FORKS = PROGRAMS / "forks.py"
+SPAWNS = PROGRAMS / "spawns.py"
+FIRST_OF_CHILDREN = 1 << 30
 
 
-class Child(Client):
-    """The conversation with a child, at the place that its parent has told."""
+def printed(program: Program) -> str:
+    events = [m["body"] for m in program.all if m.get("event") == "output"]
+    return "".join(body["output"] for body in events if body.get("category") == "stdout")
 
-    def __init__(self, configuration: dict[str, Any]) -> None:
-        place = configuration["connect"]
-        self.socket = socket.create_connection((place["host"], place["port"]), timeout=SECONDS_MAX)
-        super().__init__(lambda message: self.socket.sendall(write_message(message)))
-        threading.Thread(target=self._read, daemon=True).start()
-        self.request("initialize", adapterID="manta", supportsStartDebuggingRequest=True)
-        self.event("initialized")
-        self.request("attach", **configuration)
 
-    def _read(self) -> None:
-        with self.socket.makefile("rb") as stream:
-            while (message := read_message(stream)) is not None:
-                self.receive(message)
+def is_alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 class ChildrenTest(unittest.TestCase):
-    def start(self, program: Program) -> None:
-        program.request("initialize", adapterID="manta", supportsStartDebuggingRequest=True)
+    def stop_in_child(self, program: Program) -> Message:
+        [state] = program.set_lines(SPAWNS, line_of("spawns.py", "in child"))
+        self.assertTrue(state["verified"])
         program.go()
+        stop = program.stopped()
+        self.assertEqual((stop["top"]["name"], stop["hitBreakpointIds"]), ("work", [state["id"]]))
+        self.assertGreaterEqual(stop["threadId"], FIRST_OF_CHILDREN)
+        return stop
 
-    def answer(self, program: Program, asked: dict[str, Any], success: bool) -> None:
-        response = {
-            "type": "response",
-            "seq": 1_000,
-            "request_seq": asked["seq"],
-            "command": asked["command"],
-        }
-        program.socket.sendall(write_message({**response, "success": success}))
+    def test_children_of_every_kind_stop_in_the_session_of_their_program(self) -> None:
+        for how, code in (
+            ("fork", 4),
+            ("spawn", 0),
+            ("forkserver", 0),
+            ("subprocess", 5),
+            ("shell", 5),
+            ("nested", 0),
+        ):
+            with self.subTest(how), debugged("spawns.py", how) as program:
+                stop = self.stop_in_child(program)
+                threads = {t["id"]: t["name"] for t in program.request("threads")["threads"]}
+                self.assertRegex(threads[stop["threadId"]], r"MainThread, .+ \(\d+\)")
+                self.assertGreaterEqual(len(threads), 2)
+                number = int(program.locals(stop["threadId"])["number"]["value"])
+                self.assertEqual(program.evaluate(stop["threadId"], "number * 2")["result"], str(2 * number))
+                program.request("next", threadId=stop["threadId"])
+                after = program.stopped()
+                self.assertEqual((after["reason"], after["threadId"]), ("step", stop["threadId"]))
+                program.resume(stop["threadId"])
+                program.event(
+                    "thread",
+                    lambda body, stop=stop: body == {"reason": "exited", "threadId": stop["threadId"]},
+                )
+                self.assertEqual(program.ended(), 0)
+                self.assertIn(f"ended {code}\n", printed(program))
+                if how in ("subprocess", "shell", "nested"):
+                    words, kept = (["shell"], ["PYTHONPATH"]) if how == "shell" else (["a b"], [])
+                    self.assertIn(f"leaf {words} {kept} False\n", printed(program))
 
-    def test_a_child_stops_in_a_session_of_its_own(self) -> None:
-        with debugged("forks.py", attach={"marked": 1}) as program:
-            self.start(program)
-            for code in (0, 4):
-                asked = program.reverse_request("startDebugging")
-                self.assertEqual(asked["arguments"]["request"], "attach")
-                configuration = asked["arguments"]["configuration"]
-                self.assertEqual(configuration["marked"], 1)
-                self.answer(program, asked, True)
-                child = Child(configuration)
-                self.addCleanup(child.socket.close)
-                child.set_lines(FORKS, line_of("forks.py", "in child"))
-                child.request("configurationDone")
-                stop = child.stopped()
-                self.assertEqual(stop["top"]["name"], "work")
-                self.assertNotEqual(child.event("process")["systemProcessId"], program.process.pid)
-                child.request("continue", threadId=stop["threadId"])
-                program.event("output", lambda body, code=code: body["output"].endswith(f" {code}\n"))
-                child.event("output", lambda body: body["output"].startswith("child"))
+    def test_the_children_of_a_pool_stop_one_by_one(self) -> None:
+        with debugged("spawns.py", "pool") as program:
+            stop: Message | None = self.stop_in_child(program)
+            numbers, threads = [], set()
+            while stop is not None:
+                numbers.append(int(program.locals(stop["threadId"])["number"]["value"]))
+                threads.add(stop["threadId"])
+                program.resume(stop["threadId"])
+                stop = program.next_stop()
+            self.assertEqual(sorted(numbers), list(range(6)))
+            self.assertTrue(all(thread >= FIRST_OF_CHILDREN for thread in threads))
+            self.assertEqual(program.ended(), 0)
+            self.assertIn("sum 21\n", printed(program))
+
+    def test_what_is_set_later_holds_in_a_child_too_and_what_has_gone_is_refused(self) -> None:
+        with debugged("spawns.py", "spawn") as program:
+            stop = self.stop_in_child(program)
+            thread = stop["threadId"]
+            answer = program.request("setFunctionBreakpoints", breakpoints=[{"name": "_exit_function"}])
+            self.assertTrue(answer["breakpoints"][0]["verified"])
+            frame = stop["top"]["id"]
+            program.resume(thread)
+            after = program.stopped()
+            self.assertEqual((after["reason"], after["threadId"]), ("function breakpoint", thread))
+            with self.assertRaisesRegex(Refused, "has gone on since"):
+                program.request("scopes", frameId=frame)
+            program.request("setFunctionBreakpoints", breakpoints=[])
+            program.resume(thread)
             self.assertEqual(program.ended(), 0)
 
-    def test_a_child_that_the_client_does_not_want_runs_on(self) -> None:
-        with debugged("forks.py") as program:
-            self.start(program)
-            for _ in range(2):
-                self.answer(program, program.reverse_request("startDebugging"), False)
+    def test_goto_and_cancel_reach_a_child(self) -> None:
+        with debugged("spawns.py", "spawn") as program:
+            stop = self.stop_in_child(program)
+            line = line_of("spawns.py", "in child")
+            program.set_lines(SPAWNS)
+            asked = program.start(
+                "evaluate",
+                {
+                    "expression": "__import__('time').sleep(0.01) or [0 for _ in iter(int, 1)]",
+                    "frameId": stop["top"]["id"],
+                },
+            )
+            program.request("cancel", requestId=asked)
+            with self.assertRaisesRegex(Refused, "cancelled"):
+                program.finish(asked)
+            place = {"source": {"path": str(SPAWNS)}, "line": line - 1}
+            [target] = program.request("gotoTargets", **place)["targets"]
+            program.request("goto", threadId=stop["threadId"], targetId=target["id"])
+            after = program.stopped()
+            self.assertEqual((after["reason"], after["top"]["line"]), ("goto", line - 1))
+            self.assertEqual(program.request("gotoTargets", source=place["source"], line=1)["targets"], [])
+            program.resume(stop["threadId"])
             self.assertEqual(program.ended(), 0)
-        for attach, can in (({"subProcess": False}, True), ({}, False)):
-            with self.subTest(can=can), debugged("forks.py", attach=attach) as program:
-                program.request("initialize", adapterID="manta", supportsStartDebuggingRequest=can)
+            self.assertEqual(printed(program).count("child 7\n"), 2)
+
+    def test_a_child_that_is_not_wanted_runs_by_itself(self) -> None:
+        for how in ("fork", "spawn", "subprocess"):
+            with self.subTest(how), debugged("spawns.py", how, attach={"subProcess": False}) as program:
+                program.set_lines(SPAWNS, line_of("spawns.py", "in child"))
                 program.go()
                 self.assertEqual(program.ended(), 0)
-                self.assertFalse([m for m in program.all if m["type"] == "request"])
+
+    def test_a_child_goes_on_when_the_client_leaves_and_ends_with_the_program(self) -> None:
+        with debugged("spawns.py", "spawn") as program:
+            self.stop_in_child(program)
+            program.request("disconnect", terminateDebuggee=False)
+            program.process.wait()
+            assert program.process.stdout is not None
+            self.assertIn("ended 0\n", program.process.stdout.read())
+        with debugged("spawns.py", "waits") as program:
+            program.go()
+            program.event("output", lambda body: "up" in body["output"])
+            name = next(
+                t["name"] for t in program.request("threads")["threads"] if t["id"] >= FIRST_OF_CHILDREN
+            )
+            child = int(name.rpartition("(")[2].rstrip(")"))
+            self.assertTrue(is_alive(child))
+            program.request("terminate")
+            program.process.wait()
+            # Its output was the program's: where that ends, it has ended.
+            assert program.process.stdout is not None
+            program.process.stdout.read()
+            self.assertFalse(is_alive(child))
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ class CommandLineTest(unittest.TestCase):
 
     def test_what_cannot_start_says_why_before_a_client_comes(self) -> None:
         for words, sentence in (
-            ([], "name a script to run, or a module with -m"),
+            ([], "name a script to run, a module with -m, or code with -c"),
             (["nowhere.py"], "there is no file or folder 'nowhere.py'"),
             (["-m", "nowhere.at_all"], "no module named 'nowhere.at_all' is found"),
             (["--listen", "here", "program.py"], "'here' is not an address like 127.0.0.1:5678"),

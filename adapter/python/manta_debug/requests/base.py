@@ -51,6 +51,22 @@ class Host:
     def configuration_done(self, engine: Engine) -> None:
         """The client has sent its breakpoints."""
 
+    def configured(self, sets: Body) -> list[Body]:
+        """A whole set of breakpoints is in force here; answers their states in other processes of the session."""
+        return []
+
+    def more_threads(self) -> list[Body]:
+        """The threads of other processes of the session."""
+        return []
+
+    def can_go_to(self, arguments: Arguments, paths: list[str]) -> bool:
+        """Whether a thread of another process of the session may go on at the place that `gotoTargets` asks about."""
+        return False
+
+    def thread_name(self, name: str) -> str:
+        """What a thread of this process is called in the session."""
+        return name
+
     def disconnect(self, engine: Engine) -> None:
         """The client leaves, and the program runs on."""
 

@@ -44,12 +44,22 @@ def _set_exception_breakpoints(engine: Engine, arguments: Arguments) -> Reply:
             raise RequestError(f"There is no exception filter '{name}'; there are {known}.")
     engine.client_sets.filters = filters
     engine.client_sets.options = options
-    engine.core.configure(engine.client_sets.arguments())
+    _configure(engine)
     return Reply({"breakpoints": [{"verified": True} for _ in range(len(filters) + len(options))]})
 
 
+def _configure(engine: Engine) -> dict[int, dict[str, Any]]:
+    """Puts the whole set in force, and answers the state of each breakpoint: the best that it has in any process of the session."""
+    sets = engine.client_sets.arguments()
+    states = {s["id"]: s for s in engine.core.configure(sets)}
+    for other in engine.host.configured(sets):
+        if other.get("verified") and not states.get(other["id"], other).get("verified"):
+            states[other["id"]] = other
+    return states
+
+
 def _apply(engine: Engine, wanted: list[dict[str, Any]], source: dict[str, Any] | None) -> Reply:
-    states = {s["id"]: s for s in engine.core.configure(engine.client_sets.arguments())}
+    states = _configure(engine)
     answers = []
     for asked in wanted:
         state = dict(states[asked["id"]])

@@ -37,6 +37,10 @@ def _goto_targets(engine: Engine, arguments: Arguments) -> Reply:
             engine.goto_targets.clear()
         engine.goto_targets[number] = GotoTarget(name, line)
         targets.append({"id": number, "label": f"line {line}", "line": line - shift})
+    if not targets and engine.host.can_go_to(arguments, engine.paths.here(str(source.get("path") or ""))):
+        number = next(_ids)
+        engine.goto_targets[number] = GotoTarget(engine.paths.here(str(source["path"]))[0], line)
+        targets.append({"id": number, "label": f"line {line}", "line": line - shift})
     return Reply({"targets": targets})
 
 

@@ -42,8 +42,8 @@ CAPABILITIES: dict[str, Any] = {
 
 
 def _initialize(engine: Engine, arguments: Arguments) -> Reply:
+    engine.client = arguments
     engine.lines_start_at_1 = bool(arguments.get("linesStartAt1", True))
-    engine.starts_sessions = bool(arguments.get("supportsStartDebuggingRequest"))
     engine.columns_start_at_1 = bool(arguments.get("columnsStartAt1", True))
     return Reply(CAPABILITIES, then=lambda: engine.host.initialized(engine))
 

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 def _threads(engine: Engine, arguments: Arguments) -> Reply:
     listed = []
     for thread in engine.core.threads.alive():
-        entry: dict[str, Any] = {"id": thread.thread_id, "name": thread.name}
+        entry: dict[str, Any] = {"id": thread.thread_id, "name": engine.host.thread_name(thread.name)}
         if engine.core.cluster:
             task = engine.core.task_of(thread)
             if task is not None:
                 entry["task"] = task
         listed.append(entry)
-    return Reply({"threads": listed})
+    return Reply({"threads": listed + engine.host.more_threads()})
 
 
 REQUESTS = {"threads": OnClient(_threads)}

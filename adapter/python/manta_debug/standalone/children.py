@@ -1,71 +1,66 @@
-"""Forked children, as those of `multiprocessing`: each asks its parent's client for a session of its own, by `startDebugging`."""
+"""The processes that a debugged one starts: each joins the same session, whether it is forked or begins with an interpreter of its own."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import socket
-import threading
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import TYPE_CHECKING
 
-from ..framing import write_message
+from . import spawning
 
 if TYPE_CHECKING:
-    from ..engine import Engine
     from .server import Server
 
-_HOST = "127.0.0.1"
-_DISMISSAL_SECONDS_MAX = 2.0
+# What is registered with the interpreter stays for good, so it is registered once, and looks here.
+_server: Server | None = None
+#: Where forked processes join, if this process has no server and only forks others.
+_forked_join: str | None = None
+_place: str | None = None
+_is_registered = False
 
 
-class Children:
-    """What happens around each fork of a process that a server serves."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._forking = threading.local()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(
-                before=self._before, after_in_parent=self._in_parent, after_in_child=self._in_child
-            )
-
-    def _before(self) -> None:
-        """Makes the child's listener here, so that the client can be told of it."""
-        engine = self._server.engine
-        self._forking.listener = self._forking.engine = None
-        if engine is not None and engine.starts_sessions and self._server.adapter.debugs_children:
-            with contextlib.suppress(OSError):
-                self._forking.listener = socket.create_server((_HOST, 0))
-                self._forking.engine = engine
-
-    def _in_parent(self) -> None:
-        listener: socket.socket | None = self._forking.listener
-        if listener is None:
-            return
-        port = listener.getsockname()[1]
-        listener.close()
-        engine: Engine = self._forking.engine
-        configuration = {
-            **self._server.adapter.attach_arguments,
-            "name": f"{self._server.adapter.name}, a child of process {os.getpid()}",
-            "connect": {"host": _HOST, "port": port},
-        }
-        arguments = {"request": "attach", "configuration": configuration}
-        engine.ask("startDebugging", arguments, lambda response: _dismiss_refused(response, port))
-
-    def _in_child(self) -> None:
-        listener: socket.socket | None = self._forking.listener
-        self._forking.listener = self._forking.engine = None
-        self._server.in_child(listener)
+def watch(server: Server) -> None:
+    """Has the processes that this one starts from now on join as the server says."""
+    global _server
+    _server = server
+    _register()
 
 
-def _dismiss_refused(response: dict[str, Any], port: int) -> None:
-    """The client wants no session for this child, which waits for one: tells it to run on."""
-    if response.get("success"):
+def watch_forks_only(where: str) -> None:
+    """This process serves others by forking, and is none of the program's: only what it forks joins."""
+    global _forked_join
+    _forked_join = where
+    _register()
+
+
+def place() -> str | None:
+    """Where a process that is started now is to join; nothing if it is to run by itself."""
+    return _server.children_join() if _server is not None else None
+
+
+def _register() -> None:
+    global _is_registered
+    if _is_registered:
         return
-    with (
-        contextlib.suppress(OSError),
-        socket.create_connection((_HOST, port), _DISMISSAL_SECONDS_MAX) as child,
-    ):
-        child.sendall(write_message({"seq": 1, "type": "request", "command": "disconnect"}))
-        child.recv(1)
+    _is_registered = True
+    spawning.install(place)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=_before_fork, after_in_child=_in_forked_child)
+
+
+def _before_fork() -> None:
+    # Asked for on this side, as the new process has no client to ask for it.
+    global _place
+    _place = place() or _forked_join
+
+
+def _in_forked_child() -> None:
+    global _server, _forked_join
+    parents, _server, _forked_join = _server, None, None
+    if parents is not None:
+        parents.abandon()
+    if _place is None:
+        return
+    from .joining import join_as_child
+
+    join_as_child(_place, sys.argv[0] if sys.argv else "python")

@@ -106,6 +106,14 @@ def redirect(tell: Tell) -> None:
         stream.tell_client = tell
 
 
+def flush_at_line_ends() -> None:
+    """Has what the program prints arrive line by line where somebody else reads it: a pipe would hold it back."""
+    for name in ("stdout", "stderr"):
+        reconfigure = getattr(getattr(sys, name), "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(line_buffering=True)
+
+
 def in_child() -> None:
     """This is a forked child, without its parent's client."""
     for tee in _tees:

@@ -1,26 +1,39 @@
-"""Runs a script or a module as `__main__`, as the interpreter itself would."""
+"""Runs a script, a module or a text as `__main__`, as the interpreter itself would."""
 
 from __future__ import annotations
 
 import importlib.machinery
 import io
+import linecache
 import os
 import pkgutil
 import runpy
 import sys
 import traceback
 from collections.abc import Sequence
+from enum import Enum
 from types import ModuleType
 
 
-def run(target: str, arguments: Sequence[str], *, is_module: bool) -> int:
+class Kind(Enum):
+    """What a program is named by."""
+
+    FILE = "file"
+    MODULE = "module"
+    CODE = "code"
+
+
+def run(target: str, arguments: Sequence[str], kind: Kind) -> int:
     """Runs the program to its end and answers its exit code. An exception that nobody caught is printed as usual.
 
     Its main module stays in place, as threads and handlers at the exit may use it still.
     """
-    sys.argv = [target, *arguments]
+    sys.argv = ["-c" if kind is Kind.CODE else target, *arguments]
     try:
-        if is_module:
+        if kind is Kind.CODE:
+            sys.path.insert(0, "")
+            _run_text(target)
+        elif kind is Kind.MODULE:
             sys.path.insert(0, os.getcwd())
             sys.modules["__main__"] = ModuleType("__main__")
             runpy._run_module_as_main(target)  # type: ignore[attr-defined]
@@ -52,6 +65,17 @@ def _run_file(path: str) -> None:
         __builtins__=sys.modules["builtins"],
         __loader__=importlib.machinery.SourceFileLoader("__main__", path),
     )
+    sys.modules["__main__"] = main
+    exec(code, main.__dict__)
+
+
+def _run_text(text: str) -> None:
+    # The interpreter calls it `<string>`, as much else that is nobody's file; under this name the text is shown, and is the user's.
+    name = "<command line>"
+    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    code = compile(text, name, "exec", dont_inherit=True)
+    main = ModuleType("__main__")
+    main.__dict__.update(__builtins__=sys.modules["builtins"], __loader__=importlib.machinery.BuiltinImporter)
     sys.modules["__main__"] = main
     exec(code, main.__dict__)
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from manta_debug.__main__ import main
+from manta_debug.command_line import main
 
 if __name__ == "__main__":
     sys.exit(main(prog="python -m manta.debug"))
