@@ -21,10 +21,10 @@ use nix::sys::time::TimeSpec;
 use tokio_util::codec::Decoder;
 
 use crate::attach::{self, Refused};
-use crate::engine::{Engine, Mode};
+use crate::engine::Mode;
 use crate::limits::{GIVE_WAY, MESSAGE_BYTES_MAX};
-use crate::ptrace::wait_any;
 use crate::requests::{Flow, Server};
+use crate::tracer::Means;
 
 /// How long threads may take to let go when the agent ends.
 const RELEASE_TIME: Duration = Duration::from_secs(2);
@@ -88,9 +88,7 @@ pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
         _ => return Err(AgentError::NoClient),
     };
     let mode = if options.stdio { Mode::Cluster } else { Mode::Standalone };
-    attach::check(options.pid)?;
-    let engine = Engine::attach(options.pid, mode).map_err(|cause| attach::explain(options.pid, &cause))?;
-    let mut server = Server::new(engine);
+    let mut server = Server::new(attach::attach(options.pid, mode)?);
     server.engine.asks_for_debug_info = options.asks_for_debug_info;
     let wire = match &listener {
         None => Wire::of(dup(io::stdin().as_fd())?, dup(io::stdout().as_fd())?)?,
@@ -155,21 +153,39 @@ fn take_signals(server: &mut Server, signals: &SignalFd) -> io::Result<Signalled
             found = Signalled::End;
         }
     }
-    while let Some((tid, waited)) = wait_any()? {
-        server.engine.on_wait(tid, waited);
-    }
+    take_events(server)?;
     Ok(found)
+}
+
+fn take_events(server: &mut Server) -> io::Result<()> {
+    loop {
+        match server.engine.process.next_event() {
+            Ok(Some((tid, waited))) => server.engine.on_wait(tid, waited),
+            Ok(None) => return Ok(()),
+            Err(error) if server.engine.process.means() == Means::Ptrace => return Err(error),
+            Err(_) => {
+                // Only a process that has ended, or replaced its program, closes the socket of its helper.
+                server.engine.on_process_gone();
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// What tells that something has happened to the process: signals, and the socket of a process that helps itself.
+fn of_process<'a>(server: &'a Server, signals: &'a SignalFd) -> Vec<PollFd<'a>> {
+    let of = [Some(signals.as_fd()), server.engine.process.events()];
+    of.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect()
 }
 
 /// Waits for a client; the process may end before one comes.
 fn accept(server: &mut Server, listener: &TcpListener, signals: &SignalFd) -> io::Result<Option<Wire>> {
     loop {
-        let mut fds = [
-            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
-            PollFd::new(listener.as_fd(), PollFlags::POLLIN),
-        ];
+        let mut fds = vec![PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+        fds.append(&mut of_process(server, signals));
         wait(&mut fds, None)?;
-        let (signalled, connected) = (fds[0].any() == Some(true), fds[1].any() == Some(true));
+        let connected = fds[0].any() == Some(true);
+        let signalled = fds[1..].iter().any(|fd| fd.any() == Some(true));
         if signalled && (take_signals(server, signals)? == Signalled::End || server.engine.has_ended()) {
             return Ok(None);
         }
@@ -222,13 +238,12 @@ fn serve(server: &mut Server, wire: &Wire, signals: &SignalFd) -> Result<(), Age
         } else {
             PollFlags::POLLOUT
         };
-        let mut fds = [
-            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
-            PollFd::new(wire.input.as_fd(), reads),
-            PollFd::new(wire.output.as_fd(), writes),
-        ];
-        wait(&mut fds, may_wait)?;
-        let (signalled, readable) = (fds[0].any() == Some(true), fds[1].any() == Some(true));
+        let mut fds = vec![PollFd::new(wire.input.as_fd(), reads), PollFd::new(wire.output.as_fd(), writes)];
+        fds.append(&mut of_process(server, signals));
+        let has_events = server.engine.process.has_events_waiting();
+        wait(&mut fds, if has_events { Some(Duration::ZERO) } else { may_wait })?;
+        let readable = fds[0].any() == Some(true);
+        let signalled = has_events || fds[2..].iter().any(|fd| fd.any() == Some(true));
         if signalled {
             let found = take_signals(server, signals)?;
             if server.after() == Flow::Close || found == Signalled::End || server.engine.has_ended() {
@@ -312,8 +327,10 @@ fn write_waiting(server: &mut Server, wire: &Wire) -> io::Result<()> {
 fn finish(server: &mut Server, signals: &SignalFd, most: Duration) -> Result<(), AgentError> {
     let until = Instant::now() + most;
     while !server.engine.is_released() && !server.engine.has_ended() && Instant::now() < until {
-        let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-        wait(&mut fds, Some(until.saturating_duration_since(Instant::now())))?;
+        if !server.engine.process.has_events_waiting() {
+            let mut fds = of_process(server, signals);
+            wait(&mut fds, Some(until.saturating_duration_since(Instant::now())))?;
+        }
         take_signals(server, signals)?;
     }
     Ok(())

@@ -4,6 +4,10 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 
+use crate::engine::{Engine, Mode};
+use crate::in_process::Process;
+use crate::tracer::Live;
+
 /// Why a process cannot be debugged.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
@@ -90,6 +94,14 @@ pub enum Refused {
         /// What the kernel said.
         cause: String,
     },
+    /// The system refuses ptrace, and the process does not help itself.
+    #[error("{refused}. It cannot be debugged in-process either: {reason}")]
+    NoHelp {
+        /// Why not by ptrace.
+        refused: Box<Refused>,
+        /// Why not in-process.
+        reason: String,
+    },
     /// What the kernel never says of a process that is there.
     #[error("the process {pid} cannot be debugged: {cause}")]
     Other {
@@ -104,7 +116,11 @@ impl Refused {
     /// May the process still allow it?
     #[must_use]
     pub fn may_be_allowed_later(&self) -> bool {
-        matches!(self, Self::Yama { scope: 1, .. } | Self::Denied { .. } | Self::Traced { .. })
+        match self {
+            // A process that may not be traced may still let the agent in.
+            Self::NoHelp { .. } | Self::Yama { .. } | Self::Denied { .. } | Self::Traced { .. } => true,
+            _ => false,
+        }
     }
 }
 
@@ -125,7 +141,7 @@ fn rule(scope: u8) -> &'static str {
 }
 
 /// What `/proc` says of a process.
-struct Process {
+struct Facts {
     status: String,
     stat: String,
     header: Vec<u8>,
@@ -136,7 +152,7 @@ const KERNEL_THREAD: u64 = 0x0020_0000;
 /// As far as `e_machine` of elf(5).
 const HEADER_BYTES: usize = 20;
 
-impl Process {
+impl Facts {
     fn read(pid: i32) -> Option<Self> {
         let file = |name: &str| format!("/proc/{pid}/{name}");
         let status = fs::read_to_string(file("status")).ok()?;
@@ -206,13 +222,32 @@ fn foreign(header: &[u8]) -> Option<String> {
 
 /// Looks at a process before it is attached to.
 pub fn check(pid: i32) -> Result<(), Refused> {
-    Process::read(pid).ok_or(Refused::NoProcess { pid })?.judge(pid)
+    Facts::read(pid).ok_or(Refused::NoProcess { pid })?.judge(pid)
+}
+
+/// Attaches to a process by the best means that there are: ptrace; or, where the system refuses that, what the process itself can do.
+pub fn attach(pid: i32, mode: Mode) -> Result<Engine, Refused> {
+    check(pid)?;
+    let refused = match Engine::attach(pid, mode) {
+        Ok(engine) => return Ok(engine),
+        Err(cause) => explain(pid, &cause),
+    };
+    if !matches!(refused, Refused::Yama { .. } | Refused::Denied { .. }) {
+        return Err(refused);
+    }
+    match Process::connect(pid) {
+        // It allows ptrace before it opens its helper: perhaps it has done both just now.
+        Ok(process) => Engine::attach(pid, mode)
+            .or_else(|_| Engine::of(Live::new(process), mode))
+            .map_err(|cause| Refused::Other { pid, cause: cause.to_string() }),
+        Err(reason) => Err(Refused::NoHelp { refused: Box::new(refused), reason: reason.to_string() }),
+    }
 }
 
 /// Finds out why the kernel has refused a process that [`check`] let pass.
 #[must_use]
 pub fn explain(pid: i32, cause: &io::Error) -> Refused {
-    let Some(process) = Process::read(pid) else { return Refused::NoProcess { pid } };
+    let Some(process) = Facts::read(pid) else { return Refused::NoProcess { pid } };
     if let Err(refused) = process.judge(pid) {
         return refused;
     }
@@ -245,8 +280,8 @@ mod tests {
     const STATUS: &str = "Name:\tmy job\nState:\tS (sleeping)\nTgid:\t7\nPid:\t7\nTracerPid:\t0\nUid:\t1000\t1000\t1000\t1000\n";
     const STAT: &str = "7 (my job) S 1 7 7 0 -1 4194304 120 0";
 
-    fn process(status: &str, stat: &str, header: &[u8]) -> Process {
-        Process { status: status.to_owned(), stat: stat.to_owned(), header: header.to_vec() }
+    fn process(status: &str, stat: &str, header: &[u8]) -> Facts {
+        Facts { status: status.to_owned(), stat: stat.to_owned(), header: header.to_vec() }
     }
 
     fn header(class: u8, machine: u16) -> Vec<u8> {
@@ -289,6 +324,6 @@ mod tests {
         assert!(said(2).contains("administrators only"));
         assert!(said(3).contains("nobody"));
         assert!(Refused::Yama { pid: 7, scope: 1 }.may_be_allowed_later());
-        assert!(!Refused::Yama { pid: 7, scope: 2 }.may_be_allowed_later());
+        assert!(!Refused::NoProcess { pid: 7 }.may_be_allowed_later());
     }
 }

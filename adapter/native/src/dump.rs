@@ -13,9 +13,10 @@ use crate::address::{Address, Tid};
 use crate::dwarf::modules::Modules;
 use crate::dwarf::unwind::Unwinder;
 use crate::limits::FRAMES_MAX;
-use crate::ptrace::{Process, Waited, wait_for};
+use crate::ptrace::{Process, wait_for};
 use crate::registers::Registers;
 use crate::target::{Memory, MemoryError, Target};
+use crate::tracer::{Tracer, Waited};
 
 /// Bytes of a stack that are copied; frames beyond are cut.
 const STACK_BYTES_MAX: usize = 1024 * 1024;

@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};
 /// The first eight bytes of [`GuardInfo`].
 pub const GUARD_MAGIC: u64 = u64::from_le_bytes(*b"mantaGRD");
 /// Rises with each change of the layout.
-pub const GUARD_VERSION: u32 = 1;
+pub const GUARD_VERSION: u32 = 2;
 /// Threads of one process that can run tasks at one time and be seen by a debugger.
 pub const TASK_SLOTS: usize = 1024;
 /// A task's name is cut to this many bytes, at a character's end.
 pub const TASK_NAME_BYTES_MAX: usize = 64;
 /// Addresses that can be patched in the life of one process.
-pub const TRAP_SLOTS: usize = 1024;
+pub const TRAP_SLOTS: usize = 4096;
 /// Size of the scratch area: 64 bytes for each address that can be patched.
 pub const SCRATCH_BYTES: usize = TRAP_SLOTS * 64;
 

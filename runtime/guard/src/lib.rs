@@ -8,15 +8,23 @@
 //! [`install`] adds a SIGTRAP handler. While a debugger lives it sees each trap first and the handler never runs. When it has
 //! died, the handler undoes the patch and the thread runs on as if nothing had been there.
 //!
-//! This crate must never allocate, lock or print: its code runs in signal handlers and around every task.
+//! Where the system refuses ptrace, the process helps itself: [`allow_tracer`] starts a thread, the *helper*, that the named debugger
+//! can talk to (see [`wire`]), and a thread that traps waits in the handler for what the debugger says.
+//!
+//! This crate must never allocate, lock or print: its code runs in signal handlers and around every task. Only the helper
+//! does, while it is started and before it takes a debugger.
 
 #![cfg_attr(not(target_os = "linux"), allow(unused))]
 
+mod helper;
 mod layout;
+mod park;
 mod scratch;
 mod task;
 mod trap;
+pub mod wire;
 
+pub use helper::MANTA_HELPER;
 pub use layout::{
     GUARD_MAGIC, GUARD_VERSION, GuardInfo, SCRATCH_BYTES, ScratchInfo, TASK_NAME_BYTES_MAX, TASK_SLOTS,
     TRAP_SLOTS, TaskRecord, TaskTable, TrapEntry, TrapTable,
@@ -36,16 +44,17 @@ pub static MANTA_GUARD: GuardInfo = GuardInfo {
     scratch_bytes: SCRATCH_BYTES as u32,
 };
 
-/// Lets the process `pid` trace this one where the Yama security module would forbid it.
+/// Lets the process `pid` and those that it starts debug this one: by ptrace where the Yama security module would forbid it, and
+/// through the helper where ptrace is refused altogether, once [`install`] was called.
 ///
 /// A kernel without Yama knows no such rule, and that is success.
 pub fn allow_tracer(pid: u32) -> std::io::Result<()> {
     // SAFETY: PR_SET_PTRACER takes plain numbers and touches no memory of ours.
     let result = unsafe { libc::prctl(libc::PR_SET_PTRACER, libc::c_ulong::from(pid), 0, 0, 0) };
-    if result == 0 {
-        return Ok(());
-    }
     let error = std::io::Error::last_os_error();
     // EINVAL is what a kernel without Yama answers, and Yama itself when there is no process `pid`.
-    if error.raw_os_error() == Some(libc::EINVAL) { Ok(()) } else { Err(error) }
+    if result != 0 && error.raw_os_error() != Some(libc::EINVAL) {
+        return Err(error);
+    }
+    if trap::is_installed() { helper::allow(pid) } else { Ok(()) }
 }

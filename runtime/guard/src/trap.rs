@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crate::layout::{TRAP_SLOTS, TrapEntry, TrapTable};
+use crate::park::{Parked, park};
 use crate::scratch;
 
 /// The table itself; debuggers find it by this name and write it from outside.
@@ -17,6 +18,7 @@ pub static MANTA_TRAP_TABLE: TrapTable = TrapTable {
     entries: [const { TrapEntry { address: AtomicU64::new(0), original: AtomicU64::new(0) } }; TRAP_SLOTS],
 };
 
+const INT3: u8 = 0xcc;
 const TRAP_FLAG: i64 = 1 << 8;
 /// `si_code` values of SIGTRAP that the libc crate does not name on every version.
 const SI_KERNEL: i32 = 0x80;
@@ -30,6 +32,11 @@ struct PreviousAction(UnsafeCell<MaybeUninit<libc::sigaction>>);
 unsafe impl Sync for PreviousAction {}
 static PREVIOUS: PreviousAction = PreviousAction(UnsafeCell::new(MaybeUninit::zeroed()));
 static INSTALLED: AtomicBool = AtomicBool::new(false);
+
+/// Is the handler in place?
+pub(crate) fn is_installed() -> bool {
+    INSTALLED.load(Ordering::Acquire)
+}
 
 /// Installs the SIGTRAP handler and maps the scratch area. Calling it again changes nothing.
 pub fn install() -> io::Result<()> {
@@ -47,7 +54,7 @@ pub fn install() -> io::Result<()> {
         action.sa_sigaction = on_trap as *const () as usize;
         // NODEFER: code that the handler calls may itself be patched.
         action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART | libc::SA_NODEFER;
-        libc::sigemptyset(&raw mut action.sa_mask);
+        block_all_but_faults(&mut action.sa_mask);
         if libc::sigaction(libc::SIGTRAP, &raw const action, std::ptr::null_mut()) != 0 {
             return Err(io::Error::last_os_error());
         }
@@ -55,34 +62,59 @@ pub fn install() -> io::Result<()> {
     Ok(())
 }
 
-/// Runs only when no tracer took the trap.
+/// While a thread waits in a handler, signals that others send it wait too. Those that it raises itself end the process when they are
+/// blocked.
+pub(crate) fn block_all_but_faults(mask: &mut libc::sigset_t) {
+    // SAFETY: the set is valid, and so are the numbers.
+    unsafe {
+        libc::sigfillset(mask);
+        for signal in [libc::SIGTRAP, libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGABRT]
+        {
+            libc::sigdelset(mask, signal);
+        }
+    }
+}
+
+/// Runs only when no tracer took the trap. With an agent that debugs through the helper, the thread waits here for what that says.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 extern "C" fn on_trap(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel gives a handler with SA_SIGINFO valid pointers to both; errno is this thread's own.
     unsafe {
         let errno = *libc::__errno_location();
-        let registers = &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs;
-        let handled = match (*info).si_code {
+        let context = context.cast::<libc::ucontext_t>();
+        let register = |number: i32| (&raw mut (*context).uc_mcontext.gregs[number as usize]);
+        let code = (*info).si_code;
+        let handled = match code {
             SI_KERNEL => {
-                let address = (registers[libc::REG_RIP as usize] as u64).wrapping_sub(1);
-                let undone = undo_patch(address);
-                if undone {
-                    registers[libc::REG_RIP as usize] = address as i64;
+                let address = (*register(libc::REG_RIP) as u64).wrapping_sub(1);
+                let known = original_of(address).map(|_| address);
+                match park(context, code as u64, known) {
+                    Parked::Goes => true,
+                    Parked::TakesSignal => false,
+                    Parked::NotAtAll => {
+                        let undone = undo_patch(address);
+                        if undone {
+                            *register(libc::REG_RIP) = address as i64;
+                        }
+                        undone
+                    }
                 }
-                undone
             }
             // A debug register that nobody clears any more. The saved flags let the instruction run once.
             TRAP_HWBKPT => true,
             TRAP_TRACE | TRAP_BRKPT => {
-                // Left over from a debugger that died in the middle of a single step (over a system call, the kernel says
-                // TRAP_BRKPT), or a debug register.
-                registers[libc::REG_EFL as usize] &= !TRAP_FLAG;
+                let is_step = *register(libc::REG_EFL) & TRAP_FLAG != 0;
+                if !is_step || park(context, code as u64, None) == Parked::NotAtAll {
+                    // Left over from a debugger that died in the middle of a single step (over a system call, the kernel says
+                    // TRAP_BRKPT), or a debug register.
+                    *register(libc::REG_EFL) &= !TRAP_FLAG;
+                }
                 true
             }
             _ => false,
         };
         if !handled {
-            chain(signal, info, context);
+            chain(signal, info, context.cast());
         }
         *libc::__errno_location() = errno;
     }
@@ -94,46 +126,116 @@ extern "C" fn on_trap(signal: i32, info: *mut libc::siginfo_t, context: *mut lib
     unsafe { chain(signal, info, context) }
 }
 
+/// The entries that are in use.
+fn entries() -> &'static [TrapEntry] {
+    let count = (MANTA_TRAP_TABLE.count.load(Ordering::Acquire) as usize).min(TRAP_SLOTS);
+    &MANTA_TRAP_TABLE.entries[..count]
+}
+
+/// The byte that was at a patched address.
+fn original_of(address: u64) -> Option<u8> {
+    let entry = entries().iter().find(|entry| entry.address.load(Ordering::Acquire) == address)?;
+    Some(entry.original.load(Ordering::Acquire) as u8)
+}
+
 /// Puts the original byte of a patched address back. False when the address was never patched, or cannot be written.
 fn undo_patch(address: u64) -> bool {
-    let count = (MANTA_TRAP_TABLE.count.load(Ordering::Acquire) as usize).min(TRAP_SLOTS);
-    for entry in &MANTA_TRAP_TABLE.entries[..count] {
-        if entry.address.load(Ordering::Acquire) == address {
-            let original = entry.original.load(Ordering::Acquire) as u8;
-            return write_through_proc(address, original) || write_through_mprotect(address, original);
+    let put_back = |original: u8| {
+        write_through_proc(address, &[original]) || write_through_mprotect(address, &[original])
+    };
+    original_of(address).is_some_and(put_back)
+}
+
+/// Puts all of them back that are patched now.
+pub(crate) fn undo_all() {
+    for entry in entries() {
+        let address = entry.address.load(Ordering::Acquire);
+        let mut now = [0];
+        // The code may have been unloaded; then nothing is there.
+        if address != 0 && read_memory(address, &mut now) == 0 && now[0] == INT3 {
+            undo_patch(address);
         }
     }
-    false
+}
+
+/// Reads this process's memory. An error number for what is not there.
+pub(crate) fn read_memory(address: u64, buffer: &mut [u8]) -> i32 {
+    let local = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: buffer.len() };
+    // SAFETY: the kernel writes into the buffer only; what is wrong with the address is an error. errno is this thread's own.
+    let (read, error) = unsafe {
+        let read = libc::process_vm_readv(libc::getpid(), &raw const local, 1, &raw const remote, 1, 0);
+        (read, *libc::__errno_location())
+    };
+    if read == buffer.len() as isize {
+        return 0;
+    }
+    match error {
+        _ if read >= 0 => libc::EFAULT,
+        // A filter of system calls may refuse this one.
+        libc::EPERM | libc::ENOSYS if read_through_proc(address, buffer) => 0,
+        error => error,
+    }
+}
+
+fn read_through_proc(address: u64, buffer: &mut [u8]) -> bool {
+    // SAFETY: the path is a C string, no more is written than there is room, and the descriptor is closed here.
+    unsafe {
+        let file = libc::open(c"/proc/self/mem".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+        if file < 0 {
+            return false;
+        }
+        let read = libc::pread(file, buffer.as_mut_ptr().cast(), buffer.len(), address as libc::off_t);
+        libc::close(file);
+        read == buffer.len() as isize
+    }
+}
+
+/// Writes this process's memory, code too if the agent says that it is code.
+pub(crate) fn write_memory(address: u64, bytes: &[u8], is_code: bool) -> i32 {
+    let local = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: bytes.len() };
+    // SAFETY: the kernel writes where the agent says, which may do that as every debugger may.
+    let write = || unsafe {
+        libc::process_vm_writev(libc::getpid(), &raw const local, 1, &raw const remote, 1, 0)
+            == bytes.len() as isize
+    };
+    let done = !is_code && write()
+        || write_through_proc(address, bytes)
+        || is_code && write_through_mprotect(address, bytes);
+    if done { 0 } else { libc::EFAULT }
 }
 
 /// The kernel writes to this process's read-only code through its memory file, unless it is hardened.
-fn write_through_proc(address: u64, byte: u8) -> bool {
-    // SAFETY: the path is a C string, the buffer one byte, and the descriptor is closed here.
+fn write_through_proc(address: u64, bytes: &[u8]) -> bool {
+    // SAFETY: the path is a C string, the buffer is as long as it says, and the descriptor is closed here.
     unsafe {
         let file = libc::open(c"/proc/self/mem".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC);
         if file < 0 {
             return false;
         }
-        let written = libc::pwrite(file, (&raw const byte).cast(), 1, address as libc::off_t);
+        let written = libc::pwrite(file, bytes.as_ptr().cast(), bytes.len(), address as libc::off_t);
         libc::close(file);
-        written == 1
+        written == bytes.len() as isize
     }
 }
 
-fn write_through_mprotect(address: u64, byte: u8) -> bool {
+fn write_through_mprotect(address: u64, bytes: &[u8]) -> bool {
     // SAFETY: sysconf has no memory effects.
     let page_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64;
-    let page = (address & !(page_bytes - 1)) as *mut libc::c_void;
-    // SAFETY: the address is in the trap table, so it lies in mapped code of this program; the page keeps its execute
-    // right all the time, because other threads run in it.
+    let page = address & !(page_bytes - 1);
+    let length = (address + bytes.len() as u64).next_multiple_of(page_bytes).saturating_sub(page) as usize;
+    let page = page as *mut libc::c_void;
+    // SAFETY: the address is in the trap table or in the scratch area, so it lies in mapped code; the pages keep their execute
+    // right all the time, because other threads run in them.
     unsafe {
-        if libc::mprotect(page, page_bytes as usize, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC)
-            != 0
-        {
+        if libc::mprotect(page, length, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC) != 0 {
             return false;
         }
-        (address as *mut u8).write_volatile(byte);
-        libc::mprotect(page, page_bytes as usize, libc::PROT_READ | libc::PROT_EXEC);
+        for (index, byte) in bytes.iter().enumerate() {
+            (address as *mut u8).add(index).write_volatile(*byte);
+        }
+        libc::mprotect(page, length, libc::PROT_READ | libc::PROT_EXEC);
     }
     true
 }
@@ -195,12 +297,12 @@ mod tests {
         entry.address.store(address, Ordering::Release);
         MANTA_TRAP_TABLE.count.store(1, Ordering::Release);
         for _ in 0..3 {
-            assert!(write_through_proc(address, 0xcc));
+            assert!(write_through_proc(address, &[INT3]));
             assert_eq!(patched(41), 42);
             // SAFETY: as above.
             assert_eq!(unsafe { (address as *const u8).read_volatile() }, original);
         }
-        assert!(write_through_mprotect(address, original), "the second way works too");
+        assert!(write_through_mprotect(address, &[original]), "the second way works too");
         assert_eq!(patched(1), 2);
     }
 

@@ -8,6 +8,7 @@ use super::write::{Picture, ThreadPicture};
 use crate::address::Tid;
 use crate::mappings;
 use crate::ptrace::Process;
+use crate::tracer::Tracer;
 
 impl Process {
     /// A picture of the process. `stopped` are its threads, each in a stop of ptrace, the one that matters first; `signal` is

@@ -114,6 +114,9 @@ impl Engine {
         for address in self.suspended_entries() {
             causes.entry(address).or_default().push(Cause::Resumption);
         }
+        for address in self.step_traps() {
+            causes.entry(address).or_default().push(Cause::Step);
+        }
         let loader = self.loader_site(&configuration);
         let wanted: BTreeSet<Address> = causes.keys().copied().collect();
         if let Some(address) = loader {
@@ -137,7 +140,7 @@ impl Engine {
                             Resolution::Failed(format!("It cannot be set: {reason}."));
                     }
                     Cause::Loader => note_unwatched(&mut configuration.breakpoints, &reason),
-                    Cause::Panic | Cause::Resumption => {}
+                    Cause::Panic | Cause::Resumption | Cause::Step => {}
                 }
             }
         }

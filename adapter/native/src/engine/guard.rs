@@ -21,6 +21,7 @@ pub struct Guard {
     tasks: Address,
     traps: Address,
     scratch: Address,
+    helper: Address,
     /// Entries of the trap table that are in use.
     trap_count: u64,
 }
@@ -80,6 +81,7 @@ impl Guard {
             tasks,
             traps,
             scratch,
+            helper: place("MANTA_HELPER")?,
             trap_count: u64::from(u32::from_le_bytes(count)).min(TRAP_SLOTS as u64),
         };
         guard.undo_all(target, code)?;
@@ -123,7 +125,16 @@ impl Guard {
 
     /// Every address that was ever patched: a thread may still be on its way into a trap that is gone.
     pub fn patched(&self, target: &dyn Target) -> Result<Vec<Address>, MemoryError> {
-        (0..self.trap_count).map(|index| Ok(Address(target.read_u64(self.trap_entry(index))?))).collect()
+        let entries = target.read_vec(self.trap_entry(0), (self.trap_count * TRAP_ENTRY_BYTES) as usize)?;
+        let address = |entry: &[u8]| Address(u64::from_le_bytes(entry[..8].try_into().expect("eight bytes")));
+        Ok(entries.chunks_exact(TRAP_ENTRY_BYTES as usize).map(address).collect())
+    }
+
+    /// The thread with which the program helps a debugger, which is not the program's own.
+    #[must_use]
+    pub fn helper(&self, memory: &dyn Memory) -> Option<Tid> {
+        let tid = memory.read_vec(self.helper, 4).ok()?;
+        Some(Tid(i32::from_le_bytes(tid.try_into().ok()?))).filter(|tid| tid.0 != 0)
     }
 
     /// Can instructions be run elsewhere?

@@ -2,6 +2,7 @@
 
 use super::sites::HARDWARE_SITES;
 use super::{Engine, Mode};
+use crate::tracer::Means;
 
 /// What can be done with a process that can be traced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,6 +11,10 @@ pub enum Level {
     Full,
     /// The program does not link the guard: its code is never changed.
     Registers,
+    /// The system refuses ptrace, and the program helps itself.
+    InProcess,
+    /// The same, and it cannot be patched.
+    InProcessUnpatched,
 }
 
 impl Level {
@@ -18,6 +23,13 @@ impl Level {
     pub fn sentence(self) -> String {
         match self {
             Self::Full => "Debugging level: full. Breakpoints have no limit, and the program lives on if the debugger is killed."
+                .to_owned(),
+            Self::InProcess => "Debugging level: in-process, as the system refuses ptrace: the program's own signal handlers stop its threads. \
+                 Breakpoints and steps have no limit, and the program lives on if the debugger is killed. There are no data breakpoints, \
+                 fatal signals are not stopped at, and a pause may interrupt a system call (EINTR)."
+                .to_owned(),
+            Self::InProcessUnpatched => "Debugging level: in-process without breakpoints, as the system refuses ptrace, and the program's code cannot be \
+                 changed. Its threads can be paused, looked at, and stepped by single instructions."
                 .to_owned(),
             Self::Registers => format!(
                 "Debugging level: debug registers only, as the program does not link the manta-guard of this version. It can have \
@@ -32,10 +44,12 @@ impl Engine {
     /// The level at which this process is debugged.
     #[must_use]
     pub fn level(&self) -> Level {
-        if self.guard.as_ref().is_some_and(super::guard::Guard::has_scratch) {
-            Level::Full
-        } else {
-            Level::Registers
+        let can_patch = self.guard.as_ref().is_some_and(super::guard::Guard::has_scratch);
+        match (self.process.means(), can_patch) {
+            (Means::Ptrace, true) => Level::Full,
+            (Means::Ptrace, false) => Level::Registers,
+            (Means::InProcess { can_write_code: true }, true) => Level::InProcess,
+            (Means::InProcess { .. }, _) => Level::InProcessUnpatched,
         }
     }
 

@@ -25,6 +25,7 @@ pub mod run;
 pub mod sites;
 pub mod source_check;
 pub mod step;
+pub mod step_traps;
 pub mod stops;
 pub mod threads;
 pub mod traps;
@@ -48,6 +49,7 @@ use crate::outbox::Outbox;
 use crate::ptrace::Process;
 use crate::target::Target;
 use crate::tokio::Tokio;
+use crate::tracer::Live;
 
 /// How threads that run no task are treated, and which words the client understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +71,8 @@ pub enum Cause {
     Loader,
     /// The function of a step that waits begins here.
     Resumption,
+    /// A thread's step wants to know when it comes here.
+    Step,
 }
 
 /// What is done when every thread has the new debug registers.
@@ -86,7 +90,7 @@ enum Then {
 
 /// The engine of one process.
 pub struct Engine {
-    pub(crate) process: Process,
+    pub(crate) process: Live,
     pub(crate) modules: Modules,
     pub(crate) unwinder: Unwinder,
     pub(crate) guard: Option<Guard>,
@@ -106,6 +110,8 @@ pub struct Engine {
     /// What the client will ask of stops.
     pub(crate) looks: looks::Looks,
     hardware_works: bool,
+    /// Where stepping threads trap that have no debug registers.
+    step_traps: BTreeMap<Tid, Vec<Address>>,
     /// Where the unwinder says where a thread goes on, once it was looked for.
     unwind_hook: Option<Option<Address>>,
     /// Where the program's loader tells what it does, once it was needed.
@@ -122,10 +128,13 @@ pub struct Engine {
 impl Engine {
     /// Begins to trace every thread of a process. None is stopped by that.
     pub fn attach(pid: i32, mode: Mode) -> io::Result<Self> {
-        let process = Process::open(pid)?;
+        Self::of(Live::new(Process::open(pid)?), mode)
+    }
+
+    /// The same, by whatever means.
+    pub fn of(process: Live, mode: Mode) -> io::Result<Self> {
         let modules = Modules::of(&process)?;
         let mut engine = Self {
-            process,
             modules,
             unwinder: Unwinder::default(),
             guard: None,
@@ -140,7 +149,9 @@ impl Engine {
             asks_for_debug_info: false,
             wishes: debug_files::Wishes::default(),
             looks: looks::Looks::default(),
-            hardware_works: true,
+            hardware_works: process.has_debug_registers(),
+            step_traps: BTreeMap::new(),
+            process,
             unwind_hook: None,
             loader: None,
             looks_again: false,
@@ -165,7 +176,8 @@ impl Engine {
                 }
                 match self.process.seize(tid) {
                     Ok(()) => {
-                        self.threads.add(tid, State::Running, None);
+                        let registers = (!self.hardware_works).then(Default::default);
+                        self.threads.add(tid, State::Running, registers);
                         found_new = true;
                     }
                     // It ended in between.
@@ -208,8 +220,16 @@ impl Engine {
             // An ordinary program: debug registers only.
             Err(NoGuard::Absent) => {}
             Err(error) => {
-                self.outbox.console(&format!("{error}. Only {HARDWARE_SITES} breakpoints can be set.\n"));
+                let error = format!("{error}.");
+                self.outbox.console(&format!("{error} {}\n", self.without_guard()));
             }
+        }
+    }
+
+    fn without_guard(&self) -> String {
+        match self.process.has_debug_registers() {
+            true => format!("Only {HARDWARE_SITES} breakpoints can be set."),
+            false => "No breakpoints can be set.".to_owned(),
         }
     }
 
@@ -241,12 +261,15 @@ impl Engine {
     /// A thread may be in the middle of a step for as long as a system call takes. The kernel clears neither its debug register
     /// nor its trap flag when the debugger goes, so each of them is interrupted and sent on without.
     fn give_up_steps(&mut self) {
-        for thread in self.threads.iter_mut().filter(|thread| thread.step.is_some()) {
+        let stepping = self.threads.those(|thread| thread.step.is_some());
+        for tid in stepping {
+            let Some(thread) = self.threads.get_mut(tid) else { continue };
             thread.step = None;
             if matches!(thread.state, State::Running) && !thread.interrupt_pending {
                 // When it has ended in between, its end is reported soon.
                 thread.interrupt_pending = self.process.interrupt(thread.tid).is_ok();
             }
+            self.set_step_traps(tid);
         }
     }
 
@@ -291,6 +314,9 @@ impl Engine {
     fn sync_all(&mut self) -> BTreeSet<Tid> {
         let wanted = self.sites.hardware();
         let mut behind = BTreeSet::new();
+        if !self.hardware_works {
+            return behind;
+        }
         for thread in self.threads.iter_mut() {
             let is_current = match thread.debug_registers {
                 Some(held) => held == thread.wanted_registers(wanted),

@@ -35,6 +35,7 @@ impl Engine {
         thread.step = None;
         thread.pause_wanted = false;
         thread.state = State::Held(Box::new(stop));
+        self.set_step_traps(tid);
         self.synced(tid);
         self.report_stop(tid);
     }
@@ -221,11 +222,15 @@ impl Engine {
     }
 
     pub(super) fn on_process_ended(&mut self, code: i32) {
-        if std::mem::replace(&mut self.has_ended, true) {
-            return;
-        }
-        if self.mode == Mode::Standalone {
+        if self.mode == Mode::Standalone && !self.has_ended {
             self.outbox.event::<dap::events::Exited>(&dap::ExitedEventBody { exit_code: code });
+        }
+        self.on_process_gone();
+    }
+
+    /// The process is gone, and how it ended was told to its parent only.
+    pub(crate) fn on_process_gone(&mut self) {
+        if !std::mem::replace(&mut self.has_ended, true) && self.mode == Mode::Standalone {
             self.outbox.event::<dap::events::Terminated>(&dap::TerminatedEventBody::default());
         }
     }

@@ -11,8 +11,8 @@ use super::sites::Site;
 use super::stops::Reason;
 use super::threads::{DEBUG_REGISTERS, DebugRegister, State};
 use crate::address::{Address, Tid};
-use crate::ptrace::{Go, Waited};
 use crate::target::{Memory, Target};
+use crate::tracer::{Go, Waited};
 
 /// Makes the processor pass a debug register at the present instruction, once.
 const RESUME_FLAG: u64 = 1 << 16;
@@ -43,6 +43,7 @@ impl Engine {
     }
 
     fn on_stop(&mut self, tid: Tid, waited: Waited) {
+        self.look_for_threads();
         if self.threads.get(tid).is_none() {
             // Made by a thread that is traced. The kernel gives it no debug registers.
             let none = Some([DebugRegister::default(); DEBUG_REGISTERS]);
@@ -123,8 +124,9 @@ impl Engine {
         if let Some(thread) = self.threads.remove(tid) {
             self.on_thread_ended(thread.id);
         }
+        self.set_step_traps(tid);
         self.synced(tid);
-        if tid.0 == self.process.pid || self.threads.is_empty() {
+        if tid.0 == self.process.pid() || self.threads.is_empty() {
             self.on_process_ended(code);
         }
     }
@@ -188,8 +190,9 @@ impl Engine {
 
     fn try_to_go(&mut self, tid: Tid, signal: i32) -> io::Result<()> {
         self.set_debug_registers(tid)?;
+        self.set_step_traps(tid);
         let Some(thread) = self.threads.get(tid) else { return Ok(()) };
-        let go = if thread.goes_by_instruction() { Go::OneInstruction } else { Go::On };
+        let go = if self.goes_by_instruction(thread) { Go::OneInstruction } else { Go::On };
         if let Some(judged) = thread.judged {
             let registers = self.registers(tid)?;
             if registers.rip == judged.0 && self.pass_site(tid, judged)? && go == Go::OneInstruction {
@@ -249,6 +252,10 @@ impl Engine {
 
     /// Gives a stopped thread the debug registers that it should have.
     fn set_debug_registers(&mut self, tid: Tid) -> io::Result<()> {
+        if !self.hardware_works {
+            self.synced(tid);
+            return Ok(());
+        }
         let breakpoints = self.sites.hardware();
         let Some(thread) = self.threads.get(tid) else { return Ok(()) };
         let wanted = thread.wanted_registers(breakpoints);

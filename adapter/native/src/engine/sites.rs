@@ -150,6 +150,11 @@ impl Sites {
             let site = match (free, guard.as_deref_mut()) {
                 (Some(register), _) => Ok(Site::Hardware { register }),
                 (None, Some(guard)) => self.patch(*address, target, guard, code),
+                (None, None) if !hardware_works => Err(
+                    "the system refuses ptrace, and without that only the code of a program can have breakpoints that links \
+                     manta-guard and has kept its symbols"
+                        .to_owned(),
+                ),
                 (None, None) => Err(format!(
                     "all {HARDWARE_SITES} hardware breakpoints are in use, and the program does not link manta-guard, \
                      without which its code is never patched: remove a breakpoint, or build the program as a Manta worker"
@@ -229,7 +234,21 @@ impl Sites {
         Ok(Site::Patched { original, past })
     }
 
-    fn remove(&mut self, address: Address, target: &dyn Target) {
+    /// Patches one more address.
+    pub(super) fn add(
+        &mut self,
+        address: Address,
+        target: &dyn Target,
+        guard: &mut Guard,
+        code: &Code<'_>,
+    ) -> Result<(), String> {
+        let site = self.patch(address, target, guard, code)?;
+        self.sites.insert(address, site);
+        Ok(())
+    }
+
+    /// Takes back what is set at an address.
+    pub(super) fn remove(&mut self, address: Address, target: &dyn Target) {
         if let Some(Site::Patched { original, .. }) = self.sites.remove(&address) {
             // When this fails the process is gone, and the patch with it.
             let _ = target.write(address, &[original]);

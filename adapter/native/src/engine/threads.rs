@@ -152,12 +152,6 @@ impl Thread {
         matches!(self.state, State::Held(_))
     }
 
-    /// Does its step go by a single instruction?
-    #[must_use]
-    pub fn goes_by_instruction(&self) -> bool {
-        self.step.is_some() && self.step_address() == Address(0)
-    }
-
     /// Where its step wants to stop next; 0 when it makes none, or goes by single instructions.
     #[must_use]
     pub fn step_address(&self) -> Address {

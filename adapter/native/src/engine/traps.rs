@@ -14,9 +14,9 @@ use crate::dwarf::modules::Modules;
 use crate::dwarf::unwind::PhysicalFrame;
 use crate::expression::evaluate;
 use crate::limits::ENTRY_VALUES_DEPTH_MAX;
-use crate::ptrace::Go;
 use crate::registers::Registers;
 use crate::target::MappedModule;
+use crate::tracer::Go;
 
 /// An `int3`.
 const SI_KERNEL: i32 = 0x80;
@@ -38,7 +38,7 @@ impl Engine {
         let (Ok(code), Ok(registers)) = (self.process.signal_code(tid), self.registers(tid)) else { return };
         match code {
             SI_KERNEL => {
-                let at = Address(registers.rip.wrapping_sub(1));
+                let at = self.process.trap_at(tid, registers.rip);
                 if !self.sites.was_patched(at) {
                     return self.on_foreign_trap(tid);
                 }
@@ -225,7 +225,7 @@ impl Engine {
         for cause in self.causes.get(&at).cloned().unwrap_or_default() {
             match cause {
                 Cause::Panic => is_panic = true,
-                Cause::Loader | Cause::Resumption => {}
+                Cause::Loader | Cause::Resumption | Cause::Step => {}
                 Cause::Breakpoint(index) => {
                     if let Judgement::Stop(text) = self.judge_breakpoint(index, &physical) {
                         ids.push(self.configuration.breakpoints[index].specification.id);
@@ -298,6 +298,7 @@ impl Engine {
 
     /// Asks a running thread to stop. A thread that is held already stays so.
     pub(crate) fn pause(&mut self, tid: Tid) -> Result<(), String> {
+        self.look_for_threads();
         let thread = self.threads.get_mut(tid).ok_or_else(|| "the thread has ended".to_owned())?;
         if matches!(thread.state, State::Held(_)) {
             return Ok(());

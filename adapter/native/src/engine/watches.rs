@@ -105,9 +105,22 @@ impl Engine {
                 }
             }
         }
+        if let Err(reason) = self.can_watch() {
+            failed.extend(wanted.drain(..).map(|(index, _)| (index, reason.clone())));
+        }
         failed.extend(self.sites.watch(wanted, &self.process));
         for (index, reason) in failed {
             breakpoints[index].resolution = Resolution::Failed(format!("It cannot be watched: {reason}."));
+        }
+    }
+
+    /// Can memory be watched at all?
+    pub(crate) fn can_watch(&self) -> Result<(), String> {
+        if self.hardware_works {
+            Ok(())
+        } else {
+            Err("the processor's debug registers can only be set with ptrace, which the system refuses here"
+                .to_owned())
         }
     }
 

@@ -3,63 +3,31 @@
 //! ptrace belongs to the thread that attached: one [`Process`] is used from one OS thread only, and is therefore not `Send`.
 //! Nothing here decides anything; every function is one action on one thread.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
 
 use crate::address::{Address, Tid};
-use crate::limits::KEPT_PAGES_MAX;
+use crate::kept_pages::KeptPages;
 use crate::mappings;
 use crate::registers::Registers;
 use crate::target::{MappedModule, Memory, MemoryError, Target};
+use crate::tracer::{Go, Means, Tracer, Waited};
 
 /// A traced process.
 pub struct Process {
     /// Its id.
     pub pid: i32,
     memory: File,
-    pages: RefCell<Option<Pages>>,
+    pages: KeptPages,
     stays_on_its_thread: PhantomData<*const ()>,
 }
 
-/// What a thread did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waited {
-    /// It ended by itself.
-    Exited(i32),
-    /// A signal ended it, with the whole process.
-    Killed(i32),
-    /// It is about to take a signal.
-    Signal(i32),
-    /// An event of ptrace, with the signal that the stop is reported as.
-    Event {
-        /// `PTRACE_EVENT_…`
-        event: i32,
-        /// The signal.
-        signal: i32,
-    },
-}
-
-/// How a thread goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Go {
-    /// Until something happens.
-    On,
-    /// For one instruction.
-    OneInstruction,
-}
-
 const OPTIONS: i32 = libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_TRACEEXEC;
-/// A page of memory on x86-64.
-const PAGE_BYTES: usize = 4096;
-/// Reads of more bytes than this go around the pages that are kept.
-const KEPT_BYTES_MAX: usize = 16 * PAGE_BYTES;
 /// Where the debug registers are in the structure that POKEUSER writes into.
 const DEBUG_REGISTERS: usize = std::mem::offset_of!(libc::user, u_debugreg);
 
@@ -74,33 +42,32 @@ impl Process {
     /// Opens a process's memory; no thread is traced yet.
     pub fn open(pid: i32) -> io::Result<Self> {
         let memory = File::options().read(true).write(true).open(format!("/proc/{pid}/mem"))?;
-        Ok(Self { pid, memory, pages: RefCell::default(), stays_on_its_thread: PhantomData })
+        Ok(Self { pid, memory, pages: KeptPages::default(), stays_on_its_thread: PhantomData })
+    }
+}
+
+impl Tracer for Process {
+    fn pid(&self) -> i32 {
+        self.pid
     }
 
-    /// From here to [`Self::forget_pages`] each page of memory is read once: for one look at a thread that is held, of which the
-    /// small parts lie close together. What other threads write meanwhile is not seen.
-    pub fn keep_pages(&self) {
-        self.pages.borrow_mut().get_or_insert_default();
+    fn keep_pages(&self) {
+        self.pages.keep();
     }
 
-    /// The look is over.
-    pub fn forget_pages(&self) {
-        *self.pages.borrow_mut() = None;
+    fn forget_pages(&self) {
+        self.pages.forget();
     }
 
-    /// Begins to trace a thread, without stopping it. Threads that it makes are traced too. There is no EXITKILL: whoever
-    /// is debugged outlives the debugger.
-    pub fn seize(&self, tid: Tid) -> io::Result<()> {
+    fn seize(&self, tid: Tid) -> io::Result<()> {
         request(libc::PTRACE_SEIZE, tid, 0, OPTIONS as usize).map(|_| ())
     }
 
-    /// Asks a running thread to stop.
-    pub fn interrupt(&self, tid: Tid) -> io::Result<()> {
+    fn interrupt(&self, tid: Tid) -> io::Result<()> {
         request(libc::PTRACE_INTERRUPT, tid, 0, 0).map(|_| ())
     }
 
-    /// Lets a stopped thread run on, with a signal or with none (0).
-    pub fn go(&self, tid: Tid, go: Go, signal: i32) -> io::Result<()> {
+    fn go(&self, tid: Tid, go: Go, signal: i32) -> io::Result<()> {
         let how = match go {
             Go::On => libc::PTRACE_CONT,
             Go::OneInstruction => libc::PTRACE_SINGLESTEP,
@@ -108,38 +75,28 @@ impl Process {
         request(how, tid, 0, signal as usize).map(|_| ())
     }
 
-    /// Leaves a thread in its group stop (Ctrl-Z), and learns when that ends.
-    pub fn listen(&self, tid: Tid) -> io::Result<()> {
+    fn listen(&self, tid: Tid) -> io::Result<()> {
         request(libc::PTRACE_LISTEN, tid, 0, 0).map(|_| ())
     }
 
-    /// Stops tracing a stopped thread, which runs on.
-    pub fn detach(&self, tid: Tid, signal: i32) -> io::Result<()> {
+    fn detach(&self, tid: Tid, signal: i32) -> io::Result<()> {
         request(libc::PTRACE_DETACH, tid, 0, signal as usize).map(|_| ())
     }
 
-    /// The number that belongs to an event: of a CLONE, the new thread.
-    pub fn event_number(&self, tid: Tid) -> io::Result<u64> {
+    fn event_number(&self, tid: Tid) -> io::Result<u64> {
         let mut number: libc::c_ulong = 0;
         request(libc::PTRACE_GETEVENTMSG, tid, 0, (&raw mut number) as usize)?;
         Ok(number)
     }
 
-    /// The `si_code` of the signal that a thread is about to take.
-    pub fn signal_code(&self, tid: Tid) -> io::Result<i32> {
-        Ok(self.signal_info(tid)?.si_code)
-    }
-
-    /// What is known of the signal that a thread is about to take.
-    pub fn signal_info(&self, tid: Tid) -> io::Result<libc::siginfo_t> {
+    fn signal_info(&self, tid: Tid) -> io::Result<libc::siginfo_t> {
         // SAFETY: siginfo_t is plain data, for which all zeroes are a value.
         let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
         request(libc::PTRACE_GETSIGINFO, tid, 0, (&raw mut info) as usize)?;
         Ok(info)
     }
 
-    /// Will a stopped thread be about to take this signal next? Looks at the first few that wait for it.
-    pub fn has_pending(&self, tid: Tid, signal: i32) -> io::Result<bool> {
+    fn has_pending(&self, tid: Tid, signal: i32) -> io::Result<bool> {
         const MOST: usize = 8;
         // SAFETY: siginfo_t is plain data, for which all zeroes are a value.
         let mut infos: [libc::siginfo_t; MOST] = unsafe { std::mem::zeroed() };
@@ -150,44 +107,29 @@ impl Process {
         Ok(there.iter().any(|info| info.si_signo == signal))
     }
 
-    /// The registers as the kernel has them.
-    pub fn kernel_registers(&self, tid: Tid) -> io::Result<libc::user_regs_struct> {
+    fn kernel_registers(&self, tid: Tid) -> io::Result<libc::user_regs_struct> {
         // SAFETY: user_regs_struct is plain data, for which all zeroes are a value.
         let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
         request(libc::PTRACE_GETREGS, tid, 0, (&raw mut registers) as usize)?;
         Ok(registers)
     }
 
-    /// Sets the registers.
-    pub fn set_kernel_registers(&self, tid: Tid, registers: &libc::user_regs_struct) -> io::Result<()> {
+    fn set_kernel_registers(&self, tid: Tid, registers: &libc::user_regs_struct) -> io::Result<()> {
         request(libc::PTRACE_SETREGS, tid, 0, ptr::from_ref(registers) as usize).map(|_| ())
     }
 
-    /// The vector registers as the kernel has them.
-    pub fn kernel_vector_registers(&self, tid: Tid) -> io::Result<libc::user_fpregs_struct> {
+    fn kernel_vector_registers(&self, tid: Tid) -> io::Result<libc::user_fpregs_struct> {
         // SAFETY: user_fpregs_struct is plain data, for which all zeroes are a value.
         let mut registers: libc::user_fpregs_struct = unsafe { std::mem::zeroed() };
         request(libc::PTRACE_GETFPREGS, tid, 0, (&raw mut registers) as usize)?;
         Ok(registers)
     }
 
-    /// `xmm0` to `xmm15`.
-    pub fn vector_registers(&self, tid: Tid) -> io::Result<[u128; 16]> {
-        let registers = self.kernel_vector_registers(tid)?;
-        let mut vector = [0; 16];
-        for (value, words) in vector.iter_mut().zip(registers.xmm_space.chunks_exact(4)) {
-            *value = words.iter().rev().fold(0u128, |value, word| value << 32 | u128::from(*word));
-        }
-        Ok(vector)
-    }
-
-    /// Sets debug register `number` of a stopped thread.
-    pub fn set_debug_register(&self, tid: Tid, number: usize, value: u64) -> io::Result<()> {
+    fn set_debug_register(&self, tid: Tid, number: usize, value: u64) -> io::Result<()> {
         request(libc::PTRACE_POKEUSER, tid, DEBUG_REGISTERS + number * 8, value as usize).map(|_| ())
     }
 
-    /// Which debug registers have made a thread trap, as bits by their number.
-    pub fn debug_status(&self, tid: Tid) -> io::Result<u64> {
+    fn debug_status(&self, tid: Tid) -> io::Result<u64> {
         const STATUS: usize = DEBUG_REGISTERS + 6 * 8;
         // The C library's wrapper gives back what was read, and an error only by errno; the word of the kernel itself does not
         // get lost in that.
@@ -200,28 +142,20 @@ impl Process {
         if status == -1 && error.raw_os_error() != Some(0) { Err(error) } else { Ok(status as u64) }
     }
 
-    /// What tells this process from all others of this machine, also from a later one with the same id.
-    #[must_use]
-    pub fn identity(&self) -> String {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
-        // The name stands in brackets and may have spaces; the start time is the twentieth word after it.
-        let started = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(19)).unwrap_or("0");
-        format!("{}-{started}", self.pid)
+    fn means(&self) -> Means {
+        Means::Ptrace
     }
 
-    /// The thread that traces one of the process's; `None` when nobody does, or it has ended.
-    #[must_use]
-    pub fn tracer_of(&self, tid: Tid) -> Option<i32> {
-        let status = std::fs::read_to_string(format!("/proc/{}/task/{tid}/status", self.pid)).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("TracerPid:"))?;
-        line.trim().parse().ok().filter(|tracer| *tracer != 0)
+    fn trap_at(&self, _: Tid, pc: u64) -> Address {
+        Address(pc.wrapping_sub(1))
     }
 
-    /// A thread's name.
-    #[must_use]
-    pub fn thread_name(&self, tid: Tid) -> String {
-        let name = std::fs::read_to_string(format!("/proc/{}/task/{tid}/comm", self.pid)).unwrap_or_default();
-        name.trim_end().to_owned()
+    fn next_event(&self) -> io::Result<Option<(Tid, Waited)>> {
+        wait_any()
+    }
+
+    fn events(&self) -> Option<BorrowedFd<'_>> {
+        None
     }
 }
 
@@ -231,44 +165,8 @@ impl Memory for Process {
         if i64::try_from(address.0).is_err() {
             return Err(error);
         }
-        match self.pages.borrow_mut().as_mut().filter(|_| buffer.len() <= KEPT_BYTES_MAX) {
-            Some(pages) => pages.read(&self.memory, address, buffer),
-            None => self.memory.read_exact_at(buffer, address.0),
-        }
-        .map_err(|_| error)
-    }
-}
-
-/// Pages of memory that have been read.
-#[derive(Default)]
-struct Pages(HashMap<u64, Box<[u8; PAGE_BYTES]>>);
-
-impl Pages {
-    /// Memory can be read by whole pages: these are what is mapped or not.
-    fn read(&mut self, memory: &File, address: Address, buffer: &mut [u8]) -> io::Result<()> {
-        let (mut at, mut rest) = (address.0, buffer);
-        while !rest.is_empty() {
-            let (page, offset) = (at / PAGE_BYTES as u64, at as usize % PAGE_BYTES);
-            let (part, further) = rest.split_at_mut(rest.len().min(PAGE_BYTES - offset));
-            part.copy_from_slice(&self.page(memory, page)?[offset..][..part.len()]);
-            at += part.len() as u64;
-            rest = further;
-        }
-        Ok(())
-    }
-
-    fn page(&mut self, memory: &File, page: u64) -> io::Result<&[u8; PAGE_BYTES]> {
-        if self.0.len() >= KEPT_PAGES_MAX {
-            self.0.retain(|kept, _| *kept == page);
-        }
-        Ok(match self.0.entry(page) {
-            Entry::Occupied(kept) => kept.into_mut(),
-            Entry::Vacant(place) => {
-                let mut bytes = Box::new([0; PAGE_BYTES]);
-                memory.read_exact_at(&mut *bytes, page * PAGE_BYTES as u64)?;
-                place.insert(bytes)
-            }
-        })
+        let read = |at: Address, buffer: &mut [u8]| self.memory.read_exact_at(buffer, at.0);
+        self.pages.read(address, buffer, read).map_err(|_| error)
     }
 }
 
@@ -278,9 +176,7 @@ impl Target for Process {
         if i64::try_from(address.0).is_err() {
             return Err(error);
         }
-        if let Some(pages) = self.pages.borrow_mut().as_mut() {
-            pages.0.clear();
-        }
+        self.pages.clear();
         self.memory.write_all_at(bytes, address.0).map_err(|_| error)
     }
 

@@ -23,7 +23,7 @@ impl Server {
         &mut self,
         arguments: DataBreakpointInfoArguments,
     ) -> Answered<DataBreakpointInfoResponseBody> {
-        let place = self.watched_place(&arguments);
+        let place = self.engine.can_watch().and_then(|()| self.watched_place(&arguments));
         let place = place.and_then(|(address, bytes)| {
             register_of(address, bytes, Access::Write)?;
             Ok((address, bytes))
@@ -134,6 +134,6 @@ impl Server {
 }
 
 /// What of a value is watched: behind wrappers that are not references, the value inside.
-fn watched_part(value: Value, memory: &crate::ptrace::Process) -> Value {
+fn watched_part(value: Value, memory: &dyn crate::target::Memory) -> Value {
     if value.of.name.starts_with('&') { value } else { unwrapped(&value, memory) }
 }

@@ -5,6 +5,7 @@ use dap::{Capabilities, ExceptionBreakpointsFilter, RequestMessage};
 
 use super::Server;
 use crate::engine::Mode;
+use crate::tracer::Means;
 
 impl Server {
     pub(super) fn initialize(&mut self, request: &RequestMessage) {
@@ -23,6 +24,10 @@ impl Server {
             default: Some(false),
             ..Default::default()
         };
+        // What only ptrace can do is not offered where the system refuses that.
+        let has_debug_registers = self.engine.can_watch().is_ok();
+        let is_traced = self.engine.process.means() == Means::Ptrace;
+        let filters = std::iter::once(panic).chain(is_traced.then_some(signal)).collect();
         let capabilities = Capabilities {
             supports_configuration_done_request: Some(true),
             supports_function_breakpoints: Some(true),
@@ -38,8 +43,8 @@ impl Server {
             completion_trigger_characters: Some(vec![".".to_owned()]),
             supports_exception_info_request: Some(true),
             supports_instruction_breakpoints: Some(true),
-            supports_data_breakpoints: Some(true),
-            supports_data_breakpoint_bytes: Some(true),
+            supports_data_breakpoints: Some(has_debug_registers),
+            supports_data_breakpoint_bytes: Some(has_debug_registers),
             supports_breakpoint_locations_request: Some(true),
             supports_modules_request: Some(true),
             supports_loaded_sources_request: Some(true),
@@ -51,7 +56,7 @@ impl Server {
             supports_stepping_granularity: Some(true),
             supports_delayed_stack_trace_loading: Some(true),
             supports_single_thread_execution_requests: Some(true),
-            exception_breakpoint_filters: Some(vec![panic, signal]),
+            exception_breakpoint_filters: Some(filters),
             ..Default::default()
         };
         self.engine.outbox.respond(request.ok::<Initialize>(&capabilities));

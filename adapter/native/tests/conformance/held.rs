@@ -7,8 +7,9 @@ use manta_native::address::{Address, Tid};
 use manta_native::dwarf::modules::Modules;
 use manta_native::engine::resolve::{Resolution, resolve_line};
 use manta_native::engine::threads::DebugRegister;
-use manta_native::ptrace::{Go, Process};
+use manta_native::ptrace::Process;
 use manta_native::target::Target;
+use manta_native::tracer::{Go, Tracer};
 
 use crate::support::{Build, DEADLINE, Program, line_of, source};
 

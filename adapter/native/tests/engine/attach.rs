@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crate::support::{Agent, Build, Program, program_file, stripped};
+use crate::support::{Agent, Build, Program, forbid_ptrace, program_file, stripped};
 use serde_json::json;
 
 const AGENT: &str = env!("CARGO_BIN_EXE_manta-debug-agent");
@@ -165,36 +165,13 @@ fn a_32_bit_process() {
     }
 }
 
-/// Makes the kernel refuse the system call `ptrace`, as the filter of a container may.
-fn forbid_ptrace(agent: &mut Command) -> &mut Command {
-    const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
-    const REFUSE: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
-    let filter = || {
-        let step = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
-        // The number of the call is the first word that a filter is given.
-        let steps = [
-            step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-            step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, libc::SYS_ptrace as u32),
-            step(libc::BPF_RET | libc::BPF_K, 0, 0, REFUSE),
-            step(libc::BPF_RET | libc::BPF_K, 0, 0, ALLOW),
-        ];
-        let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_ptr().cast_mut() };
-        // SAFETY: both calls take numbers, and a program that lives until they have returned; they allocate nothing.
-        let done = unsafe {
-            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-                && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
-        };
-        if done { Ok(()) } else { Err(std::io::Error::last_os_error()) }
-    };
-    // SAFETY: between fork and exec the closure makes two system calls and nothing else.
-    unsafe { agent.pre_exec(filter) }
-}
-
 #[test]
 fn a_system_that_forbids_ptrace() {
-    let program = Program::start("tasks", Build::Plain);
-    let said = refusal(forbid_ptrace(&mut Command::new(AGENT)), program.pid());
+    // A program that knows nothing of the guard.
+    let cat = Waiting::start(&mut Command::new("cat")).unwrap();
+    let said = refusal(forbid_ptrace(&mut Command::new(AGENT)), cat.0.id());
     assert!(said.contains("may not be debugged") && said.contains("seccomp"), "{said}");
+    assert!(said.contains("cannot be debugged in-process either") && said.contains("manta-guard"), "{said}");
 }
 
 #[test]

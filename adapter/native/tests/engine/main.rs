@@ -14,6 +14,7 @@ mod formats;
 mod forms;
 mod futures;
 mod gallery;
+mod in_process;
 mod index;
 mod libraries;
 mod live;

@@ -223,12 +223,10 @@ async fn free_at(edge: Rc<Edge>, address: String, objects: Vec<ObjectId>) {
     }
 }
 
-/// Lets the debug agent trace this process where the kernel asks for permission (Yama).
+/// Lets the debug agent debug this process: by ptrace where the kernel asks for permission (Yama), and through the guard of a native
+/// worker where the system refuses ptrace.
 fn allow_tracer(pid: u32) {
-    // SAFETY: PR_SET_PTRACER takes a process id and touches no memory of this process.
-    let result = unsafe { libc::prctl(libc::PR_SET_PTRACER, libc::c_ulong::from(pid), 0, 0, 0) };
-    // A kernel without Yama answers EINVAL, and needs no permission.
-    if result != 0 {
-        tracing::debug!("PR_SET_PTRACER was not taken: {}", std::io::Error::last_os_error());
+    if let Err(error) = manta_guard::allow_tracer(pid) {
+        tracing::debug!("the debug agent (pid {pid}) could not be let in: {error}");
     }
 }

@@ -44,11 +44,23 @@ impl Agent {
     }
 
     fn start(program: &Program, further: &[&str], variables: &[(&str, PathBuf)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_manta-debug-agent"))
-            .args(["--pid", &program.pid().to_string(), "--stdio"])
+        let mut command = Command::new(env!("CARGO_BIN_EXE_manta-debug-agent"));
+        command
             .args(further)
             .env("XDG_CACHE_HOME", cache())
-            .envs(variables.iter().map(|(name, value)| (name, value)))
+            .envs(variables.iter().map(|(name, value)| (name, value)));
+        Self::spawn(&mut command, program)
+    }
+
+    /// Attaches where the system refuses ptrace to the agent, in this way.
+    pub fn attach_without(refuse: fn(&mut Command) -> &mut Command, program: &Program) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_manta-debug-agent"));
+        Self::spawn(refuse(command.env("XDG_CACHE_HOME", cache())), program)
+    }
+
+    fn spawn(command: &mut Command, program: &Program) -> Self {
+        let mut child = command
+            .args(["--pid", &program.pid().to_string(), "--stdio"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -70,9 +82,14 @@ impl Agent {
 
     /// The same, to any process.
     pub fn attach_to(pid: u32) -> (Self, Value) {
+        Self::attach_by(&mut Command::new(env!("CARGO_BIN_EXE_manta-debug-agent")), pid)
+    }
+
+    /// The same with an agent that was prepared.
+    pub fn attach_by(command: &mut Command, pid: u32) -> (Self, Value) {
         // A port that was free just now; nobody else binds it in between but by rare bad luck, which fails loudly.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_manta-debug-agent"))
+        let child = command
             .args(["--pid", &pid.to_string(), "--listen", &address.to_string()])
             .env("XDG_CACHE_HOME", cache())
             .spawn()

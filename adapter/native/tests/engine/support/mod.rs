@@ -3,6 +3,7 @@
 mod agent;
 mod fixtures;
 mod program;
+mod without_ptrace;
 
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ pub use agent::Agent;
 pub use fixtures::{Build, Split, line_of, plugin, program_file, source, split_program, stripped};
 pub use program::Program;
 use serde_json::Value;
+pub use without_ptrace::{forbid_ptrace, without_capability};
 
 pub const DEADLINE: Duration = Duration::from_secs(20);
 

@@ -1,0 +1,540 @@
+//! A process that helps itself, where the system refuses ptrace.
+//!
+//! The guard in it has a thread, the helper, that reads and writes memory and interrupts threads for this agent; a thread that traps
+//! waits in its signal handler. So everything that is done here is a packet to the helper, as `manta_guard::wire` describes them. There
+//! are no debug registers, and nobody tells of threads that begin or end.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use manta_guard::GUARD_VERSION;
+use manta_guard::wire::{
+    self, CHUNK_BYTES, CODE_INTERRUPTED, EVENT_WORDS, GENERAL_WORDS, GO_CHAIN, GO_ON, HEADER_WORDS,
+    PACKET_BYTES,
+};
+use nix::errno::Errno;
+use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, sockopt};
+use nix::sys::time::TimeVal;
+
+use crate::address::{Address, Tid};
+use crate::kept_pages::KeptPages;
+use crate::mappings::{self, Mapping};
+use crate::registers::Registers;
+use crate::target::{MappedModule, Memory, MemoryError, Target};
+use crate::tracer::{Go, Means, Tracer, Waited};
+
+/// How long the helper may take to answer: it waits for nobody, but the machine may be busy, or the process stopped (Ctrl-Z).
+const ANSWER_TIME: Duration = Duration::from_secs(5);
+const HEADER_BYTES: usize = HEADER_WORDS * 8;
+/// Makes the processor trap after one instruction.
+const TRAP_FLAG: u64 = 1 << 8;
+/// Bytes of a program's file that are compared with what runs.
+const HEAD_BYTES: usize = 1024;
+
+/// A process that has let this agent in.
+pub struct Process {
+    pid: i32,
+    socket: OwnedFd,
+    helper: Tid,
+    can_write_code: bool,
+    /// The signal that interrupts.
+    signal: u64,
+    pages: KeptPages,
+    sequence: Cell<u64>,
+    packet: RefCell<Vec<u8>>,
+    /// Stops that came while an answer was waited for.
+    events: RefCell<VecDeque<wire::Event>>,
+    stopped: RefCell<BTreeMap<Tid, Stopped>>,
+    mappings: RefCell<Vec<Mapping>>,
+}
+
+/// A thread that waits.
+struct Stopped {
+    slot: u64,
+    code: u64,
+    is_rewound: bool,
+    vector: Address,
+    fs_base: u64,
+    general: [u64; GENERAL_WORDS],
+}
+
+/// Why a process does not help itself.
+#[derive(Debug, thiserror::Error)]
+pub enum NoHelper {
+    /// It does not link the guard, or has not let an agent in.
+    #[error(
+        "it has no helper: it does not link manta-guard, or has not let this agent in (manta_guard::allow_tracer)"
+    )]
+    Absent,
+    /// It lets only one in at a time.
+    #[error(
+        "its helper does not take this agent: another one debugs it, or it was not let in (manta_guard::allow_tracer)"
+    )]
+    Refused,
+    /// It has another layout.
+    #[error(
+        "the program was built with another version of Manta ({found}, this one is {GUARD_VERSION}); build it again with this version"
+    )]
+    Version {
+        /// The version in the program.
+        found: u64,
+    },
+    /// The system refuses this too.
+    #[error("its helper cannot be reached: {0}")]
+    Io(#[from] io::Error),
+}
+
+fn word(bytes: &[u8], index: usize) -> u64 {
+    bytes
+        .get(index * 8..index * 8 + 8)
+        .map_or(0, |word| u64::from_le_bytes(word.try_into().expect("eight bytes")))
+}
+
+impl Process {
+    /// Connects to the helper of a process.
+    pub fn connect(pid: i32) -> Result<Self, NoHelper> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let (started, _) = wire::started_and_parent(&stat).ok_or(NoHelper::Absent)?;
+        let name = wire::socket_name(pid.cast_unsigned(), started);
+        let address = UnixAddr::new_abstract(name.as_bytes()).map_err(io::Error::from)?;
+        let socket = socket::socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)
+            .map_err(io::Error::from)?;
+        match socket::connect(socket.as_raw_fd(), &address) {
+            Ok(()) => {}
+            Err(Errno::ECONNREFUSED) => return Err(NoHelper::Absent),
+            Err(error) => return Err(io::Error::from(error).into()),
+        }
+        // Anybody may have taken that name.
+        let peer = socket::getsockopt(&socket, sockopt::PeerCredentials).map_err(io::Error::from)?;
+        if peer.pid() != pid {
+            return Err(NoHelper::Absent);
+        }
+        let most = TimeVal::from(libc::timeval { tv_sec: ANSWER_TIME.as_secs() as i64, tv_usec: 0 });
+        socket::setsockopt(&socket, sockopt::ReceiveTimeout, &most).map_err(io::Error::from)?;
+        let mut process = Self {
+            pid,
+            socket,
+            helper: Tid(0),
+            can_write_code: false,
+            signal: 0,
+            pages: KeptPages::default(),
+            sequence: Cell::new(0),
+            packet: RefCell::new(vec![0; PACKET_BYTES]),
+            events: RefCell::default(),
+            stopped: RefCell::default(),
+            mappings: RefCell::default(),
+        };
+        match process.receive(MsgFlags::empty()) {
+            Ok(bytes) => {
+                let packet = process.packet.borrow();
+                let fact = |index| word(&packet[..bytes], HEADER_WORDS + index);
+                let (version, helper, can_write, signal) = (fact(0), fact(1), fact(2), fact(3));
+                if word(&packet[..bytes], 0) != wire::HELLO || version != u64::from(GUARD_VERSION) {
+                    return Err(NoHelper::Version { found: version });
+                }
+                drop(packet);
+                process.helper = Tid(helper as i32);
+                process.can_write_code = can_write == 1;
+                process.signal = signal;
+                Ok(process)
+            }
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(NoHelper::Refused),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(NoHelper::Refused),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Receives one packet. Its bytes.
+    fn receive(&self, flags: MsgFlags) -> io::Result<usize> {
+        loop {
+            match socket::recv(self.socket.as_raw_fd(), &mut self.packet.borrow_mut(), flags) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(bytes) => return Ok(bytes),
+                Err(Errno::EINTR) => {}
+                Err(Errno::ECONNRESET) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn send(&self, kind: u64, first: u64, second: u64, bytes: &[u8]) -> io::Result<u64> {
+        self.sequence.set(self.sequence.get() + 1);
+        let words = [kind, self.sequence.get(), first, second];
+        let mut packet: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        packet.extend_from_slice(bytes);
+        socket::send(self.socket.as_raw_fd(), &packet, MsgFlags::MSG_NOSIGNAL)?;
+        Ok(self.sequence.get())
+    }
+
+    /// Waits for an answer, and gives its bytes to `take`.
+    fn answer<T>(&self, sequence: u64, take: impl FnOnce(&[u8]) -> T) -> io::Result<T> {
+        loop {
+            let bytes = self.receive(MsgFlags::empty())?;
+            let packet = self.packet.borrow();
+            let packet = &packet[..bytes];
+            match word(packet, 0) {
+                wire::EVENT => self.events.borrow_mut().extend(event(packet)),
+                // An answer that came too late for an earlier request is nobody's.
+                wire::REPLY if word(packet, 1) == sequence => {
+                    let error = word(packet, 2) as i32;
+                    if error != 0 {
+                        return Err(io::Error::from_raw_os_error(error));
+                    }
+                    return Ok(take(packet.get(HEADER_BYTES..).unwrap_or_default()));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn request<T>(
+        &self,
+        kind: u64,
+        first: u64,
+        second: u64,
+        bytes: &[u8],
+        take: impl FnOnce(&[u8]) -> T,
+    ) -> io::Result<T> {
+        let sequence = self.send(kind, first, second, bytes)?;
+        self.answer(sequence, take)
+    }
+
+    /// What the system says of the process to itself.
+    fn file(&self, which: u64) -> io::Result<Vec<u8>> {
+        let sequence = self.send(wire::FILE, which, 0, &[])?;
+        let mut content = Vec::new();
+        loop {
+            let before = content.len();
+            self.answer(sequence, |bytes| content.extend_from_slice(bytes))?;
+            if content.len() == before {
+                return Ok(content);
+            }
+        }
+    }
+
+    fn refresh_mappings(&self) -> io::Result<()> {
+        let maps = self.file(wire::FILE_MAPPINGS)?;
+        *self.mappings.borrow_mut() = mappings::parse(&String::from_utf8_lossy(&maps));
+        Ok(())
+    }
+
+    fn read_memory(&self, address: Address, buffer: &mut [u8]) -> io::Result<()> {
+        let mut at = address.0;
+        for chunk in buffer.chunks_mut(CHUNK_BYTES) {
+            let bytes = chunk.len();
+            let got = self.request(wire::READ, at, bytes as u64, &[], |content| {
+                let is_all = content.len() == bytes;
+                if is_all {
+                    chunk.copy_from_slice(content);
+                }
+                is_all
+            })?;
+            if !got {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            at += bytes as u64;
+        }
+        Ok(())
+    }
+
+    /// Is there code at an address? The program may have loaded a library since the last look.
+    fn is_code(&self, address: Address) -> bool {
+        let look = || {
+            let mappings = self.mappings.borrow();
+            mappings.iter().find(|mapping| mapping.contains(address)).map(|mapping| mapping.is_executable)
+        };
+        look().or_else(|| self.refresh_mappings().ok().and_then(|()| look())).unwrap_or(false)
+    }
+
+    fn with_stopped<T>(&self, tid: Tid, use_it: impl FnOnce(&mut Stopped) -> T) -> io::Result<T> {
+        let mut stopped = self.stopped.borrow_mut();
+        let none = || io::Error::new(io::ErrorKind::NotFound, format!("the thread {tid} does not wait"));
+        stopped.get_mut(&tid).map(use_it).ok_or_else(none)
+    }
+
+    /// Where a file can be opened from here: by the kernel's own link if it lets this agent; else by its path, if the file
+    /// there is still what runs.
+    fn open_path(&self, module: &MappedModule) -> PathBuf {
+        let link = if module.is_program {
+            PathBuf::from(format!("/proc/{}/exe", self.pid))
+        } else {
+            PathBuf::from(format!("/proc/{}/root{}", self.pid, module.path.display()))
+        };
+        if File::open(&link).is_ok() || !module.is_program || self.is_what_runs(module) {
+            return if File::open(&link).is_ok() { link } else { module.path.clone() };
+        }
+        // Says in its name why it cannot be opened.
+        PathBuf::from(format!("{} (replaced while it ran)", module.path.display()))
+    }
+
+    /// Does a thread block the signal that interrupts? See `SigBlk` in proc_pid_status(5).
+    fn blocks_interrupts(&self, tid: Tid) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/task/{tid}/status", self.pid));
+        let status = status.unwrap_or_default();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:"));
+        let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+        self.signal != 0 && mask & 1 << (self.signal - 1) != 0
+    }
+
+    fn is_what_runs(&self, module: &MappedModule) -> bool {
+        let (mut on_disk, mut in_memory) = ([0; HEAD_BYTES], [0; HEAD_BYTES]);
+        let read = File::open(&module.path).and_then(|mut file| file.read_exact(&mut on_disk));
+        read.is_ok() && self.read_memory(module.base, &mut in_memory).is_ok() && on_disk == in_memory
+    }
+}
+
+fn event(packet: &[u8]) -> Option<wire::Event> {
+    if packet.len() != EVENT_WORDS * 8 {
+        return None;
+    }
+    let mut general = [0; GENERAL_WORDS];
+    for (index, register) in general.iter_mut().enumerate() {
+        *register = word(packet, EVENT_WORDS - GENERAL_WORDS + index);
+    }
+    Some(wire::Event {
+        kind: word(packet, 0),
+        tid: word(packet, 1),
+        slot: word(packet, 2),
+        code: word(packet, 3),
+        is_rewound: word(packet, 4),
+        vector: word(packet, 5),
+        fs_base: word(packet, 6),
+        general,
+    })
+}
+
+/// Copies between the order of `gregs` and the kernel's structure.
+macro_rules! each_register {
+    ($do:ident) => {
+        $do!(
+            r8 REG_R8, r9 REG_R9, r10 REG_R10, r11 REG_R11, r12 REG_R12, r13 REG_R13, r14 REG_R14, r15 REG_R15,
+            rdi REG_RDI, rsi REG_RSI, rbp REG_RBP, rbx REG_RBX, rdx REG_RDX, rax REG_RAX, rcx REG_RCX,
+            rsp REG_RSP, rip REG_RIP, eflags REG_EFL
+        )
+    };
+}
+
+impl Tracer for Process {
+    fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    fn means(&self) -> Means {
+        Means::InProcess { can_write_code: self.can_write_code }
+    }
+
+    fn keep_pages(&self) {
+        self.pages.keep();
+    }
+
+    fn forget_pages(&self) {
+        self.pages.forget();
+    }
+
+    fn seize(&self, _: Tid) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn interrupt(&self, tid: Tid) -> io::Result<()> {
+        if self.blocks_interrupts(tid) {
+            return Err(io::Error::other(
+                "it blocks all signals, and without ptrace nothing else can interrupt it",
+            ));
+        }
+        self.request(wire::INTERRUPT, tid.0 as u64, 0, &[], |_| ())
+    }
+
+    fn go(&self, tid: Tid, go: Go, signal: i32) -> io::Result<()> {
+        let mut stopped = self.stopped.borrow_mut().remove(&tid).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::NotFound, format!("the thread {tid} does not wait"))
+        })?;
+        let flags = &mut stopped.general[libc::REG_EFL as usize];
+        match go {
+            Go::On => *flags &= !TRAP_FLAG,
+            Go::OneInstruction => *flags |= TRAP_FLAG,
+        }
+        let registers: Vec<u8> = stopped.general.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let how = if signal == 0 { GO_ON } else { GO_CHAIN };
+        self.send(wire::RESUME, stopped.slot, how, &registers).map(|_| ())
+    }
+
+    fn listen(&self, _: Tid) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn detach(&self, _: Tid, _: i32) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn event_number(&self, _: Tid) -> io::Result<u64> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn signal_code(&self, tid: Tid) -> io::Result<i32> {
+        self.with_stopped(tid, |stopped| stopped.code as i32)
+    }
+
+    fn signal_info(&self, _: Tid) -> io::Result<libc::siginfo_t> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn trap_at(&self, tid: Tid, pc: u64) -> Address {
+        let is_rewound = self.with_stopped(tid, |stopped| stopped.is_rewound).unwrap_or(false);
+        Address(if is_rewound { pc } else { pc.wrapping_sub(1) })
+    }
+
+    fn has_pending(&self, _: Tid, _: i32) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    fn kernel_registers(&self, tid: Tid) -> io::Result<libc::user_regs_struct> {
+        // SAFETY: user_regs_struct is plain data, for which all zeroes are a value.
+        let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
+        self.with_stopped(tid, |stopped| {
+            macro_rules! copy {
+                ($($field:ident $index:ident),*) => {
+                    $(registers.$field = stopped.general[libc::$index as usize];)*
+                };
+            }
+            each_register!(copy);
+            let segments = stopped.general[libc::REG_CSGSFS as usize];
+            registers.cs = segments & 0xffff;
+            registers.ss = segments >> 48;
+            registers.eflags &= !TRAP_FLAG;
+            registers.orig_rax = u64::MAX;
+            registers.fs_base = stopped.fs_base;
+        })?;
+        Ok(registers)
+    }
+
+    fn set_kernel_registers(&self, tid: Tid, registers: &libc::user_regs_struct) -> io::Result<()> {
+        self.with_stopped(tid, |stopped| {
+            macro_rules! copy {
+                ($($field:ident $index:ident),*) => {
+                    $(stopped.general[libc::$index as usize] = registers.$field;)*
+                };
+            }
+            each_register!(copy);
+        })
+    }
+
+    fn kernel_vector_registers(&self, tid: Tid) -> io::Result<libc::user_fpregs_struct> {
+        const BYTES: usize = size_of::<libc::user_fpregs_struct>();
+        let at = self.with_stopped(tid, |stopped| stopped.vector)?;
+        let mut bytes = [0; BYTES];
+        self.read_memory(at, &mut bytes)?;
+        // SAFETY: the structure is plain data of this size, as FXSAVE stores it, and the handler's context has it in this form.
+        Ok(unsafe { std::mem::transmute::<[u8; BYTES], libc::user_fpregs_struct>(bytes) })
+    }
+
+    fn set_debug_register(&self, _: Tid, _: usize, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn debug_status(&self, _: Tid) -> io::Result<u64> {
+        Ok(0)
+    }
+
+    fn next_event(&self) -> io::Result<Option<(Tid, Waited)>> {
+        let waiting = self.events.borrow_mut().pop_front();
+        let event = match waiting {
+            Some(event) => event,
+            None => match self.receive(MsgFlags::MSG_DONTWAIT) {
+                Ok(bytes) => {
+                    let packet = self.packet.borrow();
+                    match event(&packet[..bytes]).filter(|event| event.kind == wire::EVENT) {
+                        Some(event) => event,
+                        // An answer that came too late.
+                        None => return Ok(None),
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => return Err(error),
+            },
+        };
+        let tid = Tid(event.tid as i32);
+        let stopped = Stopped {
+            slot: event.slot,
+            code: event.code,
+            is_rewound: event.is_rewound == 1,
+            vector: Address(event.vector),
+            fs_base: event.fs_base,
+            general: event.general,
+        };
+        self.stopped.borrow_mut().insert(tid, stopped);
+        let waited = if event.code == CODE_INTERRUPTED {
+            Waited::Event { event: libc::PTRACE_EVENT_STOP, signal: libc::SIGTRAP }
+        } else {
+            Waited::Signal(libc::SIGTRAP)
+        };
+        Ok(Some((tid, waited)))
+    }
+
+    fn events(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.socket.as_fd())
+    }
+
+    fn has_events_waiting(&self) -> bool {
+        !self.events.borrow().is_empty()
+    }
+}
+
+impl Memory for Process {
+    fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), MemoryError> {
+        let error = MemoryError { address, bytes: buffer.len(), action: "read" };
+        self.pages.read(address, buffer, |at, buffer| self.read_memory(at, buffer)).map_err(|_| error)
+    }
+}
+
+impl Target for Process {
+    fn write(&self, address: Address, bytes: &[u8]) -> Result<(), MemoryError> {
+        let error = MemoryError { address, bytes: bytes.len(), action: "written" };
+        self.pages.clear();
+        let is_code = u64::from(self.is_code(address));
+        let mut at = address.0;
+        for chunk in bytes.chunks(CHUNK_BYTES) {
+            self.request(wire::WRITE, at, is_code, chunk, |_| ()).map_err(|_| error.clone())?;
+            at += chunk.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn registers(&self, tid: Tid) -> io::Result<Registers> {
+        let mut registers = Registers::from_kernel(&self.kernel_registers(tid)?);
+        registers.set_vector(self.vector_registers(tid)?);
+        Ok(registers)
+    }
+
+    fn set_registers(&self, tid: Tid, registers: &Registers) -> io::Result<()> {
+        let mut kernel = self.kernel_registers(tid)?;
+        registers.to_kernel(&mut kernel);
+        self.set_kernel_registers(tid, &kernel)
+    }
+
+    fn threads(&self) -> io::Result<Vec<Tid>> {
+        let mut threads = Vec::new();
+        for entry in std::fs::read_dir(format!("/proc/{}/task", self.pid))? {
+            threads.extend(entry?.file_name().to_str().and_then(|name| name.parse().ok()).map(Tid));
+        }
+        threads.retain(|tid| *tid != self.helper);
+        Ok(threads)
+    }
+
+    fn modules(&self) -> io::Result<Vec<MappedModule>> {
+        let program = self.file(wire::FILE_PROGRAM)?;
+        let program = String::from_utf8_lossy(&program);
+        let program = Path::new(program.trim_end_matches(" (deleted)"));
+        self.refresh_mappings()?;
+        let mut modules = mappings::modules(&self.mappings.borrow());
+        for module in &mut modules {
+            module.is_program = module.path == program;
+            module.open_path = self.open_path(module);
+        }
+        Ok(modules)
+    }
+}

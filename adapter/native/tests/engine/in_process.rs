@@ -1,0 +1,236 @@
+//! Programs that help themselves, because the system refuses ptrace to their agent.
+
+use std::process::Command;
+
+use crate::support::{Agent, Build, Program, at, forbid_ptrace, line_of, source, without_capability};
+use serde_json::{Value, json};
+
+/// What keeps the agent from ptrace.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Refuse {
+    /// A filter of the agent's system calls.
+    OfAgent,
+    /// The program is undumpable, so that not even its files in `/proc` are open.
+    OfProgram,
+}
+
+const AGENT: &str = env!("CARGO_BIN_EXE_manta-debug-agent");
+
+/// A program and its agent.
+fn attached(name: &str, build: Build, refuse: Refuse) -> (Program, Agent) {
+    let mut program = Program::start(name, build);
+    let mut agent = match refuse {
+        Refuse::OfAgent => Agent::attach_without(forbid_ptrace, &program),
+        Refuse::OfProgram => {
+            program.say("hide");
+            assert_eq!(program.line(), "hidden");
+            Agent::attach_without(without_capability, &program)
+        }
+    };
+    let said = agent.event("output");
+    assert_eq!(said["category"], "console");
+    assert!(
+        said["output"].as_str().unwrap().starts_with("Debugging level: in-process, as the system refuses"),
+        "{said}"
+    );
+    (program, agent)
+}
+
+fn undisturbed(name: &str, build: Build) -> String {
+    let mut alone = Program::start(name, build);
+    alone.go();
+    alone.line()
+}
+
+fn tasks(mark: &str) -> u32 {
+    line_of("tasks", mark)
+}
+
+const WAYS: [Refuse; 2] = [Refuse::OfAgent, Refuse::OfProgram];
+
+#[test]
+fn a_breakpoint_stops_each_task_alone_and_the_result_is_right() {
+    for build in [Build::Plain, Build::Optimized] {
+        for refuse in WAYS {
+            let (mut program, mut agent) = attached("tasks", build, refuse);
+            let body = agent.configure("tasks", &[("format", json!({}))]);
+            assert_eq!(body["breakpoints"][0]["verified"], true, "{body}");
+            program.go();
+            let stops = [agent.stopped(), agent.stopped()];
+            assert_ne!(stops[0]["threadId"], stops[1]["threadId"]);
+            for stop in &stops {
+                assert_eq!(at(stop), format!("tasks::work:{}", tasks("format")));
+                let stack = agent.stack(stop);
+                assert_eq!(stack[1], format!("tasks::run_task:{}", tasks("task") + 1));
+                if build == Build::Plain {
+                    let n = if stop["task"]["name"] == "task-1" { 1 } else { 2 };
+                    let locals = [
+                        format!("n: u64 = {n}"),
+                        "name: &str = \"name\"".to_owned(),
+                        format!("total: u64 = {}", n + 3),
+                    ];
+                    assert_eq!(agent.locals(stop), locals);
+                }
+            }
+            agent.go_on(&stops[0]);
+            assert_eq!(agent.event("mantaContinued")["threadId"], stops[0]["threadId"]);
+            agent.go_on(&stops[1]);
+            assert_eq!(program.line(), undisturbed("tasks", build));
+            program.ends_well();
+        }
+    }
+}
+
+#[test]
+fn steps_go_by_lines_into_functions_and_out_of_them() {
+    for refuse in WAYS {
+        let (mut program, mut agent) = attached("tasks", Build::Plain, refuse);
+        agent.configure("tasks", &[("first", json!({"condition": "n == 1"}))]);
+        program.go();
+        let mut stop = agent.stopped();
+        assert_eq!(at(&stop), format!("tasks::work:{}", tasks("first")));
+        let expected = [
+            ("next", format!("tasks::work:{}", tasks("loop") - 1)),
+            ("next", format!("tasks::work:{}", tasks("loop"))),
+            ("stepIn", format!("tasks::add:{}", tasks("add"))),
+            ("stepOut", format!("tasks::work:{}", tasks("loop"))),
+            ("next", format!("tasks::work:{}", tasks("loop") - 1)),
+        ];
+        for (command, place) in expected {
+            stop = agent.step(command, &stop);
+            assert_eq!(at(&stop), place, "{command}");
+        }
+        assert_eq!(agent.locals(&stop)[0], "n: u64 = 1");
+        agent.go_on(&stop);
+        assert_eq!(program.line(), undisturbed("tasks", Build::Plain));
+        program.ends_well();
+    }
+}
+
+#[test]
+fn a_step_over_a_recursion_stays_in_its_own_frame() {
+    let (mut program, mut agent) = attached("tasks", Build::Plain, Refuse::OfAgent);
+    agent.configure("tasks", &[("fib", json!({"condition": "n == 5"}))]);
+    program.go();
+    let stops = [agent.stopped(), agent.stopped()];
+    let after = agent.step("next", &stops[0]);
+    assert_eq!(at(&after), format!("tasks::fib:{}", tasks("fib") + 1));
+    assert_eq!(agent.evaluate(&after, "n"), "5");
+    let after = agent.step("next", &after);
+    assert_eq!(agent.evaluate(&after, "left * 10 + right"), "32");
+    agent.go_on(&after);
+    agent.go_on(&stops[1]);
+    assert_eq!(program.line(), undisturbed("tasks", Build::Plain));
+}
+
+#[test]
+fn many_threads_run_over_breakpoints_that_come_and_go() {
+    let expected = undisturbed("storm", Build::Plain);
+    let (mut program, mut agent) = attached("storm", Build::Plain, Refuse::OfProgram);
+    let marks = ["a", "b", "c", "d", "e"];
+    program.go();
+    let mut printed = None;
+    for round in 0..40 {
+        let count = [5, 2, 0, 4, 1][round % 5];
+        let marks: Vec<_> =
+            marks[..count].iter().map(|mark| (*mark, json!({"condition": "x % 64 == 0"}))).collect();
+        agent.configure("storm", &marks);
+        agent.resume_those_stopped();
+        printed = program.line_so_far();
+        if printed.is_some() {
+            break;
+        }
+    }
+    agent.close();
+    assert_eq!(printed.unwrap_or_else(|| program.line()), expected);
+    program.ends_well();
+}
+
+#[test]
+fn an_agent_that_is_killed_leaves_a_program_that_finishes() {
+    for refuse in WAYS {
+        let (mut program, mut agent) = attached("tasks", Build::Plain, refuse);
+        agent.configure("tasks", &[("first", json!({})), ("s3", json!({})), ("last", json!({}))]);
+        program.go();
+        let stops = [agent.stopped(), agent.stopped()];
+        // One thread waits at a patch, the other one may be in the middle of a step.
+        agent.send("next", &json!({"threadId": stops[0]["threadId"]}));
+        agent.kill();
+        assert_eq!(program.line(), undisturbed("tasks", Build::Plain));
+        program.ends_well();
+    }
+}
+
+#[test]
+fn an_agent_takes_over_after_one_that_was_killed() {
+    let (mut program, mut agent) = attached("tasks", Build::Plain, Refuse::OfProgram);
+    agent.configure("tasks", &[("first", json!({})), ("s3", json!({}))]);
+    agent.kill();
+    let mut next = Agent::attach_without(without_capability, &program);
+    next.configure("tasks", &[("s3", json!({}))]);
+    program.go();
+    for _ in 0..2 {
+        let stop = next.stopped();
+        assert_eq!(at(&stop), format!("tasks::six:{}", tasks("s3")));
+        next.go_on(&stop);
+    }
+    assert_eq!(program.line(), undisturbed("tasks", Build::Plain));
+    program.ends_well();
+}
+
+#[test]
+fn what_needs_ptrace_is_not_offered_and_a_thread_is_paused() {
+    let mut program = Program::start("tasks", Build::Plain);
+    let (mut agent, capabilities) = Agent::attach_by(forbid_ptrace(&mut Command::new(AGENT)), program.pid());
+    assert_ne!(capabilities["supportsDataBreakpoints"], true);
+    let filters = capabilities["exceptionBreakpointFilters"].as_array().unwrap();
+    assert!(filters.iter().all(|filter| filter["filter"] != "signal"), "{filters:?}");
+    let said = agent.event("output")["output"].as_str().unwrap().to_owned();
+    assert!(said.starts_with("Debugging level: in-process"), "{said}");
+    agent.request("attach", &json!({}));
+    agent.request("configurationDone", &json!({}));
+    let threads = agent.request("threads", &json!({}))["threads"].clone();
+    let [main] = &threads.as_array().unwrap()[..] else { panic!("the helper is not shown: {threads}") };
+    agent.request("pause", &json!({"threadId": main["id"]}));
+    let stop = agent.event("stopped");
+    assert_eq!((&stop["reason"], &stop["threadId"]), (&json!("pause"), &main["id"]));
+    let stack = agent.stack(&stop);
+    assert!(stack.iter().any(|frame| frame.starts_with("tasks::main:")), "{stack:?}");
+    let body = agent.request("dataBreakpointInfo", &json!({"name": "0x1000", "asAddress": true, "bytes": 8}));
+    assert!(body["description"].as_str().unwrap().contains("which the system refuses here"), "{body}");
+    // A step of a thread that waits in the kernel is given up when the client goes.
+    agent.request("next", &json!({"threadId": main["id"]}));
+    agent.request("disconnect", &json!({}));
+    program.go();
+    assert_eq!(program.line(), undisturbed("tasks", Build::Plain));
+    program.ends_well();
+}
+
+#[test]
+fn panics_functions_counts_and_messages() {
+    let (mut program, mut agent) = attached("tasks", Build::Plain, Refuse::OfProgram);
+    let path = source("tasks");
+    let lines = json!([
+        {"id": 1, "line": tasks("loop"), "hitCondition": "% 3"},
+        {"id": 2, "line": tasks("last"), "logMessage": "n={n} length={length}"},
+    ]);
+    agent.request(
+        "mantaConfigure",
+        &json!({"generation": 1, "sessionId": "00", "exceptionFilters": ["panic"],
+            "sources": [{"source": {"path": path}, "paths": [path], "breakpoints": lines}],
+            "functionBreakpoints": [{"id": 3, "name": "tasks::generic"}]}),
+    );
+    program.go();
+    let mut hits: Vec<Value> = Vec::new();
+    let ends = |hits: &[Value]| hits.iter().filter(|ids| **ids == json!([3])).count() == 4;
+    while !ends(&hits) {
+        let stop = agent.stopped();
+        hits.push(stop["hitBreakpointIds"].clone());
+        agent.go_on(&stop);
+    }
+    assert_eq!(hits.iter().filter(|ids| **ids == json!([1])).count(), 2, "{hits:?}");
+    let said = [agent.event("output"), agent.event("output")]
+        .map(|body| body["output"].as_str().unwrap().to_owned());
+    assert!(said.contains(&"n=1 length=6\n".to_owned()), "{said:?}");
+    assert_eq!(program.line(), undisturbed("tasks", Build::Plain));
+}
