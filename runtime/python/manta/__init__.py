@@ -18,6 +18,7 @@ from manta._generator import DynamicObjectRefGenerator, ObjectRefGenerator
 from manta._ids import (
     ActorClassID,
     ActorID,
+    ClusterID,
     FunctionID,
     JobID,
     NodeID,
@@ -37,6 +38,9 @@ from manta.runtime_context import get_gpu_ids, get_runtime_context
 if TYPE_CHECKING:
     from manta import dag, job_submission
 
+# Ray's older name of the same.
+ObjectID = ObjectRef
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -44,10 +48,12 @@ __all__ = [
     "ActorClassID",
     "ActorHandle",
     "ActorID",
+    "ClusterID",
     "DynamicObjectRefGenerator",
     "FunctionID",
     "JobID",
     "NodeID",
+    "ObjectID",
     "ObjectRef",
     "ObjectRefGenerator",
     "PlacementGroupID",

@@ -14,9 +14,6 @@ _NOT_YET = (
     "enable_tensor_transport",
     "fallback_strategy",
     "object_store_memory",
-    "placement_group",
-    "placement_group_bundle_index",
-    "placement_group_capture_child_tasks",
     "_metadata",
 )
 
@@ -55,7 +52,9 @@ class ActorOptions:
         """These options with what was given in their place."""
         if not given:
             return self
-        made = dataclasses.replace(self, **_checked(given, _ACTOR_CHECKS, _NOT_YET, "actor classes"))
+        made = dataclasses.replace(
+            self, **_checked(_placement.folded(given), _ACTOR_CHECKS, _NOT_YET, "actor classes")
+        )
         if made.get_if_exists and made.name is None:
             raise ValueError("The actor name must be specified to use `get_if_exists`")
         return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import os
 from typing import Any, Self
 
@@ -84,6 +85,15 @@ class JobID(BaseID):
 
     __slots__ = ()
 
+    @classmethod
+    def from_int(cls, number: builtins.int) -> JobID:
+        """The one of this number. The cluster's own jobs have random ids."""
+        return cls(number.to_bytes(cls.BYTES, "big"))
+
+    def int(self) -> builtins.int:
+        """The id as a number."""
+        return builtins.int.from_bytes(self._binary, "big")
+
 
 class NodeID(BaseID):
     """Of a node."""
@@ -117,6 +127,12 @@ class FunctionID(BaseID):
 
 class ActorClassID(BaseID):
     """Of an actor class's code."""
+
+    __slots__ = ()
+
+
+class ClusterID(BaseID):
+    """Of a cluster."""
 
     __slots__ = ()
 

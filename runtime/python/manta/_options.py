@@ -40,7 +40,6 @@ _SUPPORTED = (
 _NOT_YET = (
     "fallback_strategy",
     "object_store_memory",
-    "placement_group",
 )
 
 
@@ -83,7 +82,7 @@ class TaskOptions:
 
     def updated(self, given: Mapping[str, Any]) -> TaskOptions:
         """These options with what was given in their place."""
-        return dataclasses.replace(self, **_checked(given)) if given else self
+        return dataclasses.replace(self, **_checked(_placement.folded(given))) if given else self
 
     def demand(self) -> list[tuple[str, float]]:
         """What a node must have free to run the task, by the names that the scheduler uses."""

@@ -82,6 +82,29 @@ def wish(strategy: Strategy | None, selector: Labels | None) -> Wish | None:
     return (strategy.spread, strategy.node, labels) if strategy else (False, None, labels)
 
 
+_OF_GROUPS = ("placement_group", "placement_group_bundle_index", "placement_group_capture_child_tasks")
+
+
+def folded(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with Ray's older ones for placement groups as the strategy that has taken their place."""
+    options = {option: value for option, value in given.items() if option not in _OF_GROUPS}
+    group, index, captures = (given.get(option) for option in _OF_GROUPS)
+    if group == "default":
+        group = None
+    if group is None:
+        if index not in (None, -1):
+            raise ValueError("'placement_group_bundle_index' is for use with 'placement_group'; give both")
+        return options
+    if options.get("scheduling_strategy") is not None:
+        raise ValueError(
+            "give the placement group in 'scheduling_strategy' or in 'placement_group', not in both"
+        )
+    options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
+        group, -1 if index is None else index, captures
+    )
+    return options
+
+
 def checked_strategy(option: str, value: Any) -> Strategy:
     """Reads the option `scheduling_strategy`."""
     if value == "DEFAULT":

@@ -24,7 +24,7 @@ _REFUSED = {
     "rocprof_sys": "profile the worker's process from outside; 'manta list workers' has its id",
     "worker_process_setup_hook": "call the function at the beginning of your tasks",
 }
-_FIELDS = ("working_dir", "py_modules", "excludes", "env_vars", "pip", "uv", "config", "py_executable")
+FIELDS = ("working_dir", "py_modules", "excludes", "env_vars", "pip", "uv", "config", "py_executable")
 
 
 class Environment:
@@ -46,8 +46,8 @@ def checked(given: Any) -> dict[str, Any]:
                 raise ValueError(f"'{name}' in a runtime_env is not supported; {_REFUSED[name]}")
         elif name == "_validate":
             continue
-        elif name not in _FIELDS:
-            raise ValueError(f"'{name}' is not part of a runtime_env; it has {', '.join(_FIELDS)}")
+        elif name not in FIELDS:
+            raise ValueError(f"'{name}' is not part of a runtime_env; it has {', '.join(FIELDS)}")
         elif value is not None:
             env[name] = _CHECKS[name](value)
     if "pip" in env and "uv" in env:

@@ -30,10 +30,13 @@ _WITHOUT_EFFECT = (
     "logging_level",
 )
 _NOT_YET = (
+    "cgroup_path",
     "enable_resource_isolation",
     "job_config",
-    "local_mode",
     "logging_config",
+    "proxy_server_url",
+    "system_reserved_cpu",
+    "system_reserved_memory",
 )
 
 
@@ -309,6 +312,10 @@ def _checked_address(address: str | None) -> str | None:
 
 
 def _refuse_unknown(given: dict[str, Any]) -> None:
+    if given.pop("local_mode", False):
+        raise RuntimeError(
+            "`local_mode` is no longer supported, as in Ray: tasks run in workers, where the debugger 'manta dap' stops in them"
+        )
     not_yet = sorted(name for name in given if name in _NOT_YET and given[name] not in (None, False))
     if not_yet:
         raise NotImplementedError(f"init() does not support {', '.join(not_yet)} yet; leave it out")

@@ -29,17 +29,26 @@ __all__ = [
     "ObjectReconstructionFailedError",
     "ObjectReconstructionFailedLineageEvictedError",
     "ObjectReconstructionFailedMaxAttemptsExceededError",
+    "ObjectRefStreamEndOfStreamError",
     "ObjectStoreFullError",
+    "OufOfBandObjectRefSerializationException",
     "OutOfDiskError",
     "OutOfMemoryError",
     "OwnerDiedError",
     "PendingCallsLimitExceeded",
+    "PlasmaObjectNotAvailable",
     "RayActorError",
+    "RayCgraphCapacityExceeded",
+    "RayChannelError",
+    "RayChannelTimeoutError",
+    "RayDirectTransportError",
     "RayError",
     "RaySystemError",
     "RayTaskError",
     "ReferenceCountingAssertionError",
+    "RpcError",
     "RuntimeEnvSetupError",
+    "StreamingGeneratorReplayInconsistentError",
     "TaskCancelledError",
     "TaskPlacementGroupRemoved",
     "TaskUnschedulableError",
@@ -184,6 +193,31 @@ class UnserializableException(RayError):
     """A task raised what cannot be read in another process; for programs that name it."""
 
 
+class PlasmaObjectNotAvailable(RayError):
+    """The object is not in the store yet; for programs that name it."""
+
+
+class OufOfBandObjectRefSerializationException(RayError):
+    """A ref was pickled by hand where that is forbidden, which it never is here; for programs that name it."""
+
+
+class ObjectRefStreamEndOfStreamError(RayError):
+    """A generator has no further value; for programs that name it: here the iteration ends."""
+
+
+class StreamingGeneratorReplayInconsistentError(RayError):
+    """A generator gave other values when it ran again; for programs that name it."""
+
+
+class RpcError(RayError):
+    """A message between processes was lost; for programs that name it."""
+
+    def __init__(self, message: str = "", rpc_code: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.rpc_code = rpc_code
+
+
 class ActorUnschedulableError(RayError):
     """No node of the cluster can ever host the actor."""
 
@@ -210,6 +244,22 @@ class RuntimeEnvSetupError(RayError):
 
 class RaySystemError(RayError):
     """Something in the cluster failed, and not the user's code."""
+
+
+class RayChannelError(RaySystemError):
+    """A channel of a compiled graph failed. There are none here; for programs that name it."""
+
+
+class RayChannelTimeoutError(RayChannelError, TimeoutError):
+    """A channel of a compiled graph had nothing in time; for programs that name it."""
+
+
+class RayCgraphCapacityExceeded(RaySystemError):
+    """A compiled graph has too many runs under way; for programs that name it."""
+
+
+class RayDirectTransportError(RaySystemError):
+    """Tensors could not be sent past the object store; for programs that name it."""
 
 
 class RayTaskError(RayError):

@@ -11,7 +11,15 @@ from typing import Any
 
 from manta import _manta, _runtime_env
 
-__all__ = ["JobDetails", "JobInfo", "JobStatus", "JobSubmissionClient", "JobType"]
+__all__ = [
+    "DriverInfo",
+    "JobDetails",
+    "JobErrorType",
+    "JobInfo",
+    "JobStatus",
+    "JobSubmissionClient",
+    "JobType",
+]
 
 POLL_SECONDS = 0.1
 
@@ -40,6 +48,22 @@ class JobType(str, enum.Enum):
     DRIVER = "DRIVER"
 
 
+class JobErrorType(str, enum.Enum):
+    """Why a job failed. Those of Ray's supervisor actors never happen: a node looks after the driver itself."""
+
+    RUNTIME_ENV_SETUP_FAILURE = "RUNTIME_ENV_SETUP_FAILURE"
+    JOB_SUPERVISOR_ACTOR_START_TIMEOUT = "JOB_SUPERVISOR_ACTOR_START_TIMEOUT"
+    JOB_SUPERVISOR_ACTOR_START_FAILURE = "JOB_SUPERVISOR_ACTOR_START_FAILURE"
+    JOB_SUPERVISOR_ACTOR_UNSCHEDULABLE = "JOB_SUPERVISOR_ACTOR_UNSCHEDULABLE"
+    JOB_SUPERVISOR_ACTOR_UNKNOWN_FAILURE = "JOB_SUPERVISOR_ACTOR_UNKNOWN_FAILURE"
+    JOB_SUPERVISOR_ACTOR_DIED = "JOB_SUPERVISOR_ACTOR_DIED"
+    JOB_ENTRYPOINT_COMMAND_START_ERROR = "JOB_ENTRYPOINT_COMMAND_START_ERROR"
+    JOB_ENTRYPOINT_COMMAND_ERROR = "JOB_ENTRYPOINT_COMMAND_ERROR"
+
+    def __str__(self) -> str:
+        return self.value
+
+
 @dataclasses.dataclass(frozen=True)
 class DriverInfo:
     """Where a job's driver runs."""
@@ -66,10 +90,44 @@ class JobDetails:
     driver_node_id: str | None
     driver_exit_code: int | None
     driver_info: DriverInfo | None = None
-    error_type: str | None = None
+    error_type: JobErrorType | None = None
 
 
-JobInfo = JobDetails
+@dataclasses.dataclass
+class JobInfo:
+    """What is known of a submitted job, as Ray keeps it. Clients answer with `JobDetails`."""
+
+    status: JobStatus
+    entrypoint: str
+    message: str | None = None
+    error_type: JobErrorType | None = None
+    start_time: int | None = None
+    end_time: int | None = None
+    metadata: dict[str, str] | None = None
+    runtime_env: dict[str, Any] | None = None
+    entrypoint_num_cpus: float | None = None
+    entrypoint_num_gpus: float | None = None
+    entrypoint_memory: int | None = None
+    entrypoint_resources: dict[str, float] | None = None
+    driver_agent_http_address: str | None = None
+    driver_node_id: str | None = None
+    driver_exit_code: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            name: str(value) if isinstance(value, enum.Enum) else value
+            for name, value in dataclasses.asdict(self).items()
+        }
+
+    @classmethod
+    def from_json(cls, json_dict: Mapping[str, Any]) -> JobInfo:
+        """From what `to_json` answered."""
+        fields = dict(json_dict)
+        fields["status"] = JobStatus(fields["status"])
+        if fields.get("error_type") is not None:
+            fields["error_type"] = JobErrorType(fields["error_type"])
+        return cls(**fields)
 
 
 class JobSubmissionClient:
@@ -230,7 +288,14 @@ def _details(row: dict[str, Any]) -> JobDetails:
         driver_node_id=row["node_id"] or None,
         driver_exit_code=row["exit_code"],
         driver_info=DriverInfo(row["job_id"], row["node_name"] or "", str(pid)) if pid else None,
+        error_type=_error_type(row) if status is JobStatus.FAILED else None,
     )
+
+
+def _error_type(row: dict[str, Any]) -> JobErrorType | None:
+    if row["exit_code"] is not None:
+        return JobErrorType.JOB_ENTRYPOINT_COMMAND_ERROR
+    return None if row["started_unix_ms"] else JobErrorType.JOB_ENTRYPOINT_COMMAND_START_ERROR
 
 
 def _of_driver(row: dict[str, Any]) -> JobDetails:

@@ -66,6 +66,18 @@ def test_each_bundle_is_on_its_node_and_tasks_run_there(groups):
     assert manta.cluster_resources()["CPU"] == 2
 
 
+def test_the_older_options_are_the_strategy(groups):
+    group = placement_group([{"CPU": 1}, {"CPU": 1}], strategy="STRICT_SPREAD")
+    assert group.wait(SECONDS)
+    in_second = where.options(placement_group=group, placement_group_bundle_index=1)
+    assert manta.get(in_second.remote(), timeout=SECONDS) == nodes_of(group)[1]
+    assert PlacementGroup(group.id).bundle_specs == group.bundle_specs == [{"CPU": 1}, {"CPU": 1}]
+    with pytest.raises(ValueError, match="not in both"):
+        where.options(placement_group=group, scheduling_strategy="SPREAD")
+    with pytest.raises(ValueError, match="give both"):
+        where.options(placement_group_bundle_index=1)
+
+
 def test_what_is_reserved_is_there_for_nobody_else_until_the_group_is_removed(groups):
     group = placement_group([{"CPU": 1}, {"CPU": 1}])
     assert group.wait(SECONDS)

@@ -21,11 +21,12 @@ from manta.util.placement_group import (
 from manta.util.serialization import deregister_serializer, register_serializer
 
 if TYPE_CHECKING:
-    from manta.util import metrics, queue
+    from manta.util import accelerators, metrics, queue
 
 __all__ = [
     "ActorPool",
     "PlacementGroup",
+    "accelerators",
     "as_completed",
     "deregister_serializer",
     "disable_log_once_globally",
@@ -48,7 +49,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("metrics", "queue"):
+    if name in ("accelerators", "metrics", "queue"):
         # Read when they are first used: workers start sooner without them.
         return importlib.import_module(f"manta.util.{name}")
     raise AttributeError(f"module 'manta.util' has no attribute '{name}'")

@@ -23,9 +23,23 @@ STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
 class PlacementGroup:
     """A group, which may not be placed yet."""
 
-    def __init__(self, group_id: str, bundle_specs: Sequence[Mapping[str, float]]) -> None:
-        self.id = PlacementGroupID.from_hex(group_id)
-        self.bundle_specs = [dict(bundle) for bundle in bundle_specs]
+    def __init__(
+        self, id: PlacementGroupID | str, bundle_cache: Sequence[Mapping[str, float]] | None = None
+    ) -> None:
+        self.id = PlacementGroupID.from_hex(id) if isinstance(id, str) else id
+        self._bundles = None if bundle_cache is None else [dict(bundle) for bundle in bundle_cache]
+
+    @staticmethod
+    def empty() -> PlacementGroup:
+        """What stands for no group."""
+        return PlacementGroup(PlacementGroupID.nil(), [])
+
+    @property
+    def bundle_specs(self) -> list[dict[str, float]]:
+        """What each bundle reserves."""
+        if self._bundles is None:
+            self._bundles = [dict(amounts) for amounts, _node in _described(self.id.hex())["bundles"]]
+        return self._bundles
 
     @property
     def bundle_count(self) -> int:
@@ -35,7 +49,7 @@ class PlacementGroup:
     @property
     def is_empty(self) -> bool:
         """Whether it stands for no group."""
-        return False
+        return self.id.is_nil()
 
     def ready(self) -> _manta.ObjectRef[PlacementGroup]:
         """A ref that has this group as its value as soon as all bundles are placed."""
@@ -62,6 +76,14 @@ class PlacementGroup:
 
     def __repr__(self) -> str:
         return f"PlacementGroup({self.id.hex()})"
+
+
+def _described(group_id: str) -> dict[str, Any]:
+    _session.ensure_initialized()
+    for group in _manta.placement_groups():
+        if group["id"] == group_id:
+            return group
+    raise ValueError(f"the cluster knows no placement group with the id {group_id}")
 
 
 def _same(group: PlacementGroup) -> PlacementGroup:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from manta import _manta
+from manta.util.state.exception import RayStateApiException
 
 __all__ = [
     "StateApiClient",
@@ -54,16 +55,32 @@ class StateApiClient:
     def __init__(self, address: str | None = None) -> None:
         self._head = _head(address)
 
+    def get_address(self) -> str:
+        """The head's address."""
+        return self._head.address
+
+    def get_version(self) -> str:
+        """The version of this package."""
+        import manta
+
+        return manta.__version__
+
     def rows(self, kind: str, filters: Filters | None, limit: int) -> list[State]:
         """Rows of one kind that all filters choose."""
         if isinstance(limit, bool) or not isinstance(limit, int) or not 0 < limit <= LIMIT_MAX:
             raise ValueError(f"'limit' must be from 1 to {LIMIT_MAX}, not {limit!r}")
-        rows = self._head.list_state(kind, _filters(filters), limit)[0]
+        rows = self._ask(kind, _filters(filters), limit)[0]
         return [State(_renamed(kind, json.loads(row))) for row in rows]
 
     def counts(self, kind: str) -> list[dict[str, Any]]:
         """Counts of one kind."""
-        return [json.loads(row) for row in self._head.list_state(kind, [], 0, "", True)[0]]
+        return [json.loads(row) for row in self._ask(kind, [], 0, "", True)[0]]
+
+    def _ask(self, *question: Any) -> tuple[list[str], int, str, list[str]]:
+        try:
+            return self._head.list_state(*question)
+        except RuntimeError as error:
+            raise RayStateApiException(str(error)) from None
 
 
 def _head(address: str | None) -> _manta.Head:
