@@ -343,16 +343,15 @@ mod tests {
                     take(&incoming.look());
                 }
             });
-            for _ in 0..LEADERS {
-                scope.spawn(|| {
-                    while !is_over.load(Ordering::SeqCst) {
-                        if let Some(lead) = incoming.try_lead() {
-                            take(&lead.wait(Some(Duration::from_millis(1))));
-                        }
-                        std::thread::yield_now();
+            let lead_for_a_while = || {
+                while !is_over.load(Ordering::SeqCst) {
+                    if let Some(lead) = incoming.try_lead() {
+                        take(&lead.wait(Some(Duration::from_millis(1))));
                     }
-                });
-            }
+                    std::thread::yield_now();
+                }
+            };
+            let leaders: Vec<_> = (0..LEADERS).map(|_| scope.spawn(lead_for_a_while)).collect();
             for message in &sent {
                 theirs.write_all(&framed(message)).unwrap();
                 // Only an answer brings the next, so one that nobody reads would hold up all.
@@ -362,7 +361,8 @@ mod tests {
                 }
             }
             is_over.store(true, Ordering::SeqCst);
-            // The gate is what the last one may wait at, and its readiness is a level.
+            // The one at the gate may still wait. A leader would read what is to wake it, so they go first.
+            leaders.into_iter().for_each(|leader| leader.join().unwrap());
             theirs.write_all(&framed(&message(0))).unwrap();
         });
         let read_so_far = read_so_far.into_inner();
