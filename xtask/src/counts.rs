@@ -1,6 +1,22 @@
-//! Reads from a test runner's output how many tests ran: cargo's, pytest's, unittest's and node's.
+//! Reads from a test runner's output how many tests ran, and what it says of those that failed: cargo's, pytest's, unittest's and node's.
 
-use std::ops::AddAssign;
+use std::{collections::BTreeSet, ops::AddAssign};
+
+/// What runners write where a test failed or does not end.
+const SIGNS: [&str; 8] = [
+    "... FAILED",
+    "panicked at",
+    "has been running for over",
+    "FAIL: ",
+    "ERROR: ",
+    "FAILED ",
+    "not ok ",
+    "error:",
+];
+/// Lines below a sign that belong to it, such as a panic's message.
+const LINES_BELOW: usize = 3;
+/// The runner's own last words.
+const LAST_LINES: usize = 10;
 
 /// How many tests of a suite passed, failed and were skipped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -43,6 +59,18 @@ pub fn read(text: &str) -> Counts {
         }
     }
     total
+}
+
+/// Lines that tell what failed, and the last ones; at most `most` of them, in their order.
+pub fn telling(text: &str, most: usize) -> Vec<String> {
+    let lines: Vec<&str> = text.lines().collect();
+    let signs = (0..lines.len()).filter(|&at| SIGNS.iter().any(|sign| lines[at].contains(sign)));
+    let mut chosen: BTreeSet<usize> = signs.flat_map(|at| at..=at + LINES_BELOW).collect();
+    let first_of_last = lines.len().saturating_sub(LAST_LINES);
+    chosen.retain(|&at| at < first_of_last);
+    let end = first_of_last..lines.len();
+    let before = chosen.into_iter().take(most.saturating_sub(end.len()));
+    before.chain(end).map(|at| lines[at].to_owned()).collect()
 }
 
 fn first_number(text: &str) -> Option<usize> {
@@ -138,6 +166,19 @@ mod tests {
         check("Ran 42 tests in 1.2s\n\nOK (skipped=2)", 40, 0, 2);
         check("Ran 10 tests in 1.2s\n\nFAILED (failures=1, errors=2)", 7, 3, 0);
         check("Ran 1 test in 1.2s\n\nOK", 1, 0, 0);
+    }
+
+    #[test]
+    fn what_failed_or_hangs_is_told_before_the_last_lines() {
+        let passed = "test quick ... ok\n".repeat(30);
+        let text = format!(
+            "{passed}test slow has been running for over 60 seconds\n{passed}thread 'x' panicked at a.rs:1:\nleft\n"
+        );
+        let told = telling(&text, 15);
+        assert_eq!(told.len(), 14);
+        assert!(told[0].starts_with("test slow"), "{told:?}");
+        assert_eq!(told[13], "left");
+        assert_eq!(telling("one line", 15), ["one line"]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail};
 use crate::workspace::{self, Profile};
 
 /// No single step of the project takes longer than this.
-const STEP_LIMIT: Duration = Duration::from_secs(20 * 60);
+const STEP_LIMIT: Duration = Duration::from_secs(12 * 60);
 
 /// A program to run in the checkout's root.
 pub struct Step {

@@ -84,8 +84,13 @@ struct Row {
     name: String,
     counts: Counts,
     failure: Option<String>,
+    /// What a suite that failed printed last.
+    end: Vec<String>,
     took: Duration,
 }
+
+/// Lines of a suite that failed which stand once more before the table: a long log is often read from its end, or kept in part.
+const END_LINES: usize = 40;
 
 /// Runs the suites that were asked for.
 ///
@@ -132,12 +137,21 @@ fn set_up(needs: Needs, pythons: &[Python]) -> Result<Setup> {
 fn run_suite(suite: &Suite, setup: &Setup) -> Row {
     println!("\n==== {}", suite.name);
     let started = Instant::now();
-    let mut row =
-        Row { name: suite.name.clone(), counts: Counts::default(), failure: None, took: Duration::ZERO };
+    let mut row = Row {
+        name: suite.name.clone(),
+        counts: Counts::default(),
+        failure: None,
+        end: Vec::new(),
+        took: Duration::ZERO,
+    };
     match (suite.work)(setup) {
         Ok(outcomes) => {
             for outcome in outcomes {
-                row.counts += counts::read(&outcome.text);
+                let counts = counts::read(&outcome.text);
+                if outcome.failure.is_some() || counts.failed > 0 {
+                    row.end.extend(counts::telling(&outcome.text, END_LINES));
+                }
+                row.counts += counts;
                 row.failure = row.failure.or(outcome.failure);
             }
         }
@@ -154,6 +168,10 @@ fn run_suite(suite: &Suite, setup: &Setup) -> Row {
 }
 
 fn close(rows: &[Row], took: Duration) -> Result<()> {
+    for row in rows.iter().filter(|row| !row.end.is_empty()) {
+        println!("\n==== {} failed, and said among other things", row.name);
+        row.end.iter().for_each(|line| println!("{line}"));
+    }
     let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0).max(5);
     println!(
         "\n{:width$}  {:>6}  {:>6}  {:>7}  {:>7}  outcome",
