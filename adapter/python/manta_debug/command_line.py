@@ -63,6 +63,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m manta_de
             return _INTERRUPTED
     # Registered before the program's own, so that it is called behind them: breakpoints stop in those too.
     atexit.register(server.program_ended)
+    if arguments is None:
+        sys.orig_argv = _without_engine(sys.orig_argv, kind, [target, *program])
     server.program_starts()
     server.exit_code = script.run(target, program, kind)
     return server.exit_code
@@ -157,6 +159,14 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             break
         at += 2 if word == "--listen" else 1
     return list(arguments[:at]), list(arguments[at:])
+
+
+def _without_engine(words: list[str], kind: script.Kind, program: list[str]) -> list[str]:
+    """The interpreter's command line as it would be without the engine: servers start themselves anew by it, under the engine again."""
+    interpreter = words[: len(words) - len(sys.argv) + 1]
+    is_module = interpreter[-2:-1] == ["-m"]
+    named = {script.Kind.MODULE: ["-m"], script.Kind.CODE: ["-c"], script.Kind.FILE: []}[kind]
+    return [*interpreter[: -2 if is_module else -1], *named, *program]
 
 
 def _cannot_run(target: str, kind: script.Kind) -> str | None:

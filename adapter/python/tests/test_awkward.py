@@ -42,6 +42,8 @@ class AwkwardTest(unittest.TestCase):
             )
             # It waits for a lock for ever. Nothing else is kept from an answer, and it is not asked once more.
             self.assertIn("did not end in time>", program.evaluate(thread, "[hangs]")["result"])
+            with self.assertRaisesRegex(Refused, "text was not made in time"):
+                program.evaluate(thread, "hangs", "clipboard")
             self.assertEqual(found["worded"]["value"], "3 apples")
             self.assertTrue(
                 found["spins"]["value"].endswith("> <its __repr__ was cut off: it did not end in time>")

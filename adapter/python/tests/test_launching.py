@@ -148,10 +148,15 @@ class LaunchingTest(unittest.TestCase):
                     )
                     stop = launcher.stopped()
                     self.assertEqual(stop["top"]["name"], "say")
+                    launcher.set_lines(LAUNCHED)
                     launcher.request("continue", threadId=stop["threadId"])
                     words = ["a b", "--listen", "x"]
                     expected = {"words": words, "folder": place, "mark": "ö", "home": None, "name": name}
                     self.assertEqual(launcher.said(), expected)
+                    self.assertEqual((found := launcher.said()["started"])[:2], ["-X", "utf8"])
+                    target = [str(LAUNCHED)] if "program" in named else found[2:4]
+                    self.assertEqual(found[2:], [*target, *words])
+                    self.assertIn(target[0], ("-m", "-c", str(LAUNCHED)))
                     self.assertEqual(launcher.ended(), 7)
                     launcher.request("disconnect")
                     self.assertEqual(launcher.process.wait(SECONDS_MAX), 0)
@@ -160,7 +165,7 @@ class LaunchingTest(unittest.TestCase):
         launcher = self.launcher(port=True)
         launcher.launch(program=str(LAUNCHED), args=["writes"], redirectOutput=True)
         self.assertEqual(launcher.ended(), 7)
-        lines = launcher.printed().splitlines()[1:]
+        lines = launcher.printed().splitlines()[2:]
         self.assertEqual(lines, ["from below", "from a child", "no line's end"])
 
     def test_a_program_ends_with_its_client_and_leaves_nothing(self) -> None:
@@ -181,14 +186,14 @@ class LaunchingTest(unittest.TestCase):
             with self.subTest(how.__name__):
                 launcher = self.launcher()
                 launcher.launch(program=str(LAUNCHED), args=["leaves"])
-                launcher.said()
-                pid, child = launcher.event("process")["systemProcessId"], launcher.said()["child"]
+                pid = launcher.event("process")["systemProcessId"]
+                child = [launcher.said() for _ in range(3)][-1]["child"]
                 how(launcher)
                 self.assertTrue(gone(pid))
                 self.assertTrue(gone(child))
         launcher = self.launcher()
         launcher.launch(program=str(LAUNCHED), args=["ignores"])
-        self.assertEqual([launcher.said() for _ in range(2)][-1], {"ready": True})
+        self.assertEqual([launcher.said() for _ in range(3)][-1], {"ready": True})
         is_killed(launcher)
         self.assertTrue(gone(launcher.event("process")["systemProcessId"]))
 
@@ -238,7 +243,7 @@ class LaunchingTest(unittest.TestCase):
         launcher.finish(asked)
         self.assertEqual(launcher.ended(), 7)
         assert terminal.stdout is not None
-        self.assertEqual(json.loads(terminal.stdout.read())["mark"], "1")
+        self.assertEqual(json.loads(terminal.stdout.readline())["mark"], "1")
         self.assertFalse(launcher.has_event("output"))
 
     def test_what_cannot_be_launched_is_refused_with_the_reason(self) -> None:
@@ -310,7 +315,7 @@ class LaunchingTest(unittest.TestCase):
         launcher.event("output", lambda body: "words" in body["output"])
         stop = launcher.stopped()
         launcher.request("disconnect")
-        child = json.loads([stays.stdout.readline() for _ in range(2)][-1])
+        child = json.loads([stays.stdout.readline() for _ in range(3)][-1])
         self.assertIsNone(stays.poll())
         os.kill(child["child"], signal.SIGKILL)
 

@@ -37,7 +37,7 @@ def _evaluate(engine: Engine, stop: Stop, arguments: Arguments) -> Body:
     if value is NOTHING:
         return {"result": "", "variablesReference": 0}
     if context == "clipboard":
-        return {"result": _whole_text(stop, value), "variablesReference": 0}
+        return {"result": _whole_text(value), "variablesReference": 0}
     described = tree.describe_value(stop, frame, value, _expression(text))
     return {"result": described.pop("value"), **described}
 
@@ -69,9 +69,12 @@ def _evaluate_in_main(engine: Engine, arguments: Arguments) -> Reply:
         raise RequestError(text_of(error)) from None
 
 
-def _whole_text(stop: Stop, value: Any) -> str:
+def _whole_text(value: Any) -> str:
     try:
-        text = stop.bounded(lambda: _written(value), limits.WATCH_SECONDS_MAX)
+        # Aside, as a `__repr__` that waits in C could not be ended here.
+        text = guard.run_aside(lambda: _written(value), limits.WATCH_SECONDS_MAX)
+    except TimeoutError:
+        raise RequestError("The value's text was not made in time.") from None
     except Exception as error:
         raise RequestError(text_of(error)) from None
     return str(text)[: limits.EVALUATE_CHARS_MAX]

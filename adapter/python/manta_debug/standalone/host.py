@@ -122,4 +122,6 @@ def _process_name() -> str:
     if name != "MainProcess":
         return str(name)
     program = sys.argv[0] if sys.argv else ""
-    return os.path.basename(program) or "python"
+    folder, name = os.path.split(program)
+    # A package that is run as a module.
+    return (os.path.basename(folder) if name == "__main__.py" else name) or "python"

@@ -14,6 +14,7 @@ def say(**what):
 
 how = sys.argv[1] if len(sys.argv) > 1 else ""
 say(words=sys.argv[1:], folder=os.getcwd(), mark=os.environ.get("MARK"), home=os.environ.get("HOME"), name=__name__)
+say(started=sys.orig_argv[1:])
 if how == "leaves":
     child = subprocess.Popen(["sleep", "1000"])
     say(child=child.pid)
