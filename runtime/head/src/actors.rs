@@ -1,4 +1,5 @@
-//! The register of named and detached actors: who has which name, where such an actor is, and whether it still lives.
+//! The register of named and detached actors: who has which name, where such an actor is, and whether it still lives. Of all other
+//! actors the head hears from their owners how they are, for who lists them.
 //!
 //! An actor's owner says how it is as long as it lives. Once the owner is gone, a detached actor lives as long as its worker does;
 //! any other registered actor is dead. Calls never come here.
@@ -24,6 +25,10 @@ const ACTORS_MAX: usize = 100_000;
 const HANDLE_BYTES_MAX: usize = 1024 * 1024;
 /// Dead actors of which it is remembered that they were there.
 const DEAD_ACTORS_MAX: usize = 1000;
+/// Living actors that are not registered, of a cluster: more are not listed.
+const LISTED_MAX: usize = 100_000;
+/// Dead ones of those that are listed.
+const DEAD_LISTED_MAX: usize = 10_000;
 
 struct Registered {
     entry: ActorEntry,
@@ -42,17 +47,72 @@ impl Registered {
     }
 }
 
+const OWNER_ENDED: &str = "the process that made it ended";
+
+fn is_dead(entry: &ActorEntry) -> bool {
+    entry.state.as_ref().is_some_and(|state| state.phase() == Phase::Dead)
+}
+
 #[derive(Default)]
 pub(crate) struct Actors {
     known: HashMap<ActorId, Registered>,
     names: HashMap<(String, String), ActorId>,
     dead: VecDeque<ActorId>,
+    /// Actors that are not registered, for who lists actors. They are not written down: their owners' nodes tell of them again.
+    listed: HashMap<ActorId, (NodeId, ActorEntry)>,
+    dead_listed: VecDeque<ActorId>,
 }
 
 impl Core {
-    /// All registered actors, and those that died last.
+    /// All actors, and those that died last.
     pub(crate) fn actor_entries(&self) -> impl Iterator<Item = &ActorEntry> {
-        self.actors.known.values().map(|registered| &registered.entry)
+        let registered = self.actors.known.values().map(|registered| &registered.entry);
+        registered.chain(self.actors.listed.values().map(|(_, entry)| entry))
+    }
+
+    /// An owner says how an actor is that is not registered.
+    pub(crate) fn on_actor_listed(&mut self, from: NodeId, entry: ActorEntry) {
+        let Ok(id) = ActorId::try_from(&entry.actor_id) else { return };
+        let known = self.actors.listed.get(&id);
+        if known.is_some_and(|(_, before)| is_dead(before)) {
+            return;
+        }
+        let living = self.actors.listed.len() - self.actors.dead_listed.len();
+        if known.is_none() && living >= LISTED_MAX {
+            return;
+        }
+        let dead = is_dead(&entry);
+        self.actors.listed.insert(id, (from, entry));
+        if dead {
+            self.note_dead_listed(id);
+        }
+    }
+
+    /// Owners are gone, and with them their actors that are not registered.
+    fn end_listed(&mut self, owned: impl Fn(NodeId, &ActorEntry) -> bool) {
+        let living = self.actors.listed.iter().filter(|(_, (_, entry))| !is_dead(entry));
+        let gone = living.filter(|(_, (node, entry))| owned(*node, entry)).map(|(id, _)| *id);
+        let mut gone: Vec<_> = gone.collect();
+        gone.sort_unstable();
+        for id in gone {
+            if let Some((_, entry)) = self.actors.listed.get_mut(&id) {
+                entry.state = Some(ActorState {
+                    phase: Phase::Dead as i32,
+                    cause: OWNER_ENDED.to_owned(),
+                    ..ActorState::default()
+                });
+            }
+            self.note_dead_listed(id);
+        }
+    }
+
+    fn note_dead_listed(&mut self, id: ActorId) {
+        self.actors.dead_listed.push_back(id);
+        if self.actors.dead_listed.len() > DEAD_LISTED_MAX
+            && let Some(oldest) = self.actors.dead_listed.pop_front()
+        {
+            self.actors.listed.remove(&oldest);
+        }
     }
 
     pub(crate) fn on_register_actor(&mut self, from: NodeId, request: v1::RegisterActor) {
@@ -151,6 +211,7 @@ impl Core {
     pub(crate) fn on_owner_ended(&mut self, process: &[u8]) {
         let owned = |actor: &Registered| actor.entry.owner_id[..] == *process;
         self.orphan(owned);
+        self.end_listed(|_, entry| entry.owner_id[..] == *process);
     }
 
     /// What the head's memory has of an actor.
@@ -209,6 +270,7 @@ impl Core {
             self.check_orphan(id);
         }
         self.orphan(|actor| actor.owner_node == node);
+        self.end_listed(|owner_node, _| owner_node == node);
     }
 
     fn orphan(&mut self, owned: impl Fn(&Registered) -> bool) {
@@ -234,7 +296,7 @@ impl Core {
             Some((worker, cause)) if actor.worker() == Some(*worker) => {
                 format!("{cause}. The process that made it is gone, so nobody makes it anew")
             }
-            _ if !actor.entry.detached => "the process that made it ended".to_owned(),
+            _ if !actor.entry.detached => OWNER_ENDED.to_owned(),
             _ if actor.phase() != Phase::Alive => {
                 "the process that made it ended before the actor was there".to_owned()
             }

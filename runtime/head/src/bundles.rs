@@ -10,12 +10,16 @@ use manta_proto::{ids::NodeId, v1::placement_group::Strategy};
 /// Amounts by name, in ten-thousandths.
 pub(crate) type Amounts = BTreeMap<String, u64>;
 
+/// Whether a bundle, by its index, may be on a node.
+pub(crate) type Allowed<'a> = &'a dyn Fn(usize, NodeId) -> bool;
+
 /// Finds a node for every bundle that has none (`placed` has those that are placed already), or nothing when one finds no room.
 pub(crate) fn place(
     strategy: Strategy,
     bundles: &[Amounts],
     placed: &BTreeMap<usize, NodeId>,
     free: &BTreeMap<NodeId, Amounts>,
+    allowed: Allowed<'_>,
 ) -> Option<BTreeMap<usize, NodeId>> {
     let mut open: Vec<usize> = (0..bundles.len()).filter(|index| !placed.contains_key(index)).collect();
     if strategy == Strategy::StrictPack {
@@ -26,6 +30,7 @@ pub(crate) fn place(
         let node = free
             .iter()
             .filter(|(node, free)| placed.values().all(|other| other == *node) && covers(free, &all))
+            .filter(|(node, _)| open.iter().all(|index| allowed(*index, **node)))
             .min_by_key(|(node, free)| (size(free), **node))?;
         return Some(open.into_iter().map(|index| (index, *node.0)).collect());
     }
@@ -40,7 +45,7 @@ pub(crate) fn place(
     for index in open {
         let need = &bundles[index];
         let bundles_on = |node: &NodeId| taken.get(node).copied().unwrap_or(0);
-        let with_room = free.iter().filter(|(_, free)| covers(free, need));
+        let with_room = free.iter().filter(|(node, free)| covers(free, need) && allowed(index, **node));
         let node = match strategy {
             Strategy::StrictSpread => with_room
                 .filter(|(node, _)| bundles_on(node) == 0)
@@ -67,9 +72,14 @@ pub(crate) fn impossible(
     strategy: Strategy,
     bundles: &[Amounts],
     totals: &BTreeMap<NodeId, Amounts>,
+    allowed: Allowed<'_>,
 ) -> String {
-    if place(strategy, bundles, &BTreeMap::new(), totals).is_some() {
+    if place(strategy, bundles, &BTreeMap::new(), totals, allowed).is_some() {
         return String::new();
+    }
+    let nowhere = |index: &usize| !totals.keys().any(|node| allowed(*index, *node));
+    if let Some(index) = (0..bundles.len()).find(nowhere) {
+        return format!("no node of the cluster has the labels that bundle {index} asks for");
     }
     let alone = bundles.iter().find(|bundle| !totals.values().any(|total| covers(total, bundle)));
     if let Some(bundle) = alone {
@@ -149,7 +159,7 @@ mod tests {
     /// The nodes of the bundles, in the bundles' order.
     fn places(strategy: Strategy, bundles: &[u64], free: &[u64]) -> Option<Vec<u8>> {
         let bundles: Vec<_> = bundles.iter().map(|count| cpus(*count)).collect();
-        let found = place(strategy, &bundles, &BTreeMap::new(), &nodes(free))?;
+        let found = place(strategy, &bundles, &BTreeMap::new(), &nodes(free), &|_, _| true)?;
         Some(found.values().map(|node| node.0[0]).collect())
     }
 
@@ -177,17 +187,31 @@ mod tests {
     fn what_is_placed_already_stays_and_counts() {
         let placed: BTreeMap<_, _> = [(0, node(1))].into();
         let bundles = [cpus(1), cpus(1)];
-        let found = place(Strategy::StrictSpread, &bundles, &placed, &nodes(&[4, 1])).unwrap();
+        let found = place(Strategy::StrictSpread, &bundles, &placed, &nodes(&[4, 1]), &|_, _| true).unwrap();
         assert_eq!(found, [(1, node(2))].into());
-        let found = place(Strategy::StrictPack, &bundles, &placed, &nodes(&[1, 4])).unwrap();
+        let found = place(Strategy::StrictPack, &bundles, &placed, &nodes(&[1, 4]), &|_, _| true).unwrap();
         assert_eq!(found, [(1, node(1))].into());
+    }
+
+    #[test]
+    fn a_bundle_is_only_where_it_may_be() {
+        let second_on_first = |index: usize, on: NodeId| index != 1 || on == node(1);
+        let bundles = [cpus(1), cpus(1)];
+        let place = |strategy, free: &[u64]| {
+            place(strategy, &bundles, &BTreeMap::new(), &nodes(free), &second_on_first)
+        };
+        assert_eq!(place(Strategy::Pack, &[1, 4]).unwrap()[&1], node(1));
+        assert_eq!(place(Strategy::StrictPack, &[2, 4]).unwrap()[&0], node(1));
+        assert_eq!(place(Strategy::StrictPack, &[1, 4]), None);
+        let why = impossible(Strategy::Pack, &bundles, &nodes(&[4]), &|index, _| index == 0);
+        assert!(why.contains("the labels that bundle 1 asks for"), "{why}");
     }
 
     #[test]
     fn what_can_never_be_placed_says_why() {
         let why = |strategy, bundles: &[u64], totals: &[u64]| {
             let bundles: Vec<_> = bundles.iter().map(|count| cpus(*count)).collect();
-            impossible(strategy, &bundles, &nodes(totals))
+            impossible(strategy, &bundles, &nodes(totals), &|_, _| true)
         };
         assert_eq!(why(Strategy::Pack, &[2], &[2]), "");
         assert!(why(Strategy::Pack, &[4], &[2]).contains("one of the bundles asks for: CPU 4"));

@@ -196,6 +196,7 @@ impl Core {
             Some(Message::RegisterActor(request)) => self.on_register_actor(from, request),
             Some(Message::GetActor(request)) => self.on_get_actor(from, request),
             Some(Message::ActorUpdate(state)) => self.on_actor_update(state),
+            Some(Message::ActorListed(entry)) => self.on_actor_listed(from, entry),
             Some(Message::ActorWorkerEnded(ended)) => self.on_actor_worker_ended(ended),
             Some(Message::DriverUpdate(update)) => self.on_driver_update(from, update),
             Some(Message::UserMetrics(report)) => self.user_metrics.on_report(from, report),

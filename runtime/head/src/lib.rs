@@ -8,6 +8,7 @@ mod actors;
 mod bundles;
 mod core;
 mod durable;
+mod environments;
 mod metrics;
 mod objects;
 mod outbox;

@@ -1,10 +1,11 @@
 //! Placement groups: resources that are reserved together. The head finds nodes for the bundles and has them reserved in two phases:
 //! only when every node has reserved, the bundles may be used; when one could not, all give back, and it is tried again.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use manta_proto::{
     ids::{JobId, NodeId},
+    labels,
     v1::{self, head_to_node, placement_group::State},
 };
 
@@ -23,6 +24,8 @@ const REMOVED_MAX: usize = 1_000;
 
 /// The id of a group, as it is on the wire.
 type GroupId = Vec<u8>;
+
+type LabelsOfNodes = BTreeMap<NodeId, HashMap<String, String>>;
 
 struct Group {
     wire: v1::PlacementGroup,
@@ -52,6 +55,12 @@ pub(crate) struct PlacementGroups {
 impl Group {
     fn is_open(&self) -> bool {
         self.attempt.is_none() && self.placed.len() < self.bundles.len()
+    }
+
+    /// Whether a node has the labels that a bundle asks for.
+    fn is_allowed(&self, index: usize, node: NodeId, labels: &LabelsOfNodes) -> bool {
+        let rules = self.wire.bundles.get(index).map_or(&[][..], |bundle| &bundle.labels);
+        labels.get(&node).is_some_and(|labels| rules.iter().all(|rule| labels::is_met(rule, node, labels)))
     }
 
     fn nodes(&self) -> BTreeSet<NodeId> {
@@ -133,10 +142,12 @@ impl Core {
     /// All groups, those that were removed last.
     pub fn list_groups(&self) -> Vec<v1::PlacementGroup> {
         let totals = self.amounts_of_nodes(|node| node.info.total.as_ref());
+        let labels = self.labels_of_nodes();
         let living = self.groups.order.iter().filter_map(|id| self.groups.groups.get(id)).map(|group| {
             let mut wire = group.wire.clone();
             if group.placed.len() < group.bundles.len() {
-                let never = bundles::impossible(wire.strategy(), &group.bundles, &totals);
+                let allowed = |index: usize, node: NodeId| group.is_allowed(index, node, &labels);
+                let never = bundles::impossible(wire.strategy(), &group.bundles, &totals, &allowed);
                 wire.waits_for = if never.is_empty() { "room on the nodes".to_owned() } else { never };
             }
             wire
@@ -202,12 +213,15 @@ impl Core {
                 }
             }
         }
+        let labels = self.labels_of_nodes();
         let mut messages = Vec::new();
         for id in &self.groups.order {
             let Some(group) = self.groups.groups.get_mut(id).filter(|group| group.is_open()) else {
                 continue;
             };
-            let Some(places) = bundles::place(group.wire.strategy(), &group.bundles, &group.placed, &free)
+            let allowed = |index: usize, node: NodeId| group.is_allowed(index, node, &labels);
+            let strategy = group.wire.strategy();
+            let Some(places) = bundles::place(strategy, &group.bundles, &group.placed, &free, &allowed)
             else {
                 continue;
             };
@@ -308,6 +322,14 @@ impl Core {
         for id in gone {
             self.on_remove_group(&id);
         }
+    }
+
+    /// The labels of all nodes, when any group asks for labels; else none for each.
+    fn labels_of_nodes(&self) -> LabelsOfNodes {
+        let mut bundles = self.groups.groups.values().flat_map(|group| &group.wire.bundles);
+        let wanted = bundles.any(|bundle| !bundle.labels.is_empty());
+        let of = |node: &crate::core::Node| if wanted { node.info.labels.clone() } else { HashMap::new() };
+        self.nodes.iter().map(|(id, node)| (*id, of(node))).collect()
     }
 
     fn amounts_of_nodes<'a>(

@@ -34,7 +34,7 @@ use tonic::{Request, Response, Status, Streaming, service::interceptor::Intercep
 
 use crate::{
     core::{Core, Effect, LinkId},
-    metrics, objects,
+    environments, metrics, objects,
     outbox::{Outbox, Outgoing},
     packages::Packages,
     queries::{Queries, ToNodes},
@@ -515,10 +515,10 @@ impl head_server::Head for Service {
         &self,
         request: Request<ListStateRequest>,
     ) -> Result<Response<ListStateResponse>, Status> {
-        let answer = if request.get_ref().kind() == v1::StateKind::StateObjects {
-            objects::list(&self.shared, request.get_ref()).await?
-        } else {
-            self.shared.lock().core.list_state(request.get_ref())
+        let answer = match request.get_ref().kind() {
+            v1::StateKind::StateObjects => objects::list(&self.shared, request.get_ref()).await?,
+            v1::StateKind::StateRuntimeEnvs => environments::list(&self.shared, request.get_ref()).await?,
+            _ => self.shared.lock().core.list_state(request.get_ref()),
         };
         answer.map(Response::new).map_err(Status::failed_precondition)
     }

@@ -50,8 +50,8 @@ impl Core {
             StateKind::StatePlacementGroups => answer(request, limit, &self.group_rows(), &["state"])?,
             StateKind::StateSubmittedJobs => answer(request, limit, &self.submitted_rows(), &["status"])?,
             StateKind::StateActors => answer(request, limit, &self.actor_rows(), &["state"])?,
-            StateKind::StateObjects => {
-                return Err("objects are asked of the nodes, and not of the head alone".to_owned());
+            StateKind::StateObjects | StateKind::StateRuntimeEnvs => {
+                return Err("that is asked of the nodes, and not of the head alone".to_owned());
             }
             StateKind::StateUnknown => {
                 return Err("this head cannot list that; install the same release everywhere".to_owned());
@@ -157,12 +157,13 @@ impl Core {
                 "submitted_unix_ms": job.submitted_unix_ms, "started_unix_ms": job.started_unix_ms,
                 "ended_unix_ms": job.ended_unix_ms, "exit_code": job.exit_code,
                 "metadata": job.metadata.iter().collect::<BTreeMap<_, _>>(), "runtime_env": job.runtime_env,
+                "environment_failed": job.environment_failed,
             }))
         };
         self.submitted_jobs().into_iter().map(row).collect()
     }
 
-    /// Those that the head knows: actors with a name, and detached ones.
+    /// Living ones first, and of those the ones with a name.
     fn actor_rows(&self) -> Vec<Row> {
         let row = |entry: &v1::ActorEntry| {
             let state = entry.state.as_ref();
@@ -174,11 +175,15 @@ impl Core {
                 "actor_id": hex(&entry.actor_id), "class_name": entry.class_name, "name": entry.name, "ray_namespace": entry.namespace, "state": phase,
                 "is_detached": entry.detached, "job_id": hex(&entry.job_id),
                 "node_id": state.map(|state| hex(&state.node_id)), "worker_id": state.map(|state| hex(&state.worker_id)),
+                "node_name": state.and_then(|state| self.nodes.get(&NodeId::try_from(&state.node_id).ok()?)).map(|node| &node.info.name),
+                "pid": state.and_then(|state| self.targets.get(&ProcessId::try_from(&state.worker_id).ok()?)).map(|(_, target)| target.pid),
                 "death_cause": state.map(|state| state.cause.clone()),
             }))
         };
         let mut rows: Vec<_> = self.actor_entries().map(row).collect();
-        rows.sort_by_key(|row| row["actor_id"].to_string());
+        rows.sort_by_cached_key(|row| {
+            (row["state"] == "DEAD", row["name"] == "", row["actor_id"].to_string())
+        });
         rows
     }
 

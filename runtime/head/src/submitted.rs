@@ -149,6 +149,7 @@ impl Core {
         let state = update.state();
         job.wire.set_state(state);
         job.wire.message = update.message;
+        job.wire.environment_failed = update.environment_failed;
         if update.driver_pid != 0 {
             job.wire.driver_pid = update.driver_pid;
         }

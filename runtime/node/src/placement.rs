@@ -2,14 +2,14 @@
 //!
 //! They must never look at anything but what they are given, so that their cost can be measured with as many nodes as one likes.
 
-use std::{cmp::Reverse, collections::HashMap, fmt};
+use std::{
+    cmp::{Ordering, Reverse},
+    collections::HashMap,
+};
 
-use manta_proto::{ids::NodeId, v1};
+use manta_proto::{ids::NodeId, labels, v1};
 
 use crate::resources::{CPU, Resources};
-
-/// The label that every node has: its id in hex.
-pub const NODE_ID_LABEL: &str = "ray.io/node-id";
 
 /// What a task asks of its node beside resources.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,6 +20,8 @@ pub struct Placement {
     pub labels: Vec<LabelRule>,
     /// Nodes that meet all of them come first.
     pub soft_labels: Vec<LabelRule>,
+    /// In place of `labels`, one after the other, where no node with those has room.
+    pub fallbacks: Vec<Vec<LabelRule>>,
 }
 
 /// Which of several possible nodes is taken.
@@ -36,23 +38,26 @@ pub enum Strategy {
         id: NodeId,
         /// Elsewhere when it is gone or can never run the task.
         soft: bool,
+        /// Not there either while it has no room.
+        only_with_room: bool,
     },
 }
 
 /// What a label has to be.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LabelRule {
-    key: String,
-    operator: Operator,
-    values: Vec<String>,
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LabelRule(v1::LabelRule);
+
+impl PartialOrd for LabelRule {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Operator {
-    In,
-    NotIn,
-    Exists,
-    DoesNotExist,
+impl Ord for LabelRule {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let key = |rule: &Self| (rule.0.key.clone(), rule.0.operator, rule.0.values.clone());
+        key(self).cmp(&key(other))
+    }
 }
 
 /// A node as the choice sees it.
@@ -81,44 +86,8 @@ impl Candidate<'_> {
 }
 
 impl LabelRule {
-    fn from_wire(wire: &v1::LabelRule) -> Self {
-        let operator = match wire.operator() {
-            v1::label_rule::Operator::In => Operator::In,
-            v1::label_rule::Operator::NotIn => Operator::NotIn,
-            v1::label_rule::Operator::Exists => Operator::Exists,
-            v1::label_rule::Operator::DoesNotExist => Operator::DoesNotExist,
-        };
-        Self { key: wire.key.clone(), operator, values: wire.values.clone() }
-    }
-
-    fn is_met(&self, id: NodeId, labels: &HashMap<String, String>) -> bool {
-        let own_id;
-        let value = if self.key == NODE_ID_LABEL {
-            own_id = id.to_string();
-            Some(&own_id)
-        } else {
-            labels.get(&self.key)
-        };
-        match self.operator {
-            Operator::In => value.is_some_and(|value| self.values.contains(value)),
-            Operator::NotIn => value.is_none_or(|value| !self.values.contains(value)),
-            Operator::Exists => value.is_some(),
-            Operator::DoesNotExist => value.is_none(),
-        }
-    }
-}
-
-impl fmt::Display for LabelRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (key, values) = (&self.key, self.values.join(", "));
-        match self.operator {
-            Operator::In if self.values.len() == 1 => write!(f, "{key}={values}"),
-            Operator::In => write!(f, "{key} in ({values})"),
-            Operator::NotIn if self.values.len() == 1 => write!(f, "{key}!={values}"),
-            Operator::NotIn => write!(f, "{key} not in ({values})"),
-            Operator::Exists => write!(f, "{key}"),
-            Operator::DoesNotExist => write!(f, "no {key}"),
-        }
+    fn is_met(&self, node: &Candidate<'_>) -> bool {
+        labels::is_met(&self.0, node.id, node.labels)
     }
 }
 
@@ -134,34 +103,52 @@ impl Placement {
             Some(v1::placement::Strategy::Spread(true)) => Strategy::Spread,
             Some(v1::placement::Strategy::Node(node)) => {
                 let id = NodeId::try_from(&node.node_id).map_err(|error| error.to_string())?;
-                Strategy::Node { id, soft: node.soft }
+                Strategy::Node { id, soft: node.soft, only_with_room: node.only_with_room }
             }
         };
-        let rules = |rules: &[v1::LabelRule]| rules.iter().map(LabelRule::from_wire).collect();
-        Ok(Self { strategy, labels: rules(&wire.labels), soft_labels: rules(&wire.soft_labels) })
+        let rules = |rules: &[v1::LabelRule]| rules.iter().cloned().map(LabelRule).collect();
+        Ok(Self {
+            strategy,
+            labels: rules(&wire.labels),
+            soft_labels: rules(&wire.soft_labels),
+            fallbacks: wire.fallbacks.iter().map(|fallback| rules(&fallback.rules)).collect(),
+        })
     }
 
     /// True when it says nothing.
     #[must_use]
     pub fn is_default(&self) -> bool {
-        self.strategy == Strategy::Default && self.labels.is_empty() && self.soft_labels.is_empty()
+        self.strategy == Strategy::Default
+            && self.labels.is_empty()
+            && self.soft_labels.is_empty()
+            && self.fallbacks.is_empty()
     }
 
-    fn labels_are_met(&self, id: NodeId, labels: &HashMap<String, String>) -> bool {
-        self.labels.iter().all(|rule| rule.is_met(id, labels))
+    /// The labels that a node must have, and what may take their place, in this order.
+    fn alternatives(&self) -> impl Iterator<Item = &[LabelRule]> {
+        std::iter::once(&self.labels[..]).chain(self.fallbacks.iter().map(|rules| &rules[..]))
     }
+}
+
+fn all_met(rules: &[LabelRule], node: &Candidate<'_>) -> bool {
+    rules.iter().all(|rule| rule.is_met(node))
 }
 
 /// Why a node can never run what needs this, or `None` when it can once it has room.
 #[must_use]
 pub fn never(need: &Resources, placement: &Placement, node: &Candidate<'_>) -> Option<String> {
-    if let Strategy::Node { id, soft: false } = placement.strategy
-        && id != node.id
-    {
-        return Some("is not the node that it is to run on".to_owned());
+    if let Strategy::Node { id, soft: false, only_with_room } = placement.strategy {
+        if id != node.id {
+            return Some("is not the node that it is to run on".to_owned());
+        }
+        if only_with_room && !node.has_room(need) {
+            return Some("is full, and it is to run there only while there is room".to_owned());
+        }
     }
-    if let Some(rule) = placement.labels.iter().find(|rule| !rule.is_met(node.id, node.labels)) {
-        return Some(format!("does not have the label that it needs ({rule})"));
+    if let Some(rule) = placement.labels.iter().find(|rule| !rule.is_met(node))
+        && !placement.fallbacks.iter().any(|rules| all_met(rules, node))
+    {
+        return Some(format!("does not have the label that it needs ({})", labels::in_words(&rule.0)));
     }
     let lacks = need.iter().filter(|(name, amount)| node.total.amount(name) < *amount);
     let has: Vec<_> = lacks.map(|(name, _)| node.total.describe(name)).collect();
@@ -178,17 +165,28 @@ pub fn choose<'a>(
     last: Option<NodeId>,
     nodes: impl Iterator<Item = Candidate<'a>> + Clone,
 ) -> Option<NodeId> {
-    let allowed = |node: &Candidate<'_>| placement.labels_are_met(node.id, node.labels);
-    if let Strategy::Node { id, soft } = placement.strategy {
+    placement.alternatives().find_map(move |rules| choose_with(rules, need, placement, last, &nodes))
+}
+
+/// The same among the nodes with these labels.
+fn choose_with<'a>(
+    rules: &[LabelRule],
+    need: &Resources,
+    placement: &Placement,
+    last: Option<NodeId>,
+    nodes: &(impl Iterator<Item = Candidate<'a>> + Clone),
+) -> Option<NodeId> {
+    let allowed = |node: &Candidate<'_>| all_met(rules, node);
+    if let Strategy::Node { id, soft, only_with_room } = placement.strategy {
         let named = nodes.clone().find(|node| node.id == id);
         let possible = named.as_ref().is_some_and(|node| allowed(node) && node.total.covers(need));
-        if possible || !soft {
-            return named.filter(|node| possible && node.has_room(need)).map(|node| node.id);
+        let named = named.filter(|node| possible && node.has_room(need)).map(|node| node.id);
+        if named.is_some() || !soft || (possible && !only_with_room) {
+            return named;
         }
     }
-    let with_room = nodes.filter(|node| allowed(node) && node.has_room(need));
-    let preferred =
-        |node: &Candidate<'_>| placement.soft_labels.iter().all(|rule| rule.is_met(node.id, node.labels));
+    let with_room = nodes.clone().filter(|node| allowed(node) && node.has_room(need));
+    let preferred = |node: &Candidate<'_>| all_met(&placement.soft_labels, node);
     if placement.strategy == Strategy::Spread {
         // The ids in their order, from the one after the last taken, round to the start.
         return with_room
@@ -215,6 +213,8 @@ fn use_after(need: &Resources, node: &Candidate<'_>) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use manta_proto::v1::label_rule::Operator;
+
     use super::*;
 
     struct Nodes(Vec<(NodeId, Resources, Resources, HashMap<String, String>)>);
@@ -248,7 +248,7 @@ mod tests {
     }
 
     fn zone(operator: Operator, value: &str) -> LabelRule {
-        LabelRule { key: "zone".into(), operator, values: vec![value.into()] }
+        LabelRule(v1::LabelRule { key: "zone".into(), operator: operator.into(), values: vec![value.into()] })
     }
 
     #[test]
@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn a_hard_affinity_waits_for_its_node_and_a_soft_one_only_while_it_could_ever_run_there() {
         let on = |byte, soft| Placement {
-            strategy: Strategy::Node { id: NodeId([byte; 16]), soft },
+            strategy: Strategy::Node { id: NodeId([byte; 16]), soft, only_with_room: false },
             ..Placement::default()
         };
         let nodes = Nodes::with_free(&[4.0, 0.0, 4.0]);
@@ -285,6 +285,41 @@ mod tests {
         assert_eq!(nodes.choose(1.0, &on(2, true)), None);
         assert_eq!(nodes.choose(1.0, &on(9, false)), None);
         assert_eq!(nodes.choose(1.0, &on(9, true)), Some(1));
+    }
+
+    #[test]
+    fn an_affinity_to_a_node_with_room_goes_elsewhere_when_it_is_soft_and_is_refused_when_not() {
+        let on = |soft| Placement {
+            strategy: Strategy::Node { id: NodeId([2; 16]), soft, only_with_room: true },
+            ..Placement::default()
+        };
+        let full = Nodes::with_free(&[4.0, 0.0, 4.0]);
+        assert_eq!(full.choose(1.0, &on(true)), Some(1));
+        assert_eq!(full.choose(1.0, &on(false)), None);
+        let need = Resources::from_amounts([("CPU", 1.0)]).unwrap();
+        let refused =
+            |nodes: &Nodes, soft| nodes.candidates().all(|node| never(&need, &on(soft), &node).is_some());
+        assert!(refused(&full, false) && !refused(&full, true));
+        let free = Nodes::with_free(&[4.0, 1.0]);
+        assert_eq!((free.choose(1.0, &on(true)), free.choose(1.0, &on(false))), (Some(2), Some(2)));
+        assert!(!refused(&free, false));
+    }
+
+    #[test]
+    fn labels_that_may_take_the_place_of_others_are_tried_in_their_order() {
+        let rules = |value| vec![zone(Operator::In, value)];
+        let wanted = Placement {
+            labels: rules("nowhere"),
+            fallbacks: vec![rules("odd"), rules("even")],
+            ..Placement::default()
+        };
+        assert_eq!(Nodes::with_free(&[4.0, 1.0, 4.0]).choose(1.0, &wanted), Some(2));
+        assert_eq!(Nodes::with_free(&[4.0, 0.0, 4.0]).choose(1.0, &wanted), Some(1));
+        let nodes = Nodes::with_free(&[4.0]);
+        let first = nodes.candidates().next().unwrap();
+        assert_eq!(never(&Resources::default(), &wanted, &first), None);
+        let only_odd = Placement { fallbacks: vec![rules("odd")], ..wanted };
+        assert!(never(&Resources::default(), &only_odd, &first).unwrap().contains("zone=nowhere"));
     }
 
     #[test]

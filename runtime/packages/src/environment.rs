@@ -36,6 +36,9 @@ pub struct RuntimeEnv {
     /// The command in the place of the interpreter, with arguments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub py_executable: Option<String>,
+    /// What each Python worker runs before its first task: `module.function`, or a function's pickle, which only Python reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker_process_setup_hook: Option<String>,
 }
 
 /// What pip installs, as Ray describes it.

@@ -6,6 +6,7 @@
 pub mod connect;
 pub mod frame;
 pub mod ids;
+pub mod labels;
 pub mod limits;
 pub mod token;
 

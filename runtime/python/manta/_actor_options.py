@@ -12,7 +12,6 @@ CONCURRENCY_MAX = 10_000
 
 _NOT_YET = (
     "enable_tensor_transport",
-    "fallback_strategy",
     "object_store_memory",
     "_metadata",
 )
@@ -33,6 +32,7 @@ class ActorOptions:
     accelerator_type: str | None = None
     scheduling_strategy: _placement.Strategy | None = None
     label_selector: _placement.Labels | None = None
+    fallback_strategy: tuple[_placement.Labels, ...] = ()
     name: str | None = None
     namespace: str | None = None
     get_if_exists: bool = False
@@ -73,7 +73,7 @@ class ActorOptions:
 
     def placement(self) -> _placement.Wish | None:
         """Where it may run; None for anywhere."""
-        return _placement.wish(self.scheduling_strategy, self.label_selector)
+        return _placement.wish(self.scheduling_strategy, self.label_selector, self.fallback_strategy)
 
     def placement_group_id(self) -> str | None:
         """The placement group that the actor is in."""
@@ -181,6 +181,7 @@ _METHOD_CHECKS = {
 _ACTOR_CHECKS = {
     "accelerator_type": _options._name,
     "concurrency_groups": _groups,
+    "fallback_strategy": _placement.checked_fallbacks,
     "get_if_exists": _options._flag,
     "label_selector": _placement.checked_selector,
     "lifetime": _lifetime,

@@ -10,6 +10,9 @@ OUTPUT_LINE_BYTES_MAX: int
 DESCRIPTION_PREFIX: bytes
 ACTOR_WIRE_BYTES: int
 
+_Label = tuple[str, str, list[str]]
+_Wish = tuple[bool, tuple[str, bool, bool] | None, list[_Label], list[_Label], list[list[_Label]]]
+
 @final
 class ObjectRef(Generic[T]):
     """A reference to the result of a task, or to a value given to `put`."""
@@ -32,7 +35,7 @@ class PreparedTask:
         num_returns: int,
         max_retries: int,
         retry_exceptions: bool,
-        placement: tuple[bool, tuple[str, bool] | None, list[tuple[str, str, list[str], bool]]] | None,
+        placement: _Wish | None,
         environment: str | None = None,
     ) -> None: ...
     @staticmethod
@@ -44,7 +47,7 @@ class PreparedTask:
         num_returns: int,
         max_retries: int,
         retry_exceptions: bool,
-        placement: tuple[bool, tuple[str, bool] | None, list[tuple[str, str, list[str], bool]]] | None,
+        placement: _Wish | None,
         /,
     ) -> PreparedTask: ...
     def is_current(self) -> bool: ...
@@ -195,7 +198,12 @@ def context() -> dict[str, Any]: ...
 def job() -> dict[str, Any] | None: ...
 def nodes() -> list[dict[str, Any]]: ...
 def create_placement_group(
-    name: str, strategy: str, bundles: list[list[tuple[str, float]]], detached: bool, /
+    name: str,
+    strategy: str,
+    bundles: list[list[tuple[str, float]]],
+    detached: bool,
+    bundle_labels: list[list[tuple[str, str, list[str]]]],
+    /,
 ) -> str: ...
 def remove_placement_group(group_id: str, /) -> None: ...
 def placement_groups() -> list[dict[str, Any]]: ...

@@ -22,6 +22,7 @@ ACCELERATOR_AMOUNT = 0.001
 _SUPPORTED = (
     "accelerator_type",
     "enable_task_events",
+    "fallback_strategy",
     "label_selector",
     "max_calls",
     "max_retries",
@@ -37,10 +38,7 @@ _SUPPORTED = (
     "_generator_backpressure_num_objects",
     "_metadata",
 )
-_NOT_YET = (
-    "fallback_strategy",
-    "object_store_memory",
-)
+_NOT_YET = ("object_store_memory",)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,6 +52,7 @@ class TaskOptions:
     accelerator_type: str | None = None
     scheduling_strategy: _placement.Strategy | None = None
     label_selector: _placement.Labels | None = None
+    fallback_strategy: tuple[_placement.Labels, ...] = ()
     name: str | None = None
     # None for what the function is: one value, or those of a generator one by one.
     num_returns: int | str | None = None
@@ -95,7 +94,7 @@ class TaskOptions:
 
     def placement(self) -> _placement.Wish | None:
         """Where it may run; None for anywhere."""
-        return _placement.wish(self.scheduling_strategy, self.label_selector)
+        return _placement.wish(self.scheduling_strategy, self.label_selector, self.fallback_strategy)
 
 
 def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -219,6 +218,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "_generator_backpressure_num_objects": _backpressure,
     "_metadata": _dict,
     "accelerator_type": _name,
+    "fallback_strategy": _placement.checked_fallbacks,
     "label_selector": _placement.checked_selector,
     "scheduling_strategy": _placement.checked_strategy,
     "runtime_env": lambda _option, value: _runtime_env.frozen(value),

@@ -20,9 +20,13 @@ from manta.util.scheduling_strategies import (
     PlacementGroupSchedulingStrategy,
 )
 
-LabelRule = tuple[str, str, list[str], bool]
-# Spread or not; a node with whether it is soft; labels.
-Wish = tuple[bool, "tuple[str, bool] | None", "list[LabelRule]"]
+# Key, operator, values.
+LabelRule = tuple[str, str, list[str]]
+# Spread or not; a node with whether it is soft and whether only while it has room; labels that a node must have, and that it should
+# have; what may take the place of the first.
+Wish = tuple[
+    bool, "tuple[str, bool, bool] | None", "list[LabelRule]", "list[LabelRule]", "list[list[LabelRule]]"
+]
 
 # What a task takes of its bundle so as to be in it, even when it needs nothing else.
 BUNDLE_AMOUNT = 0.001
@@ -68,18 +72,29 @@ class Strategy:
     """A checked `scheduling_strategy`."""
 
     spread: bool = False
-    node: tuple[str, bool] | None = None
+    # Its id, whether it is soft, and whether only while it has room.
+    node: tuple[str, bool, bool] | None = None
     labels: Labels = Labels(())
     group: InGroup | None = None
 
 
-def wish(strategy: Strategy | None, selector: Labels | None) -> Wish | None:
+def wish(
+    strategy: Strategy | None, selector: Labels | None, fallbacks: tuple[Labels, ...] = ()
+) -> Wish | None:
     """What the scheduler is told; None for anywhere."""
-    rules = [*(strategy.labels.rules if strategy else ()), *(selector.rules if selector else ())]
-    labels = [(key, operator, list(values), soft) for key, operator, values, soft in rules]
-    if not labels and (strategy is None or (not strategy.spread and strategy.node is None)):
+    given = strategy or Strategy()
+    own = _rules(given.labels, soft=False)
+    hard, soft = own + _rules(selector or Labels(()), soft=False), _rules(given.labels, soft=True)
+    others = [own + _rules(fallback, soft=False) for fallback in fallbacks]
+    if not (hard or soft or others or given.spread or given.node):
         return None
-    return (strategy.spread, strategy.node, labels) if strategy else (False, None, labels)
+    return given.spread, given.node, hard, soft, others
+
+
+def _rules(labels: Labels, soft: bool) -> list[LabelRule]:
+    return [
+        (key, operator, list(values)) for key, operator, values, is_soft in labels.rules if is_soft is soft
+    ]
 
 
 _OF_GROUPS = ("placement_group", "placement_group_bundle_index", "placement_group_capture_child_tasks")
@@ -118,7 +133,8 @@ def checked_strategy(option: str, value: Any) -> Strategy:
             )
         # What has another length is the id of no node here, and is treated as that of one that is gone.
         node = value.node_id if len(value.node_id) == 2 * NodeID.BYTES else NodeID.nil().hex()
-        return Strategy(node=(node, value.soft))
+        only_with_room = value._spill_on_unavailable or value._fail_on_unavailable
+        return Strategy(node=(node, value.soft, only_with_room))
     if isinstance(value, PlacementGroupSchedulingStrategy):
         return _in_group(value)
     if isinstance(value, NodeLabelSchedulingStrategy):
@@ -166,6 +182,24 @@ def checked_selector(option: str, value: Any) -> Labels:
             values = (text.removeprefix("!").strip(),)
         rules.append((key, "not in" if negated else "in", values, False))
     return Labels(tuple(rules))
+
+
+def checked_fallbacks(option: str, value: Any) -> tuple[Labels, ...]:
+    """Reads the option `fallback_strategy`: a list of dicts, each with a `label_selector`."""
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f"'{option}' must be a list of dicts, not {type(value).__name__}")
+    fallbacks = []
+    for given in value:
+        if not isinstance(given, Mapping) or not given:
+            raise ValueError(
+                f"each part of '{option}' must be a dict such as {{'label_selector': {{...}}}}, not {given!r}"
+            )
+        if unknown := sorted(set(given) - {"label_selector"}):
+            raise ValueError(
+                f"'{option}' can have a 'label_selector' alone, and has {', '.join(map(repr, unknown))}"
+            )
+        fallbacks.append(checked_selector(f"{option}: label_selector", given["label_selector"] or {}))
+    return tuple(fallbacks)
 
 
 def _rule(key: str, match: LabelMatch, soft: bool) -> tuple[str, str, tuple[str, ...], bool]:

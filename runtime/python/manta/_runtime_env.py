@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import importlib
 import json
 import os
+import pickle
 import types
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -22,9 +25,21 @@ _REFUSED = {
     "mpi": "MPI programs are started by tasks of your own",
     "nsight": "profile the worker's process from outside; 'manta list workers' has its id",
     "rocprof_sys": "profile the worker's process from outside; 'manta list workers' has its id",
-    "worker_process_setup_hook": "call the function at the beginning of your tasks",
 }
-FIELDS = ("working_dir", "py_modules", "excludes", "env_vars", "pip", "uv", "config", "py_executable")
+FIELDS = (
+    "working_dir",
+    "py_modules",
+    "excludes",
+    "env_vars",
+    "pip",
+    "uv",
+    "config",
+    "py_executable",
+    "worker_process_setup_hook",
+)
+# How a function begins that travels in the environment itself, and how many bytes it may have there.
+_PICKLE = "pickle:"
+_HOOK_BYTES_MAX = 512 * 1024
 
 
 class Environment:
@@ -113,11 +128,7 @@ def packaged(env: Mapping[str, Any]) -> Environment:
         except (OSError, ValueError) as error:
             raise ValueError(f"the py_modules of the runtime_env cannot be used: {error}") from error
     # The order of Rust's fields, so that equal environments are equal texts wherever they were made.
-    ordered = {
-        name: wire[name]
-        for name in ("working_dir", "py_modules", "env_vars", "pip", "uv", "config", "py_executable")
-        if wire.get(name)
-    }
+    ordered = {name: wire[name] for name in FIELDS if wire.get(name)}
     if "env_vars" in ordered:
         ordered["env_vars"] = dict(sorted(ordered["env_vars"].items()))
     text = json.dumps(ordered, separators=(",", ":"), ensure_ascii=False) if ordered else ""
@@ -165,6 +176,40 @@ def _module(module: Any) -> str:
             raise ValueError(f"the module '{module.__name__}' has no file that could be sent")
         return str(file)
     return _text("py_modules")(module)
+
+
+def _hook(value: Any) -> str:
+    if isinstance(value, str):
+        module, _, function = value.rpartition(".")
+        if not value.startswith(_PICKLE) and not (module and function):
+            raise ValueError(
+                f"'worker_process_setup_hook' must be 'module.function' or a function, not {value!r}"
+            )
+        return value
+    if not callable(value):
+        raise TypeError(f"worker_process_setup_hook must be a function, got {type(value)}.")
+    import cloudpickle  # Only those need it who give one.
+
+    data = cloudpickle.dumps(value, protocol=5)
+    if len(data) > _HOOK_BYTES_MAX:
+        raise ValueError(
+            f"'worker_process_setup_hook' has {len(data)} bytes when pickled, and {_HOOK_BYTES_MAX} is the most; "
+            "put what it needs into files of the working_dir"
+        )
+    return _PICKLE + base64.b64encode(data).decode()
+
+
+def run_hook(json_text: str) -> None:
+    """Runs in a worker what its environment wants run before the first task."""
+    hook = json.loads(json_text).get("worker_process_setup_hook") if "_setup_hook" in json_text else None
+    if hook is None:
+        return
+    if hook.startswith(_PICKLE):
+        function = pickle.loads(base64.b64decode(hook.removeprefix(_PICKLE)))
+    else:
+        module, _, name = hook.rpartition(".")
+        function = getattr(importlib.import_module(module), name)
+    function()
 
 
 def _excludes(value: Any) -> list[str]:
@@ -275,6 +320,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "uv": _installer("uv", {"uv_check": _flag, "uv_version": _version, "uv_pip_install_options": _texts}),
     "config": _config,
     "py_executable": _text("py_executable"),
+    "worker_process_setup_hook": _hook,
 }
 
 

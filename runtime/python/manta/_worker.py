@@ -11,7 +11,17 @@ import types
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
-from manta import _actor_host, _debug_target, _errors, _function, _manta, _output, _session
+from manta import (
+    _actor_host,
+    _debug_target,
+    _errors,
+    _function,
+    _manta,
+    _output,
+    _runtime_env,
+    _session,
+    exceptions,
+)
 
 STDERR = 2
 # Functions that this worker keeps loaded; a job with more loads some of them again.
@@ -36,6 +46,8 @@ class Worker:
         # The task's own code runs: what cancels it may raise there.
         self._may_interrupt = False
         self._in_job = False
+        # Why no task can run here: what its environment wants run first has failed.
+        self._unusable: exceptions.RuntimeEnvSetupError | None = None
         self._node_name = str(_manta.context()["node_name"])
 
     def run(self) -> None:
@@ -54,6 +66,8 @@ class Worker:
     def _run_task(self, task: _manta.Task) -> None:
         described = _NOT_LOADED
         try:
+            if self._unusable is not None:
+                raise self._unusable
             described = self._functions.get(task.function_id) or self._load(task)
             args, kwargs = task.arguments()
             if task.creates is not None:
@@ -145,6 +159,13 @@ class Worker:
         if os.path.isdir(job["working_dir"]):
             os.chdir(job["working_dir"])
         self._in_job = True
+        try:
+            _runtime_env.run_hook(job["runtime_env"])
+        except Exception as error:
+            self._unusable = exceptions.RuntimeEnvSetupError(
+                "Failed to execute the setup hook method: the worker_process_setup_hook of the runtime_env raised "
+                f"{_errors.in_one_line(error)}\n{_errors.remote_traceback(error)}"
+            )
 
     def _end_output(self) -> None:
         for stream in self._streams:

@@ -295,6 +295,8 @@ def _details(row: dict[str, Any]) -> JobDetails:
 def _error_type(row: dict[str, Any]) -> JobErrorType | None:
     if row["exit_code"] is not None:
         return JobErrorType.JOB_ENTRYPOINT_COMMAND_ERROR
+    if row["environment_failed"]:
+        return JobErrorType.RUNTIME_ENV_SETUP_FAILURE
     return None if row["started_unix_ms"] else JobErrorType.JOB_ENTRYPOINT_COMMAND_START_ERROR
 
 

@@ -7,7 +7,10 @@ use pyo3::{
     types::PyDict,
 };
 
-use crate::connection;
+use crate::{
+    connection,
+    prepared::{LabelWish, labels},
+};
 
 fn group_error(error: &GroupError) -> PyErr {
     match error {
@@ -24,6 +27,7 @@ pub fn create_placement_group(
     strategy: &str,
     bundles: Vec<Vec<(String, f64)>>,
     detached: bool,
+    bundle_labels: Vec<Vec<LabelWish>>,
 ) -> PyResult<String> {
     let strategy = match strategy {
         "PACK" => GroupStrategy::Pack,
@@ -32,7 +36,8 @@ pub fn create_placement_group(
         "STRICT_SPREAD" => GroupStrategy::StrictSpread,
         other => return Err(PyValueError::new_err(format!("'{other}' is no strategy of placement groups"))),
     };
-    let group = NewGroup { name, strategy, bundles, detached };
+    let labels = bundle_labels.into_iter().map(labels).collect::<PyResult<_>>()?;
+    let group = NewGroup { name, strategy, bundles, labels, detached };
     let core = connection::core()?;
     py.detach(|| core.create_placement_group(&group)).map_err(|error| group_error(&error))
 }

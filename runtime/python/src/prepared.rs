@@ -50,33 +50,56 @@ pub struct Call {
     pub pending_max: Option<usize>,
 }
 
-/// Where a task may run: whether it is spread; the node's id in hex and whether that is soft; and the labels that a node must have, as
-/// (key, operator, values, soft).
+/// A label as (key, operator, values).
+pub type LabelWish = (String, String, Vec<String>);
+
+/// Where a task may run: whether it is spread; the node's id in hex, whether that is soft, and whether it is only while there is room;
+/// the labels that a node must have, those that it should have, and lists of labels that may take the place of the first.
 #[derive(FromPyObject)]
-pub struct PlacementWish(bool, Option<(String, bool)>, Vec<(String, String, Vec<String>, bool)>);
+pub struct PlacementWish(
+    bool,
+    Option<(String, bool, bool)>,
+    Vec<LabelWish>,
+    Vec<LabelWish>,
+    Vec<Vec<LabelWish>>,
+);
+
+/// A label's operator by its name.
+pub fn operator(name: &str) -> PyResult<LabelOperator> {
+    match name {
+        "in" => Ok(LabelOperator::In),
+        "not in" => Ok(LabelOperator::NotIn),
+        "exists" => Ok(LabelOperator::Exists),
+        "does not exist" => Ok(LabelOperator::DoesNotExist),
+        other => Err(PyValueError::new_err(format!("'{other}' is no operator on labels"))),
+    }
+}
+
+/// Labels for the core.
+pub fn labels(wished: Vec<LabelWish>) -> PyResult<Vec<(String, LabelOperator, Vec<String>)>> {
+    wished.into_iter().map(|(key, name, values)| Ok((key, operator(&name)?, values))).collect()
+}
 
 impl PlacementWish {
     /// For the core.
     pub fn placement(self) -> PyResult<Placement> {
-        let Self(spread, node, labels) = self;
+        let Self(spread, node, hard, soft, fallbacks) = self;
         let mut placement = Placement::default();
         if spread {
             placement = placement.spread();
         }
-        if let Some((node, soft)) = node {
+        if let Some((node, soft, only_with_room)) = node {
             let node = NodeId::from_hex(&node)
                 .ok_or_else(|| PyValueError::new_err(format!("'{node}' is not the id of a node")))?;
-            placement = placement.on_node(node, soft);
+            placement = placement.on_node(node, soft, only_with_room);
         }
-        for (key, operator, values, soft) in labels {
-            let operator = match &*operator {
-                "in" => LabelOperator::In,
-                "not in" => LabelOperator::NotIn,
-                "exists" => LabelOperator::Exists,
-                "does not exist" => LabelOperator::DoesNotExist,
-                other => return Err(PyValueError::new_err(format!("'{other}' is no operator on labels"))),
-            };
-            placement = placement.with_label(&key, operator, values, soft);
+        for (wished, is_soft) in [(hard, false), (soft, true)] {
+            for (key, operator, values) in labels(wished)? {
+                placement = placement.with_label(&key, operator, values, is_soft);
+            }
+        }
+        for fallback in fallbacks {
+            placement = placement.or_with_labels(labels(fallback)?);
         }
         Ok(placement)
     }

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import LocalCluster, until
 
-from manta.job_submission import JobStatus, JobSubmissionClient
+from manta.job_submission import JobErrorType, JobStatus, JobSubmissionClient
 
 MAIN = """
 import os, signal, sys
@@ -227,3 +227,17 @@ def test_a_log_is_followed_until_its_writer_ends(cluster: LocalCluster, tmp_path
     gate.write_text("between\n")
     rest, _ = follower.communicate(timeout=30)
     assert rest == "between\nafter\n" and follower.returncode == 0
+
+
+def test_a_job_whose_environment_fails_says_so(cluster: LocalCluster, tmp_path: Path) -> None:
+    client = JobSubmissionClient()
+    job = client.submit_job(entrypoint="true", runtime_env={"pip": ["/no/such/package.whl"]})
+    assert ended(client, job) == JobStatus.FAILED
+    info = client.get_job_info(job)
+    assert info.error_type == JobErrorType.RUNTIME_ENV_SETUP_FAILURE
+    assert info.message is not None and "package.whl" in info.message
+    failing = client.submit_job(entrypoint="exit 3")
+    assert ended(client, failing) == JobStatus.FAILED
+    assert client.get_job_info(failing).error_type == JobErrorType.JOB_ENTRYPOINT_COMMAND_ERROR
+    rows = json.loads(manta_command("list", "runtime-envs", "--json").stdout)["rows"]
+    assert [(row["state"], row["success"]) for row in rows] == [("FAILED", False)]

@@ -239,3 +239,123 @@ def test_the_context_knows_the_placement_group_and_the_environment(cluster: dict
     assert manta.get_runtime_context().get_runtime_env_string() == "{}"
     assert manta.util.get_node_ip_address() == "127.0.0.1"
     manta.util.remove_placement_group(group)
+
+
+def test_all_actors_are_listed_with_their_states(cluster: dict[str, str]) -> None:
+    @manta.remote(num_cpus=0)
+    class Plain:
+        def pid(self) -> int:
+            return os.getpid()
+
+        def fail(self) -> None:
+            os._exit(1)
+
+    @manta.remote(num_cpus=0)
+    class Broken:
+        def __init__(self) -> None:
+            raise ValueError("no")
+
+    @manta.remote(num_cpus=0)
+    class Maker:
+        def make(self) -> str:
+            self.made = Plain.remote()
+            return self.made._actor_id.hex()  # type: ignore[attr-defined]
+
+    def listed(kind: str, *more: tuple[str, str, str]) -> list[state.State]:
+        return state.list_actors(filters=[("class_name", "=", kind), *more])
+
+    first, second, named = Plain.remote(), Plain.remote(), Plain.options(name="with a name").remote()
+    assert len(listed("Plain")) == 3, "an actor is listed as soon as it was made"
+    pids = manta.get([first.pid.remote(), second.pid.remote(), named.pid.remote()])
+    alive = listed("Plain", ("state", "=", "ALIVE"))
+    assert sorted(row.pid for row in alive) == sorted(pids)
+    assert {row.node_name for row in alive} == {"node-1"} and {row.name for row in alive} == {
+        "",
+        "with a name",
+    }
+    found = state.get_actor(first._actor_id.hex())
+    assert found is not None and found.state == "ALIVE" and found.job_id == alive[0].job_id
+    second.fail.remote()
+    until(lambda: len(listed("Plain", ("state", "=", "DEAD"))) == 1)
+    [dead] = listed("Plain", ("state", "=", "DEAD"))
+    assert dead.actor_id == second._actor_id.hex() and "exited with code 1" in dead.death_cause
+    broken = Broken.remote()
+    until(lambda: [row.state for row in listed("Broken")] == ["DEAD"])
+    assert "constructor" in listed("Broken")[0].death_cause
+    # What an actor has made ends with it.
+    maker = Maker.remote()
+    inner = manta.get(maker.make.remote())
+    until(lambda: state.get_actor(inner).state == "ALIVE")  # type: ignore[union-attr]
+    manta.kill(maker)
+    until(lambda: state.get_actor(inner).state == "DEAD")  # type: ignore[union-attr]
+    counts = state.summarize_actors()["cluster"]["summary"]["all"]["state_counts"]
+    assert counts["ALIVE"] >= 2 and counts["DEAD"] >= 4
+    rows = manta_json("list", "actors", "--filter", "class_name=Plain", "--filter", "state=ALIVE")["rows"]  # type: ignore[call-overload]
+    assert len(rows) == 2
+    del first, named, broken
+    until(lambda: not listed("Plain", ("state", "=", "ALIVE")))
+
+
+def test_environments_are_listed_with_how_their_making_went(cluster: dict[str, str]) -> None:
+    @manta.remote(num_cpus=0, runtime_env={"env_vars": {"LISTED": "1"}})
+    class Uses:
+        def seen(self) -> str:
+            return os.environ["LISTED"]
+
+    @manta.remote(runtime_env={"pip": {"packages": ["/no/such/package.whl"]}}, max_retries=0)
+    def never() -> None: ...
+
+    uses = Uses.remote()
+    assert manta.get(uses.seen.remote()) == "1"
+    with pytest.raises(manta.exceptions.RuntimeEnvSetupError):
+        manta.get(never.remote())
+    failed, made = (
+        state.list_runtime_envs(filters=[("success", "=", str(value))]) for value in (False, True)
+    )
+    assert failed[0].runtime_env["pip"]["packages"] == ["/no/such/package.whl"]
+    assert failed[0].state == "FAILED" and "package.whl" in failed[0].error
+    [row] = [row for row in made if row.runtime_env.get("env_vars") == {"LISTED": "1"}]
+    assert (row.state, row.ref_cnt, row.error, row.node_name) == ("CREATED", 1, None, "node-1")
+    assert row.creation_time_ms >= 0 and state.list_runtime_envs(limit=1) == failed[:1]
+    answer = manta_json("list", "runtime-envs", "--filter", "state=FAILED")
+    assert [row["success"] for row in answer["rows"]] == [False]  # type: ignore[call-overload]
+    table = subprocess.run(
+        [os.environ["MANTA_BIN"], "list", "runtime-envs"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "LISTED" in table.stdout and "FAILED" in table.stdout
+    counted = manta_json("summary", "runtime-envs")["rows"]  # type: ignore[call-overload]
+    assert {"count": 1, "node_name": "node-1", "state": "FAILED"} in counted
+
+
+def test_each_task_of_a_name_is_explained(cluster: dict[str, str], gate: Gate) -> None:
+    @manta.remote(num_cpus=2)
+    def held(gate: Gate) -> None:
+        gate.wait()
+
+    @manta.remote(num_cpus=0)
+    def twin(_before: object) -> None: ...
+
+    first = held.remote(gate)
+    twins = [twin.remote(first) for _ in range(2)]
+    until(
+        lambda: (
+            len(state.list_tasks(filters=[("name", "=", "twin"), ("state", "=", "PENDING_ARGS_AVAIL")])) == 2
+        )
+    )
+    rows = manta_json("explain", "--name", "twin")
+    assert {row["id"] for row in rows} == {ref.task_id().hex() for ref in twins}  # type: ignore[index]
+    assert all("held" in row["why"] for row in rows)  # type: ignore[index]
+    shown = subprocess.run(
+        [os.environ["MANTA_BIN"], "explain", "--name", "twin"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert len(shown.stdout.strip().split("\n\n")) == 2, "a block for each, with an empty line between them"
+    gate.open()
+    manta.get(twins)

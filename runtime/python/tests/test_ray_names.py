@@ -191,7 +191,5 @@ def test_a_node_that_is_not_there_is_passed_over_when_soft(ray):
     somewhere = NodeAffinitySchedulingStrategy("0" * 56, soft=True)
     assert ray.get(one.options(scheduling_strategy=somewhere).remote(), timeout=SOON) == 1
     nowhere = NodeAffinitySchedulingStrategy("0" * 56, soft=False, _spill_on_unavailable=False)
-    with pytest.raises(NotImplementedError, match="_fail_on_unavailable"):
-        NodeAffinitySchedulingStrategy("0" * 56, soft=False, _fail_on_unavailable=True)
     with pytest.raises(exceptions.TaskUnschedulableError):
         ray.get(one.options(scheduling_strategy=nowhere).remote(), timeout=SOON)

@@ -368,3 +368,58 @@ def test_two_nodes_get_the_files_and_init_refuses_a_missing_folder(two_nodes: ob
     with start_script(program, tmp_path, *arguments, MANTA_TOKEN=two_nodes.token) as script:  # type: ignore[attr-defined]
         output, _ = script.communicate(timeout=60)
     assert "/no/such/folder does not exist" in output and output.endswith("2 nodes\n")
+
+
+HOOKED = """
+    import os, sys
+    import manta as ray
+
+    def prepare():
+        os.environ["PREPARED"] = os.environ.get("PREPARED", "") + "x"
+
+    ray.init(num_cpus=2, runtime_env={"worker_process_setup_hook": prepare, "working_dir": sys.argv[1]})
+
+    @ray.remote
+    def seen():
+        return os.environ.get("PREPARED"), "PREPARED_BY_MODULE" in os.environ
+
+    @ray.remote(runtime_env={"worker_process_setup_hook": "hooks.prepare"})
+    class Actor:
+        def seen(self):
+            return os.environ.get("PREPARED"), "PREPARED_BY_MODULE" in os.environ
+
+    def broken():
+        raise ValueError("cannot prepare")
+
+    print([ray.get(seen.remote()) for _ in range(3)])
+    print(ray.get(Actor.remote().seen.remote()))
+    for call in (seen.options(runtime_env={"worker_process_setup_hook": broken}).remote,
+                 Actor.options(runtime_env={"worker_process_setup_hook": "hooks.absent"}).remote().seen.remote):
+        try:
+            ray.get(call())
+        except ray.exceptions.RuntimeEnvSetupError as error:
+            print("broken" in str(error), "hooks" in str(error))
+    assert "PREPARED" not in os.environ, "the driver is no worker"
+"""
+
+
+def test_a_hook_runs_once_in_each_worker_before_its_first_task(run_script: Run, tmp_path: Path) -> None:
+    hooks = "import os\ndef prepare(): os.environ['PREPARED_BY_MODULE'] = '1'\n"
+    project = write(tmp_path / "project", {"hooks.py": hooks})
+    ended = run_script(HOOKED, str(project))
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines() == [
+        "[('x', False), ('x', False), ('x', False)]",
+        "(None, True)",
+        "True False",
+        "False True",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("hook", "error"),
+    [("nomodule", ValueError), (7, TypeError), (lambda big=b"x" * 600_000: big, ValueError)],
+)
+def test_a_wrong_hook_is_refused_where_it_is_given(hook: object, error: type[Exception]) -> None:
+    with pytest.raises(error, match="worker_process_setup_hook"):
+        manta.runtime_env.RuntimeEnv(worker_process_setup_hook=hook)

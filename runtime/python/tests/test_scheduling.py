@@ -274,3 +274,65 @@ def test_wrong_strategies_are_refused_where_they_are_made():
         In(1)
     with pytest.raises(AssertionError, match="give 'num_gpus'"):
         manta.init(resources={"GPU": 1})
+
+
+def test_an_affinity_without_room_spills_or_fails(cluster, gate, tmp_path):
+    nodes = node_ids()
+    mark = str(tmp_path / "running")
+
+    @manta.remote(num_cpus=2)
+    def hold(gate, mark: str) -> None:
+        open(mark, "w").close()
+        gate.wait()
+
+    def on(**how: bool) -> NodeAffinitySchedulingStrategy:
+        return NodeAffinitySchedulingStrategy(nodes["node-2"], **{"soft": False, **how})
+
+    held = hold.options(scheduling_strategy=on()).remote(gate, mark)
+    until(lambda: os.path.exists(mark))
+    until(lambda: next(row for row in manta._manta.nodes() if row["name"] == "node-2")["available"][0][1] < 1)
+    spilled = on(soft=True, _spill_on_unavailable=True)
+    assert run_on(num_cpus=2, scheduling_strategy=spilled) == nodes["node-1"]
+    with pytest.raises(manta.exceptions.TaskUnschedulableError, match="only while there is room"):
+        run_on(num_cpus=2, scheduling_strategy=on(_fail_on_unavailable=True))
+    gate.open()
+    manta.get(held, timeout=SECONDS)
+    until(lambda: manta.available_resources().get("CPU") == 4)
+    assert run_on(scheduling_strategy=on(_fail_on_unavailable=True)) == nodes["node-2"]
+
+
+def test_labels_fall_back_in_their_order(cluster):
+    nodes = node_ids()
+    none, second = {"label_selector": {"zone": "z"}}, {"label_selector": {"zone": "b"}}
+    assert run_on(label_selector={"zone": "a"}, fallback_strategy=[second]) == nodes["node-1"]
+    assert run_on(label_selector={"zone": "y"}, fallback_strategy=[none, second]) == nodes["node-2"]
+    with pytest.raises(manta.exceptions.TaskUnschedulableError, match="zone=y"):
+        run_on(label_selector={"zone": "y"}, fallback_strategy=[none])
+
+    @manta.remote(num_cpus=0, label_selector={"zone": "y"}, fallback_strategy=[second])
+    class Somewhere:
+        def where(self) -> str:
+            return manta.get_runtime_context().get_node_id()
+
+    assert manta.get(Somewhere.remote().where.remote(), timeout=SECONDS) == nodes["node-2"]
+    for wrong in ([{}], ["zone"], [{"num_cpus": 1}]):
+        with pytest.raises(ValueError, match="fallback_strategy"):
+            where.options(fallback_strategy=wrong)
+
+
+def test_bundles_lie_on_nodes_with_their_labels(cluster):
+    nodes = node_ids()
+    group = manta.util.placement_group(
+        [{"CPU": 1}, {"CPU": 1}], bundle_label_selector=[{"zone": "b"}, {"zone": "!b"}]
+    )
+    manta.get(group.ready(), timeout=SECONDS)
+    placed = manta.util.placement_group_table(group)["bundles_to_node_id"]
+    assert placed == {0: nodes["node-2"], 1: nodes["node-1"]}
+    manta.util.remove_placement_group(group)
+    nowhere = manta.util.placement_group([{"CPU": 1}], bundle_label_selector=[{"zone": "z"}])
+    assert not nowhere.wait(0.1)
+    waits = manta.util.placement_group_table(nowhere)["stats"]["scheduling_state"]
+    assert "no node of the cluster has the labels that bundle 0 asks for" in waits
+    manta.util.remove_placement_group(nowhere)
+    with pytest.raises(ValueError, match="a selector for each bundle"):
+        manta.util.placement_group([{"CPU": 1}], bundle_label_selector=[{}, {}])

@@ -27,7 +27,7 @@ impl Demand {
 
     pub fn on_node(&mut self, node: &str, soft: bool) {
         match NodeId::from_hex(node) {
-            Some(node) => self.change_placement(|placement| placement.on_node(node, soft)),
+            Some(node) => self.change_placement(|placement| placement.on_node(node, soft, false)),
             None => self.wrong = Some(format!("'{node}' is not the id of a node; manta::nodes() has them")),
         }
     }

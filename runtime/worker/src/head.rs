@@ -227,6 +227,7 @@ impl HeadConnection {
             "placement-groups" => StateKind::StatePlacementGroups,
             "submitted-jobs" => StateKind::StateSubmittedJobs,
             "actors" => StateKind::StateActors,
+            "runtime-envs" => StateKind::StateRuntimeEnvs,
             other => return Err(HeadError::Refused(format!("there is no list of '{other}'"))),
         };
         let filter = |(key, value, differs)| StateFilter { key, value, differs };

@@ -26,6 +26,18 @@ pub enum LabelOperator {
     DoesNotExist,
 }
 
+impl LabelOperator {
+    pub(crate) fn rule(self, key: &str, values: Vec<String>) -> v1::LabelRule {
+        let operator = match self {
+            Self::In => v1::label_rule::Operator::In,
+            Self::NotIn => v1::label_rule::Operator::NotIn,
+            Self::Exists => v1::label_rule::Operator::Exists,
+            Self::DoesNotExist => v1::label_rule::Operator::DoesNotExist,
+        };
+        v1::LabelRule { key: key.to_owned(), operator: operator.into(), values }
+    }
+}
+
 impl Placement {
     /// On the nodes in turn.
     #[must_use]
@@ -33,24 +45,26 @@ impl Placement {
         self.changed(|wire| wire.strategy = Some(v1::placement::Strategy::Spread(true)))
     }
 
-    /// On this node; with `soft`, elsewhere when the node is gone or can never run it.
+    /// On this node; with `soft`, elsewhere when the node is gone or can never run it. With `only_with_room`, only while the node has
+    /// room: else elsewhere, or, without `soft`, refused.
     #[must_use]
-    pub fn on_node(self, node: NodeId, soft: bool) -> Self {
-        let affinity = v1::NodeAffinity { node_id: node.to_bytes(), soft };
+    pub fn on_node(self, node: NodeId, soft: bool, only_with_room: bool) -> Self {
+        let affinity = v1::NodeAffinity { node_id: node.to_bytes(), soft, only_with_room };
         self.changed(|wire| wire.strategy = Some(v1::placement::Strategy::Node(affinity)))
     }
 
     /// On nodes with such a label; with `soft`, only preferably.
     #[must_use]
     pub fn with_label(self, key: &str, operator: LabelOperator, values: Vec<String>, soft: bool) -> Self {
-        let operator = match operator {
-            LabelOperator::In => v1::label_rule::Operator::In,
-            LabelOperator::NotIn => v1::label_rule::Operator::NotIn,
-            LabelOperator::Exists => v1::label_rule::Operator::Exists,
-            LabelOperator::DoesNotExist => v1::label_rule::Operator::DoesNotExist,
-        };
-        let rule = v1::LabelRule { key: key.to_owned(), operator: operator.into(), values };
+        let rule = operator.rule(key, values);
         self.changed(|wire| if soft { wire.soft_labels.push(rule) } else { wire.labels.push(rule) })
+    }
+
+    /// On nodes with all of these labels where no node with the labels before has room. Labels are key, operator and values.
+    #[must_use]
+    pub fn or_with_labels(self, labels: Vec<(String, LabelOperator, Vec<String>)>) -> Self {
+        let rules = labels.into_iter().map(|(key, operator, values)| operator.rule(&key, values)).collect();
+        self.changed(|wire| wire.fallbacks.push(v1::LabelRules { rules }))
     }
 
     fn changed(self, change: impl FnOnce(&mut v1::Placement)) -> Self {
@@ -75,14 +89,16 @@ mod tests {
         let node = NodeId([7; 16]);
         let wish = || {
             let zone = vec!["a".to_owned()];
-            Placement::default().on_node(node, true).with_label("zone", LabelOperator::In, zone, false)
+            Placement::default().on_node(node, true, false).with_label("zone", LabelOperator::In, zone, false)
         };
         assert_eq!(wish(), wish());
         assert_ne!(wish(), wish().spread());
         assert_eq!(Placement::default().to_wire(), None);
         let wire = wish().to_wire().unwrap();
-        let affinity = v1::NodeAffinity { node_id: node.to_bytes(), soft: true };
+        let affinity = v1::NodeAffinity { node_id: node.to_bytes(), soft: true, only_with_room: false };
         assert_eq!(wire.strategy, Some(v1::placement::Strategy::Node(affinity)));
         assert_eq!((&*wire.labels[0].key, wire.soft_labels.len()), ("zone", 0));
+        let other = wish().or_with_labels(vec![("zone".into(), LabelOperator::Exists, Vec::new())]);
+        assert_eq!(other.to_wire().unwrap().fallbacks[0].rules[0].key, "zone");
     }
 }

@@ -15,7 +15,7 @@ use manta_proto::{
 };
 use tonic::Status;
 
-use crate::{Core, Language, Placement, SubmitError, convert};
+use crate::{Core, LabelOperator, Language, Placement, SubmitError, convert};
 
 /// How long the head may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
@@ -42,6 +42,8 @@ pub struct NewGroup {
     pub strategy: GroupStrategy,
     /// What each asks for.
     pub bundles: Vec<Vec<(String, f64)>>,
+    /// The labels that each bundle's node must have, as key, operator and values; fewer than bundles where the last ones need none.
+    pub labels: Vec<Vec<(String, LabelOperator, Vec<String>)>>,
     /// Whether it stays when its job ends.
     pub detached: bool,
 }
@@ -89,11 +91,13 @@ impl Core {
         // A group's id is as random as a node's.
         let id = NodeId::random();
         let mut bundles = Vec::new();
-        for bundle in &group.bundles {
+        for (index, bundle) in group.bundles.iter().enumerate() {
+            let labels = group.labels.get(index).into_iter().flatten();
+            let labels = labels.map(|(key, operator, values)| operator.rule(key, values.clone())).collect();
             let amounts: Vec<_> = bundle.iter().map(|(name, amount)| (&**name, *amount)).collect();
             let key = convert::class_key(Language::Rust, None, &amounts, &Placement::default())?;
             let amounts = key.resources.iter().map(|(name, amount)| (name.to_string(), *amount)).collect();
-            bundles.push(Bundle { resources: Some(Resources { amounts }), ..Bundle::default() });
+            bundles.push(Bundle { resources: Some(Resources { amounts }), labels, ..Bundle::default() });
         }
         let mut wire = PlacementGroup {
             group_id: id.to_bytes(),

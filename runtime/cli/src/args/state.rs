@@ -18,8 +18,10 @@ pub enum Kind {
     Objects,
     /// Placement groups, also those that were removed last
     PlacementGroups,
-    /// Actors with a name, and detached ones
+    /// Actors, also the newest of those that are dead
     Actors,
+    /// Environments (runtime_env) that nodes have made, or could not make
+    RuntimeEnvs,
     /// Jobs that were submitted with 'manta job submit'
     SubmittedJobs,
 }
@@ -34,6 +36,7 @@ impl std::fmt::Display for Kind {
             Self::Objects => "objects",
             Self::PlacementGroups => "placement-groups",
             Self::Actors => "actors",
+            Self::RuntimeEnvs => "runtime-envs",
             Self::SubmittedJobs => "submitted-jobs",
         })
     }

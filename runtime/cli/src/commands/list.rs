@@ -101,6 +101,7 @@ async fn ask(
         Kind::Objects => StateKind::StateObjects,
         Kind::PlacementGroups => StateKind::StatePlacementGroups,
         Kind::Actors => StateKind::StateActors,
+        Kind::RuntimeEnvs => StateKind::StateRuntimeEnvs,
         Kind::SubmittedJobs => StateKind::StateSubmittedJobs,
     };
     let request = ListStateRequest {
@@ -129,6 +130,8 @@ fn id_key(kind: Kind) -> &'static str {
         Kind::Objects => "object_id",
         Kind::PlacementGroups => "placement_group_id",
         Kind::Actors => "actor_id",
+        // They have no id of their own; a node has few.
+        Kind::RuntimeEnvs => "node_id",
         Kind::SubmittedJobs => "submission_id",
     }
 }
@@ -174,11 +177,21 @@ fn columns(kind: Kind) -> &'static [(&'static str, &'static str)] {
         ],
         Kind::Actors => &[
             ("actor_id", "ACTOR"),
+            ("class_name", "CLASS"),
             ("name", "NAME"),
             ("ray_namespace", "NAMESPACE"),
             ("state", "STATE"),
-            ("is_detached", "DETACHED"),
             ("job_id", "JOB"),
+            ("node_name", "NODE"),
+            ("pid", "PID"),
+        ],
+        Kind::RuntimeEnvs => &[
+            ("node_name", "NODE"),
+            ("state", "STATE"),
+            ("creation_time_ms", "TOOK MS"),
+            ("ref_cnt", "USED BY"),
+            ("environment", "ENVIRONMENT"),
+            ("error", "ERROR"),
         ],
         Kind::SubmittedJobs => &[
             ("submission_id", "SUBMISSION"),
@@ -223,6 +236,8 @@ const CELL_CHARS_MAX: usize = 60;
 
 fn cell(row: &Value, key: &str) -> String {
     match (key, &row[key]) {
+        ("environment", _) => cut(&row["runtime_env"].to_string()),
+        ("creation_time_ms", Value::Number(ms)) => format!("{:.0}", ms.as_f64().unwrap_or(0.0)),
         ("duration", _) => match (row["started_unix_us"].as_u64(), row["ended_unix_us"].as_u64()) {
             (Some(started), Some(ended)) => table::microseconds(ended.saturating_sub(started)),
             _ => String::new(),
@@ -238,13 +253,16 @@ fn cell(row: &Value, key: &str) -> String {
                 amounts.iter().map(|(name, amount)| format!("{name} {}", text(amount))).collect();
             amounts.join(", ")
         }
-        (_, value) => {
-            let text = text(value);
-            match text.char_indices().nth(CELL_CHARS_MAX) {
-                Some((cut, _)) => format!("{}…", &text[..cut]),
-                None => text,
-            }
-        }
+        (_, value) => cut(&text(value)),
+    }
+}
+
+fn cut(text: &str) -> String {
+    // A cell is one line.
+    let text = text.replace('\n', " ");
+    match text.char_indices().nth(CELL_CHARS_MAX) {
+        Some((cut, _)) => format!("{}…", &text[..cut]),
+        None => text,
     }
 }
 

@@ -170,3 +170,41 @@ fn a_lost_node_takes_its_actors_and_owners_along() {
     stage.0.take_effects();
     assert_eq!(stage.named("there"), None);
 }
+
+#[test]
+fn actors_that_are_not_registered_are_listed_as_their_owner_says_and_end_with_it() {
+    let mut stage = Stage::new();
+    let mut list = |id: u8, phase: Phase| {
+        let state = ActorState { phase: phase as i32, cause: "why".into(), ..ActorState::default() };
+        let entry = ActorEntry {
+            actor_id: ActorId([id; 16]).to_bytes(),
+            owner_id: OWNER.to_bytes(),
+            class_name: "Counter".into(),
+            state: Some(state),
+            ..ActorEntry::default()
+        };
+        stage.say(node_to_head::Message::ActorListed(entry));
+    };
+    list(1, Phase::Pending);
+    list(1, Phase::Alive);
+    list(2, Phase::Dead);
+    // What comes late changes nothing.
+    list(2, Phase::Alive);
+    let listed = |stage: &Stage| {
+        let rows = stage.0.list_state(&v1::ListStateRequest {
+            protocol_version: PROTOCOL_VERSION,
+            kind: v1::StateKind::StateActors.into(),
+            ..v1::ListStateRequest::default()
+        });
+        let row = |row: &String| {
+            let row: serde_json::Value = serde_json::from_str(row).unwrap();
+            (row["class_name"].to_string(), row["state"].to_string(), row["death_cause"].to_string())
+        };
+        rows.unwrap().rows.iter().map(row).collect::<Vec<_>>()
+    };
+    let row =
+        |state: &str, cause: &str| ("\"Counter\"".to_owned(), format!("{state:?}"), format!("{cause:?}"));
+    assert_eq!(listed(&stage), [row("ALIVE", "why"), row("DEAD", "why")]);
+    stage.owner_ended();
+    assert_eq!(listed(&stage), [row("DEAD", "the process that made it ended"), row("DEAD", "why")]);
+}

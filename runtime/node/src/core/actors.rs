@@ -40,7 +40,7 @@ impl ActorLease {
 /// What this node says to the head about registered actors.
 #[derive(Default)]
 pub(super) struct Actors {
-    /// Processes of this node that have registered actors.
+    /// Processes of this node that have actors.
     owners: HashSet<ProcessId>,
     /// Workers of registered actors.
     workers: HashMap<ProcessId, ActorId>,
@@ -49,7 +49,7 @@ pub(super) struct Actors {
     /// Questions to the head without an answer: a head that comes back is asked again.
     asked: BTreeMap<(ProcessId, u64), node_to_head::Message>,
     /// What our processes said last of actors of theirs that live.
-    said: BTreeMap<ActorId, (ProcessId, v1::ActorState)>,
+    said: BTreeMap<ActorId, (ProcessId, node_to_head::Message)>,
 }
 
 impl Core {
@@ -77,17 +77,32 @@ impl Core {
             if state.phase() == v1::actor_state::Phase::Dead {
                 self.actors.said.remove(&id);
             } else if self.actors.owners.contains(&from) {
-                self.actors.said.insert(id, (from, state.clone()));
+                self.actors.said.insert(id, (from, node_to_head::Message::ActorUpdate(state.clone())));
             }
         }
         self.tell_head(node_to_head::Message::ActorUpdate(state));
     }
 
+    /// An owner says how an actor is that is not registered.
+    pub(super) fn on_actor_listed(&mut self, from: ProcessId, mut entry: v1::ActorEntry) {
+        let Ok(id) = ActorId::try_from(&entry.actor_id) else { return };
+        entry.owner_id = from.to_bytes();
+        let is_dead = entry.state.as_ref().is_some_and(|state| state.phase() == v1::actor_state::Phase::Dead);
+        let message = node_to_head::Message::ActorListed(entry);
+        self.actors.owners.insert(from);
+        if is_dead {
+            self.actors.said.remove(&id);
+        } else {
+            self.actors.said.insert(id, (from, message.clone()));
+        }
+        self.tell_head(message);
+    }
+
     /// The head is back, and may not have heard the last words before it went.
     pub(super) fn tell_of_actors_again(&mut self) {
-        let said: Vec<_> = self.actors.said.values().map(|(_, state)| state.clone()).collect();
-        for state in said {
-            self.tell_head(node_to_head::Message::ActorUpdate(state));
+        let said: Vec<_> = self.actors.said.values().map(|(_, message)| message.clone()).collect();
+        for message in said {
+            self.tell_head(message);
         }
         let asked: Vec<_> = self.actors.asked.values().cloned().collect();
         for question in asked {

@@ -113,18 +113,25 @@ impl Core {
                 None => self.start_driver(&id),
                 Some(sentence) => {
                     self.submitted.drivers.remove(&id);
-                    self.tell_driver(
-                        &id,
-                        State::Failed,
-                        format!("The job's environment could not be made: {sentence}"),
-                        None,
-                    );
+                    let message = format!("The job's environment could not be made: {sentence}");
+                    self.tell_of_driver(&id, State::Failed, message, None, true);
                 }
             }
         }
     }
 
     fn tell_driver(&mut self, id: &str, state: State, message: String, exit_code: Option<i32>) {
+        self.tell_of_driver(id, state, message, exit_code, false);
+    }
+
+    fn tell_of_driver(
+        &mut self,
+        id: &str,
+        state: State,
+        message: String,
+        exit_code: Option<i32>,
+        environment_failed: bool,
+    ) {
         let driver_pid = self.submitted.drivers.get(id).and_then(|driver| driver.pid).unwrap_or(0);
         let update = DriverUpdate {
             submission_id: id.to_owned(),
@@ -132,6 +139,7 @@ impl Core {
             message,
             exit_code,
             driver_pid,
+            environment_failed,
         };
         if !matches!(state, State::Pending | State::Running) {
             if self.submitted.ended.len() == ENDED_MAX {

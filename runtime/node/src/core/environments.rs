@@ -3,9 +3,15 @@
 //! Who asks for one that is not there yet waits in its pool. When the making fails, all who wait are refused with the reason, and
 //! the next request tries anew.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 
 use manta_proto::v1::{JobConfig, TaskOutput, WorkerPlace, node_to_process};
+use serde_json::{Value, json};
 
 use super::{Core, Effect, workers::PoolKey};
 
@@ -56,6 +62,29 @@ enum Environment {
 #[derive(Default)]
 pub(super) struct Environments {
     known: HashMap<EnvironmentKey, Environment>,
+    /// How the making of each went the last time, the oldest first.
+    records: VecDeque<Record>,
+}
+
+/// What people are told of an environment.
+struct Record {
+    key: EnvironmentKey,
+    /// None while it is being made.
+    outcome: Option<Result<(), String>>,
+    took: Duration,
+}
+
+/// Environments of which it is remembered how their making went.
+const RECORDS_MAX: usize = 1_000;
+
+impl Environments {
+    fn record(&mut self, key: &EnvironmentKey, outcome: Option<Result<(), String>>, took: Duration) {
+        self.records.retain(|record| record.key != *key);
+        if self.records.len() >= RECORDS_MAX {
+            self.records.pop_front();
+        }
+        self.records.push_back(Record { key: key.clone(), outcome, took });
+    }
 }
 
 impl EnvironmentKey {
@@ -82,6 +111,7 @@ impl Core {
     pub(super) fn made(&mut self, key: &EnvironmentKey, config: &JobConfig) -> Option<&Made> {
         if !self.environments.known.contains_key(key) {
             self.environments.known.insert(key.clone(), Environment::Making);
+            self.environments.record(key, None, Duration::ZERO);
             self.effects.push(Effect::MakeEnvironment { key: key.clone(), config: Box::new(config.clone()) });
         }
         match self.environments.known.get(key) {
@@ -95,8 +125,34 @@ impl Core {
         matches!(self.environments.known.get(key), Some(Environment::Making))
     }
 
-    /// The edge has made an environment, or could not.
-    pub fn on_environment_made(&mut self, key: &EnvironmentKey, made: Result<Made, String>) {
+    /// Environments that were made here, or could not be, the newest first, as JSON.
+    #[must_use]
+    pub fn list_environments(&self) -> Value {
+        let mut users: HashMap<EnvironmentKey, usize> = HashMap::new();
+        let drivers = self.drivers.values().filter_map(|driver| EnvironmentKey::of(&driver.config));
+        let workers = self.workers.values().filter_map(|worker| worker.key.environment_key());
+        for key in drivers.chain(workers).chain(self.submitted.environments()) {
+            *users.entry(key).or_default() += 1;
+        }
+        let row = |record: &Record| {
+            let outcome = record.outcome.as_ref();
+            json!({
+                "runtime_env": serde_json::from_str::<Value>(&record.key.json).unwrap_or_default(),
+                "executable": record.key.executable,
+                "state": match outcome { None => "CREATING", Some(Ok(())) => "CREATED", Some(Err(_)) => "FAILED" },
+                "success": outcome.map(Result::is_ok),
+                "creation_time_ms": outcome.map(|_| record.took.as_secs_f64() * 1000.0),
+                "ref_cnt": users.get(&record.key).copied().unwrap_or(0),
+                "error": outcome.and_then(|outcome| outcome.as_ref().err()),
+            })
+        };
+        self.environments.records.iter().rev().map(row).collect()
+    }
+
+    /// The edge has made an environment, or could not, in this time.
+    pub fn on_environment_made(&mut self, key: &EnvironmentKey, made: Result<Made, String>, took: Duration) {
+        let outcome = made.as_ref().map(drop).map_err(String::clone);
+        self.environments.record(key, Some(outcome), took);
         let failure = match made {
             Ok(made) => {
                 self.environments.known.insert(key.clone(), Environment::Ready(Box::new(made)));

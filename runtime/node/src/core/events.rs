@@ -37,6 +37,7 @@ impl Core {
             Some(Message::RegisterActor(request)) => self.on_register_actor(from, request),
             Some(Message::GetActor(request)) => self.on_get_actor(from, request),
             Some(Message::ActorUpdate(state)) => self.on_actor_update(from, state),
+            Some(Message::ActorListed(entry)) => self.on_actor_listed(from, entry),
             Some(Message::ActorReady(ready)) => self.on_actor_ready(&ready.lease_id),
             Some(Message::ActorExit(exit)) => self.on_actor_exit(&exit),
             Some(Message::UserMetrics(mut report)) => {

@@ -76,7 +76,8 @@ impl Core {
         }
         let mut nodes = Vec::new();
         let mut only_amounts = true;
-        for node in self.candidates(None, false) {
+        let free_here = self.budget.available();
+        for node in self.candidates(Some(&free_here), true) {
             let reason = placement::never(need, placement, &node)?;
             only_amounts &= reason.starts_with("has ");
             nodes.push(format!("{} {reason}", self.node_name(node.id)));
@@ -87,7 +88,7 @@ impl Core {
         }
         nodes.sort_unstable();
         let task = if task_name.is_empty() { "a task".to_owned() } else { format!("task '{task_name}'") };
-        if let Strategy::Node { id, soft: false } = placement.strategy
+        if let Strategy::Node { id, soft: false, .. } = placement.strategy
             && id != self.me.id
             && !self.peers.contains_key(&id)
         {

@@ -3,7 +3,7 @@
 //! Unpacked packages belong to this node and go with it. Virtual environments outlive it, so that the next cluster has them at once:
 //! they are shared by all nodes of this user on this machine, and a lock on a file says who uses one.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Instant};
 
 use manta_packages::{RuntimeEnv, package_id};
 use manta_proto::v1::JobConfig;
@@ -14,8 +14,9 @@ use crate::core::{EnvironmentKey, Made};
 /// Makes an environment; the core learns of the outcome.
 pub fn start(shared: Arc<Shared>, key: EnvironmentKey, config: JobConfig) {
     tokio::spawn(async move {
+        let began = Instant::now();
         let made = make(&shared, &key, &config).await;
-        shared.with(|core| core.on_environment_made(&key, made));
+        shared.with(|core| core.on_environment_made(&key, made, began.elapsed()));
     });
 }
 

@@ -105,6 +105,10 @@ async fn answer(shared: &Arc<Shared>, asker: &Asker, question: Question) -> Resu
             read_log(asker, &log, read.tail, read.follow).await
         }
         Question::Objects(_) => objects::answer(shared, asker).await,
+        Question::Environments(_) => {
+            let listed = shared.read(crate::core::Core::list_environments);
+            asker.send(listed.to_string().into_bytes()).await
+        }
         Question::Stacks(wanted) => {
             let workers = shared.read(crate::core::Core::worker_pids);
             let meant = |id: &ProcessId| {

@@ -58,8 +58,10 @@ def __getattr__(name: str) -> Any:
 def list_named_actors(all_namespaces: bool = False) -> list[Any]:
     """The names of living actors of this namespace; of all of them, as dicts with name and namespace."""
     _session.ensure_initialized()
-    rows = [json.loads(row) for row in _manta.current_head().list_state("actors", [])[0]]
-    alive = [row for row in rows if row["name"] and row["state"] != "DEAD"]
+    rows = [
+        json.loads(row) for row in _manta.current_head().list_state("actors", [("state", "DEAD", True)])[0]
+    ]
+    alive = [row for row in rows if row["name"]]
     if all_namespaces:
         return [{"name": row["name"], "namespace": row["ray_namespace"]} for row in alive]
     return [row["name"] for row in alive if row["ray_namespace"] == _manta.namespace()]

@@ -106,10 +106,10 @@ def placement_group(
         strategy: "PACK", the default (few nodes), "SPREAD" (many), "STRICT_PACK" (one), "STRICT_SPREAD" (one for each bundle).
         name: For `get_placement_group`; unique in the cluster.
         lifetime: "detached" for a group that stays when this program ends.
+        bundle_label_selector: For each bundle the labels that its node must have, as the option `label_selector` has them.
     """
     given = {
         "_soft_target_node_id": _soft_target_node_id,
-        "bundle_label_selector": bundle_label_selector,
         "topology_strategy": topology_strategy,
     }
     for option, value in given.items():
@@ -126,10 +126,26 @@ def placement_group(
     if lifetime not in (None, "detached"):
         raise ValueError(f"'lifetime' must be None or 'detached', not {lifetime!r}")
     checked = [_checked_bundle(index, bundle) for index, bundle in enumerate(bundles)]
+    labels = _checked_labels(bundle_label_selector, len(checked))
     _session.ensure_initialized()
     wire = [list(bundle.items()) for bundle in checked]
-    group_id = _manta.create_placement_group(name or "", strategy, wire, lifetime == "detached")
+    group_id = _manta.create_placement_group(name or "", strategy, wire, lifetime == "detached", labels)
     return PlacementGroup(group_id, checked)
+
+
+def _checked_labels(selectors: Any, bundles: int) -> list[list[tuple[str, str, list[str]]]]:
+    from manta import _placement  # It needs this module.
+
+    if selectors is None:
+        return []
+    if not isinstance(selectors, (list, tuple)):
+        raise ValueError(f"'bundle_label_selector' must be a list, not {type(selectors).__name__}")
+    if selectors and len(selectors) != bundles:
+        raise ValueError(
+            f"'bundle_label_selector' must have a selector for each bundle: there are {len(selectors)} for {bundles}"
+        )
+    checked = [_placement.checked_selector("bundle_label_selector", selector) for selector in selectors]
+    return [[(key, operator, list(values)) for key, operator, values, _ in each.rules] for each in checked]
 
 
 def _checked_bundle(index: int, bundle: Any) -> dict[str, float]:

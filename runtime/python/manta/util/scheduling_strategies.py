@@ -46,8 +46,8 @@ class NodeAffinitySchedulingStrategy:
     Args:
         node_id: The node's id in hex, as `get_runtime_context().get_node_id()` and `nodes()` have it.
         soft: Whether to run elsewhere when the node is gone or can never run it.
-        _spill_on_unavailable: Not supported yet, as is the next one: a task waits for room on its node.
-        _fail_on_unavailable: Not supported yet.
+        _spill_on_unavailable: With `soft`, whether to run elsewhere also when the node has no room now, in place of waiting for it.
+        _fail_on_unavailable: Whether to fail with `TaskUnschedulableError` when the node has no room now.
     """
 
     def __init__(
@@ -57,14 +57,12 @@ class NodeAffinitySchedulingStrategy:
         _spill_on_unavailable: bool = False,
         _fail_on_unavailable: bool = False,
     ) -> None:
-        if _spill_on_unavailable or _fail_on_unavailable:
-            raise NotImplementedError(
-                "'_spill_on_unavailable' and '_fail_on_unavailable' are not supported yet; leave them out"
-            )
         if not isinstance(node_id, str):
             raise TypeError(f"'node_id' must be text in hex, not {type(node_id).__name__}")
         self.node_id = node_id
         self.soft = bool(soft)
+        self._spill_on_unavailable = bool(_spill_on_unavailable)
+        self._fail_on_unavailable = bool(_fail_on_unavailable)
 
 
 class _Labels:

@@ -1,5 +1,7 @@
 //! Environments, drivers of submitted jobs, and the end of workers for want of memory.
 
+use std::time::Duration;
+
 use manta_proto::{
     ids::ProcessId,
     v1::{self, head_to_node, node_to_head, process_to_node, submitted_job::State},
@@ -8,6 +10,7 @@ use manta_proto::{
 use super::Stage;
 use crate::core::{Effect, EnvironmentKey, Exit, Made, Timer, Usage};
 
+const TOOK: Duration = Duration::from_millis(1500);
 const ENV: &str = r#"{"env_vars":{"A":"1"}}"#;
 
 fn ask_in_environment(stage: &mut Stage, driver: ProcessId, request_id: u64) {
@@ -38,7 +41,7 @@ fn an_environment_is_made_once_and_its_workers_start_in_it() {
         executable: Some("/venv/bin/python".into()),
         ..Made::default()
     };
-    stage.core.on_environment_made(&key, Ok(made));
+    stage.core.on_environment_made(&key, Ok(made), TOOK);
     stage.settle();
     for _ in 0..2 {
         let Effect::StartWorker { job, .. } =
@@ -61,11 +64,28 @@ fn an_environment_that_cannot_be_made_refuses_who_waits_and_is_tried_anew() {
     let (driver, _) = stage.driver(2, "python");
     ask_in_environment(&mut stage, driver, 1);
     let key = expect_making(&mut stage);
-    stage.core.on_environment_made(&key, Err("pip failed: no such package".into()));
+    stage.core.on_environment_made(&key, Err("pip failed: no such package".into()), TOOK);
     stage.settle();
     assert_eq!(stage.expect_refusal(driver, 1), "pip failed: no such package");
+    let listed = stage.core.list_environments();
+    assert_eq!(listed[0]["state"], "FAILED");
+    assert_eq!(listed[0]["error"], "pip failed: no such package");
+    assert_eq!(
+        (&listed[0]["creation_time_ms"], &listed[0]["runtime_env"]["env_vars"]["A"]),
+        (&1500.0.into(), &"1".into())
+    );
     ask_in_environment(&mut stage, driver, 2);
-    expect_making(&mut stage);
+    let key = expect_making(&mut stage);
+    assert_eq!(stage.core.list_environments()[0]["success"], serde_json::Value::Null, "it is being made");
+    stage.core.on_environment_made(&key, Ok(Made::default()), TOOK);
+    stage.settle();
+    stage.expect(|effect| matches!(effect, Effect::StartWorker { .. }));
+    stage.expect(|effect| matches!(effect, Effect::Timer(Timer::WorkerStart(_), _)));
+    let listed = stage.core.list_environments();
+    assert_eq!(
+        (listed.as_array().unwrap().len(), &listed[0]["state"], &listed[0]["ref_cnt"]),
+        (1, &"CREATED".into(), &1.into())
+    );
 }
 
 fn start_driver(stage: &mut Stage, runtime_env: &str) {
@@ -90,7 +110,7 @@ fn a_driver_starts_in_its_environment_and_its_end_is_told() {
     let mut stage = Stage::new(1.0);
     start_driver(&mut stage, ENV);
     let key = expect_making(&mut stage);
-    stage.core.on_environment_made(&key, Ok(Made::default()));
+    stage.core.on_environment_made(&key, Ok(Made::default()), TOOK);
     stage.settle();
     stage.expect(|effect| matches!(effect, Effect::StartDriver { .. }));
     stage.core.on_driver_started("job", 7);
@@ -105,13 +125,25 @@ fn a_driver_starts_in_its_environment_and_its_end_is_told() {
 }
 
 #[test]
+fn a_driver_whose_environment_cannot_be_made_has_failed_for_that() {
+    let mut stage = Stage::new(1.0);
+    start_driver(&mut stage, ENV);
+    let key = expect_making(&mut stage);
+    stage.core.on_environment_made(&key, Err("no such package".into()), TOOK);
+    stage.settle();
+    let update = expect_update(&mut stage);
+    assert_eq!((update.state(), update.environment_failed), (State::Failed, true));
+    assert_eq!(update.message, "The job's environment could not be made: no such package");
+}
+
+#[test]
 fn a_driver_that_is_stopped_before_it_runs_never_does() {
     let mut stage = Stage::new(1.0);
     start_driver(&mut stage, ENV);
     let key = expect_making(&mut stage);
     stage.head(head_to_node::Message::StopDriver(v1::StopDriver { submission_id: "job".into() }));
     assert_eq!(expect_update(&mut stage).state(), State::Stopped);
-    stage.core.on_environment_made(&key, Ok(Made::default()));
+    stage.core.on_environment_made(&key, Ok(Made::default()), TOOK);
     stage.settle();
     start_driver(&mut stage, "");
     stage.expect(|effect| matches!(effect, Effect::StartDriver { .. }));

@@ -69,12 +69,19 @@ class StateApiClient:
         """Rows of one kind that all filters choose."""
         if isinstance(limit, bool) or not isinstance(limit, int) or not 0 < limit <= LIMIT_MAX:
             raise ValueError(f"'limit' must be from 1 to {LIMIT_MAX}, not {limit!r}")
+        if kind == "actors":
+            self._settle()
         rows = self._ask(kind, _filters(filters), limit)[0]
         return [State(_renamed(kind, json.loads(row))) for row in rows]
 
     def counts(self, kind: str) -> list[dict[str, Any]]:
         """Counts of one kind."""
         return [json.loads(row) for row in self._ask(kind, [], 0, "", True)[0]]
+
+    def _settle(self) -> None:
+        """What this process has said of its actors is with the head when it has answered a question that goes the same way."""
+        if _manta.is_connected():
+            _manta.find_actor("", "")
 
     def _ask(self, *question: Any) -> tuple[list[str], int, str, list[str]]:
         try:
@@ -158,7 +165,7 @@ def list_tasks(
 def list_actors(
     address: str | None = None, filters: Filters | None = None, limit: int = LIMIT_DEFAULT, **ignored: Any
 ) -> list[State]:
-    """Actors with a name, and detached ones."""
+    """Actors, living ones first, and the newest of those that are dead."""
     return _list("actors", address, filters, limit, ignored)
 
 
@@ -202,11 +209,11 @@ def get_objects(id: str, address: str | None = None, **ignored: Any) -> list[Sta
     return _list("objects", address, [("object_id", "=", id)], LIMIT_DEFAULT, ignored)
 
 
-def list_runtime_envs(*_args: Any, **_kwargs: Any) -> list[State]:
-    """Not there: the logs of installers are."""
-    raise NotImplementedError(
-        "there is no list of environments; what was installed is in 'manta logs runtime_env-*'"
-    )
+def list_runtime_envs(
+    address: str | None = None, filters: Filters | None = None, limit: int = LIMIT_DEFAULT, **ignored: Any
+) -> list[State]:
+    """Environments that nodes have made or could not make, the newest of each node first."""
+    return _list("runtime-envs", address, filters, limit, ignored)
 
 
 def get_task(id: Any, address: str | None = None, **ignored: Any) -> State | list[State] | None:
@@ -222,7 +229,7 @@ def get_task(id: Any, address: str | None = None, **ignored: Any) -> State | lis
 
 
 def get_actor(id: str, address: str | None = None, **ignored: Any) -> State | None:
-    """An actor that has a name, or is detached."""
+    """An actor."""
     return _get("actors", "actor_id", id, address, ignored)
 
 
@@ -259,7 +266,7 @@ def summarize_tasks(address: str | None = None, **ignored: Any) -> dict[str, Any
 
 
 def summarize_actors(address: str | None = None, **ignored: Any) -> dict[str, Any]:
-    """How many registered actors there are of each state."""
+    """How many actors there are of each state."""
     _check_ignored(ignored)
     counts = {row["state"]: row["count"] for row in StateApiClient(address).counts("actors")}
     return {"cluster": {"summary": {"all": {"state_counts": counts}}, "total_actors": sum(counts.values())}}

@@ -77,6 +77,9 @@ impl State {
             subscribers: Vec::new(),
         };
         self.actors.known.insert(id, Actor::new(address, Phase::Pending, Some(Box::new(owned))));
+        if !registered {
+            self.list_actor(id);
+        }
         self.on_submit_for_actor(submission, Role::Creation(id));
     }
 
@@ -335,10 +338,36 @@ impl State {
         state
     }
 
-    /// Tells those who asked, and the head of a registered actor.
+    /// Tells the head of an actor that is not registered, for those who list actors.
+    fn list_actor(&mut self, id: ActorId) {
+        let is_settled = |actor: &Actor| !matches!(actor.phase, Phase::Lost | Phase::Unknown);
+        if self.actors.known.get(&id).is_some_and(is_settled) {
+            let ActorState { actor_id, phase, worker_id, node_id, mut cause, error, .. } =
+                self.actor_state(id);
+            if error.is_some() && cause.is_empty() {
+                "its constructor raised an exception".clone_into(&mut cause);
+            }
+            let state = ActorState { phase, worker_id, node_id, cause, ..ActorState::default() };
+            let entry = v1::ActorEntry {
+                actor_id,
+                owner_id: self.me.process.to_bytes(),
+                owner_node_id: self.me.node.to_bytes(),
+                job_id: self.job.as_ref().map(|job| job.job_id.clone()).unwrap_or_default(),
+                class_name: self.class_name(id),
+                state: Some(state),
+                ..v1::ActorEntry::default()
+            };
+            self.tell_node(process_to_node::Message::ActorListed(entry));
+        }
+    }
+
+    /// Tells those who asked, and the head.
     pub(super) fn tell_of_actor(&mut self, id: ActorId) {
         let Some(owned) = self.actors.known.get(&id).and_then(|actor| actor.owned.as_ref()) else { return };
         let (subscribers, registered) = (owned.subscribers.clone(), owned.registered);
+        if !registered {
+            self.list_actor(id);
+        }
         if subscribers.is_empty() && !registered {
             return;
         }
