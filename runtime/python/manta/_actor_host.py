@@ -29,8 +29,6 @@ running: contextvars.ContextVar[_manta.Task | None] = contextvars.ContextVar("ma
 
 # The argument under which a call's owner says for which exceptions it is retried.
 RETRIED = "__manta_retried__"
-# The argument under which a call asks for `num_returns="dynamic"`.
-DYNAMIC = "__manta_dynamic__"
 Retried = tuple[type[BaseException], ...] | None
 # Calls whose cancellation came before them, or after their end.
 NOT_FOUND_MAX = 10_000
@@ -175,15 +173,12 @@ class Host:
         retried: Retried = None
         try:
             args, kwargs = call.arguments()
-            retried, dynamic = kwargs.pop(RETRIED, None), kwargs.pop(DYNAMIC, False)
+            retried, owner = kwargs.pop(RETRIED, None), kwargs.pop(_generator.OWNER, None)
             result = self._method(call.method)(*args, **kwargs)
             if inspect.isawaitable(result):
                 result = await result
-            if dynamic:
-                result = await _generator.put_all_async(result, call.name, self._node_name)
             if call.streaming:
-                await self._send_values(call, result)
-                result = None
+                result = await self._send_values(call, _generator.Values(result, owner) if owner else result)
             self._end_output()
             call.succeed(self._values(call, result))
         except BaseException as error:
@@ -194,18 +189,26 @@ class Host:
                 return _errors.end_cancelled(call, error, self._node_name)
             self._failed(call, error, retried)
 
-    async def _send_values(self, call: _manta.Task, result: Any) -> None:
-        if not hasattr(result, "__aiter__"):
-            send_values(call, result)
-            return
+    async def _send_values(self, call: _manta.Task, result: Any) -> Any:
+        kept = result if isinstance(result, _generator.Values) else None
+        values = kept.values if kept else result
+        if not hasattr(values, "__aiter__"):
+            return send_values(call, result, self._node_name)
         import asyncio
 
         loop, index = asyncio.get_running_loop(), 0
-        async for value in result:
-            call.yield_value(index, value)
+        try:
+            async for value in values:
+                call.yield_value(index, value)
+                index += 1
+                if call.has_backpressure:
+                    await loop.run_in_executor(None, call.wait_for_room)
+        except Exception as error:
+            if kept is None:
+                raise
+            call.yield_error(index, _errors.pack(error, call.name, self._node_name))
             index += 1
-            if call.has_backpressure:
-                await loop.run_in_executor(None, call.wait_for_room)
+        return kept.refs(call, index) if kept else None
 
     def _start_thread(self, group: int) -> None:
         self._started[group] += 1
@@ -240,15 +243,13 @@ class Host:
         retried: Retried = None
         try:
             args, kwargs = call.arguments()
-            retried, dynamic = kwargs.pop(RETRIED, None), kwargs.pop(DYNAMIC, False)
+            retried, owner = kwargs.pop(RETRIED, None), kwargs.pop(_generator.OWNER, None)
             result = self._method(call.method)(*args, **kwargs)
-            if dynamic:
-                result = _generator.put_all(result, call.name, self._node_name)
             # The arguments must not outlive their use.
             del args, kwargs
             if call.streaming:
-                send_values(call, result)
-                result = None
+                values = _generator.Values(result, owner) if owner else result
+                result = send_values(call, values, self._node_name)
             self._end_output()
             call.succeed(self._values(call, result))
         except BaseException as error:
@@ -268,8 +269,10 @@ class Host:
             _errors.end_failed(call, error, self._node_name, retried)
 
 
-def send_values(task: _manta.Task, result: Any) -> None:
-    """Sends what a generator yields, value by value."""
+def send_values(task: _manta.Task, result: Any, node_name: str) -> Any:
+    """Sends what a generator yields, value by value. Answers with the task's result."""
+    if isinstance(result, _generator.Values):
+        return _send_kept(task, result, node_name)
     if not isinstance(result, Iterator):
         raise ValueError(
             f"the task '{task.name}' has num_returns=\"streaming\", but returned a {type(result).__name__}; "
@@ -278,6 +281,21 @@ def send_values(task: _manta.Task, result: Any) -> None:
     for index, value in enumerate(result):
         task.yield_value(index, value)
         task.wait_for_room()
+    return None
+
+
+def _send_kept(task: _manta.Task, kept: _generator.Values, node_name: str) -> Any:
+    """Sends what the task's result has refs of; the last one has the generator's exception, if it raised one."""
+    kept.check(task)
+    count = 0
+    try:
+        for value in kept.values:
+            task.yield_value(count, value)
+            count += 1
+    except Exception as error:
+        task.yield_error(count, _errors.pack(error, task.name, node_name))
+        count += 1
+    return kept.refs(task, count)
 
 
 async def _call(function: Callable[[], Any]) -> Any:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-from manta import _errors, _manta
+from manta import _manta
 from manta._ids import TaskID
 
 
@@ -116,8 +116,38 @@ class DynamicObjectRefGenerator:
         return len(self._refs)
 
 
+# The argument under which a task or call with `num_returns="dynamic"` is told who owns its values.
+OWNER = "__manta_owner_of_values__"
+
+
+def own_address() -> tuple[str, str]:
+    """This process and its node, as who owns the values of what it submits."""
+    context = _manta.context()
+    return str(context["worker_id"]), str(context["node_id"])
+
+
+class Values:
+    """What a generator yields with `num_returns="dynamic"`, and the process and node of who owns it."""
+
+    def __init__(self, values: Any, owner: tuple[str, str]) -> None:
+        self.values = values
+        self.owner = owner
+
+    def check(self, task: _manta.Task, method: str = "__next__") -> None:
+        """Raises unless it is a generator."""
+        if not hasattr(self.values, method):
+            raise ValueError(
+                f"the task '{task.name}' has num_returns=\"dynamic\", but returned a {type(self.values).__name__}; "
+                "it must be a generator"
+            )
+
+    def refs(self, task: _manta.Task, count: int) -> DynamicObjectRefGenerator:
+        """The task's result, when so many values were sent."""
+        return DynamicObjectRefGenerator(task.item_refs(count, *self.owner))
+
+
 class Dynamic:
-    """A generator function as it runs with `num_returns="dynamic"`: its values are put one by one, and their refs are its value."""
+    """A generator function as it runs with `num_returns="dynamic"`: its values go to the owner one by one, and their refs are its value."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
@@ -125,38 +155,6 @@ class Dynamic:
         self.__name__ = getattr(function, "__name__", repr(function))
         self.__qualname__ = getattr(function, "__qualname__", self.__name__)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> DynamicObjectRefGenerator:
-        node_name = str(_manta.context()["node_name"])
-        return put_all(self._function(*args, **kwargs), self.__name__, node_name)
-
-
-def put_all(result: Any, name: str, node_name: str) -> DynamicObjectRefGenerator:
-    """The refs of what a generator yields; the last one has its exception, if it raised one."""
-    _check_iterator(result, "__next__", name)
-    refs = []
-    try:
-        for value in result:
-            refs.append(_manta.put(value))
-    except Exception as error:
-        refs.append(_manta.put_error(_errors.pack(error, name, node_name)))
-    return DynamicObjectRefGenerator(refs)
-
-
-async def put_all_async(result: Any, name: str, node_name: str) -> DynamicObjectRefGenerator:
-    """The same of an async generator."""
-    if not hasattr(result, "__aiter__"):
-        return put_all(result, name, node_name)
-    refs = []
-    try:
-        async for value in result:
-            refs.append(_manta.put(value))
-    except Exception as error:
-        refs.append(_manta.put_error(_errors.pack(error, name, node_name)))
-    return DynamicObjectRefGenerator(refs)
-
-
-def _check_iterator(result: Any, method: str, name: str) -> None:
-    if not hasattr(result, method):
-        raise ValueError(
-            f"the task '{name}' has num_returns=\"dynamic\", but returned a {type(result).__name__}; it must be a generator"
-        )
+    def __call__(self, *args: Any, **kwargs: Any) -> Values:
+        owner = kwargs.pop(OWNER)
+        return Values(self._function(*args, **kwargs), owner)

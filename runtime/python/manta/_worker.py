@@ -78,8 +78,7 @@ class Worker:
                 raise KeyboardInterrupt
             result = described.function(*args, **kwargs)
             if task.streaming:
-                _actor_host.send_values(task, result)
-                result = None
+                result = _actor_host.send_values(task, result, self._node_name)
             values = _values(task, result)
             self._may_interrupt = False
             self._end_output()

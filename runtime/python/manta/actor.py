@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from manta import _actor_host, _function, _manta, _placement, _session
+from manta import _actor_host, _function, _generator, _manta, _placement, _session
 from manta._actor_class import ClassDescription, MethodDescription, describe
 from manta._actor_options import METHOD_OPTIONS, ActorOptions, MethodOptions
 from manta._generator import ObjectRefGenerator
@@ -232,7 +232,7 @@ class ActorMethod:
             # The worker tells which failures the call is to be retried for.
             kwargs = {**kwargs, _actor_host.RETRIED: options.retry_exceptions}
         if options.num_returns == "dynamic":
-            kwargs = {**kwargs, _actor_host.DYNAMIC: True}
+            return prepared.submit_dynamic(args, {**kwargs, _generator.OWNER: _generator.own_address()})
         if description.is_streaming(options):
             return ObjectRefGenerator(prepared.submit_stream(args, kwargs, options.backpressure))
         return prepared.submit(args, kwargs)

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from manta import _function, _manta, _placement, _session, actor
+from manta import _function, _generator, _manta, _placement, _session, actor
 from manta._generator import ObjectRefGenerator
 from manta._options import TaskOptions
 
@@ -56,6 +56,8 @@ class RemoteFunction:
             prepared = self._prepare()
         if self._is_streaming:
             return ObjectRefGenerator(prepared.submit_stream(args, kwargs, self._options.backpressure))
+        if self._options.num_returns == "dynamic":
+            return prepared.submit_dynamic(args, {**kwargs, _generator.OWNER: _generator.own_address()})
         return prepared.submit(args, kwargs)
 
     def options(self, **options: Any) -> RemoteFunction:

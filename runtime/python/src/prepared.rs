@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use manta_proto::ids::NodeId;
 use manta_worker::{
     ActorRef, Argument, Core, Function, FunctionId, LabelOperator, Language, NewTask, Placement, Program,
-    SubmitError, Template,
+    Stream, SubmitError, Template,
 };
 use pyo3::{
     exceptions::PyValueError,
@@ -218,6 +218,16 @@ impl PreparedTask {
         }
     }
 
+    /// Submits one streaming task whose result has refs of all its values: answers with the ref of that.
+    fn submit_dynamic(
+        &self,
+        py: Python<'_>,
+        args: &Bound<'_, PyTuple>,
+        kwargs: &Bound<'_, PyDict>,
+    ) -> PyResult<PyObjectRef> {
+        self.stream(py, args, kwargs, None).map(|stream| PyObjectRef::new(stream.into_result()))
+    }
+
     /// Submits one streaming task, which waits while `backpressure` values were not taken.
     fn submit_stream(
         &self,
@@ -226,6 +236,18 @@ impl PreparedTask {
         kwargs: &Bound<'_, PyDict>,
         backpressure: Option<u32>,
     ) -> PyResult<PyStream> {
+        self.stream(py, args, kwargs, backpressure).map(PyStream::new)
+    }
+}
+
+impl PreparedTask {
+    fn stream(
+        &self,
+        py: Python<'_>,
+        args: &Bound<'_, PyTuple>,
+        kwargs: &Bound<'_, PyDict>,
+        backpressure: Option<u32>,
+    ) -> PyResult<Stream> {
         let core = connection::core()?;
         let stream = self.with_task(args, kwargs, |bytes, task| {
             let submit = || match &self.call {
@@ -234,11 +256,9 @@ impl PreparedTask {
             };
             if bytes > DETACH_BYTES { py.detach(submit) } else { submit() }
         })?;
-        stream.map(PyStream::new).map_err(|error| submit_error(py, &error))
+        stream.map_err(|error| submit_error(py, &error))
     }
-}
 
-impl PreparedTask {
     /// A call of an actor's method, ready to be submitted.
     pub fn of_call(
         method: &str,

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use manta_proto::ids::{NodeId, ProcessId};
 use manta_worker::{
     Core, CurrentTask, Format, FunctionId, NewValue, NextTask, RunnableTask, SystemError, SystemErrorKind,
     TaskFunction,
@@ -17,6 +18,7 @@ use crate::{
     decode::decode,
     encode::{Encoded, encode},
     msgpack,
+    object_ref::PyObjectRef,
     objects::{DETACH_BYTES, submit_error},
     stream,
 };
@@ -197,6 +199,22 @@ impl Task {
         let send = || core.yield_value(&self.0, index, &value);
         let sent = if encoded.len() > DETACH_BYTES { py.detach(send) } else { send() };
         sent.map(drop).map_err(|error| submit_error(py, &error))
+    }
+
+    /// Sends a packed exception in the place of a value of a streaming task.
+    fn yield_error(&self, py: Python<'_>, index: u32, error: Bound<'_, PyBytes>) -> PyResult<()> {
+        let encoded = Encoded::error(Format::PythonError, error);
+        let sent = connection::core()?.yield_value(&self.0, index, &encoded.value(&encoded.buffers()));
+        sent.map(drop).map_err(|error| submit_error(py, &error))
+    }
+
+    /// Refs of the first so many values, which were sent to the owner: its process and node, in hex.
+    fn item_refs(&self, count: u32, owner: &str, owner_node: &str) -> PyResult<Vec<PyObjectRef>> {
+        let core = connection::core()?;
+        let (Some(owner), Some(node)) = (ProcessId::from_hex(owner), NodeId::from_hex(owner_node)) else {
+            return Err(PyValueError::new_err("these are no ids of a process and a node"));
+        };
+        Ok((0..count).map(|index| PyObjectRef::new(core.item_ref(&self.0, index, owner, node))).collect())
     }
 
     /// Waits while too many of its values were not taken.

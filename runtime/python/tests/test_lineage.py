@@ -11,9 +11,11 @@ from collections.abc import Iterator
 
 import numpy
 import pytest
+from conftest import until
 
 import manta
 from manta import exceptions
+from manta.util import state
 from manta.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 BYTES = 1024 * 1024
@@ -164,6 +166,43 @@ def test_values_of_generators_and_calls_that_went_with_their_node_are_made_again
     for fill in range(3):
         assert (manta.get(given[fill], timeout=60) == fill).all()
         assert (manta.get(made[fill], timeout=60) == fill).all()
+
+
+def test_values_of_a_dynamic_generator_are_the_submitters_and_are_made_again(cluster):
+    @manta.remote(num_returns="dynamic")
+    def give(count):
+        for fill in range(count):
+            yield numpy.full(BYTES, fill, dtype=numpy.uint8)
+
+    @manta.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
+    class Maker:
+        @manta.method(num_returns="dynamic")
+        def make(self, count):
+            yield from (numpy.full(BYTES, fill, dtype=numpy.uint8) for fill in range(count))
+
+        def pid(self):
+            return os.getpid()
+
+    @manta.remote
+    def add_up(values):
+        return sum(int(manta.get(ref)[0]) for ref in values)
+
+    there = {"scheduling_strategy": on_second()}
+    maker = Maker.options(**there).remote()
+    given, made = give.options(**there).remote(3), maker.make.remote(3)
+    kept = [list(manta.get(ref, timeout=60)) for ref in (given, made)]
+    os.kill(manta.get(maker.pid.remote()), signal.SIGKILL)
+    for refs in kept:
+        assert [int(value[0]) for value in manta.get(refs, timeout=60)] == [0, 1, 2], (
+            "they outlive their worker"
+        )
+    cluster.kill_second_node()
+    for refs in kept:
+        for fill, ref in enumerate(refs):
+            assert (manta.get(ref, timeout=60) == fill).all()
+    assert manta.get(add_up.remote(manta.get(given)), timeout=60) == 3
+    del given, made, kept, refs, ref
+    until(lambda: not [row for row in state.list_objects() if (row.object_size or 0) >= BYTES])
 
 
 def test_objects_of_nodes_that_were_drained_are_moved(cluster):

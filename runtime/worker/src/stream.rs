@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use manta_proto::ids::{ObjectId, TaskId};
+use manta_proto::ids::{NodeId, ObjectId, ProcessId, TaskId};
 
 use crate::{
     ActorRef, Core, NewTask, NewValue, ObjectRef, RunnableTask, SubmitError, SystemErrorKind, convert,
@@ -19,6 +19,8 @@ pub struct Stream {
     task: TaskId,
     shared: Arc<Shared>,
     result: ObjectRef,
+    /// Its values are let go when it is dropped.
+    consumes: bool,
 }
 
 impl Stream {
@@ -32,6 +34,14 @@ impl Stream {
     #[must_use]
     pub fn result(&self) -> &ObjectRef {
         &self.result
+    }
+
+    /// The object that exists once the task is over and holds refs of all values, which [`Core::item_ref`] has made for it.
+    #[must_use]
+    pub fn into_result(mut self) -> ObjectRef {
+        self.consumes = false;
+        self.shared.with(|state| state.keep_stream_for_result(self.task));
+        self.result.clone()
     }
 
     /// The ref of the next value, which may still have to be made, and its place; `None` after the last. When the ref becomes ready,
@@ -53,7 +63,9 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.shared.with(|state| state.on_stream_dropped(self.task));
+        if self.consumes {
+            self.shared.with(|state| state.on_stream_dropped(self.task));
+        }
     }
 }
 
@@ -118,7 +130,7 @@ impl Core {
         let owner = shared.with(|state| state.me.process);
         let address = RefAddress { object: ObjectId::of(id, 0), owner, owner_node: shared.node };
         let result = refs.into_iter().next().unwrap_or_else(|| ObjectRef::counted(shared, address));
-        Ok(Stream { task: id, shared: Arc::clone(shared), result })
+        Ok(Stream { task: id, shared: Arc::clone(shared), result, consumes: true })
     }
 
     /// Worker: sends a value of a streaming task; `false` when its owner is gone.
@@ -135,6 +147,19 @@ impl Core {
         let value =
             convert::inline_or_stored(&self.0, self.node_id(), object, value, convert::Keep::Nothing)?;
         Ok(self.0.with(|state| state.on_yield(task.slot, task.id, index, value)))
+    }
+
+    /// Worker: a ref of a value that a streaming task has sent to its owner, which is the process `owner` on the node `owner_node`.
+    #[must_use]
+    pub fn item_ref(
+        &self,
+        task: &RunnableTask,
+        index: u32,
+        owner: ProcessId,
+        owner_node: NodeId,
+    ) -> ObjectRef {
+        let address = RefAddress { object: ObjectId::of(task.id, index + 1), owner, owner_node };
+        self.adopt_ref(address)
     }
 
     /// Worker: waits until fewer than the task's limit of values wait to be taken; `false` if that takes longer than `wait`.

@@ -197,13 +197,17 @@ impl Core {
     /// The ref whose wire form [`ObjectRef::to_wire`] made, here or in another process; `None` if the bytes are no ref.
     #[must_use]
     pub fn ref_from_wire(&self, wire: &[u8]) -> Option<ObjectRef> {
-        let address = RefAddress::from_bytes(wire)?;
+        Some(self.adopt_ref(RefAddress::from_bytes(wire)?))
+    }
+
+    /// A ref that nobody has sent to this process.
+    pub(crate) fn adopt_ref(&self, address: RefAddress) -> ObjectRef {
         let shared: &Arc<Shared> = &self.0;
-        Some(shared.with(|state| {
+        shared.with(|state| {
             let object_ref = ObjectRef::adopt(shared, state, address);
             state.borrow_if_uncounted(address);
             object_ref
-        }))
+        })
     }
 
     /// A ref leaves this process in a way that nobody counts, for instance in a file: its object lives as long as its owner's job.

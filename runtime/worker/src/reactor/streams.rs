@@ -25,6 +25,8 @@ pub(super) struct Stream {
     end: Option<u32>,
     backpressure: bool,
     worker: Option<ConnId>,
+    /// Nobody consumes it: the task's result holds its values, once it is there.
+    kept_for_result: bool,
 }
 
 /// A stream as the worker that makes it sees it.
@@ -111,6 +113,15 @@ impl State {
         }
     }
 
+    /// Nobody consumes the stream: its values are kept until the task is over, from when on its result holds those that it names.
+    pub fn keep_stream_for_result(&mut self, id: TaskId) {
+        let Some(stream) = self.streams.consumed.get_mut(&id) else { return };
+        stream.kept_for_result = true;
+        if stream.end.is_some() {
+            self.on_stream_dropped(id);
+        }
+    }
+
     fn tell_taken(&mut self, conn: ConnId, id: TaskId, taken: u32) {
         let message = StreamTaken { task_id: id.to_bytes(), taken };
         self.send(conn, peer_message::Message::StreamTaken(message));
@@ -149,7 +160,7 @@ impl State {
         let Some(stream) = self.streams.consumed.get_mut(&id).filter(|stream| stream.end.is_none()) else {
             return;
         };
-        let (arrived, taken) = (stream.arrived, stream.taken);
+        let (arrived, taken, kept_for_result) = (stream.arrived, stream.taken, stream.kept_for_result);
         let end = arrived + u32::from(failure.is_some());
         stream.end = Some(end);
         if let Some(error) = failure {
@@ -162,6 +173,9 @@ impl State {
         for index in end..taken {
             let over = error_value(SystemErrorKind::Internal, "the stream has no further value");
             self.set_value(item(id, index), over);
+        }
+        if kept_for_result {
+            self.on_stream_dropped(id);
         }
     }
 
