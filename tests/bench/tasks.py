@@ -109,6 +109,19 @@ def seconds(work, rounds):
     return statistics.median(times)
 
 
+def in_turn(work, other, rounds):
+    """The median times of both, one round of each after the other: what slows the machine down for a while slows both."""
+    times, others = [], []
+    for round_number in range(rounds + 1):
+        for doing, took in ((work, times), (other, others)):
+            start = time.perf_counter()
+            result = doing()
+            if round_number:
+                took.append(time.perf_counter() - start)
+            del result
+    return statistics.median(times), statistics.median(others)
+
+
 def objects(module, rounds):
     """Figures of objects; those of a plain copy in memory come as a peer's."""
     import numpy
@@ -116,8 +129,7 @@ def objects(module, rounds):
     array = numpy.ones(ARRAY_BYTES, dtype=numpy.uint8)
     copy = numpy.empty_like(array)
     rounds = max(rounds, 5)
-    put = seconds(lambda: module.put(array), 3 * rounds)
-    memcpy = seconds(lambda: numpy.copyto(copy, array), 3 * rounds)
+    put, memcpy = in_turn(lambda: module.put(array), lambda: numpy.copyto(copy, array), 3 * rounds)
     large = module.put(array)
     yield "objects.put.large", "GB/s", ARRAY_BYTES / 1e9 / put
     yield "objects.put.large", "GB/s", ARRAY_BYTES / 1e9 / memcpy, "memcpy"

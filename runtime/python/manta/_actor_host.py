@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import collections
 import contextvars
 import functools
 import inspect
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -262,11 +264,23 @@ class Host:
     def _failed(self, call: _manta.Task, error: BaseException, retried: Retried) -> None:
         self._end_output()
         if isinstance(error, ActorExit):
+            self._wind_up()
             _manta.exit_actor(_EXITED)
         elif isinstance(error, SystemExit):
+            self._wind_up()
             _manta.exit_actor(f"its method '{call.name}' ended it with sys.exit({error.code!r})")
         else:
             _errors.end_failed(call, error, self._node_name, retried)
+
+    def _wind_up(self) -> None:
+        """Does what the actor wants done at an end that it has chosen itself; what fails is said, and ends nothing else."""
+        wishes = [wish] if callable(wish := getattr(self._instance, "__ray_shutdown__", None)) else []
+        for wish in [*wishes, atexit._run_exitfuncs]:
+            try:
+                wish()
+            except BaseException:
+                traceback.print_exc()
+        self._end_output()
 
 
 def send_values(task: _manta.Task, result: Any, node_name: str) -> Any:

@@ -66,6 +66,15 @@ class ActorClass:
             f"Actors cannot be instantiated directly: in place of '{name}()', use '{name}.remote()'"
         )
 
+    def __getattr__(self, name: str) -> Any:
+        # What belongs to the class is had of it as before: constants, static methods and class methods.
+        if name.startswith("__") or "_class" not in self.__dict__:
+            raise AttributeError(name)
+        try:
+            return getattr(self._class, name)
+        except AttributeError:
+            raise AttributeError(f"the actor class '{self.__name__}' has no attribute '{name}'") from None
+
     def __mro_entries__(self, bases: tuple[Any, ...]) -> NoReturn:
         raise ActorClassInheritanceException(
             f"'{self.__name__}' is an actor class, which no class can inherit from; make the plain class the base, and both remote"
@@ -110,6 +119,10 @@ class ActorClass:
             },
         )
         return ActorHandle(actor, description if found is None else pickle.loads(found))
+
+    def _remote(self, args: Any = None, kwargs: dict[str, Any] | None = None, **options: Any) -> ActorHandle:
+        """Ray's older way to write `.options(...).remote(...)`."""
+        return (self.options(**options) if options else self).remote(*(args or ()), **(kwargs or {}))
 
     def bind(self, *args: Any, **kwargs: Any) -> dag.ClassNode:
         """An actor of it in a graph that is run later."""
@@ -236,6 +249,10 @@ class ActorMethod:
         if description.is_streaming(options):
             return ObjectRefGenerator(prepared.submit_stream(args, kwargs, options.backpressure))
         return prepared.submit(args, kwargs)
+
+    def _remote(self, args: Any = None, kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
+        """Ray's older way to write `.options(...).remote(...)`."""
+        return (self.options(**options) if options else self).remote(*(args or ()), **(kwargs or {}))
 
     def bind(self, *args: Any, **kwargs: Any) -> dag.ClassMethodNode:
         """A call of it in a graph that is run later."""

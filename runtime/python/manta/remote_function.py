@@ -64,6 +64,10 @@ class RemoteFunction:
         """The same function with other options; this one keeps its own."""
         return RemoteFunction(self._function, self._options.updated(options))
 
+    def _remote(self, args: Any = None, kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
+        """Ray's older way to write `.options(...).remote(...)`."""
+        return (self.options(**options) if options else self).remote(*(args or ()), **(kwargs or {}))
+
     def bind(self, *args: Any, **kwargs: Any) -> dag.FunctionNode:
         """A call of it in a graph that is run later."""
         from manta import dag

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import signal
 import threading
@@ -465,3 +466,40 @@ def test_an_actor_ends_with_the_task_that_made_it_if_that_worker_is_killed(ray):
     until(lambda: not os.path.exists(f"/proc/{hosted}"))
     with pytest.raises(exceptions.ActorDiedError, match="process that made it ended"):
         ray.get(counter.add.remote(), timeout=DEADLINE_SECONDS)
+
+
+class Tidy:
+    """Leaves marks when it ends itself."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        atexit.register(lambda: open(os.path.join(folder, "atexit"), "w").close())
+
+    def __ray_shutdown__(self):
+        open(os.path.join(self.folder, "shutdown"), "w").close()
+        raise ValueError("what fails here keeps nobody from ending")
+
+    def leave(self):
+        manta.actor.exit_actor()
+
+
+@pytest.mark.parametrize("method", ["leave", "__ray_terminate__"])
+def test_an_actor_that_ends_itself_tidies_up(ray, tmp_path, method):
+    tidy = ray.remote(num_cpus=0)(Tidy).remote(str(tmp_path))
+    with pytest.raises(exceptions.ActorDiedError, match="ended itself"):
+        ray.get(getattr(tidy, method).remote(), timeout=60)
+    assert sorted(os.listdir(tmp_path)) == ["atexit", "shutdown"]
+
+
+def test_a_call_after_a_kill_that_restarts_reaches_the_new_instance(ray):
+    @ray.remote(num_cpus=0, max_restarts=3, max_task_retries=-1)
+    class Counter:
+        def pid(self):
+            return os.getpid()
+
+    counter = Counter.remote()
+    pids = [ray.get(counter.pid.remote())]
+    for _ in range(3):
+        ray.kill(counter, no_restart=False)
+        pids.append(ray.get(counter.pid.remote(), timeout=60))
+    assert len(set(pids)) == 4

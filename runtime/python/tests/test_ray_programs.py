@@ -252,3 +252,47 @@ def test_rows_of_tasks_and_actors_say_what_they_are(ray: Any) -> None:
     assert call["actor_id"] == actor._actor_id.hex()
     [row] = list_actors(filters=[("name", "=", "of-rows")])
     assert row["class_name"] == "Named"
+
+
+class Base:
+    INHERITED = 6
+
+
+def test_a_class_is_still_had_through_its_actor_class(ray: Any) -> None:
+    @ray.remote
+    class Actor(Base):
+        OWN = 3
+
+        @staticmethod
+        def static() -> int:
+            return Actor.OWN  # type: ignore[attr-defined,no-any-return]
+
+        @classmethod
+        def of_class(cls) -> int:
+            return cls.OWN
+
+        def seen(self) -> tuple[int, ...]:
+            return Actor.OWN, Actor.INHERITED, Actor.static(), Actor.of_class()  # type: ignore[attr-defined]
+
+    assert (Actor.OWN, Actor.INHERITED, Actor.static()) == (3, 6, 3)
+    assert ray.get(Actor.remote().seen.remote()) == (3, 6, 3, 3)
+    with pytest.raises(AttributeError, match="has no attribute 'absent'"):
+        Actor.absent  # noqa: B018
+
+
+def test_the_older_way_to_give_options_with_a_call(ray: Any) -> None:
+    @ray.remote
+    def add(a: int, b: int = 1) -> int:
+        return a + b
+
+    @ray.remote
+    class Adds:
+        def __init__(self, a: int) -> None:
+            self.a = a
+
+        def to(self, b: int) -> int:
+            return self.a + b
+
+    assert ray.get([add._remote(args=[1], kwargs={"b": 2}), add._remote((1,), num_cpus=0)]) == [3, 2]
+    adds = Adds._remote(args=[1], num_cpus=0)
+    assert ray.get(adds.to._remote(args=[2])) == 3

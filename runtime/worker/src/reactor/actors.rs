@@ -263,6 +263,9 @@ impl State {
             match &actor.phase {
                 Phase::Alive(place) => {
                     let (place, Some(conn)) = (*place, actor.conn) else { return };
+                    if actor.owned.as_ref().is_some_and(|owned| owned.is_ending()) {
+                        return;
+                    }
                     if !self.is_queued(task) {
                         return;
                     }

@@ -54,6 +54,13 @@ pub(super) struct Owned {
     pub subscribers: Vec<ConnId>,
 }
 
+impl Owned {
+    /// Whether its worker is about to end, as we wish: what is called from now on is for the next one.
+    pub fn is_ending(&self) -> bool {
+        self.wish.is_some() && self.lease.is_some()
+    }
+}
+
 fn creation_task(id: ActorId) -> TaskId {
     TaskId(id.0)
 }
@@ -151,6 +158,7 @@ impl State {
         actor.conn = Some(conn);
         if let Some(owned) = &mut actor.owned {
             owned.lease = Some((lease, place));
+            owned.wish = None;
             owned.socket.clone_from(&grant.peer_socket);
         }
         self.push_task(creation_task(id), lease, conn, place);

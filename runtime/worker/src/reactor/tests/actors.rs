@@ -198,6 +198,21 @@ fn another_process_finds_the_actor_and_follows_its_restart() {
 }
 
 #[test]
+fn a_call_after_a_kill_that_restarts_is_for_the_next_worker() {
+    let mut sim = Sim::new(2);
+    let actor = make(&mut sim, 0, 1);
+    create(&mut sim, 1);
+    sim.state(0).on_kill_actor(actor, false);
+    let after = call(&mut sim, 0, actor, "after", 1);
+    sim.settle();
+    assert!(run_all(&mut sim, 1).is_empty(), "its worker is about to end");
+    sim.kill(1);
+    create(&mut sim, 2);
+    assert_eq!(run_all(&mut sim, 2), ["after"]);
+    assert!(sim.value(0, after).is_some());
+}
+
+#[test]
 fn an_actor_dies_with_its_owner() {
     let mut sim = Sim::new(3);
     let actor = make(&mut sim, 2, 5);

@@ -244,3 +244,28 @@ fn a_value_that_is_lost_while_its_generator_runs_on_says_so() {
     sim.finish(1, &task, inline(ENDED));
     assert_empty(&mut sim, id, &[first]);
 }
+
+#[test]
+fn values_that_nobody_consumes_are_held_by_the_result_that_names_them() {
+    let mut sim = Sim::new(1);
+    let id = submit(&mut sim, false, 0);
+    sim.state(0).keep_stream_for_result(id);
+    let task = sim.take(1).unwrap();
+    for index in 0..2 {
+        give_stored(&mut sim, 1, &task, index, HERE);
+    }
+    let [first, second] = [1, 2].map(|index| ObjectId::of(id, index));
+    assert_eq!(sim.freed, [], "they wait for the result");
+    let named = sim.state(0).own_address(first);
+    // The worker's own ref, which its result is made with.
+    sim.state(1).add_ref(named);
+    sim.state(1).borrow_if_uncounted(named);
+    let result = Value { contained: vec![named.to_ref()], ..inline(ENDED) };
+    sim.finish(1, &task, result);
+    sim.state(1).on_ref_dropped(first);
+    sim.settle();
+    assert_eq!(sim.freed, [second], "the result does not name it");
+    assert!(sim.value(0, first).is_some());
+    sim.assert_empty(0, &[ObjectId::of(id, 0)]);
+    assert_eq!(sim.freed, [second, first]);
+}
