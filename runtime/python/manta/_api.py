@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
@@ -162,23 +163,25 @@ def nodes() -> list[dict[str, Any]]:
 def cluster_resources() -> dict[str, float]:
     """What all nodes together have."""
     _session.ensure_initialized()
-    return _sum("total")
+    sums: dict[str, float] = {}
+    for node in _manta.nodes():
+        for name, amount in _own(node["total"]):
+            sums[name] = sums.get(name, 0.0) + amount
+    return sums
 
 
 def available_resources() -> dict[str, float]:
-    """What of it no task uses now, as last heard."""
+    """What of it no task uses now, as the head has heard last."""
     _session.ensure_initialized()
-    return _sum("available")
+    rows = _manta.current_head().list_state("nodes", [("state", "ALIVE", False)])[0]
+    sums: dict[str, float] = {}
+    for node in map(json.loads, rows):
+        # A node that has just joined has not said yet how much it uses, which is nothing.
+        for name, amount in _own(list((node["available"] or node["total"]).items())):
+            sums[name] = sums.get(name, 0.0) + amount
+    return sums
 
 
 def _own(amounts: list[tuple[str, float]]) -> list[tuple[str, float]]:
     """Without what placement groups have reserved, which is there under a name of theirs too."""
     return [(name, amount) for name, amount in amounts if "_group_" not in name]
-
-
-def _sum(kind: str) -> dict[str, float]:
-    sums: dict[str, float] = {}
-    for node in _manta.nodes():
-        for name, amount in _own(node[kind]):
-            sums[name] = sums.get(name, 0.0) + amount
-    return sums

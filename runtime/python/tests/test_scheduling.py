@@ -290,15 +290,28 @@ def test_an_affinity_without_room_spills_or_fails(cluster, gate, tmp_path):
 
     held = hold.options(scheduling_strategy=on()).remote(gate, mark)
     until(lambda: os.path.exists(mark))
-    until(lambda: next(row for row in manta._manta.nodes() if row["name"] == "node-2")["available"][0][1] < 1)
+    until(lambda: manta.available_resources().get("CPU") == 2)
     spilled = on(soft=True, _spill_on_unavailable=True)
     assert run_on(num_cpus=2, scheduling_strategy=spilled) == nodes["node-1"]
     with pytest.raises(manta.exceptions.TaskUnschedulableError, match="only while there is room"):
         run_on(num_cpus=2, scheduling_strategy=on(_fail_on_unavailable=True))
     gate.open()
     manta.get(held, timeout=SECONDS)
+
+
+def test_what_tasks_take_is_not_available_meanwhile(cluster, gate):
+    @manta.remote(num_cpus=1.5, resources={"thing": 1})
+    def hold(gate) -> None:
+        gate.wait()
+
+    assert manta.available_resources()["CPU"] == 4
+    held = hold.remote(gate)
+    until(lambda: manta.available_resources().get("CPU") == 2.5)
+    assert manta.available_resources().get("thing", 0) == 0 and manta.cluster_resources()["thing"] == 1
+    gate.open()
+    manta.get(held, timeout=SECONDS)
     until(lambda: manta.available_resources().get("CPU") == 4)
-    assert run_on(scheduling_strategy=on(_fail_on_unavailable=True)) == nodes["node-2"]
+    assert manta.available_resources()["thing"] == 1
 
 
 def test_labels_fall_back_in_their_order(cluster):

@@ -220,7 +220,8 @@ def test_wrong_arguments_are_refused_at_the_call(ray):
         ({"num_cpus": "1"}, TypeError, "a number"),
         ({"num_returns": "many"}, TypeError, "a whole number"),
         ({"resources": {"CPU": 1}}, ValueError, "give 'num_cpus'"),
-        ({"fallback_strategy": []}, ValueError, "not supported yet"),
+        ({"object_store_memory": 1}, ValueError, "not supported yet"),
+        ({"fallback_strategy": [{}]}, ValueError, "must be a dict such as"),
         ({"max_retries": -2}, ValueError, "-1"),
     ],
 )
