@@ -43,6 +43,8 @@ pub struct AgentOptions {
     pub stdio: bool,
     /// Be an ordinary DAP adapter for the client that connects here.
     pub listen: Option<SocketAddr>,
+    /// A process that another debugger traces is looked at all the same; else it is refused.
+    pub takes_pictures: bool,
     /// The other end answers `mantaNeedsDebugInfo`.
     pub asks_for_debug_info: bool,
 }
@@ -88,7 +90,7 @@ pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
         _ => return Err(AgentError::NoClient),
     };
     let mode = if options.stdio { Mode::Cluster } else { Mode::Standalone };
-    let mut server = Server::new(attach::attach(options.pid, mode)?);
+    let mut server = Server::new(attach::attach(options.pid, mode, options.takes_pictures)?);
     server.engine.asks_for_debug_info = options.asks_for_debug_info;
     let wire = match &listener {
         None => Wire::of(dup(io::stdin().as_fd())?, dup(io::stdout().as_fd())?)?,

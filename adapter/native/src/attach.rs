@@ -5,7 +5,8 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 
 use crate::engine::{Engine, Mode};
-use crate::in_process::Process;
+use crate::in_process::{NoHelper, Process};
+use crate::snapshot_only;
 use crate::tracer::Live;
 
 /// Why a process cannot be debugged.
@@ -226,8 +227,25 @@ pub fn check(pid: i32) -> Result<(), Refused> {
 }
 
 /// Attaches to a process by the best means that there are: ptrace; or, where the system refuses that, what the process itself can do.
-pub fn attach(pid: i32, mode: Mode) -> Result<Engine, Refused> {
-    check(pid)?;
+/// A process that another debugger traces is only looked at, if the caller `takes_pictures`; else it is refused.
+pub fn attach(pid: i32, mode: Mode, takes_pictures: bool) -> Result<Engine, Refused> {
+    let other = |cause: io::Error| Refused::Other { pid, cause: cause.to_string() };
+    let unhelped = |refused: Refused, reason: NoHelper| Refused::NoHelp {
+        refused: Box::new(refused),
+        reason: reason.to_string(),
+    };
+    match check(pid) {
+        Ok(()) => {}
+        Err(refused @ Refused::Traced { .. }) if takes_pictures => {
+            return match Process::connect(pid) {
+                Ok(process) => {
+                    Engine::of(Live::new(snapshot_only::Process::new(process)), mode).map_err(other)
+                }
+                Err(reason) => Err(unhelped(refused, reason)),
+            };
+        }
+        Err(refused) => return Err(refused),
+    }
     let refused = match Engine::attach(pid, mode) {
         Ok(engine) => return Ok(engine),
         Err(cause) => explain(pid, &cause),
@@ -237,10 +255,10 @@ pub fn attach(pid: i32, mode: Mode) -> Result<Engine, Refused> {
     }
     match Process::connect(pid) {
         // It allows ptrace before it opens its helper: perhaps it has done both just now.
-        Ok(process) => Engine::attach(pid, mode)
-            .or_else(|_| Engine::of(Live::new(process), mode))
-            .map_err(|cause| Refused::Other { pid, cause: cause.to_string() }),
-        Err(reason) => Err(Refused::NoHelp { refused: Box::new(refused), reason: reason.to_string() }),
+        Ok(process) => {
+            Engine::attach(pid, mode).or_else(|_| Engine::of(Live::new(process), mode)).map_err(other)
+        }
+        Err(reason) => Err(unhelped(refused, reason)),
     }
 }
 

@@ -25,6 +25,7 @@ pub mod ptrace;
 pub mod registers;
 pub mod requests;
 pub mod simulated;
+pub mod snapshot_only;
 pub mod target;
 pub mod tokio;
 pub mod tracer;

@@ -48,6 +48,8 @@ pub enum Means {
         /// Its code can be patched.
         can_write_code: bool,
     },
+    /// Only pictures of it are taken, as somebody else traces it.
+    Snapshot,
 }
 
 /// A living process that is debugged.

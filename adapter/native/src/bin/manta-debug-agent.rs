@@ -7,7 +7,8 @@ use manta_native::agent::{AgentOptions, run};
 const USAGE: &str = "usage: manta-debug-agent --pid PID (--stdio [--ask-for-debug-info] | --listen ADDRESS)";
 
 fn options() -> Result<AgentOptions, String> {
-    let mut options = AgentOptions { pid: 0, stdio: false, listen: None, asks_for_debug_info: false };
+    let mut options =
+        AgentOptions { pid: 0, stdio: false, listen: None, takes_pictures: true, asks_for_debug_info: false };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value; {USAGE}"));

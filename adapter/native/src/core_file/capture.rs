@@ -19,7 +19,7 @@ impl Process {
         let arguments = String::from_utf8_lossy(&arguments).trim_end_matches('\0').replace('\0', " ");
         let mut threads = Vec::with_capacity(stopped.len());
         for (index, tid) in stopped.iter().enumerate() {
-            threads.push(self.thread_picture(*tid, if index == 0 { signal } else { 0 })?);
+            threads.push(thread_picture(self, *tid, if index == 0 { signal } else { 0 })?);
         }
         Ok(Picture {
             pid: self.pid,
@@ -31,17 +31,18 @@ impl Process {
             memory: self,
         })
     }
+}
 
-    fn thread_picture(&self, tid: Tid, signal: i32) -> io::Result<ThreadPicture> {
-        let general = self.kernel_registers(tid)?;
-        let vector = self.kernel_vector_registers(tid)?;
-        // SAFETY: both are plain data of exactly this size without padding, as the kernel defines them.
-        let (general, vector) = unsafe {
-            (
-                std::mem::transmute::<libc::user_regs_struct, [u64; GENERAL_WORDS]>(general),
-                std::mem::transmute::<libc::user_fpregs_struct, [u8; VECTOR_BYTES]>(vector),
-            )
-        };
-        Ok(ThreadPicture { tid, signal, general, vector: vector.to_vec() })
-    }
+/// The picture of a thread that stands still.
+pub(crate) fn thread_picture(process: &dyn Tracer, tid: Tid, signal: i32) -> io::Result<ThreadPicture> {
+    let general = process.kernel_registers(tid)?;
+    let vector = process.kernel_vector_registers(tid)?;
+    // SAFETY: both are plain data of exactly this size without padding, as the kernel defines them.
+    let (general, vector) = unsafe {
+        (
+            std::mem::transmute::<libc::user_regs_struct, [u64; GENERAL_WORDS]>(general),
+            std::mem::transmute::<libc::user_fpregs_struct, [u8; VECTOR_BYTES]>(vector),
+        )
+    };
+    Ok(ThreadPicture { tid, signal, general, vector: vector.to_vec() })
 }

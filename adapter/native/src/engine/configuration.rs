@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::breakpoints::{Breakpoint, On, Specification};
 use super::copies::Code;
+use super::level::{Level, SNAPSHOT_ONLY};
 use super::resolve::{Resolution, Resolutions, resolve_function, resolve_instruction, resolve_line};
 use super::{Cause, Engine};
 use crate::address::Address;
@@ -124,14 +125,18 @@ impl Engine {
             causes.entry(address).or_default().push(Cause::Loader);
         }
         let code = Code { modules: &self.modules };
-        let failed = self.sites.replace(
-            &wanted,
-            loader,
-            &self.process,
-            self.guard.as_mut(),
-            &code,
-            self.hardware_works,
-        );
+        let failed = if self.level() == Level::SnapshotOnly {
+            wanted.iter().chain(&loader).map(|address| (*address, SNAPSHOT_ONLY.to_owned())).collect()
+        } else {
+            self.sites.replace(
+                &wanted,
+                loader,
+                &self.process,
+                self.guard.as_mut(),
+                &code,
+                self.hardware_works,
+            )
+        };
         for (address, reason) in failed {
             for cause in causes.remove(&address).unwrap_or_default() {
                 match cause {

@@ -59,8 +59,8 @@ pub enum NoGuard {
 }
 
 impl Guard {
-    /// Finds the tables, and cleans up after a debugger that died here.
-    pub fn find(program: &Module, target: &dyn Target, code: &Code<'_>) -> Result<Self, NoGuard> {
+    /// Finds the tables.
+    pub fn find(program: &Module, target: &dyn Target) -> Result<Self, NoGuard> {
         let place = |name: &str| {
             program.image.symbol(name).map(|symbol| symbol.address.live(program.bias)).ok_or(NoGuard::Absent)
         };
@@ -77,15 +77,13 @@ impl Guard {
         let (tasks, traps) = (place("MANTA_TASK_TABLE")?, place("MANTA_TRAP_TABLE")?);
         let mut count = [0; 4];
         target.read(traps, &mut count)?;
-        let mut guard = Self {
+        Ok(Self {
             tasks,
             traps,
             scratch,
             helper: place("MANTA_HELPER")?,
             trap_count: u64::from(u32::from_le_bytes(count)).min(TRAP_SLOTS as u64),
-        };
-        guard.undo_all(target, code)?;
-        Ok(guard)
+        })
     }
 
     fn trap_entry(&self, index: u64) -> Address {
@@ -94,7 +92,7 @@ impl Guard {
 
     /// Takes back what a debugger that died has left patched. A library that it has patched may have been unloaded since, and
     /// another one may lie there: only code whose file has the byte is changed.
-    fn undo_all(&mut self, target: &dyn Target, code: &Code<'_>) -> Result<(), MemoryError> {
+    pub fn undo_all(&self, target: &dyn Target, code: &Code<'_>) -> Result<(), MemoryError> {
         for index in 0..self.trap_count {
             let address = Address(target.read_u64(self.trap_entry(index))?);
             let original = target.read_u64(self.trap_entry(index).offset(8))? as u8;

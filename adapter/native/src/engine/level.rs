@@ -15,7 +15,13 @@ pub enum Level {
     InProcess,
     /// The same, and it cannot be patched.
     InProcessUnpatched,
+    /// Another debugger traces it.
+    SnapshotOnly,
 }
+
+/// What cannot be done at the lowest level, and why.
+pub const SNAPSHOT_ONLY: &str =
+    "another debugger traces the process, so that only pictures of it can be taken";
 
 impl Level {
     /// What the user should know of it.
@@ -30,6 +36,10 @@ impl Level {
                 .to_owned(),
             Self::InProcessUnpatched => "Debugging level: in-process without breakpoints, as the system refuses ptrace, and the program's code cannot be \
                  changed. Its threads can be paused, looked at, and stepped by single instructions."
+                .to_owned(),
+            Self::SnapshotOnly => "Debugging level: snapshot only, as another debugger traces the process. A pause takes a picture of all threads \
+                 that run, which go on at once: stacks and variables can be looked at. There are no breakpoints and no steps, and nothing \
+                 can be changed."
                 .to_owned(),
             Self::Registers => format!(
                 "Debugging level: debug registers only, as the program does not link the manta-guard of this version. It can have \
@@ -49,6 +59,7 @@ impl Engine {
             (Means::Ptrace, true) => Level::Full,
             (Means::Ptrace, false) => Level::Registers,
             (Means::InProcess { can_write_code: true }, true) => Level::InProcess,
+            (Means::Snapshot, _) => Level::SnapshotOnly,
             (Means::InProcess { .. }, _) => Level::InProcessUnpatched,
         }
     }

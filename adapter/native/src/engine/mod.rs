@@ -49,7 +49,7 @@ use crate::outbox::Outbox;
 use crate::ptrace::Process;
 use crate::target::Target;
 use crate::tokio::Tokio;
-use crate::tracer::Live;
+use crate::tracer::{Live, Means};
 
 /// How threads that run no task are treated, and which words the client understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,7 +205,13 @@ impl Engine {
 
     fn find_guard(&mut self) {
         let found = match self.modules.program() {
-            Ok(program) => Guard::find(program, &self.process, &copies::Code { modules: &self.modules }),
+            Ok(program) => Guard::find(program, &self.process).and_then(|guard| {
+                // Of a process that somebody else debugs, nothing is taken back.
+                if self.process.means() != Means::Snapshot {
+                    guard.undo_all(&self.process, &copies::Code { modules: &self.modules })?;
+                }
+                Ok(guard)
+            }),
             Err(reason) => {
                 self.outbox
                     .console(&format!("The program cannot be read: {reason}. Breakpoints cannot be set.\n"));

@@ -78,7 +78,7 @@ impl Engine {
         }
         // When this fails the process is ending.
         let Ok(now) = self.process.threads() else { return };
-        for tid in self.threads.those(|thread| !now.contains(&thread.tid)) {
+        for tid in self.threads.those(|thread| !now.contains(&thread.tid) && !thread.is_held()) {
             self.on_wait(tid, Waited::Exited(0));
         }
         for tid in now {

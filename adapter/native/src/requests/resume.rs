@@ -8,6 +8,7 @@ use super::Server;
 use crate::address::Tid;
 use crate::engine::calls::StepTarget;
 use crate::engine::handles::Handle;
+use crate::engine::level::{Level, SNAPSHOT_ONLY};
 use crate::engine::step::{StepKind, StepUnit};
 use crate::protocol::LookWanted;
 
@@ -86,6 +87,11 @@ impl Server {
         arguments: &OneThread,
     ) -> Result<(Tid, StepUnit, Option<StepTarget>), String> {
         let tid = self.held(arguments.thread_id)?.tid;
+        if step.is_some() && self.engine.level() == Level::SnapshotOnly {
+            return Err(format!(
+                "The thread cannot be stepped: {SNAPSHOT_ONLY}. Continue it, and pause it again for a new picture."
+            ));
+        }
         let into = match arguments.target_id.filter(|_| step == Some(StepKind::In)) {
             None => None,
             Some(id) => match self.engine.handles.get(id.0) {

@@ -86,9 +86,10 @@ fn a_thread_in_place_of_its_process() {
 
 #[test]
 fn a_process_that_is_debugged_already() {
-    let program = Program::start("tasks", Build::Plain);
-    let (agent, _) = Agent::attach_over_tcp(&program);
-    let said = refused(program.pid());
+    // A program that knows nothing of the guard.
+    let cat = Waiting::start(&mut Command::new("cat")).unwrap();
+    let (agent, _) = Agent::attach_to(cat.0.id());
+    let said = refused(cat.0.id());
     assert!(said.contains(&format!("debugged already, by the process {}", agent.pid())), "{said}");
     assert!(said.contains("end that debugger first"), "{said}");
 }

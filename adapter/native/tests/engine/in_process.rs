@@ -234,3 +234,49 @@ fn panics_functions_counts_and_messages() {
     assert!(said.contains(&"n=1 length=6\n".to_owned()), "{said:?}");
     assert_eq!(program.line(), undisturbed("tasks", Build::Plain));
 }
+
+#[test]
+fn of_a_process_that_is_debugged_already_pictures_are_taken() {
+    let mut program = Program::start("tasks", Build::Plain);
+    let mut first = Agent::attach(&program);
+    first.configure("tasks", &[("format", json!({}))]);
+    program.go();
+    let stops = [first.stopped(), first.stopped()];
+    let (mut agent, _) = Agent::attach_to(program.pid());
+    let said = agent.event("output")["output"].as_str().unwrap().to_owned();
+    assert!(said.starts_with("Debugging level: snapshot only, as another debugger"), "{said}");
+    agent.request("attach", &json!({}));
+    let lines = json!([{"line": tasks("add")}]);
+    let set =
+        agent.request("setBreakpoints", &json!({"source": {"path": source("tasks")}, "breakpoints": lines}));
+    assert_eq!(set["breakpoints"][0]["verified"], false);
+    assert!(set["breakpoints"][0]["message"].as_str().unwrap().contains("only pictures of it"), "{set}");
+    let threads = agent.request("threads", &json!({}))["threads"].clone();
+    let id_of = |name: &str| {
+        let is_it = |thread: &&Value| thread["name"].as_str().unwrap().contains(name);
+        threads.as_array().unwrap().iter().find(is_it).unwrap_or_else(|| panic!("{threads}"))["id"].clone()
+    };
+    for _ in 0..3 {
+        for (name, function) in [("tasks (", "tasks::main:"), ("heart", "tasks::main::{closure#0}:")] {
+            agent.request("pause", &json!({"threadId": id_of(name)}));
+            let stop = agent.event("stopped");
+            assert_eq!(stop["threadId"], id_of(name));
+            let stack = agent.stack(&stop);
+            assert!(stack.iter().any(|frame| frame.starts_with(function)), "{stack:?}");
+            let step = agent.try_request("next", &json!({"threadId": stop["threadId"]}));
+            assert!(step["message"].as_str().unwrap().contains("cannot be stepped"), "{step}");
+        }
+        for name in ["tasks (", "heart"] {
+            agent.request("continue", &json!({"threadId": id_of(name)}));
+        }
+    }
+    let held = agent.try_request("pause", &json!({"threadId": id_of("task-1")}));
+    assert!(held["message"].as_str().unwrap().contains("another debugger holds it"), "{held}");
+    agent.request("disconnect", &json!({}));
+    // The first debugger and the program have noticed nothing.
+    for stop in &stops {
+        first.go_on(stop);
+    }
+    assert_eq!(program.line(), undisturbed("tasks", Build::Plain));
+    program.ends_well();
+}

@@ -9,6 +9,7 @@ use std::{
 use anyhow::Context;
 use manta_native::{
     agent::{self, AgentError, AgentOptions},
+    attach::Refused,
     dump,
 };
 
@@ -25,10 +26,12 @@ pub fn run(args: &DebugAgentArgs) -> anyhow::Result<()> {
     if args.dump {
         return dump(args.pid);
     }
-    let options = AgentOptions {
+    let mut options = AgentOptions {
         pid: args.pid,
         stdio: args.stdio,
         listen: args.listen,
+        // The agent before this one may be about to leave.
+        takes_pictures: !args.stdio,
         asks_for_debug_info: args.ask_for_debug_info,
     };
     let until = Instant::now() + ALLOW_TIME;
@@ -38,6 +41,9 @@ pub fn run(args: &DebugAgentArgs) -> anyhow::Result<()> {
                 if args.stdio && refused.may_be_allowed_later() && Instant::now() < until =>
             {
                 sleep(Duration::from_millis(5));
+            }
+            Err(AgentError::Attach(Refused::Traced { .. })) if !options.takes_pictures => {
+                options.takes_pictures = true;
             }
             ended => return Ok(ended?),
         }

@@ -4,33 +4,28 @@
 //! waits in its signal handler. So everything that is done here is a packet to the helper, as `manta_guard::wire` describes them. There
 //! are no debug registers, and nobody tells of threads that begin or end.
 
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+mod link;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use manta_guard::GUARD_VERSION;
-use manta_guard::wire::{
-    self, CHUNK_BYTES, CODE_INTERRUPTED, EVENT_WORDS, GENERAL_WORDS, GO_CHAIN, GO_ON, HEADER_WORDS,
-    PACKET_BYTES,
-};
-use nix::errno::Errno;
-use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, sockopt};
-use nix::sys::time::TimeVal;
+pub use link::NoHelper;
+use link::{Hello, Link};
+use manta_guard::wire::{self, CHUNK_BYTES, CODE_INTERRUPTED, GENERAL_WORDS, GO_CHAIN, GO_ON};
 
 use crate::address::{Address, Tid};
+use crate::core_file::capture::thread_picture;
+use crate::core_file::write::Picture;
 use crate::kept_pages::KeptPages;
 use crate::mappings::{self, Mapping};
 use crate::registers::Registers;
 use crate::target::{MappedModule, Memory, MemoryError, Target};
 use crate::tracer::{Go, Means, Tracer, Waited};
 
-/// How long the helper may take to answer: it waits for nobody, but the machine may be busy, or the process stopped (Ctrl-Z).
-const ANSWER_TIME: Duration = Duration::from_secs(5);
-const HEADER_BYTES: usize = HEADER_WORDS * 8;
 /// Makes the processor trap after one instruction.
 const TRAP_FLAG: u64 = 1 << 8;
 /// Bytes of a program's file that are compared with what runs.
@@ -39,16 +34,9 @@ const HEAD_BYTES: usize = 1024;
 /// A process that has let this agent in.
 pub struct Process {
     pid: i32,
-    socket: OwnedFd,
-    helper: Tid,
-    can_write_code: bool,
-    /// The signal that interrupts.
-    signal: u64,
+    link: Link,
+    hello: Hello,
     pages: KeptPages,
-    sequence: Cell<u64>,
-    packet: RefCell<Vec<u8>>,
-    /// Stops that came while an answer was waited for.
-    events: RefCell<VecDeque<wire::Event>>,
     stopped: RefCell<BTreeMap<Tid, Stopped>>,
     mappings: RefCell<Vec<Mapping>>,
 }
@@ -63,162 +51,22 @@ struct Stopped {
     general: [u64; GENERAL_WORDS],
 }
 
-/// Why a process does not help itself.
-#[derive(Debug, thiserror::Error)]
-pub enum NoHelper {
-    /// It does not link the guard, or has not let an agent in.
-    #[error(
-        "it has no helper: it does not link manta-guard, or has not let this agent in (manta_guard::allow_tracer)"
-    )]
-    Absent,
-    /// It lets only one in at a time.
-    #[error(
-        "its helper does not take this agent: another one debugs it, or it was not let in (manta_guard::allow_tracer)"
-    )]
-    Refused,
-    /// It has another layout.
-    #[error(
-        "the program was built with another version of Manta ({found}, this one is {GUARD_VERSION}); build it again with this version"
-    )]
-    Version {
-        /// The version in the program.
-        found: u64,
-    },
-    /// The system refuses this too.
-    #[error("its helper cannot be reached: {0}")]
-    Io(#[from] io::Error),
-}
-
-fn word(bytes: &[u8], index: usize) -> u64 {
-    bytes
-        .get(index * 8..index * 8 + 8)
-        .map_or(0, |word| u64::from_le_bytes(word.try_into().expect("eight bytes")))
-}
-
 impl Process {
     /// Connects to the helper of a process.
     pub fn connect(pid: i32) -> Result<Self, NoHelper> {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        let (started, _) = wire::started_and_parent(&stat).ok_or(NoHelper::Absent)?;
-        let name = wire::socket_name(pid.cast_unsigned(), started);
-        let address = UnixAddr::new_abstract(name.as_bytes()).map_err(io::Error::from)?;
-        let socket = socket::socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)
-            .map_err(io::Error::from)?;
-        match socket::connect(socket.as_raw_fd(), &address) {
-            Ok(()) => {}
-            Err(Errno::ECONNREFUSED) => return Err(NoHelper::Absent),
-            Err(error) => return Err(io::Error::from(error).into()),
-        }
-        // Anybody may have taken that name.
-        let peer = socket::getsockopt(&socket, sockopt::PeerCredentials).map_err(io::Error::from)?;
-        if peer.pid() != pid {
-            return Err(NoHelper::Absent);
-        }
-        let most = TimeVal::from(libc::timeval { tv_sec: ANSWER_TIME.as_secs() as i64, tv_usec: 0 });
-        socket::setsockopt(&socket, sockopt::ReceiveTimeout, &most).map_err(io::Error::from)?;
-        let mut process = Self {
+        let (link, hello) = Link::connect(pid)?;
+        Ok(Self {
             pid,
-            socket,
-            helper: Tid(0),
-            can_write_code: false,
-            signal: 0,
+            link,
+            hello,
             pages: KeptPages::default(),
-            sequence: Cell::new(0),
-            packet: RefCell::new(vec![0; PACKET_BYTES]),
-            events: RefCell::default(),
             stopped: RefCell::default(),
             mappings: RefCell::default(),
-        };
-        match process.receive(MsgFlags::empty()) {
-            Ok(bytes) => {
-                let packet = process.packet.borrow();
-                let fact = |index| word(&packet[..bytes], HEADER_WORDS + index);
-                let (version, helper, can_write, signal) = (fact(0), fact(1), fact(2), fact(3));
-                if word(&packet[..bytes], 0) != wire::HELLO || version != u64::from(GUARD_VERSION) {
-                    return Err(NoHelper::Version { found: version });
-                }
-                drop(packet);
-                process.helper = Tid(helper as i32);
-                process.can_write_code = can_write == 1;
-                process.signal = signal;
-                Ok(process)
-            }
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(NoHelper::Refused),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(NoHelper::Refused),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Receives one packet. Its bytes.
-    fn receive(&self, flags: MsgFlags) -> io::Result<usize> {
-        loop {
-            match socket::recv(self.socket.as_raw_fd(), &mut self.packet.borrow_mut(), flags) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(bytes) => return Ok(bytes),
-                Err(Errno::EINTR) => {}
-                Err(Errno::ECONNRESET) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
-    fn send(&self, kind: u64, first: u64, second: u64, bytes: &[u8]) -> io::Result<u64> {
-        self.sequence.set(self.sequence.get() + 1);
-        let words = [kind, self.sequence.get(), first, second];
-        let mut packet: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        packet.extend_from_slice(bytes);
-        socket::send(self.socket.as_raw_fd(), &packet, MsgFlags::MSG_NOSIGNAL)?;
-        Ok(self.sequence.get())
-    }
-
-    /// Waits for an answer, and gives its bytes to `take`.
-    fn answer<T>(&self, sequence: u64, take: impl FnOnce(&[u8]) -> T) -> io::Result<T> {
-        loop {
-            let bytes = self.receive(MsgFlags::empty())?;
-            let packet = self.packet.borrow();
-            let packet = &packet[..bytes];
-            match word(packet, 0) {
-                wire::EVENT => self.events.borrow_mut().extend(event(packet)),
-                // An answer that came too late for an earlier request is nobody's.
-                wire::REPLY if word(packet, 1) == sequence => {
-                    let error = word(packet, 2) as i32;
-                    if error != 0 {
-                        return Err(io::Error::from_raw_os_error(error));
-                    }
-                    return Ok(take(packet.get(HEADER_BYTES..).unwrap_or_default()));
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn request<T>(
-        &self,
-        kind: u64,
-        first: u64,
-        second: u64,
-        bytes: &[u8],
-        take: impl FnOnce(&[u8]) -> T,
-    ) -> io::Result<T> {
-        let sequence = self.send(kind, first, second, bytes)?;
-        self.answer(sequence, take)
-    }
-
-    /// What the system says of the process to itself.
-    fn file(&self, which: u64) -> io::Result<Vec<u8>> {
-        let sequence = self.send(wire::FILE, which, 0, &[])?;
-        let mut content = Vec::new();
-        loop {
-            let before = content.len();
-            self.answer(sequence, |bytes| content.extend_from_slice(bytes))?;
-            if content.len() == before {
-                return Ok(content);
-            }
-        }
+        })
     }
 
     fn refresh_mappings(&self) -> io::Result<()> {
-        let maps = self.file(wire::FILE_MAPPINGS)?;
+        let maps = self.link.file(wire::FILE_MAPPINGS)?;
         *self.mappings.borrow_mut() = mappings::parse(&String::from_utf8_lossy(&maps));
         Ok(())
     }
@@ -227,7 +75,7 @@ impl Process {
         let mut at = address.0;
         for chunk in buffer.chunks_mut(CHUNK_BYTES) {
             let bytes = chunk.len();
-            let got = self.request(wire::READ, at, bytes as u64, &[], |content| {
+            let got = self.link.request(wire::READ, at, bytes as u64, &[], |content| {
                 let is_all = content.len() == bytes;
                 if is_all {
                     chunk.copy_from_slice(content);
@@ -272,13 +120,38 @@ impl Process {
         PathBuf::from(format!("{} (replaced while it ran)", module.path.display()))
     }
 
+    /// Is a thread stopped by another debugger, or by a signal (Ctrl-Z)? See proc_pid_stat(5).
+    pub(crate) fn is_stopped(&self, tid: Tid) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/task/{tid}/stat", self.pid)).unwrap_or_default();
+        stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['t', 'T']))
+    }
+
+    /// A picture of the process. `stopped` are threads that wait.
+    pub(crate) fn picture(&self, stopped: &[Tid]) -> io::Result<Picture<'_>> {
+        let arguments = self.link.file(wire::FILE_ARGUMENTS)?;
+        let arguments = String::from_utf8_lossy(&arguments).trim_end_matches('\0').replace('\0', " ");
+        let auxiliary = self.link.file(wire::FILE_AUXILIARY)?;
+        self.refresh_mappings()?;
+        let threads =
+            stopped.iter().map(|tid| thread_picture(self, *tid, 0)).collect::<io::Result<Vec<_>>>()?;
+        Ok(Picture {
+            pid: self.pid,
+            name: self.thread_name(Tid(self.pid)),
+            arguments,
+            auxiliary,
+            threads,
+            mappings: self.mappings.borrow().clone(),
+            memory: self,
+        })
+    }
+
     /// Does a thread block the signal that interrupts? See `SigBlk` in proc_pid_status(5).
     fn blocks_interrupts(&self, tid: Tid) -> bool {
         let status = std::fs::read_to_string(format!("/proc/{}/task/{tid}/status", self.pid));
         let status = status.unwrap_or_default();
         let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:"));
         let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-        self.signal != 0 && mask & 1 << (self.signal - 1) != 0
+        self.hello.signal != 0 && mask & 1 << (self.hello.signal - 1) != 0
     }
 
     fn is_what_runs(&self, module: &MappedModule) -> bool {
@@ -286,26 +159,6 @@ impl Process {
         let read = File::open(&module.path).and_then(|mut file| file.read_exact(&mut on_disk));
         read.is_ok() && self.read_memory(module.base, &mut in_memory).is_ok() && on_disk == in_memory
     }
-}
-
-fn event(packet: &[u8]) -> Option<wire::Event> {
-    if packet.len() != EVENT_WORDS * 8 {
-        return None;
-    }
-    let mut general = [0; GENERAL_WORDS];
-    for (index, register) in general.iter_mut().enumerate() {
-        *register = word(packet, EVENT_WORDS - GENERAL_WORDS + index);
-    }
-    Some(wire::Event {
-        kind: word(packet, 0),
-        tid: word(packet, 1),
-        slot: word(packet, 2),
-        code: word(packet, 3),
-        is_rewound: word(packet, 4),
-        vector: word(packet, 5),
-        fs_base: word(packet, 6),
-        general,
-    })
 }
 
 /// Copies between the order of `gregs` and the kernel's structure.
@@ -325,7 +178,7 @@ impl Tracer for Process {
     }
 
     fn means(&self) -> Means {
-        Means::InProcess { can_write_code: self.can_write_code }
+        Means::InProcess { can_write_code: self.hello.can_write_code }
     }
 
     fn keep_pages(&self) {
@@ -346,7 +199,7 @@ impl Tracer for Process {
                 "it blocks all signals, and without ptrace nothing else can interrupt it",
             ));
         }
-        self.request(wire::INTERRUPT, tid.0 as u64, 0, &[], |_| ())
+        self.link.request(wire::INTERRUPT, tid.0 as u64, 0, &[], |_| ())
     }
 
     fn go(&self, tid: Tid, go: Go, signal: i32) -> io::Result<()> {
@@ -360,7 +213,7 @@ impl Tracer for Process {
         }
         let registers: Vec<u8> = stopped.general.iter().flat_map(|word| word.to_le_bytes()).collect();
         let how = if signal == 0 { GO_ON } else { GO_CHAIN };
-        self.send(wire::RESUME, stopped.slot, how, &registers).map(|_| ())
+        self.link.send(wire::RESUME, stopped.slot, how, &registers).map(|_| ())
     }
 
     fn listen(&self, _: Tid) -> io::Result<()> {
@@ -441,22 +294,7 @@ impl Tracer for Process {
     }
 
     fn next_event(&self) -> io::Result<Option<(Tid, Waited)>> {
-        let waiting = self.events.borrow_mut().pop_front();
-        let event = match waiting {
-            Some(event) => event,
-            None => match self.receive(MsgFlags::MSG_DONTWAIT) {
-                Ok(bytes) => {
-                    let packet = self.packet.borrow();
-                    match event(&packet[..bytes]).filter(|event| event.kind == wire::EVENT) {
-                        Some(event) => event,
-                        // An answer that came too late.
-                        None => return Ok(None),
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                Err(error) => return Err(error),
-            },
-        };
+        let Some(event) = self.link.next_event()? else { return Ok(None) };
         let tid = Tid(event.tid as i32);
         let stopped = Stopped {
             slot: event.slot,
@@ -476,11 +314,11 @@ impl Tracer for Process {
     }
 
     fn events(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.socket.as_fd())
+        Some(self.link.fd())
     }
 
     fn has_events_waiting(&self) -> bool {
-        !self.events.borrow().is_empty()
+        self.link.has_events_waiting()
     }
 }
 
@@ -498,7 +336,7 @@ impl Target for Process {
         let is_code = u64::from(self.is_code(address));
         let mut at = address.0;
         for chunk in bytes.chunks(CHUNK_BYTES) {
-            self.request(wire::WRITE, at, is_code, chunk, |_| ()).map_err(|_| error.clone())?;
+            self.link.request(wire::WRITE, at, is_code, chunk, |_| ()).map_err(|_| error.clone())?;
             at += chunk.len() as u64;
         }
         Ok(())
@@ -521,12 +359,12 @@ impl Target for Process {
         for entry in std::fs::read_dir(format!("/proc/{}/task", self.pid))? {
             threads.extend(entry?.file_name().to_str().and_then(|name| name.parse().ok()).map(Tid));
         }
-        threads.retain(|tid| *tid != self.helper);
+        threads.retain(|tid| tid.0 != self.hello.helper);
         Ok(threads)
     }
 
     fn modules(&self) -> io::Result<Vec<MappedModule>> {
-        let program = self.file(wire::FILE_PROGRAM)?;
+        let program = self.link.file(wire::FILE_PROGRAM)?;
         let program = String::from_utf8_lossy(&program);
         let program = Path::new(program.trim_end_matches(" (deleted)"));
         self.refresh_mappings()?;
