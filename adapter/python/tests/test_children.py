@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import unittest
 
 from .client import PROGRAMS, Message, Program, Refused, debugged, line_of
@@ -108,6 +109,11 @@ class ChildrenTest(unittest.TestCase):
             program.request("cancel", requestId=asked)
             with self.assertRaisesRegex(Refused, "cancelled"):
                 program.finish(asked)
+            for wrong in ("x", [1]):
+                with self.assertRaises(Refused):
+                    program.request("goto", threadId=stop["threadId"], targetId=wrong)
+                with contextlib.suppress(Refused):
+                    program.request("cancel", requestId=wrong)
             place = {"source": {"path": str(SPAWNS)}, "line": line - 1}
             [target] = program.request("gotoTargets", **place)["targets"]
             program.request("goto", threadId=stop["threadId"], targetId=target["id"])

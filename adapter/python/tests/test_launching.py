@@ -182,7 +182,7 @@ class LaunchingTest(unittest.TestCase):
         def is_killed(launcher: Launcher) -> None:
             launcher.process.kill()
 
-        for how in (disconnects, terminates, Launcher.close, is_ended):
+        for how in (disconnects, terminates, Launcher.close, is_ended, is_killed):
             with self.subTest(how.__name__):
                 launcher = self.launcher()
                 launcher.launch(program=str(LAUNCHED), args=["leaves"])

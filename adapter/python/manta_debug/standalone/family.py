@@ -94,6 +94,13 @@ class Family:
 
     def takes(self, engine: Engine, message: Message) -> bool:
         """Passes a message of the client's on to the child that it is about; answers whether it was about one."""
+        try:
+            return self._takes(engine, message)
+        except Exception as error:
+            engine.refuse(message, error)
+            return True
+
+    def _takes(self, engine: Engine, message: Message) -> bool:
         arguments = message.get("arguments")
         if not self._links or message.get("type") != "request" or not isinstance(arguments, dict):
             return self._is_stale(engine, message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from .. import guard
@@ -37,9 +38,14 @@ class JoiningServer(Server):
         return self._place if self.host.family is None else self.host.family.place
 
     def client_lost(self, engine: Engine) -> None:
-        """A program that was launched ends with its adapter."""
-        if self.host.ends_program(None):
-            self.host.end_program(engine, at_once=True)
+        """A program that was launched ends with its adapter; with all that it has started, if it leads a session of its own."""
+        if not self.host.ends_program(None):
+            return
+        if self.host.family is not None:
+            self.host.family.end(at_once=True)
+        if os.getsid(0) == os.getpid():
+            os.killpg(os.getpid(), signal.SIGTERM)
+        self.host.end_program(engine, at_once=True)
 
     def _converse(self) -> None:
         try:

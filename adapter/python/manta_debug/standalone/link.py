@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import socket
+import struct
+import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -21,6 +23,8 @@ Answered = Callable[[Message], None]
 #: Ids from here on are those of children. The program's own count up from 1.
 FIRST_ID: Final = 1 << 30
 
+_SEND_SECONDS_MAX = 5
+
 _RESUMES = frozenset({"continue", "next", "stepIn", "stepOut", "goto", "restartFrame"})
 # The lists in answers whose entries have an id.
 _LISTS = {"threads": "thread", "stackFrames": "frame", "targets": "target"}
@@ -34,6 +38,11 @@ class Link:
         self.process = process
         self._family = family
         self._connection = connection
+        if sys.platform == "linux":
+            # A child that was stopped by a signal must not hold the session up.
+            connection.setsockopt(
+                socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _SEND_SECONDS_MAX, 0)
+            )
         self._lock = threading.Lock()
         self._configuring = threading.Lock()
         self._generation = 0
@@ -76,9 +85,10 @@ class Link:
             is_gone = self._is_gone
             if not is_gone:
                 request = {"seq": number, "type": "request", "command": command, "arguments": arguments}
-                # The reader notices when the child has gone, and answers for it.
-                with contextlib.suppress(OSError):
+                try:
                     self._connection.sendall(write_message(request))
+                except OSError:
+                    self.close()  # It is gone, or does not read: the reader notices, and answers for it.
         if is_gone:
             self._refuse_all()
 
