@@ -228,8 +228,12 @@ fn serve(server: &mut Server, wire: &Wire, signals: &SignalFd) -> Result<(), Age
         if may_wait.is_none() {
             write_waiting(server, wire)?;
             if server.engine.looks.are_due() {
+                server.tell_stacks();
+                write_waiting(server, wire)?;
+            }
+            if server.engine.looks.owe_any() {
                 give_way();
-                server.tell_looks();
+                server.tell_variables();
                 write_waiting(server, wire)?;
             }
         }

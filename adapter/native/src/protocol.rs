@@ -264,6 +264,9 @@ pub struct LookBody {
     pub thread_id: i32,
     /// The stop.
     pub stop: u64,
+    /// This one has the stack alone: another follows at once with the rest.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub more: bool,
     /// The innermost frames.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stack_trace: Option<dap::StackTraceResponseBody>,

@@ -1,8 +1,9 @@
 //! What targets send of a stop ahead of being asked: the stack, and the variables of its innermost frame.
 //!
 //! The way to a target is long and a client's first questions at a stop are always the same. So a request that resumes a thread says
-//! what the client asked for at the stop before, and the target sends that right behind the next stop (`mantaLook`). Each variable is
-//! given out once and soon after the stop, as other threads run on; whatever may have changed a value drops it.
+//! what the client asked for at the stop before, and the target sends that right behind the next stop (`mantaLook`): the stack ahead of the
+//! variables where these take longer. Each variable is given out once and soon after the stop, as other threads run on; whatever may have
+//! changed a value drops it.
 
 use std::collections::HashMap;
 
@@ -35,6 +36,8 @@ impl Asked {
 enum Look {
     /// The target has announced it. Requests that it will answer wait for it.
     Awaited(Vec<RequestMessage>),
+    /// The stack has come, and the rest comes behind it. Requests that it will answer wait for it.
+    Begun(Box<dap::StackTraceResponseBody>, Vec<RequestMessage>),
     /// It has come. `is_old` after a while.
     Here { target: TargetId, look: Box<profile::Look>, is_old: bool },
 }
@@ -63,12 +66,15 @@ impl Looks {
 
     /// Frames of the stack; the number of all where it is known.
     pub fn stack(&self, arena: ArenaId, start: i32, levels: i32) -> Found<dap::StackTraceResponseBody> {
-        let look = match self.by_arena.get(&arena) {
+        let stack = match self.by_arena.get(&arena) {
             None => return Found::Nothing,
             Some(Look::Awaited(_)) => return Found::Wait,
-            Some(Look::Here { look, .. }) => look,
+            Some(Look::Begun(stack, _)) => stack,
+            Some(Look::Here { look, .. }) => match &look.stack_trace {
+                Some(stack) => stack,
+                None => return Found::Nothing,
+            },
         };
-        let Some(stack) = &look.stack_trace else { return Found::Nothing };
         let (start, levels) = (start.unsigned_abs() as usize, levels.unsigned_abs() as usize);
         let known = stack.stack_frames.len();
         let is_whole = stack.total_frames.is_some_and(|total| total.unsigned_abs() as usize == known);
@@ -82,7 +88,7 @@ impl Looks {
     /// The scopes of the target's frame `frame`.
     pub fn scopes(&self, arena: ArenaId, frame: FrameId) -> Found<dap::ScopesResponseBody> {
         match self.by_arena.get(&arena) {
-            Some(Look::Awaited(_)) => Found::Wait,
+            Some(Look::Awaited(_) | Look::Begun(..)) => Found::Wait,
             Some(Look::Here { look, .. }) if look.frame == Some(frame) => {
                 look.scopes.clone().map_or(Found::Nothing, Found::Answer)
             }
@@ -97,7 +103,7 @@ impl Looks {
         reference: VariablesReference,
     ) -> Found<dap::VariablesResponseBody> {
         match self.by_arena.get_mut(&arena) {
-            Some(Look::Awaited(_)) => Found::Wait,
+            Some(Look::Awaited(_) | Look::Begun(..)) => Found::Wait,
             Some(Look::Here { look, .. }) if look.scope == Some(reference) => {
                 look.variables.take().map_or(Found::Nothing, Found::Answer)
             }
@@ -107,25 +113,45 @@ impl Looks {
 
     /// The request waits for the look.
     pub fn hold(&mut self, arena: ArenaId, request: RequestMessage) {
-        if let Some(Look::Awaited(held)) = self.by_arena.get_mut(&arena) {
+        if let Some(Look::Awaited(held) | Look::Begun(_, held)) = self.by_arena.get_mut(&arena) {
             held.push(request);
         }
     }
 
+    /// The stack has come, ahead of the rest. Gives the requests that waited.
+    fn begin(&mut self, arena: ArenaId, stack: dap::StackTraceResponseBody) -> Vec<RequestMessage> {
+        match self.by_arena.get_mut(&arena) {
+            Some(look @ Look::Awaited(_)) => {
+                match std::mem::replace(look, Look::Begun(Box::new(stack), Vec::new())) {
+                    Look::Awaited(held) => held,
+                    Look::Begun(..) | Look::Here { .. } => Vec::new(),
+                }
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// A look has come, or will not come. Gives the requests that waited.
-    fn settle(&mut self, arena: ArenaId, look: Option<Look>) -> Vec<RequestMessage> {
+    fn settle(&mut self, arena: ArenaId, mut look: Option<Look>) -> Vec<RequestMessage> {
+        if let Some(Look::Here { look, .. }) = &mut look
+            && look.stack_trace.is_none()
+            && let Some(Look::Begun(stack, _)) = self.by_arena.get_mut(&arena)
+        {
+            look.stack_trace = Some(std::mem::take(stack.as_mut()));
+        }
         let before = match look {
             Some(look) => self.by_arena.insert(arena, look),
             None => self.by_arena.remove(&arena),
         };
         match before {
-            Some(Look::Awaited(held)) => held,
+            Some(Look::Awaited(held) | Look::Begun(_, held)) => held,
             _ => Vec::new(),
         }
     }
 
     fn awaited(&self) -> Vec<ArenaId> {
-        let awaited = self.by_arena.iter().filter(|(_, look)| matches!(look, Look::Awaited(_)));
+        let awaited =
+            self.by_arena.iter().filter(|(_, look)| matches!(look, Look::Awaited(_) | Look::Begun(..)));
         awaited.map(|(arena, _)| *arena).collect()
     }
 
@@ -144,7 +170,7 @@ impl Looks {
     fn grow_older(&mut self) -> (Vec<RequestMessage>, bool) {
         let mut late = Vec::new();
         self.by_arena.retain(|_, look| match look {
-            Look::Awaited(held) => {
+            Look::Awaited(held) | Look::Begun(_, held) => {
                 late.append(held);
                 false
             }
@@ -160,6 +186,10 @@ impl Session {
         let thread = self.threads.find(target, look.thread_id).and_then(|id| self.threads.get(id));
         let stop = thread.and_then(|thread| thread.stop()).filter(|stop| stop.number == look.stop);
         let Some(arena) = stop.map(|stop| stop.arena) else { return };
+        if look.more {
+            let held = look.stack_trace.map_or_else(Vec::new, |stack| self.looks.begin(arena, stack));
+            return self.dispatch_all(held);
+        }
         let here = Look::Here { target: target.clone(), look: Box::new(look), is_old: false };
         let held = self.looks.settle(arena, Some(here));
         self.dispatch_all(held);

@@ -38,6 +38,9 @@ pub struct Look {
     pub thread_id: i32,
     /// The stop.
     pub stop: i64,
+    /// This one has the stack alone: another follows at once with the rest.
+    #[serde(default)]
+    pub more: bool,
     /// The innermost frames.
     pub stack_trace: Option<dap::StackTraceResponseBody>,
     /// The frame of the scopes.

@@ -133,3 +133,36 @@ fn questions_wait_for_a_look_that_is_on_its_way() {
     sim.inbox.clear();
     sim.finish();
 }
+
+#[test]
+fn a_stack_that_comes_ahead_is_answered_before_the_variables_come() {
+    let mut sim = Sim::attached(json!({}));
+    let target = sim.targets.get_mut("t1").unwrap();
+    (target.looks, target.looks_twice, target.step) = (true, true, StepOutcome::Stops);
+    sim.stop("t1", 4, "index-1a", &[]);
+    sim.event("stopped");
+    look(&mut sim);
+    sim.holds_targets = true;
+    let step = sim.send("next", json!({"threadId": 1}));
+    let (to, message) = sim.to_targets.pop_front().unwrap();
+    sim.deliver_to_target(&to, &message);
+    for _ in 0..3 {
+        sim.deliver_from_target();
+    }
+    sim.response(step);
+    sim.event("stopped");
+    let asks_stack = json!({"threadId": 1, "startFrame": 0, "levels": 3});
+    let early = sim.send("stackTrace", asks_stack.clone());
+    assert!(sim.take_response(early).is_none());
+    sim.deliver_from_target();
+    let stack = sim.response(early);
+    let scopes = sim.send("scopes", json!({"frameId": stack["stackFrames"][0]["id"]}));
+    assert!(sim.take_response(scopes).is_none() && sim.to_targets.is_empty());
+    sim.deliver_from_target();
+    let scope = sim.response(scopes)["scopes"][0]["variablesReference"].clone();
+    assert_eq!(variable(&mut sim, &scope), "ahead");
+    let again = sim.send("stackTrace", asks_stack);
+    assert_eq!(sim.response(again)["stackFrames"].as_array().unwrap().len(), 3);
+    assert!(sim.to_targets.is_empty());
+    sim.finish();
+}

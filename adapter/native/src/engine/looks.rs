@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use dap::FrameId;
+
 use crate::address::Tid;
 use crate::protocol::LookWanted;
 
@@ -12,6 +14,8 @@ pub struct Looks {
     wanted: HashMap<Tid, LookWanted>,
     /// Of threads that have stopped.
     due: Vec<(Tid, LookWanted)>,
+    /// Of threads whose stack was told, with its innermost frame.
+    owed: Vec<(Tid, FrameId)>,
 }
 
 impl Looks {
@@ -44,5 +48,21 @@ impl Looks {
     /// Takes what is to be told now.
     pub fn take_due(&mut self) -> Vec<(Tid, LookWanted)> {
         std::mem::take(&mut self.due)
+    }
+
+    /// The stack of a stop is told; the variables of its innermost frame are to follow.
+    pub fn owe_variables(&mut self, tid: Tid, frame: FrameId) {
+        self.owed.push((tid, frame));
+    }
+
+    /// Whether variables are to follow.
+    #[must_use]
+    pub fn owe_any(&self) -> bool {
+        !self.owed.is_empty()
+    }
+
+    /// Takes those whose variables are to follow.
+    pub fn take_owed(&mut self) -> Vec<(Tid, FrameId)> {
+        std::mem::take(&mut self.owed)
     }
 }

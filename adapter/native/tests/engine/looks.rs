@@ -15,12 +15,18 @@ fn a_look_says_what_the_requests_say() {
     agent.request("next", &json!({"threadId": thread, "mantaLook": {"levels": 3, "variables": true}}));
     let stop = agent.stopped();
     assert_eq!((&stop["look"], &stop["threadId"]), (&json!(true), thread));
+    let first_look = agent.event("mantaLook");
+    assert_eq!((&first_look["more"], first_look.get("scopes")), (&json!(true), None));
     let look = agent.event("mantaLook");
     assert_eq!(
         (&look["threadId"], &look["stop"], &look["frame"]),
         (thread, &stop["stop"], &stop["topFrame"]["id"])
     );
-    assert_eq!(look["stackTrace"], agent.request("stackTrace", &json!({"threadId": thread, "levels": 3})));
+    assert_eq!((look.get("more"), look.get("stackTrace")), (None, None));
+    assert_eq!(
+        first_look["stackTrace"],
+        agent.request("stackTrace", &json!({"threadId": thread, "levels": 3}))
+    );
     let scope = &look["scopes"]["scopes"][0];
     assert_eq!((&scope["name"], &scope["variablesReference"]), (&json!("Locals"), &look["scope"]));
     let names = |body: &serde_json::Value| {
@@ -34,7 +40,7 @@ fn a_look_says_what_the_requests_say() {
     agent.stopped();
     let look = agent.event("mantaLook");
     assert_eq!(look["stackTrace"]["stackFrames"].as_array().unwrap().len(), 1);
-    assert!(look.get("scopes").is_none());
+    assert!(look.get("more").is_none() && look.get("scopes").is_none());
     agent.request("next", &json!({"threadId": thread}));
     assert!(agent.stopped().get("look").is_none());
     agent.go_on(&first);

@@ -34,6 +34,8 @@ pub struct FakeTarget {
     pub cancelled: Option<i64>,
     /// Whether it tells of a stop what it was asked to tell ahead.
     pub looks: bool,
+    /// And the stack ahead of the variables.
+    pub looks_twice: bool,
     /// What it was asked.
     pub asked: Vec<String>,
 }
@@ -64,6 +66,7 @@ impl FakeTarget {
             jumped_to: None,
             cancelled: None,
             looks: false,
+            looks_twice: false,
             asked: Vec::new(),
         }
     }
@@ -253,7 +256,7 @@ impl FakeTarget {
         let arguments: Value = request.arguments().unwrap();
         if is_step && self.step == StepOutcome::Stops {
             if self.looks && arguments["mantaLook"].is_object() {
-                messages.extend(self.stop_with_look(thread, &stopped.task, &arguments["mantaLook"]));
+                messages.extend(self.stop_with_looks(thread, &stopped.task, &arguments["mantaLook"]));
             } else {
                 messages.push(self.stop(thread, &stopped.task, "step", &[]));
             }
@@ -263,21 +266,28 @@ impl FakeTarget {
         messages
     }
 
-    fn stop_with_look(&mut self, thread: i32, task: &str, wanted: &Value) -> [Message; 2] {
+    fn stop_with_looks(&mut self, thread: i32, task: &str, wanted: &Value) -> Vec<Message> {
         let Message::Event(stopped) = self.stop(thread, task, "step", &[]) else { unreachable!("it is one") };
         let mut body: Value = stopped.body().unwrap();
         body["look"] = json!(true);
         let stop = self.stops;
         let stack = self.stack_trace(thread, &json!({"levels": wanted["levels"]})).unwrap();
         let mut look = json!({"threadId": thread, "stop": stop, "stackTrace": stack});
+        let mut messages = vec![event("mantaStopped", body)];
         if wanted["variables"] == true {
+            if self.looks_twice {
+                look["more"] = json!(true);
+                messages.push(event("mantaLook", look));
+                look = json!({"threadId": thread, "stop": stop});
+            }
             look["frame"] = json!(stop * 1000);
             look["scopes"] = json!({"scopes": [{"name": "Locals", "variablesReference": stop * 1000 + 1, "expensive": false}]});
             look["scope"] = json!(stop * 1000 + 1);
             look["variables"] =
                 json!({"variables": [{"name": "ahead", "value": task, "variablesReference": 0}]});
         }
-        [event("mantaStopped", body), event("mantaLook", look)]
+        messages.push(event("mantaLook", look));
+        messages
     }
 
     fn stack_trace(&self, thread: i32, arguments: &Value) -> Result<Value, &'static str> {
