@@ -65,6 +65,10 @@ class Client:
             (self._asked if message["type"] == "request" else self._events).append(message)
             self._arrived.notify_all()
 
+    def number_from(self, first: int) -> None:
+        """The next request has this number."""
+        self._sequence = first - 1
+
     def start(self, command: str, arguments: Message | None = None) -> int:
         """Sends a request and does not wait."""
         self._sequence += 1

@@ -42,6 +42,7 @@ class Worker(Client):
         self.inbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self.tasks: dict[int, dict[str, Any]] = {}
         self.soon: list[str] = []
+        self.for_node: list[str] = []
         super().__init__(lambda message: self.inbox.put(json.dumps(message).encode()))
         self.engine = threading.Thread(target=self._serve, daemon=True)
         self.engine.start()
@@ -49,10 +50,12 @@ class Worker(Client):
     def _serve(self) -> None:
         cluster.serve(self.inbox.get, self._take, self.tasks.get)
 
-    def _take(self, data: bytes, soon: bool) -> None:
+    def _take(self, data: bytes, soon: bool, for_node: bool) -> None:
         message = json.loads(data)
         if soon:
             self.soon.append(message.get("event") or message["command"])
+        if for_node:
+            self.for_node.append(message.get("event") or message["command"])
         self.receive(message)
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> queue.SimpleQueue[Any]:
@@ -139,6 +142,13 @@ class ClusterTest(unittest.TestCase):
         self.assertEqual(result(results), 41)
         # Only what says that the task runs on may wait for what follows.
         self.assertEqual(self.worker.soon, ["next", "mantaContinued", "continue", "mantaContinued"])
+
+    def test_an_answer_to_the_node_is_known_by_the_number_of_its_request(self) -> None:
+        self.worker.configure(2)
+        self.assertEqual(self.worker.for_node, [])
+        self.worker.number_from(cluster.NODE_SEQ_MIN)
+        self.worker.request("threads")
+        self.assertEqual(self.worker.for_node, ["threads"])
 
     def test_what_is_wanted_of_the_next_stop_is_told_ahead(self) -> None:
         self.worker.configure(2)

@@ -26,12 +26,14 @@ use crate::{
     convert,
     happening::{Access, Events},
     limits::{CONNECT_WITHIN, GOODBYE_WITHIN, OPEN_WITHIN, RETURN_RETRY, RETURN_WITHIN, TO_HEAD_MAX},
+    lines::Lines,
     private_cluster::PrivateCluster,
 };
 
 /// The connection to a cluster, or the attempt at one.
 pub(crate) struct Cluster {
     link: Arc<Link>,
+    lines: Lines,
     task: JoinHandle<()>,
     id: SessionId,
 }
@@ -109,8 +111,9 @@ impl Cluster {
             grace_ms: u32::try_from(grace.as_millis()).unwrap_or(u32::MAX),
         };
         let link = Arc::new(Link(Mutex::new(Way::Open(to_head))));
-        let task = tokio::spawn(run(which, open, outgoing, Arc::clone(&link), events));
-        Self { link, task, id }
+        let lines = Lines::new(events.clone());
+        let task = tokio::spawn(run(which, open, outgoing, Arc::clone(&link), lines.clone(), events));
+        Self { link, lines, task, id }
     }
 
     /// Sends a message to a target. The error says why the head is lost.
@@ -118,6 +121,9 @@ impl Cluster {
         let Some(target) = ProcessId::from_hex(target.as_str()) else {
             return Err(format!("'{target}' is no target's id"));
         };
+        if self.lines.send(target, message) {
+            return Ok(());
+        }
         self.send(session_to_head::Message::ToTarget(v1::ToTarget {
             session_id: self.id.to_bytes(),
             target_id: target.to_bytes(),
@@ -158,7 +164,8 @@ impl Cluster {
 
     /// Ends the connection, and the cluster if it is a private one. What was sent before arrives before.
     pub async fn end(self) {
-        let Self { link, mut task, .. } = self;
+        let Self { link, lines, mut task, .. } = self;
+        lines.clear();
         *link.lock() = Way::Ended;
         if timeout(GOODBYE_WITHIN, &mut task).await.is_err() {
             task.abort();
@@ -171,6 +178,7 @@ async fn run(
     open: v1::SessionOpen,
     outgoing: mpsc::Receiver<v1::SessionToHead>,
     link: Arc<Link>,
+    lines: Lines,
     events: Events,
 ) {
     let (access, private) = match access(which).await {
@@ -184,8 +192,10 @@ async fn run(
     match open_session(&access, open.clone(), outgoing).await {
         Ok(messages) => {
             let _told = events.tell_access(access.clone()).await;
+            lines.set_token(&access.token);
             let may_return = private.is_none();
-            let cause = stay(messages, &access, &open, &link, &events, may_return).await;
+            let cause = stay(messages, &access, &open, &link, &lines, &events, may_return).await;
+            lines.clear();
             let _told = events.send(Event::ClusterLost(cause)).await;
         }
         Err(cause) => {
@@ -203,17 +213,19 @@ async fn stay(
     access: &Access,
     open: &v1::SessionOpen,
     link: &Link,
+    lines: &Lines,
     events: &Events,
     may_return: bool,
 ) -> String {
     loop {
-        let cause = match pump(messages, events, &access.address).await {
+        let cause = match pump(messages, lines, events, &access.address).await {
             // It has said goodbye.
             End::Closed(cause) => return cause,
             End::Broken(cause) if !may_return || link.has_ended() => return cause,
             End::Broken(cause) => cause,
         };
         link.break_off();
+        lines.clear();
         let _told = events.send(Event::ClusterAway(cause.clone())).await;
         let until = Instant::now() + RETURN_WITHIN;
         messages = loop {
@@ -303,12 +315,19 @@ enum End {
 }
 
 /// Passes on what the head says until its end.
-async fn pump(mut messages: Streaming<v1::HeadToSession>, events: &Events, address: &str) -> End {
+async fn pump(
+    mut messages: Streaming<v1::HeadToSession>,
+    lines: &Lines,
+    events: &Events,
+    address: &str,
+) -> End {
     loop {
         match messages.message().await {
             Ok(Some(mut message)) => {
                 let jobs = take_jobs(&mut message);
+                note_targets(lines, &message);
                 match convert::event(message) {
+                    Ok(Some(Event::FromTarget { target, message })) if !lines.hears(&target, &message) => {}
                     // When nobody listens any more, the stream is read to its end all the same: so the head has read to ours.
                     Ok(Some(event)) => {
                         let _told = events.send(event).await;
@@ -330,6 +349,18 @@ async fn pump(mut messages: Streaming<v1::HeadToSession>, events: &Events, addre
                 return End::Broken(format!("the head at {address} is gone ({})", status.message()));
             }
         }
+    }
+}
+
+/// Which targets there are to have lines to.
+fn note_targets(lines: &Lines, message: &v1::HeadToSession) {
+    match &message.message {
+        Some(head_to_session::Message::Opened(opened)) => {
+            opened.targets.iter().for_each(|up| lines.target_up(up));
+        }
+        Some(head_to_session::Message::TargetUp(up)) => lines.target_up(up),
+        Some(head_to_session::Message::TargetDown(down)) => lines.target_down(&down.target_id),
+        _ => {}
     }
 }
 

@@ -12,6 +12,7 @@ mod driver;
 mod files;
 mod happening;
 pub mod limits;
+mod lines;
 mod listen;
 mod private_cluster;
 mod reader;

@@ -8,6 +8,7 @@ pub mod frame;
 pub mod ids;
 pub mod labels;
 pub mod limits;
+pub mod line;
 pub mod token;
 
 /// Messages and services generated from `proto/manta.proto`.

@@ -74,4 +74,4 @@ def _refuse(sentence: str) -> None:
                 "message": sentence,
                 "body": {"error": {"id": 1, "format": sentence}},
             }
-            _manta.debug_send(json.dumps(answer).encode())
+            _manta.debug_send(json.dumps(answer).encode(), False, True)

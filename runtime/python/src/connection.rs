@@ -169,7 +169,7 @@ pub fn connect_driver(
 #[pyfunction]
 pub fn connect_worker(py: Python<'_>, language_version: &str) -> PyResult<()> {
     let core = py.detach(|| Core::worker_from_env(language_version)).map_err(|error| join_error(&error))?;
-    debug::install(&core);
+    debug::install(&core)?;
     stream::install_interrupts(&core);
     telemetry::install_stacks(&core);
     connected(core, true);

@@ -1,38 +1,53 @@
-//! The worker's end of the debug tunnel: DAP messages between the node and the Python engine.
+//! The worker's end of the debug tunnel: DAP messages between the Python engine and the node, and the line to an adapter of this machine.
 //!
-//! Nothing of it runs until the first message comes; then a thread of its own loads the engine and serves it.
+//! Nothing of it runs until the first message comes; then a thread of its own loads the engine and serves it. That thread waits for the
+//! node and for the line at one time, so a message of the line changes no thread before it is looked at, and a thread of the program
+//! that stops writes to the line itself.
 //!
 //! What only says that a thread runs on waits a moment for the message that is likely to follow, and leaves together with it: each
-//! departure wakes four processes on the way to the client.
+//! departure wakes the processes on the way to the client. While there is a line, the node hears a little later, and of several steps at
+//! one time: nobody waits for it.
 
 use std::{
     collections::VecDeque,
+    io::{Read, Write},
+    os::{fd::AsRawFd, unix::net::UnixStream},
     sync::OnceLock,
-    thread,
+    thread::{self, ThreadId},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use manta_proto::line as wire;
 use manta_worker::Core;
-use parking_lot::{Condvar, Mutex};
-use pyo3::{prelude::*, types::PyBytes};
+use parking_lot::Mutex;
+use pyo3::{exceptions::PyRuntimeError, prelude::*, types::PyBytes};
 
-use crate::connection;
+use crate::{
+    connection,
+    line::{Line, wait_for},
+};
 
 /// How long a message waits for the next one. Where it is steps that it tells of, they have come to their ends by then.
 const SOON: Duration = Duration::from_micros(500);
+/// How long the node waits for what an adapter has on the line already.
+const BEHIND: Duration = Duration::from_millis(2);
 
-#[derive(Default)]
 struct Tunnel {
     state: Mutex<State>,
-    changed: Condvar,
+    /// Wakes the thread that serves: a byte in `bell` for each thing to look at.
+    ring: UnixStream,
+    bell: UnixStream,
 }
 
 #[derive(Default)]
 struct State {
     messages: VecDeque<Bytes>,
     serving: bool,
-    outbox: Outbox,
+    server: Option<ThreadId>,
+    to_node: Outbox,
+    to_line: Outbox,
+    line: Option<Line>,
 }
 
 /// Messages of the engine that wait for the next one.
@@ -43,14 +58,16 @@ struct Outbox {
 }
 
 impl Outbox {
-    /// Adds a message, which waits when `soon` says so. What is given is to be sent.
-    fn add(&mut self, message: Bytes, soon: bool, now: Instant) -> Vec<Bytes> {
+    /// Adds a message, which may wait so long for others. What is given is to be sent.
+    fn add(&mut self, message: Bytes, wait: Option<Duration>, now: Instant) -> Vec<Bytes> {
         self.waiting.push(message);
-        if soon {
-            self.until.get_or_insert(now + SOON);
-            return Vec::new();
+        match wait {
+            Some(wait) => {
+                self.until.get_or_insert(now + wait);
+                Vec::new()
+            }
+            None => self.take(),
         }
-        self.take()
     }
 
     /// What has waited long enough.
@@ -64,22 +81,146 @@ impl Outbox {
     }
 }
 
-fn tunnel() -> &'static Tunnel {
-    static TUNNEL: OnceLock<Tunnel> = OnceLock::new();
-    TUNNEL.get_or_init(Tunnel::default)
+impl State {
+    fn is_heard(&self) -> bool {
+        self.line.as_ref().is_some_and(Line::is_heard)
+    }
+
+    /// When something has waited long enough.
+    fn next_due(&self) -> Option<Instant> {
+        self.to_node.until.into_iter().chain(self.to_line.until).min()
+    }
+
+    fn add(&mut self, core: &Core, message: Bytes, soon: bool, for_node: bool) {
+        let now = Instant::now();
+        let soon = soon.then_some(SOON);
+        let is_heard = self.is_heard();
+        if is_heard {
+            let due = self.to_line.add(message.clone(), soon, now);
+            self.tell_line(&due);
+        }
+        let due = self.to_node.add(message, if is_heard && !for_node { Some(BEHIND) } else { soon }, now);
+        // Under the lock, so that messages leave in the order in which they were sent.
+        tell_node(core, due);
+    }
+
+    fn send_due(&mut self, core: &Core) {
+        let now = Instant::now();
+        let due = self.to_line.take_due(now);
+        self.tell_line(&due);
+        let due = self.to_node.take_due(now);
+        tell_node(core, due);
+    }
+
+    fn tell_line(&mut self, messages: &[Bytes]) {
+        let Some(line) = self.line.as_mut().filter(|_| !messages.is_empty()) else { return };
+        for message in messages {
+            line.send(message);
+        }
+        line.flush();
+    }
+
+    /// Takes what has come on the line.
+    fn take_from_line(&mut self) {
+        let Some(line) = &mut self.line else { return };
+        let was_heard = line.is_heard();
+        line.take(|message| self.messages.push_back(message));
+        if was_heard && !line.is_heard() {
+            self.to_line.take();
+            // The node is the only one now who can tell.
+            self.to_node.until = self.to_node.until.map(|_| Instant::now());
+        }
+    }
+}
+
+fn tell_node(core: &Core, messages: Vec<Bytes>) {
+    if !messages.is_empty() {
+        core.send_debug(messages);
+    }
+}
+
+static TUNNEL: OnceLock<Tunnel> = OnceLock::new();
+
+/// The tunnel of this worker.
+fn tunnel() -> PyResult<&'static Tunnel> {
+    TUNNEL.get().ok_or_else(|| PyRuntimeError::new_err("this process is no worker that can be debugged"))
+}
+
+impl Tunnel {
+    fn new() -> std::io::Result<Self> {
+        let (ring, bell) = UnixStream::pair()?;
+        ring.set_nonblocking(true)?;
+        bell.set_nonblocking(true)?;
+        Ok(Self { state: Mutex::default(), ring, bell })
+    }
+
+    /// Has the thread that serves look again.
+    fn ring(&self) {
+        // When it is full there is enough to wake it.
+        let _ = (&self.ring).write_all(&[0]);
+    }
+
+    /// Waits, without the GIL, for the next message for the engine, and sends meanwhile what has waited long enough.
+    fn receive(&self, core: &Core) -> Bytes {
+        let mut fds = Vec::new();
+        loop {
+            let due = {
+                let mut state = self.state.lock();
+                state.send_due(core);
+                if let Some(message) = state.messages.pop_front() {
+                    return message;
+                }
+                fds.clear();
+                fds.push(wait_for(self.bell.as_raw_fd(), libc::POLLIN));
+                if let Some(line) = &state.line {
+                    line.add_waits(&mut fds);
+                }
+                state.next_due()
+            };
+            wait(&mut fds, due);
+            if fds[0].revents != 0 {
+                let mut bytes = [0; 64];
+                while (&self.bell).read(&mut bytes).is_ok_and(|count| count == bytes.len()) {}
+            }
+            if fds[1..].iter().any(|fd| fd.revents != 0) {
+                self.state.lock().take_from_line();
+            }
+        }
+    }
+}
+
+/// Waits until one of them is ready, or it is time.
+fn wait(fds: &mut [libc::pollfd], until: Option<Instant>) {
+    let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+    let left = left.map(|left| libc::timespec {
+        tv_sec: left.as_secs().cast_signed(),
+        tv_nsec: i64::from(left.subsec_nanos()),
+    });
+    let most = left.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: the entries and the time outlive the call, and the count is that of the entries.
+    let ready = unsafe { libc::ppoll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, most, std::ptr::null()) };
+    if ready <= 0 {
+        // What it says of the entries is only good when there is any.
+        fds.iter_mut().for_each(|fd| fd.revents = 0);
+    }
 }
 
 /// Passes each message for this worker's engine to the thread that serves it, which the first message starts.
-pub fn install(core: &Core) {
+pub fn install(core: &Core) -> PyResult<()> {
+    let tunnel = Tunnel::new()?;
+    if TUNNEL.set(tunnel).is_err() {
+        return Err(PyRuntimeError::new_err("this process is a worker already"));
+    }
     core.set_debug_handler(Box::new(|message| {
-        let tunnel = tunnel();
+        let Some(tunnel) = TUNNEL.get() else { return };
         let mut state = tunnel.state.lock();
         state.messages.push_back(message);
-        tunnel.changed.notify_one();
+        tunnel.ring();
         if !state.serving {
             state.serving = thread::Builder::new().name("manta-debug".to_owned()).spawn(serve).is_ok();
         }
     }));
+    Ok(())
 }
 
 fn serve() {
@@ -96,40 +237,34 @@ fn serve() {
 #[pyfunction]
 pub fn debug_receive(py: Python<'_>) -> PyResult<Bound<'_, PyBytes>> {
     let core = connection::core()?;
-    let message = py.detach(|| {
-        let tunnel = tunnel();
+    let tunnel = tunnel()?;
+    {
         let mut state = tunnel.state.lock();
-        loop {
-            let due = state.outbox.take_due(Instant::now());
-            if !due.is_empty() {
-                core.send_debug(due);
-            }
-            if let Some(message) = state.messages.pop_front() {
-                return message;
-            }
-            match state.outbox.until {
-                Some(until) => drop(tunnel.changed.wait_until(&mut state, until)),
-                None => tunnel.changed.wait(&mut state),
-            }
+        if state.server.replace(thread::current().id()).is_none() {
+            let process = core.process();
+            let path = wire::socket(&process.session_dir, process.process_id);
+            // Where it cannot listen, the way over the node is there.
+            state.line = Line::listen(&path, core.token()).ok();
         }
-    });
+    }
+    let message = py.detach(|| tunnel.receive(&core));
     Ok(PyBytes::new(py, &message))
 }
 
-/// Sends a DAP message of this worker's engine. One for which `soon` is good enough may wait a moment for the next.
+/// Sends a DAP message of this worker's engine. One for which `soon` is good enough may wait a moment for the next. One that is `for_node`
+/// answers the node, which waits for it.
 #[pyfunction]
-#[pyo3(signature = (message, soon=false, /))]
-pub fn debug_send(message: &[u8], soon: bool) -> PyResult<()> {
+#[pyo3(signature = (message, soon=false, for_node=false, /))]
+pub fn debug_send(message: &[u8], soon: bool, for_node: bool) -> PyResult<()> {
     let core = connection::core()?;
-    let tunnel = tunnel();
+    let tunnel = tunnel()?;
     let mut state = tunnel.state.lock();
-    let waited = state.outbox.until.is_some();
-    let due = state.outbox.add(Bytes::copy_from_slice(message), soon, Instant::now());
-    // Under the lock, so that messages leave in the order in which they were sent.
-    if !due.is_empty() {
-        core.send_debug(due);
-    } else if !waited {
-        tunnel.changed.notify_one();
+    let before = state.next_due();
+    state.add(&core, Bytes::copy_from_slice(message), soon, for_node);
+    let is_earlier = state.next_due().is_some_and(|due| before.is_none_or(|before| due < before));
+    // The thread that serves looks by itself before it waits again.
+    if is_earlier && state.server != Some(thread::current().id()) {
+        tunnel.ring();
     }
     Ok(())
 }
@@ -142,14 +277,14 @@ mod tests {
     fn what_can_wait_leaves_with_what_cannot_or_after_a_moment() {
         let (now, mut outbox) = (Instant::now(), Outbox::default());
         let message = |text: &'static str| Bytes::from_static(text.as_bytes());
-        assert!(outbox.add(message("answer"), true, now).is_empty());
-        assert!(outbox.add(message("continued"), true, now + SOON / 2).is_empty());
+        assert!(outbox.add(message("answer"), Some(SOON), now).is_empty());
+        assert!(outbox.add(message("continued"), Some(SOON), now + SOON / 2).is_empty());
         assert!(outbox.take_due(now + SOON / 2).is_empty());
-        let all = outbox.add(message("stopped"), false, now + SOON / 2);
+        let all = outbox.add(message("stopped"), None, now + SOON / 2);
         assert_eq!(all, [message("answer"), message("continued"), message("stopped")]);
         assert!(outbox.take_due(now + SOON).is_empty() && outbox.until.is_none());
 
-        assert!(outbox.add(message("answer"), true, now).is_empty());
+        assert!(outbox.add(message("answer"), Some(SOON), now).is_empty());
         assert_eq!(outbox.take_due(now + SOON), [message("answer")]);
     }
 }

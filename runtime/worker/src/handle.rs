@@ -3,7 +3,10 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use manta_proto::ids::{JobId, NodeId};
+use manta_proto::{
+    ids::{JobId, NodeId},
+    token::Token,
+};
 
 use crate::{
     DriverOptions, JobDescription, JoinError, NodeDescription, ProcessDescription, convert,
@@ -93,6 +96,12 @@ impl Core {
             session_dir: state.me.session_dir.clone(),
             head_address: state.me.head_address.clone(),
         })
+    }
+
+    /// The cluster's token.
+    #[must_use]
+    pub fn token(&self) -> Token {
+        self.0.with(|state| state.me.token.clone())
     }
 
     /// Why this process is no longer part of a cluster; `None` while it is.

@@ -23,7 +23,7 @@ const CONFIG_TIMEOUT: Duration = Duration::from_secs(5);
 /// its worker, its owner and the scheduler, would be undone before they have heard of it.
 const RESUMED_AFTER: Duration = Duration::from_millis(2);
 /// The node's own requests to a target count from here, so that a session's never have the same number.
-const FIRST_SEQ: i64 = 1 << 30;
+const FIRST_SEQ: i64 = manta_proto::line::NODE_SEQ_MIN;
 
 #[derive(Default)]
 pub(super) struct DebugPlane {

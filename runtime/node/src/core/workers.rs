@@ -1,9 +1,10 @@
 //! The worker pool: which processes run tasks of which job, and which of them are free.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use manta_proto::{
     ids::{ActorId, JobId, LeaseId, ProcessId},
+    line,
     v1::{self, JobConfig, ProcessHello, node_to_head, node_to_process},
 };
 
@@ -153,6 +154,11 @@ impl Worker {
             pid: self.pid.unwrap_or(0),
             job_id: self.key.job.to_bytes(),
             description: self.description(&node.name),
+            line: if self.key.is_python() {
+                line::socket(Path::new(&node.session_dir), id).display().to_string()
+            } else {
+                String::new()
+            },
         })
     }
 }
