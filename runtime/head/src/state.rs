@@ -76,9 +76,9 @@ impl Core {
             page => Some(page.parse().map_err(|_| bad_page(page))?),
         };
         let (mut rows, mut total, mut last, mut more) = (Vec::new(), 0, 0, false);
-        for (number, record) in self.tasks.newest_first(before) {
+        self.tasks.newest_first(before, |number, record| {
             if !request.filters.iter().all(|filter| holds(filter, &task_field(record, &filter.key))) {
-                continue;
+                return;
             }
             total += 1;
             if rows.len() < limit {
@@ -87,21 +87,27 @@ impl Core {
             } else {
                 more = true;
             }
-        }
+        });
         let next_page = if more { last.to_string() } else { String::new() };
         Ok(ListStateResponse { rows, total, next_page, notes: Vec::new() })
     }
 
     fn count_tasks(&self, request: &ListStateRequest) -> Result<ListStateResponse, String> {
         check_keys(&request.filters, TASK_KEYS)?;
-        let mut counts: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
+        let mut counts: BTreeMap<String, BTreeMap<&str, u64>> = BTreeMap::new();
         let mut total = 0;
-        for (_, record) in self.tasks.newest_first(None) {
+        self.tasks.newest_first(None, |_, record| {
             if request.filters.iter().all(|filter| holds(filter, &task_field(record, &filter.key))) {
-                *counts.entry(&record.name).or_default().entry(record.state.as_str_name()).or_default() += 1;
+                let state = record.state.as_str_name();
+                match counts.get_mut(&record.name) {
+                    Some(states) => *states.entry(state).or_default() += 1,
+                    None => {
+                        counts.insert(record.name.clone(), BTreeMap::from([(state, 1)]));
+                    }
+                }
                 total += 1;
             }
-        }
+        });
         let rows = counts.iter().map(|(name, states)| json!({"name": name, "states": states}).to_string());
         Ok(ListStateResponse { rows: rows.take(ROWS_MAX).collect(), total, ..ListStateResponse::default() })
     }

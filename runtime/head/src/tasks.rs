@@ -44,11 +44,17 @@ pub(crate) struct TaskRecord {
     pub resources: Resources,
     /// Objects that it waits for.
     pub waits_for: Vec<String>,
+    /// So many tasks more are as this one, but for their ids, which count up from its own. They are listed one by one.
+    pub more: u8,
 }
 
 impl TaskRecord {
     pub fn has_ended(&self) -> bool {
         matches!(self.state, State::Finished | State::Failed)
+    }
+
+    fn count(&self) -> usize {
+        1 + usize::from(self.more)
     }
 }
 
@@ -77,6 +83,8 @@ pub(crate) struct TaskTable {
     live: BTreeSet<u64>,
     ended: VecDeque<u64>,
     live_of_owner: HashMap<ProcessId, (JobId, u64)>,
+    /// Attempts in all records.
+    kept: usize,
     next: u64,
     /// The newest time that an owner has named.
     newest_unix_us: u64,
@@ -92,6 +100,7 @@ impl TaskTable {
             live: BTreeSet::new(),
             ended: VecDeque::new(),
             live_of_owner: HashMap::new(),
+            kept: 0,
             next: 1,
             newest_unix_us: 0,
             kept_max,
@@ -146,9 +155,10 @@ impl TaskTable {
                 *number
             }
             None => {
-                self.make_room();
+                self.make_room(record.count());
+                self.kept += record.count();
                 let number = self.next;
-                self.next += 1;
+                self.next += record.count() as u64;
                 self.places.insert(key, number);
                 number
             }
@@ -161,8 +171,8 @@ impl TaskTable {
         self.records.insert(number, record);
     }
 
-    fn make_room(&mut self) {
-        while self.records.len() >= self.kept_max {
+    fn make_room(&mut self, count: usize) {
+        while self.kept > 0 && self.kept + count > self.kept_max {
             let Some(oldest) =
                 self.ended.pop_front().or_else(|| self.records.first_key_value().map(|(number, _)| *number))
             else {
@@ -171,7 +181,8 @@ impl TaskTable {
             self.live.remove(&oldest);
             if let Some(record) = self.records.remove(&oldest) {
                 self.places.remove(&(record.id, record.attempt));
-                self.totals.evicted += 1;
+                self.kept -= record.count();
+                self.totals.evicted += record.count() as u64;
             }
         }
     }
@@ -201,10 +212,21 @@ impl TaskTable {
         }
     }
 
-    /// The newest first, older than `before`.
-    pub fn newest_first(&self, before: Option<u64>) -> impl Iterator<Item = (u64, &TaskRecord)> {
+    /// Calls `each` with all attempts and their numbers, the newest first, older than `before`.
+    pub fn newest_first(&self, before: Option<u64>, mut each: impl FnMut(u64, &TaskRecord)) {
         let end = before.unwrap_or(u64::MAX);
-        self.records.range(..end).rev().map(|(number, record)| (*number, record))
+        for (number, record) in self.records.range(..end).rev() {
+            if record.more == 0 {
+                each(*number, record);
+                continue;
+            }
+            let mut one = TaskRecord { more: 0, ..record.clone() };
+            let count = end.saturating_sub(*number).min(record.count() as u64);
+            for index in (0..count).rev() {
+                one.id.0[15] = record.id.0[15].saturating_add(u8::try_from(index).unwrap_or(u8::MAX));
+                each(*number + index, &one);
+            }
+        }
     }
 
     /// Tasks that have not ended, as their owners count them.
@@ -250,6 +272,11 @@ fn record(event: TaskEvent, sent_unix_us: u64) -> Option<TaskRecord> {
         error: cut(event.error, ERROR_CHARS_MAX),
         resources: event.resources.unwrap_or_default(),
         waits_for: event.waits_for.iter().map(|id| hex(id)).collect(),
+        // Ids that the last byte cannot count are no series.
+        more: event
+            .task_id
+            .last()
+            .map_or(0, |first| u8::try_from(event.more).unwrap_or(0).min(u8::MAX - first)),
     })
 }
 
@@ -288,8 +315,14 @@ mod tests {
         table.on_events(batch, job_runs, |_, _| Place { node_name: "node-1".into(), worker_pid: 4711 });
     }
 
+    fn records(table: &TaskTable) -> Vec<(u64, TaskRecord)> {
+        let mut records = Vec::new();
+        table.newest_first(None, |number, record| records.push((number, record.clone())));
+        records
+    }
+
     fn states(table: &TaskTable) -> Vec<(u8, State)> {
-        table.newest_first(None).map(|(_, record)| (record.id.0[0], record.state)).collect()
+        records(table).into_iter().map(|(_, record)| (record.id.0[0], record.state)).collect()
     }
 
     #[test]
@@ -303,7 +336,8 @@ mod tests {
         );
         tell(&mut table, true, vec![event(1, State::Running)]);
         assert_eq!(states(&table), [(1, State::Running), (2, State::Finished), (1, State::Failed)]);
-        let (_, last) = table.newest_first(None).last().unwrap();
+        let records = records(&table);
+        let (_, last) = records.last().unwrap();
         assert_eq!((last.submitted_unix_us, last.ended_unix_us), (970, Some(990)));
     }
 
@@ -325,6 +359,26 @@ mod tests {
     }
 
     #[test]
+    fn tasks_of_a_series_that_ended_together_are_listed_one_by_one() {
+        let mut table = TaskTable::new(10);
+        tell(
+            &mut table,
+            true,
+            vec![event(1, State::Running), TaskEvent { more: 4, ..event(2, State::Finished) }],
+        );
+        let ids: Vec<_> = records(&table).iter().map(|(number, record)| (*number, record.id.0[15])).collect();
+        assert_eq!(ids, [(6, 6), (5, 5), (4, 4), (3, 3), (2, 2), (1, 1)]);
+        let mut rest = Vec::new();
+        table.newest_first(Some(4), |number, record| rest.push((number, record.id.0[15])));
+        assert_eq!(rest, ids[3..], "a page ends in the middle of them");
+        tell(&mut table, true, vec![TaskEvent { more: 5, ..event(8, State::Finished) }]);
+        assert_eq!((records(&table).len(), table.totals.evicted), (7, 5), "they go together");
+        // More than the last byte of an id can count.
+        tell(&mut table, true, vec![TaskEvent { more: 9, ..event(254, State::Finished) }]);
+        assert_eq!(records(&table)[0].1.id.0[15], 255);
+    }
+
+    #[test]
     fn what_was_under_way_ends_with_its_job_or_its_owner() {
         let mut table = TaskTable::new(10);
         tell(&mut table, true, vec![event(1, State::Running), event(2, State::Finished)]);
@@ -334,10 +388,10 @@ mod tests {
         assert_eq!(states(&table), [(2, State::Finished), (1, State::Failed)]);
         // A late word of a worker of that job.
         tell(&mut table, false, vec![event(3, State::Running)]);
-        assert_eq!(table.newest_first(None).next().unwrap().1.error, JOB_ENDED);
+        assert_eq!(records(&table)[0].1.error, JOB_ENDED);
         tell(&mut table, true, vec![event(4, State::Running)]);
         table.on_process_ended(ProcessId([7; 16]));
-        assert_eq!(table.newest_first(None).next().unwrap().1.error, OWNER_ENDED);
+        assert_eq!(records(&table)[0].1.error, OWNER_ENDED);
         assert_eq!(table.live_count(), 0);
     }
 }

@@ -276,5 +276,6 @@ pub fn nodes(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
 /// The task that this worker runs, as (id, attempt, name, job id).
 #[pyfunction]
 pub fn current_task() -> Option<(String, u32, String, String)> {
-    running_task().map(|task| (task.id.to_string(), task.attempt, task.name, task.job_id.to_string()))
+    running_task()
+        .map(|task| (task.id.to_string(), task.attempt, task.name.to_string(), task.job_id.to_string()))
 }

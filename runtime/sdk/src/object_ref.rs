@@ -156,7 +156,8 @@ pub fn cancel<T>(object: &ObjectRef<T>, force: bool, recursive: bool) -> Result<
 }
 
 fn fetch<T: DeserializeOwned>(refs: &[&ObjectRef<T>], timeout: Option<Duration>) -> Result<Vec<T>, Error> {
-    let inner = refs.iter().map(|reference| reference.inner()).collect::<Result<Vec<_>, _>>()?;
+    let inner = refs.iter().map(|reference| reference.inner.as_ref().map_err(Error::clone));
+    let inner = inner.collect::<Result<Vec<_>, _>>()?;
     let values = session::core()?.get(&inner, timeout, &mut || false).map_err(Error::from_get)?;
     values.iter().map(deserialize).collect()
 }

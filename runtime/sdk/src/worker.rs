@@ -1,13 +1,13 @@
 //! Worker mode: this binary, started by a node, runs the job's tasks.
 
-use std::{process, thread};
+use std::{process, sync::Arc, thread};
 
 use manta_worker::{Core, Format, NewValue, NextSlot, NextTask, RunnableTask, TaskFunction};
 
 use crate::{
     TaskError, TaskErrorKind, cancelled, host,
     panics::{self, Caught},
-    registry::{self, Arguments, Done, Failure, Outcome},
+    registry::{self, Arguments, Done, Failure, Outcome, TaskDefinition},
     session,
 };
 
@@ -53,7 +53,11 @@ fn fail(sentence: &str) -> ! {
     process::exit(1)
 }
 
+/// The task that was looked up last, by its name: the next one is mostly the same.
+type Known = Option<(Arc<str>, &'static TaskDefinition)>;
+
 fn run_slot(core: &Core, slot: u32) {
+    let mut known = None;
     loop {
         match core.next_task(slot, None) {
             NextTask::Run(task) if task.creates.is_some() => {
@@ -61,17 +65,26 @@ fn run_slot(core: &Core, slot: u32) {
                     return host::serve();
                 }
             }
-            NextTask::Run(task) => run_task(core, *task),
+            NextTask::Run(task) => run_task(core, *task, &mut known),
             NextTask::Nothing => {}
             NextTask::Exit(_) => return,
         }
     }
 }
 
-fn run_task(core: &Core, mut task: RunnableTask) {
+fn find(path: &Arc<str>, known: &mut Known) -> Option<&'static TaskDefinition> {
+    if let Some((_, definition)) = known.as_ref().filter(|(name, _)| Arc::ptr_eq(name, path)) {
+        return Some(definition);
+    }
+    let definition = registry::find(path)?;
+    *known = Some((Arc::clone(path), definition));
+    Some(definition)
+}
+
+fn run_task(core: &Core, mut task: RunnableTask, known: &mut Known) {
     let mut arguments = Arguments::of(&mut task);
     let definition = match &task.function {
-        TaskFunction::Named(path) => registry::find(path).ok_or_else(|| {
+        TaskFunction::Named(path) => find(path, known).ok_or_else(|| {
             format!(
                 "this binary has no task '{path}'; it is another program, or another version of it, than its caller thinks"
             )
@@ -122,5 +135,5 @@ pub(crate) fn panic_error(task: &RunnableTask, caught: Caught) -> TaskError {
 }
 
 fn error(task: &RunnableTask, kind: TaskErrorKind, message: String) -> TaskError {
-    TaskError { task: task.name.clone(), kind, message, location: None, backtrace: None }
+    TaskError { task: task.name.to_string(), kind, message, location: None, backtrace: None }
 }

@@ -186,7 +186,7 @@ pub struct RunnableTask {
     /// Counts from 0.
     pub attempt: u32,
     /// For people.
-    pub name: String,
+    pub name: Arc<str>,
     /// What to run.
     pub function: TaskFunction,
     /// Arguments in their order; keyword arguments carry their name.
@@ -221,7 +221,7 @@ pub enum TaskFunction {
     /// Its code is in [`crate::Core::function`].
     Python(FunctionId),
     /// By its name: a registered path, or `module:qualified.name`.
-    Named(String),
+    Named(Arc<str>),
     /// A method of the actor that this worker hosts.
     Method(String),
 }
@@ -270,7 +270,7 @@ pub struct CurrentTask {
     /// Counts from 0.
     pub attempt: u32,
     /// For people.
-    pub name: String,
+    pub name: Arc<str>,
     /// Its job.
     pub job_id: JobId,
     /// The slot that runs it.

@@ -168,9 +168,23 @@ pub(crate) fn open(
         Some(location) => layout::decode(&shared.read_stored(location)?),
         None => layout::decode(&value.data),
     };
-    Ok(match parts {
+    Ok(fetched(value.format(), parts, contained))
+}
+
+/// Opens a value that came in a message, without refs inside.
+pub(crate) fn open_inline(format: i32, data: &Bytes) -> FetchedValue {
+    let format = manta_proto::v1::value::Format::try_from(format).unwrap_or_default();
+    fetched(format, layout::decode(data), Vec::new())
+}
+
+fn fetched(
+    format: manta_proto::v1::value::Format,
+    parts: Result<layout::Parts, layout::LayoutError>,
+    contained: Vec<ObjectRef>,
+) -> FetchedValue {
+    match parts {
         Ok(parts) => FetchedValue {
-            format: Format::from_wire(value.format()),
+            format: Format::from_wire(format),
             inband: parts.inband,
             buffers: parts.buffers,
             contained,
@@ -181,7 +195,7 @@ pub(crate) fn open(
             buffers: Vec::new(),
             contained: Vec::new(),
         },
-    })
+    }
 }
 
 /// The class of tasks with these resources and this placement. Amounts of zero say nothing, and so do not make a class.

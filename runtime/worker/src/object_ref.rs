@@ -7,12 +7,20 @@ use manta_proto::{
     v1,
 };
 
-use crate::{reactor::State, shared::Shared};
+use crate::{
+    reactor::{Dropped, RefCounts, SeriesId, State},
+    shared::Shared,
+};
 
 /// A counted reference to an object. The last drop in the owner's process lets it free the object, unless the ref has left the
 /// process inside a value.
-#[derive(Clone)]
-pub struct ObjectRef(Arc<Counted>);
+pub struct ObjectRef(Kind);
+
+enum Kind {
+    Own(Arc<Counted>),
+    /// The result of a task of a series, by the task's number there.
+    OfSeries(Arc<SeriesRefs>, u8),
+}
 
 struct Counted {
     address: RefAddress,
@@ -22,6 +30,45 @@ struct Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.shared.ref_dropped(self.address.object);
+    }
+}
+
+/// What the refs of a series' results have in common.
+pub(crate) struct SeriesRefs {
+    pub id: SeriesId,
+    pub owner: ProcessId,
+    pub owner_node: NodeId,
+    pub counts: Arc<RefCounts>,
+    pub shared: Arc<Shared>,
+}
+
+impl SeriesRefs {
+    fn object(&self, index: u8) -> ObjectId {
+        ObjectId::of(self.id.task(usize::from(index)), 0)
+    }
+}
+
+impl Clone for ObjectRef {
+    fn clone(&self) -> Self {
+        Self(match &self.0 {
+            Kind::Own(counted) => Kind::Own(Arc::clone(counted)),
+            Kind::OfSeries(series, index) => {
+                series.counts.add(usize::from(*index));
+                Kind::OfSeries(Arc::clone(series), *index)
+            }
+        })
+    }
+}
+
+impl Drop for ObjectRef {
+    fn drop(&mut self) {
+        if let Kind::OfSeries(series, index) = &self.0 {
+            match series.counts.drop_one(usize::from(*index)) {
+                Dropped::Nothing => {}
+                Dropped::LastOfOne => series.shared.ref_dropped(series.object(*index)),
+                Dropped::LastOfAll => series.shared.series_changed(series.id, false),
+            }
+        }
     }
 }
 
@@ -68,7 +115,12 @@ impl ObjectRef {
 
     /// A ref that the reactor has counted already.
     pub(crate) fn counted(shared: &Arc<Shared>, address: RefAddress) -> Self {
-        Self(Arc::new(Counted { address, shared: Arc::clone(shared) }))
+        Self(Kind::Own(Arc::new(Counted { address, shared: Arc::clone(shared) })))
+    }
+
+    /// The first ref of a task's result in a series.
+    pub(crate) fn of_series(series: Arc<SeriesRefs>, index: usize) -> Self {
+        Self(Kind::OfSeries(series, u8::try_from(index).unwrap_or(u8::MAX)))
     }
 
     /// A ref that is counted now.
@@ -78,29 +130,40 @@ impl ObjectRef {
     }
 
     pub(crate) fn address(&self) -> RefAddress {
-        self.0.address
+        match &self.0 {
+            Kind::Own(counted) => counted.address,
+            Kind::OfSeries(series, index) => RefAddress {
+                object: series.object(*index),
+                owner: series.owner,
+                owner_node: series.owner_node,
+            },
+        }
     }
 
     pub(crate) fn is_of(&self, shared: &Arc<Shared>) -> bool {
-        Arc::ptr_eq(&self.0.shared, shared)
+        let of = match &self.0 {
+            Kind::Own(counted) => &counted.shared,
+            Kind::OfSeries(series, _) => &series.shared,
+        };
+        Arc::ptr_eq(of, shared)
     }
 
     /// The object's id.
     #[must_use]
     pub fn id(&self) -> ObjectId {
-        self.0.address.object
+        self.address().object
     }
 
     /// The process that owns the object.
     #[must_use]
     pub fn owner(&self) -> ProcessId {
-        self.0.address.owner
+        self.address().owner
     }
 
     /// The node of the owner.
     #[must_use]
     pub fn owner_node(&self) -> NodeId {
-        self.0.address.owner_node
+        self.address().owner_node
     }
 
     /// What another process needs to make the same ref: object, owner, owner's node. A value that holds it must name the ref in

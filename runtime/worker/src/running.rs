@@ -1,6 +1,10 @@
 //! The worker's side: taking tasks and giving results.
 
-use std::time::{Duration, Instant};
+use std::{
+    cell::RefCell,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use manta_proto::{
@@ -12,29 +16,93 @@ use crate::{
     Core, CreatedActor, CurrentTask, FunctionId, NewValue, NextSlot, NextTask, RunnableTask, SystemErrorKind,
     TaskFunction, convert, current,
     idle::Idle,
-    reactor::{ACTOR_SLOT, Effect, Popped, State, Urgency},
+    reactor::{ACTOR_SLOT, Effect, Left, Popped, State, Stretch, Urgency},
+    shared::Shared,
 };
 
 /// Characters of the line that [`Core::failing`] passes on.
 const ERROR_CHARS_MAX: usize = 1_001;
 
+thread_local! {
+    /// What the calling thread works off.
+    static STRETCH: RefCell<Option<Held>> = const { RefCell::new(None) };
+}
+
+struct Held {
+    stretch: Arc<Stretch>,
+    slot: u32,
+    /// Whose slot it is, to be told apart and not to be looked into.
+    shared: *const Shared,
+}
+
+impl Held {
+    fn is_of(&self, core: &Core, slot: u32) -> bool {
+        self.slot == slot && std::ptr::eq(self.shared, Arc::as_ptr(&core.0))
+    }
+}
+
 impl Core {
     /// Worker: the next task of a slot (a Python worker has slot 0 alone).
     pub fn next_task(&self, slot: u32, wait: Option<Duration>) -> NextTask {
-        self.next_of(slot, wait, |state| state.pop_task(slot))
+        let (next, is_done) = self.next_of_stretch(slot);
+        match next {
+            Some(task) => NextTask::Run(Box::new(task)),
+            None => self.next_of(slot, wait, is_done, |state| state.pop_task(slot)),
+        }
     }
 
     /// Worker: the next call of a concurrency group of the actor that this worker hosts.
     pub fn next_call(&self, group: usize, wait: Option<Duration>) -> NextTask {
-        self.next_of(ACTOR_SLOT, wait, |state| state.pop_call(group))
+        self.next_of(ACTOR_SLOT, wait, false, |state| state.pop_call(group))
     }
 
-    fn next_of(&self, slot: u32, wait: Option<Duration>, pop: impl Fn(&mut State) -> Popped) -> NextTask {
+    /// The next task of those that the calling thread works off, and whether it has come to their end.
+    fn next_of_stretch(&self, slot: u32) -> (Option<RunnableTask>, bool) {
+        let held = STRETCH.take().filter(|held| held.is_of(self, slot));
+        let Some(held) = held else { return (None, false) };
+        while let Some(index) = held.stretch.take() {
+            if let Some(task) = self.runnable_of(slot, &held.stretch, index) {
+                STRETCH.set(Some(held));
+                return (Some(task), false);
+            }
+        }
+        (None, true)
+    }
+
+    /// With `has_results`, there may be some to be sent.
+    fn next_of(
+        &self,
+        slot: u32,
+        wait: Option<Duration>,
+        mut has_results: bool,
+        pop: impl Fn(&mut State) -> Popped,
+    ) -> NextTask {
         let deadline = wait.and_then(|wait| Instant::now().checked_add(wait));
         let mut idle = Idle::new(&self.0);
         loop {
             let mut state = self.0.lock();
-            let parking = match pop(&mut state) {
+            let popped = pop(&mut state);
+            if std::mem::take(&mut has_results) && state.needs_wake() {
+                drop(state);
+                self.0.send_now();
+                match popped {
+                    // What it waits for may be there by now.
+                    Popped::Wait(_) => continue,
+                    _ => state = self.0.lock(),
+                }
+            }
+            let parking = match popped {
+                Popped::Stretch(stretch) => {
+                    drop(state);
+                    idle.stop_reading();
+                    let shared = Arc::as_ptr(&self.0);
+                    STRETCH.set(Some(Held { stretch, slot, shared }));
+                    match self.next_of_stretch(slot) {
+                        (Some(task), _) => return NextTask::Run(Box::new(task)),
+                        (None, is_done) => has_results = is_done,
+                    }
+                    continue;
+                }
                 Popped::Task(spec) => {
                     let wake = state.needs_wake_lazily(self.0.is_polling());
                     drop(state);
@@ -55,6 +123,58 @@ impl Core {
                 return NextTask::Nothing;
             }
             idle.park(&mut state, &parking, deadline);
+        }
+    }
+
+    /// A task of those that the calling thread works off; one whose arguments are of no use fails at once.
+    fn runnable_of(&self, slot: u32, stretch: &Stretch, index: usize) -> Option<RunnableTask> {
+        let sent = &stretch.sent;
+        let (id, name, job_id) = (sent.task(index), Arc::clone(&sent.name), sent.job_id);
+        let mut args = Vec::new();
+        for argument in sent.arguments_of(index) {
+            let Some(task_argument::Value::Inline(value)) = &argument.value else {
+                self.give_up(slot, id, format!("an argument of task '{name}' came without its value"));
+                return None;
+            };
+            let value = convert::open_inline(value.format, &value.data);
+            if let Some(error) = value.system_error() {
+                self.give_up(slot, id, format!("an argument of task '{name}' is gone: {error}"));
+                return None;
+            }
+            args.push(((!argument.keyword.is_empty()).then_some(argument.keyword), value));
+        }
+        current::set(Some(CurrentTask { id, attempt: 0, name: Arc::clone(&name), job_id, slot }));
+        Some(RunnableTask {
+            id,
+            attempt: 0,
+            name,
+            function: sent.function.clone(),
+            args,
+            num_returns: 1,
+            streaming: false,
+            backpressure: 0,
+            job_id,
+            slot,
+            cross_language: sent.cross_language(),
+            creates: None,
+        })
+    }
+
+    /// Leaves a small result to be sent with others; `false` if it has to go by itself.
+    fn leave_result(&self, task: &RunnableTask, result: &NewValue<'_>) -> bool {
+        let left = STRETCH.with_borrow(|held| {
+            let held = held.as_ref().filter(|held| held.is_of(self, task.slot))?;
+            let index = held.stretch.sent.index_of(task.id)?;
+            Some(held.stretch.leave(index, result, Instant::now()))
+        });
+        match left {
+            Some(Left::Kept) => true,
+            Some(Left::Due) => {
+                self.0.lock().send_results(task.slot);
+                self.0.send_now();
+                true
+            }
+            Some(Left::Refused) | None => false,
         }
     }
 
@@ -94,18 +214,19 @@ impl Core {
             }
             args.push(((!argument.keyword.is_empty()).then(|| argument.keyword.clone()), value));
         }
-        current::set(Some(CurrentTask { id, attempt: spec.attempt, name: spec.name.clone(), job_id, slot }));
+        let name: Arc<str> = spec.name.into();
+        current::set(Some(CurrentTask { id, attempt: spec.attempt, name: Arc::clone(&name), job_id, slot }));
         let function = match <[u8; 16]>::try_from(&spec.function_id[..]) {
             Ok(function) => TaskFunction::Python(FunctionId(function)),
             Err(_) if !spec.actor_id.is_empty() && spec.creation.is_none() => {
                 TaskFunction::Method(spec.function_name)
             }
-            Err(_) => TaskFunction::Named(spec.function_name),
+            Err(_) => TaskFunction::Named(spec.function_name.into()),
         };
         Some(RunnableTask {
             id,
             attempt: spec.attempt,
-            name: spec.name,
+            name,
             function,
             args,
             num_returns: spec.num_returns,
@@ -141,6 +262,11 @@ impl Core {
     /// Worker: ends a task with its results, or with one error value when it `failed`.
     pub fn finish(&self, task: &RunnableTask, results: &[NewValue<'_>], failed: bool) {
         current::set(None);
+        if let ([result], false) = (results, failed)
+            && self.leave_result(task, result)
+        {
+            return;
+        }
         let (values, failed) = self.result_values(task, results, failed);
         let mut state = self.0.lock();
         state.on_finished(task.slot, task.id, values, failed);

@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use crate::{
     OutputHandler,
     io::{Incoming, IoThread, Outgoing, OutputGate, Sending},
-    reactor::{PutIds, State, TaskIds, Urgency},
+    reactor::{PutIds, SeriesId, State, TaskIds, Urgency},
 };
 
 /// Receives DAP messages for this worker's engine.
@@ -47,6 +47,8 @@ pub(crate) struct Shared {
     drops: Mutex<Vec<ObjectId>>,
     /// The same for handles of actors.
     actor_drops: Mutex<Vec<ActorId>>,
+    /// Series without refs, or to which nothing more is submitted.
+    series_changes: Mutex<Vec<(SeriesId, bool)>>,
     has_drops: AtomicBool,
     polling: AtomicBool,
     pub task_ids: Mutex<TaskIds>,
@@ -87,6 +89,7 @@ impl Shared {
             wake: Notify::new(),
             drops: Mutex::new(Vec::new()),
             actor_drops: Mutex::new(Vec::new()),
+            series_changes: Mutex::default(),
             has_drops: AtomicBool::new(false),
             polling: AtomicBool::new(false),
             task_ids: Mutex::new(TaskIds::new()),
@@ -118,6 +121,13 @@ impl Shared {
             let dropped = std::mem::take(&mut *self.actor_drops.lock());
             for id in dropped {
                 state.on_actor_handle_dropped(id);
+            }
+            let changed = std::mem::take(&mut *self.series_changes.lock());
+            for (id, is_closed) in changed {
+                if is_closed {
+                    state.close_series(id);
+                }
+                state.sweep_series(id);
             }
         }
         for id in state.take_recyclable() {
@@ -257,9 +267,19 @@ impl Shared {
     /// A ref was dropped; taken into account soon, since the caller may hold the lock.
     pub fn ref_dropped(&self, id: ObjectId) {
         self.drops.lock().push(id);
+        self.tell_dropped();
+    }
+
+    fn tell_dropped(&self) {
         if !self.has_drops.swap(true, Ordering::SeqCst) && !self.is_polling() {
             self.wake.notify_one();
         }
+    }
+
+    /// The last ref of a series' results was dropped, or nothing more is submitted to it; the caller may hold the lock.
+    pub fn series_changed(&self, id: SeriesId, is_closed: bool) {
+        self.series_changes.lock().push((id, is_closed));
+        self.tell_dropped();
     }
 
     /// A handle of an actor was dropped.

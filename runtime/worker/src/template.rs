@@ -7,19 +7,26 @@ use std::sync::{
 
 use bytes::Bytes;
 use manta_proto::{
-    ids::ActorId,
+    ids::{ActorId, TaskId},
     v1::{TaskArgument, TaskSpec},
 };
+use parking_lot::{Mutex, MutexGuard};
 use prost::{Message, encoding};
 
 use crate::{
     ActorRef, Argument, Core, Function, FunctionId, NewTask, ObjectRef, SubmitError, convert, current,
-    reactor::{ClassId, ClassKey, ClassOf, EncodedTask, State, Submission},
+    object_ref::SeriesRefs,
+    reactor::{
+        ClassId, ClassKey, ClassOf, EncodedTask, SERIES_ARGUMENTS_BYTES_MAX, SeriesId, SeriesTemplate, State,
+        Submission,
+    },
     shared::Shared,
 };
 
 /// Arguments in a `TaskSpec`.
 const ARGUMENTS_FIELD: u32 = 7;
+/// A template that was used so often is used again: its tasks are worth a series.
+const USES_BEFORE_SERIES: usize = 4;
 
 /// A task without its arguments, for one connection to a cluster.
 pub struct Template {
@@ -34,6 +41,26 @@ pub struct Template {
     max_retries: u32,
     retry_exceptions: bool,
     actor: Option<ActorId>,
+    uses: Mutex<Uses>,
+}
+
+/// How a template is used.
+#[derive(Default)]
+struct Uses {
+    /// The task that used it last, or none.
+    parent: Option<TaskId>,
+    /// How often in a row, as far as that counts.
+    count: usize,
+    /// The series that the next task joins.
+    series: Option<Arc<SeriesRefs>>,
+}
+
+impl Drop for Template {
+    fn drop(&mut self) {
+        if let Some(series) = self.uses.get_mut().series.take() {
+            self.shared.series_changed(series.id, true);
+        }
+    }
 }
 
 impl Template {
@@ -57,6 +84,31 @@ impl Template {
                 class
             }
             known => ClassId(known),
+        }
+    }
+
+    /// Its uses, if the task that submits has used it so often in a row that a series is worth its while.
+    fn used_again(&self, parent: Option<TaskId>) -> Option<MutexGuard<'_, Uses>> {
+        let mut uses = self.uses.lock();
+        if uses.parent == parent && uses.count >= USES_BEFORE_SERIES {
+            return Some(uses);
+        }
+        uses.count = if uses.parent == parent { uses.count + 1 } else { 1 };
+        uses.parent = parent;
+        if let Some(series) = uses.series.take() {
+            self.shared.series_changed(series.id, true);
+        }
+        None
+    }
+
+    fn of_series(&self, state: &mut State) -> SeriesTemplate {
+        SeriesTemplate {
+            class: self.class(state),
+            function: self.function,
+            name: Arc::clone(&self.name),
+            shared: self.fixed.clone(),
+            max_retries: self.max_retries,
+            retry_exceptions: self.retry_exceptions,
         }
     }
 }
@@ -115,6 +167,7 @@ impl Core {
             max_retries: task.max_retries,
             retry_exceptions: task.retry_exceptions,
             actor,
+            uses: Mutex::default(),
         })
     }
 
@@ -127,18 +180,28 @@ impl Core {
         template: &Template,
         args: &[(Option<&str>, Argument<'_>)],
         pending_max: Option<usize>,
-        each: impl FnMut(ObjectRef),
+        mut each: impl FnMut(ObjectRef),
     ) -> Result<(), SubmitError> {
         if !template.is_of(self) {
             return Err(SubmitError::StaleRef);
         }
-        let id = self.0.task_ids.lock().next();
         let arguments = self.arguments(args)?;
-        let encoded = EncodedTask {
-            shared: template.fixed.clone(),
-            arguments: encode_arguments(&arguments.fixed),
-            parent: current::id(),
-        };
+        let own = encode_arguments(&arguments.fixed);
+        let is_plain = template.actor.is_none()
+            && template.num_returns == 1
+            && arguments.with_refs.is_empty()
+            && arguments.stored.is_empty()
+            && arguments.contained.is_empty();
+        let parent = current::id();
+        if is_plain
+            && own.len() <= SERIES_ARGUMENTS_BYTES_MAX
+            && let Some(mut uses) = template.used_again(parent)
+        {
+            each(self.submit_in_series(template, &mut uses, &own)?);
+            return Ok(());
+        }
+        let id = self.0.task_ids.lock().next();
+        let encoded = EncodedTask { shared: template.fixed.clone(), arguments: own, parent };
         let make = |state: &mut State| Submission {
             id,
             class: ClassOf::Known(template.class(state)),
@@ -169,6 +232,38 @@ impl Core {
             },
             each,
         )
+    }
+}
+
+impl Core {
+    /// Submits a task as the next of its template's series.
+    fn submit_in_series(
+        &self,
+        template: &Template,
+        uses: &mut Uses,
+        arguments: &[u8],
+    ) -> Result<ObjectRef, SubmitError> {
+        let shared = &self.0;
+        let Uses { parent, series, .. } = uses;
+        let parent = *parent;
+        shared.with_lazily(|state| {
+            if let Some(cause) = &state.gone {
+                return Err(SubmitError::Disconnected(cause.clone()));
+            }
+            loop {
+                if let Some(series) = &*series
+                    && let Some(index) = state.extend_series(series.id, parent, arguments)
+                {
+                    return Ok(ObjectRef::of_series(Arc::clone(series), index));
+                }
+                let id = SeriesId::new(shared.task_ids.lock().next());
+                let common = template.of_series(state);
+                let counts = state.begin_series(id, common, parent);
+                let (owner, owner_node) = (state.me.process, state.me.node);
+                let shared = Arc::clone(shared);
+                *series = Some(Arc::new(SeriesRefs { id, owner, owner_node, counts, shared }));
+            }
+        })
     }
 }
 

@@ -1,11 +1,11 @@
 //! Waiting for objects. Deadlines stand still while something awaited is paused by a debugger.
 
 use std::{
-    sync::Arc,
+    borrow::Borrow,
     time::{Duration, Instant},
 };
 
-use manta_proto::{ids::ObjectId, v1::Value};
+use manta_proto::ids::ObjectId;
 use parking_lot::MutexGuard;
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     idle::Idle,
     io::IoThread,
     parking::Parking,
-    reactor::{State, Wait, WaiterId},
+    reactor::{Known, State, Wait, WaiterId},
 };
 
 /// Polled about every 100 ms on the waiting thread; `true` ends the wait.
@@ -43,9 +43,9 @@ impl Core {
     ///
     /// # Errors
     /// When the timeout passes, the caller is interrupted, or the cluster is gone.
-    pub fn get(
+    pub fn get<R: Borrow<ObjectRef>>(
         &self,
-        refs: &[ObjectRef],
+        refs: &[R],
         timeout: Option<Duration>,
         interrupted: Interrupted<'_>,
     ) -> Result<Vec<FetchedValue>, GetError> {
@@ -66,15 +66,25 @@ impl Core {
     fn open_all(&self, ids: &[ObjectId]) -> Option<Vec<FetchedValue>> {
         let shared = &self.0;
         let values = shared.with(|state| {
-            let values = ids.iter().map(|id| state.value(*id)).collect::<Option<Vec<_>>>()?;
-            let adopt = |value: Arc<Value>| {
-                let contained = convert::adopt_contained(shared, state, &value);
+            let values = ids.iter().map(|id| state.known_value(*id)).collect::<Option<Vec<_>>>()?;
+            let adopt = |value: Known| {
+                let contained = match &value {
+                    Known::Value(value) => convert::adopt_contained(shared, state, value),
+                    Known::OfSeries(_) => Vec::new(),
+                };
                 (value, contained)
             };
             Some(values.into_iter().map(adopt).collect::<Vec<_>>())
         })?;
         let mut opened = Vec::with_capacity(values.len());
         for (id, (value, contained)) in ids.iter().zip(values) {
+            let value = match value {
+                Known::Value(value) => value,
+                Known::OfSeries(value) => {
+                    opened.push(convert::open_inline(value.format, &value.data));
+                    continue;
+                }
+            };
             match convert::open(shared, &value, contained) {
                 Ok(value) => opened.push(value),
                 Err(sentence) => {
@@ -92,9 +102,9 @@ impl Core {
     ///
     /// # Errors
     /// When the caller is interrupted, or the cluster is gone.
-    pub fn wait(
+    pub fn wait<R: Borrow<ObjectRef>>(
         &self,
-        refs: &[ObjectRef],
+        refs: &[R],
         num_returns: usize,
         timeout: Option<Duration>,
         fetch_local: bool,
@@ -124,9 +134,9 @@ impl Core {
         self.0.with(|state| state.on_ready_call(object.id(), done));
     }
 
-    fn ids(&self, refs: &[ObjectRef]) -> Result<Vec<ObjectId>, GetError> {
-        if refs.iter().all(|object| object.is_of(&self.0)) {
-            return Ok(refs.iter().map(ObjectRef::id).collect());
+    fn ids<R: Borrow<ObjectRef>>(&self, refs: &[R]) -> Result<Vec<ObjectId>, GetError> {
+        if refs.iter().all(|object| object.borrow().is_of(&self.0)) {
+            return Ok(refs.iter().map(|object| object.borrow().id()).collect());
         }
         Err(GetError::Disconnected("an object ref of an earlier cluster connection was used; refs end with the connection that made them".into()))
     }

@@ -255,6 +255,7 @@ impl State {
         let (Ok(id), Some(process)) = (ObjectId::try_from(&change.object_id), self.process_of(conn)) else {
             return;
         };
+        self.unfold_result(id);
         let known = self.objects.get_mut(&id).filter(|object| !object.is_foreign());
         let lost = known.is_none();
         if let Some(object) = known {
@@ -341,6 +342,7 @@ impl State {
         let addresses = |refs: &[Ref]| refs.iter().filter_map(RefAddress::from_ref).collect::<Vec<_>>();
         if let Some(process) = self.process_of(conn) {
             for address in addresses(&done.borrowed) {
+                self.unfold_result(address.object);
                 if let Some(object) = self.objects.get_mut(&address.object) {
                     object.sharing().grant(process, 1);
                 }

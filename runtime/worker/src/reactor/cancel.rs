@@ -42,6 +42,7 @@ impl State {
     pub(super) fn on_cancel_message(&mut self, conn: ConnId, message: &CancelTask) {
         let Ok(id) = TaskId::try_from(&message.task_id) else { return };
         let how = Cancellation { force: message.force, recursive: message.recursive };
+        self.unfold(id);
         if self.tasks.contains_key(&id) {
             self.cancel_owned(id, how);
         } else {
@@ -82,6 +83,7 @@ impl State {
     }
 
     fn cancel_children(&mut self, parent: TaskId, how: Cancellation) {
+        self.unfold_children(parent);
         let mut children: Vec<TaskId> =
             self.tasks.iter().filter(|(_, task)| task.parent() == Some(parent)).map(|(id, _)| *id).collect();
         children.sort_unstable();
@@ -103,10 +105,11 @@ impl State {
         let Some(lease) = self.leases.get(&id) else { return };
         let node = lease.node;
         let Some((lease, _)) = self.drop_lease(id, false) else { return };
-        for task in
-            lease.tasks.into_iter().rev().filter(|task| self.is_pushed_to(*task, id)).collect::<Vec<_>>()
-        {
-            self.requeue(task);
+        for task in lease.tasks.into_tasks().into_iter().rev() {
+            self.unfold(task);
+            if self.is_pushed_to(task, id) {
+                self.requeue(task);
+            }
         }
         self.give_back(id.to_bytes(), node.to_bytes(), true);
     }

@@ -14,7 +14,7 @@ use manta_proto::{
     v1::{self, TaskEvent, TaskEvents, Value, task_event, value},
 };
 
-use super::{ClassKey, Effect, FastSet, State, actors::Role, tasks::Task};
+use super::{ClassKey, Effect, FastSet, State, actors::Role, queue::Range, series, tasks::Task};
 use crate::SystemError;
 
 /// Between two batches.
@@ -27,6 +27,8 @@ const KEPT_FOR_FAILURES: usize = 2_000;
 const PER_SECOND: usize = 1_000;
 /// Submitted tasks that are noted between two batches.
 const NOTED_MAX: usize = 10_000;
+/// A series whose tasks have not ended by then is taken apart for those who list them.
+const SERIES_TIME: Duration = Duration::from_millis(50);
 /// Characters of an error.
 const ERROR_CHARS_MAX: usize = 1_000;
 
@@ -45,9 +47,20 @@ pub(crate) struct Ended {
     times: Times,
 }
 
+/// Tasks of a series that have ended well together.
+pub(crate) struct EndedTogether {
+    range: Range,
+    name: Arc<str>,
+    class: Arc<ClassKey>,
+    parent: Option<TaskId>,
+    place: Place,
+    times: Times,
+}
+
 /// What goes to the node at one time.
 pub(crate) struct EventBatch {
     ended: Vec<Ended>,
+    together: Vec<EndedTogether>,
     /// All the rest.
     message: TaskEvents,
     at: Instant,
@@ -56,8 +69,9 @@ pub(crate) struct EventBatch {
 impl EventBatch {
     /// The message for the node; the edge has the clock that it lacks.
     pub fn into_message(self) -> TaskEvents {
-        let Self { ended, mut message, at } = self;
+        let Self { ended, together, mut message, at } = self;
         let mut events: Vec<TaskEvent> = ended.into_iter().map(|ended| ended.into_event(at)).collect();
+        events.extend(together.into_iter().map(|ended| ended.into_event(at)));
         events.append(&mut message.events);
         TaskEvents { events, ..message }
     }
@@ -77,6 +91,24 @@ impl Ended {
             times: self.times,
         };
         TaskEvent { error: self.error, waits_for: self.waits_for, ..described.event(state, at) }
+    }
+}
+
+impl EndedTogether {
+    fn into_event(self, at: Instant) -> TaskEvent {
+        let described = Described {
+            id: self.range.series.task(self.range.first),
+            attempt: 0,
+            name: &self.name,
+            class: &self.class,
+            parent: self.parent,
+            role: None,
+            place: Some(self.place),
+            times: self.times,
+        };
+        // At most 256 tasks are a series.
+        let more = u32::try_from(self.range.len() - 1).unwrap_or(0);
+        TaskEvent { more, ..described.event(task_event::State::Finished, at) }
     }
 }
 
@@ -126,6 +158,7 @@ impl Described<'_> {
 pub(super) struct Events {
     noted: Vec<TaskId>,
     ended: Vec<Ended>,
+    together: Vec<EndedTogether>,
     room: usize,
     refilled: Option<Instant>,
     submitted: u64,
@@ -140,6 +173,7 @@ impl Default for Events {
         Self {
             noted: Vec::new(),
             ended: Vec::new(),
+            together: Vec::new(),
             room: BURST,
             refilled: None,
             submitted: 0,
@@ -179,8 +213,13 @@ impl Events {
         self.room = self.room.saturating_add(more).min(BURST);
     }
 
+    /// Tasks that may still be told of, but for those that fail.
+    fn room_for_others(&self) -> usize {
+        self.room.saturating_sub(KEPT_FOR_FAILURES)
+    }
+
     fn has_news(&self) -> bool {
-        !self.noted.is_empty() || !self.ended.is_empty() || self.finished + self.failed > 0
+        !self.noted.is_empty() || !self.ended.is_empty() || self.submitted + self.finished + self.failed > 0
     }
 }
 
@@ -196,6 +235,46 @@ impl State {
     pub(super) fn note_submitted(&mut self, id: TaskId) {
         self.events.submitted += 1;
         self.note_task(id);
+    }
+
+    pub(super) fn note_series_submitted(&mut self) {
+        self.events.submitted += 1;
+        self.arm_events();
+    }
+
+    /// Tasks of a series have ended well: `ended` of a range, of which the others had left the series.
+    pub(super) fn record_series_end(&mut self, range: Range, ended: usize, task: series::Ended) {
+        self.events.finished += ended as u64;
+        // Which of them had left is not worth the search.
+        if ended == range.len() && self.events.take_room(KEPT_FOR_FAILURES) {
+            self.events.together.push(EndedTogether {
+                range,
+                name: task.name,
+                class: Arc::clone(self.key_of(task.class)),
+                parent: task.parent,
+                place: task.place,
+                times: Times {
+                    submitted: task.submitted,
+                    started: self.now.checked_sub(task.run),
+                    ended: Some(self.now),
+                },
+            });
+        } else {
+            self.events.not_recorded += ended as u64;
+        }
+        self.arm_events();
+    }
+
+    /// Tasks of this process that have not ended.
+    pub(super) fn pending_tasks(&self) -> usize {
+        self.tasks.len() + self.series.pending()
+    }
+
+    /// Tasks of series that do not end soon are told of one by one.
+    fn note_pending_of_series(&mut self) {
+        let room = NOTED_MAX.saturating_sub(self.events.noted.len()).min(self.events.room_for_others());
+        let left = self.unfold_pending(SERIES_TIME, room);
+        self.events.noted.extend(left);
     }
 
     fn arm_events(&mut self) {
@@ -257,12 +336,15 @@ impl State {
     pub fn send_events(&mut self) {
         self.events.due = None;
         self.events.refill(self.now);
+        self.note_pending_of_series();
         self.note_started();
         if !self.events.has_news() {
             return;
         }
         let noted = std::mem::take(&mut self.events.noted);
         let ended = std::mem::take(&mut self.events.ended);
+        let together = std::mem::take(&mut self.events.together);
+        let live = self.pending_tasks() as u64;
         let mut events = Vec::new();
         let mut seen = FastSet::default();
         for id in noted {
@@ -281,10 +363,10 @@ impl State {
             finished: std::mem::take(&mut counts.finished),
             failed: std::mem::take(&mut counts.failed),
             not_recorded: std::mem::take(&mut counts.not_recorded),
-            live: self.tasks.len() as u64,
+            live,
         };
-        self.effects.push(Effect::Events(Box::new(EventBatch { ended, message, at: self.now })));
-        if !self.tasks.is_empty() {
+        self.effects.push(Effect::Events(Box::new(EventBatch { ended, together, message, at: self.now })));
+        if self.pending_tasks() > 0 {
             self.arm_events();
         }
     }
@@ -300,7 +382,7 @@ impl State {
                 self.events.noted.push(id);
             }
         }
-        if !self.tasks.is_empty() {
+        if self.pending_tasks() > 0 {
             self.arm_events();
         }
     }

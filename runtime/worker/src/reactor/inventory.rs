@@ -22,14 +22,33 @@ impl State {
         let size = |object: &Object| object.value.as_deref().map(size_of).unwrap_or(0);
         let mut meant: Vec<(u64, ObjectId)> =
             self.objects.iter().map(|(id, object)| (size(object), *id)).collect();
-        let left_out = meant.len().saturating_sub(most);
-        if left_out > 0 {
+        let mut of_series: Vec<_> = self.series.results().collect();
+        let left_out = (meant.len() + of_series.len()).saturating_sub(most);
+        // They are small, and all much the same.
+        of_series.truncate(most.saturating_sub(meant.len()));
+        if meant.len() > most {
             meant.select_nth_unstable_by(most, |a, b| b.cmp(a));
             meant.truncate(most);
         }
         let rows =
             meant.iter().filter_map(|(_, id)| self.objects.get(id).map(|object| self.row(*id, object)));
-        ObjectList { rows: rows.collect(), left_out: left_out as u64 }
+        let others = of_series.into_iter().map(|(id, name, size)| self.row_of_series(id, name, size));
+        ObjectList { rows: rows.chain(others).collect(), left_out: left_out as u64 }
+    }
+
+    fn row_of_series(&self, id: ObjectId, name: &str, size: Option<u64>) -> ObjectRow {
+        let state =
+            if size.is_some() { task_event::State::Finished } else { task_event::State::SubmittedToWorker };
+        ObjectRow {
+            object_id: id.to_bytes(),
+            owner_id: self.me.process.to_bytes(),
+            size,
+            in_memory: size.is_some(),
+            local_refs: 1,
+            task_name: name.to_owned(),
+            task_status: state.as_str_name().to_owned(),
+            ..ObjectRow::default()
+        }
     }
 
     fn row(&self, id: ObjectId, object: &Object) -> ObjectRow {

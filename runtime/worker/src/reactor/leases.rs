@@ -3,7 +3,7 @@
 //! Tasks of one class (language and resources) share leases. Each lease gets several tasks ahead, the more the shorter they are;
 //! a worker gives back what it does not come to.
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use manta_proto::{
     ids::{LeaseId, NodeId, ProcessId, TaskId},
@@ -12,13 +12,19 @@ use manta_proto::{
     },
 };
 
-use super::{ConnId, IDLE_LEASE, LONG_TASK, RequestId, State, events::Place, ids::ClassId, programs};
+use super::{
+    ConnId, IDLE_LEASE, LONG_TASK, RequestId, State,
+    events::Place,
+    ids::ClassId,
+    programs,
+    queue::{Item, Queue, Range},
+};
 use crate::{Language, Program, SystemErrorKind};
 
 /// Tasks sent ahead to a worker of which nothing is known yet.
 const DEPTH_FIRST: usize = 4;
 /// Tasks sent ahead to a worker at most.
-const DEPTH_MAX: usize = 128;
+const DEPTH_MAX: usize = 512;
 /// Tasks that run at most this long let the depth grow.
 const SHORT_TASK_US: u64 = 1_000;
 /// Workers in a row that could not be reached before that counts as their death; until then another is asked for, since a node may
@@ -43,7 +49,7 @@ pub(crate) struct ClassKey {
 
 pub(super) struct Class {
     key: Arc<ClassKey>,
-    pub queue: VecDeque<TaskId>,
+    pub queue: Queue,
     leases: Vec<LeaseId>,
     requests: Vec<RequestId>,
     depth: usize,
@@ -58,7 +64,7 @@ pub(super) struct Lease {
     pub node: NodeId,
     worker: ProcessId,
     /// In the order in which the worker takes them: the first has started, unless it is on its way.
-    pub tasks: VecDeque<TaskId>,
+    pub tasks: Queue,
     idle_since: Option<Instant>,
     /// The worker gave tasks back: it gets no more until it has finished one.
     stalled: bool,
@@ -87,7 +93,7 @@ impl State {
         let (id, key) = (ClassId(self.classes.len()), Arc::new(key));
         self.classes.push(Class {
             key: Arc::clone(&key),
-            queue: VecDeque::new(),
+            queue: Queue::default(),
             leases: Vec::new(),
             requests: Vec::new(),
             depth: DEPTH_FIRST,
@@ -105,7 +111,7 @@ impl State {
 
     /// The task that each lease's worker has in hand.
     pub(super) fn running_fronts(&self) -> impl Iterator<Item = TaskId> {
-        self.leases.values().filter_map(|lease| lease.tasks.front().copied())
+        self.leases.values().filter_map(|lease| lease.tasks.front().map(Item::first_task))
     }
 
     /// Has the class looked at before the effects are taken.
@@ -148,10 +154,13 @@ impl State {
         let all = leases.len() + class.requests.len();
         let share = (class.queue.len() + sent).div_ceil(all.max(1));
         let room = class.depth.min(share.max(1));
-        while let Some(&task) = self.classes[id.0].queue.front() {
-            if !self.is_queued(task) {
+        while let Some(front) = self.classes[id.0].queue.front() {
+            let task = front.first_task();
+            // What has left a series is sent by itself.
+            let together = if let Item::Series(range) = front { self.sendable(range) } else { 0 };
+            if together == 0 && !self.is_queued(task) {
                 // It was cancelled.
-                self.classes[id.0].queue.pop_front();
+                self.classes[id.0].queue.take_front(1);
                 continue;
             }
             let usable = leases.iter_mut().filter(|lease| !lease.stalled && lease.tasks < room);
@@ -160,7 +169,18 @@ impl State {
             else {
                 break;
             };
-            self.classes[id.0].queue.pop_front();
+            if together > 0 {
+                let taken = self.classes[id.0].queue.take_front(together.min(room - *tasks));
+                let Some(Item::Series(range)) = taken else { continue };
+                *tasks += range.len();
+                if let Some(lease) = self.leases.get_mut(lease_id) {
+                    lease.tasks.push_range(range);
+                    lease.idle_since = None;
+                }
+                self.push_series(range, *lease_id, *conn, *place);
+                continue;
+            }
+            self.classes[id.0].queue.take_front(1);
             if !self.has_arguments(task) {
                 continue;
             }
@@ -176,7 +196,7 @@ impl State {
     fn adjust_requests(&mut self, id: ClassId) {
         let class = &self.classes[id.0];
         let wanted = class.queue.len().min(self.requests_max(&class.key));
-        if let Some(&task) = class.queue.front() {
+        if let Some(task) = class.queue.front().map(Item::first_task) {
             for _ in class.requests.len()..wanted {
                 self.request_lease(id, task);
             }
@@ -279,14 +299,15 @@ impl State {
         };
         let conn = self.conn_to(worker, node, Some(grant.peer_socket.as_str().into()));
         let lease =
-            Lease { class, conn, node, worker, tasks: VecDeque::new(), idle_since: None, stalled: false };
+            Lease { class, conn, node, worker, tasks: Queue::default(), idle_since: None, stalled: false };
         self.leases.insert(id, lease);
         self.classes[class.0].leases.push(id);
         self.mark_dirty(class);
     }
 
     fn on_refused(&mut self, class: ClassId, kind: SystemErrorKind, sentence: &str) {
-        for task in std::mem::take(&mut self.classes[class.0].queue) {
+        for task in std::mem::take(&mut self.classes[class.0].queue).into_tasks() {
+            self.unfold(task);
             self.fail_queued(task, kind, sentence);
         }
         self.mark_dirty(class);
@@ -294,16 +315,28 @@ impl State {
 
     /// The worker of a lease has finished a task.
     pub(super) fn on_lease_done(&mut self, id: LeaseId, task: TaskId, run_us: u64) {
-        let Some(lease) = self.leases.get_mut(&id) else { return };
-        if let Some(position) = lease.tasks.iter().position(|other| *other == task) {
-            lease.tasks.remove(position);
+        if let Some(lease) = self.leases.get_mut(&id) {
+            lease.tasks.remove(task);
+            self.on_lease_progress(id, 1, run_us);
         }
+    }
+
+    /// The same of tasks of a series, each of which ran for `run_us` on average.
+    pub(super) fn on_lease_series_done(&mut self, id: LeaseId, range: Range, run_us: u64) {
+        if let Some(lease) = self.leases.get_mut(&id) {
+            lease.tasks.remove_range(range);
+            self.on_lease_progress(id, range.len(), run_us);
+        }
+    }
+
+    fn on_lease_progress(&mut self, id: LeaseId, count: usize, run_us: u64) {
+        let Some(lease) = self.leases.get_mut(&id) else { return };
         lease.stalled = false;
         let class_id = lease.class;
         let class = &mut self.classes[class_id.0];
         class.unreachable = 0;
         if run_us < SHORT_TASK_US {
-            class.short_tasks += 1;
+            class.short_tasks += count;
             if class.short_tasks >= class.depth {
                 class.depth = (class.depth * 2).min(DEPTH_MAX);
                 class.short_tasks = 0;
@@ -319,9 +352,10 @@ impl State {
     pub(super) fn on_returned(&mut self, tasks: &[TaskId]) {
         // The last first, since each goes to the front of the queue.
         for &task in tasks.iter().rev() {
+            self.unfold(task);
             let Some(id) = self.lease_of(task) else { continue };
             if let Some(lease) = self.leases.get_mut(&id) {
-                lease.tasks.retain(|other| *other != task);
+                lease.tasks.remove(task);
                 // Without a task of ours it is busy with one of an owner that is gone: then the lease goes back as an idle one does.
                 lease.stalled = true;
                 let class = &mut self.classes[lease.class.0];
@@ -377,7 +411,7 @@ impl State {
     /// A task that was sent to a worker does not fit a message.
     pub fn on_push_failed(&mut self, task: TaskId, cause: &str) {
         if let Some(lease) = self.lease_of(task).and_then(|id| self.leases.get_mut(&id)) {
-            lease.tasks.retain(|other| *other != task);
+            lease.tasks.remove(task);
             let class = lease.class;
             self.mark_dirty(class);
             self.fail_queued(

@@ -19,7 +19,9 @@ mod pauses;
 mod peers;
 pub(crate) mod programs;
 mod pulls;
+mod queue;
 mod rooms;
+mod series;
 mod slots;
 mod streams;
 mod tasks;
@@ -48,9 +50,12 @@ pub(crate) use events::EventBatch;
 pub(crate) use ids::{ClassId, ConnId, FastMap, FastSet, PutIds, RequestId, TaskIds, WaiterId};
 pub(crate) use leases::ClassKey;
 pub(crate) use objects::Watcher;
-pub(crate) use slots::{ACTOR_SLOT, Popped};
+pub(crate) use series::{
+    ARGUMENTS_BYTES_MAX as SERIES_ARGUMENTS_BYTES_MAX, Dropped, RefCounts, SeriesId, SeriesTemplate,
+};
+pub(crate) use slots::{ACTOR_SLOT, Left, Popped, Stretch};
 pub(crate) use tasks::{ClassOf, EncodedTask, NewArgument, Submission};
-pub(crate) use waits::Wait;
+pub(crate) use waits::{Known, Wait};
 
 use crate::FunctionId;
 
@@ -97,6 +102,7 @@ pub(crate) struct State {
     recyclable: Vec<ObjectId>,
 
     tasks: FastMap<TaskId, Box<tasks::Task>>,
+    series: series::AllSeries,
     classes: Vec<leases::Class>,
     class_ids: std::collections::HashMap<Arc<leases::ClassKey>, ids::ClassId>,
     dirty_classes: Vec<ids::ClassId>,
@@ -166,6 +172,7 @@ impl State {
             lineage: lineage::Lineage::default(),
             recyclable: Vec::new(),
             tasks: FastMap::default(),
+            series: series::AllSeries::default(),
             classes: Vec::new(),
             class_ids: std::collections::HashMap::new(),
             dirty_classes: Vec::new(),
@@ -305,12 +312,13 @@ impl State {
         .collect();
         left.extend(self.objects.iter().map(|(id, object)| object.described(*id)));
         left.extend(self.borrows.leftovers());
+        left.extend(self.series.leftovers());
         left.extend(self.slots.leftovers());
         let actors = self.actors.leftovers();
         if actors != [0; 4] {
             left.push(format!("{actors:?} actors, requests, questions, asks"));
         }
-        if !left.is_empty() && !self.tasks.is_empty() {
+        if !left.is_empty() && self.pending_tasks() > 0 {
             left.extend(
                 self.classes
                     .iter()

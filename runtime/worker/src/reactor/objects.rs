@@ -70,6 +70,11 @@ impl Object {
         }
     }
 
+    /// A result of a task of this process.
+    pub(super) fn result(refs: u32, value: Option<Value>) -> Self {
+        Self { refs, here: value.is_some(), value: value.map(Arc::new), ..Self::new(None) }
+    }
+
     /// The process that owns it, unless it is this one.
     pub(super) fn owner(&self) -> Option<ProcessId> {
         self.foreign.as_ref().map(|foreign| foreign.0)
@@ -151,6 +156,7 @@ impl State {
 
     /// What is kept of an object, whether that is new or not.
     pub(super) fn known(&mut self, address: RefAddress) -> &mut Object {
+        self.unfold_result(address.object);
         let foreign = (address.owner != self.me.process).then_some((address.owner, address.owner_node));
         let is_made = self.tasks.contains_key(&address.object.task());
         self.objects.entry(address.object).or_insert_with(|| {
@@ -170,6 +176,9 @@ impl State {
 
     /// A ref of this process is gone.
     pub fn on_ref_dropped(&mut self, id: ObjectId) {
+        if self.on_series_ref_dropped(id) {
+            return;
+        }
         if let Some(object) = self.objects.get_mut(&id) {
             object.refs = object.refs.saturating_sub(1);
             self.free_if_unused(id);
@@ -183,6 +192,7 @@ impl State {
 
     /// The same of an object that this process knows; `false` if it does not.
     pub(super) fn pin_known(&mut self, id: ObjectId) -> bool {
+        self.unfold_result(id);
         self.objects.get_mut(&id).map(|object| object.pins += 1).is_some()
     }
 
@@ -195,6 +205,7 @@ impl State {
 
     /// The object's ref leaves this process in a way that nobody counts. A foreign one stays borrowed.
     pub fn mark_escaped(&mut self, id: ObjectId) {
+        self.unfold_result(id);
         if let Some(object) = self.objects.get_mut(&id) {
             object.escaped = true;
         }
@@ -378,6 +389,7 @@ impl State {
 
     /// Adds a watcher; asks the owner when the object is another process's.
     pub(super) fn add_watcher(&mut self, id: ObjectId, watcher: Watcher) {
+        self.unfold_result(id);
         let Some(object) = self.objects.get_mut(&id) else { return };
         object.watchers.push(watcher);
         if object.value.is_some() {
@@ -408,7 +420,9 @@ impl State {
 
     /// Another process wants an object of ours.
     pub(super) fn on_get_object(&mut self, conn: ConnId, get: &GetObject) {
-        let known = ObjectId::try_from(&get.object_id).ok().filter(|id| self.objects.contains_key(id));
+        let asked = ObjectId::try_from(&get.object_id).ok();
+        asked.into_iter().for_each(|id| self.unfold_result(id));
+        let known = asked.filter(|id| self.objects.contains_key(id));
         let Some(id) = known else {
             let value = error_value(
                 SystemErrorKind::Forgotten,

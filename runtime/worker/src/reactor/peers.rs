@@ -131,10 +131,15 @@ impl State {
             _ if !greeted => self.close(conn),
             peer_message::Message::Function(function) => self.on_function(function),
             peer_message::Message::Push(task) => self.on_push(conn, task),
+            peer_message::Message::Series(series) => self.on_series_pushed(conn, series),
+            peer_message::Message::SeriesDone(done) => self.on_series_done(&done),
             peer_message::Message::Done(done) => {
                 self.on_output_marks(&done.printed);
                 let arrived = self.on_refs_arrive(conn, done.hold, &done.results);
                 self.on_refs_kept(conn, &done);
+                if let Ok(task) = TaskId::try_from(&done.task_id) {
+                    self.unfold(task);
+                }
                 self.on_done(done);
                 self.unpin_all(arrived);
             }
@@ -145,6 +150,7 @@ impl State {
             }
             peer_message::Message::Paused(paused) => {
                 if let Ok(task) = TaskId::try_from(&paused.task_id) {
+                    self.unfold(task);
                     self.on_task_paused(task, paused.paused);
                 }
             }
@@ -244,7 +250,8 @@ impl State {
         for id in self.leases_on(conn) {
             let Some((lease, started)) = self.drop_lease(id, !reached) else { continue };
             let mut tasks: Vec<_> =
-                lease.tasks.into_iter().filter(|task| self.is_pushed_to(*task, id)).collect();
+                lease.tasks.into_tasks().into_iter().inspect(|task| self.unfold(*task)).collect();
+            tasks.retain(|task| self.is_pushed_to(*task, id));
             let first = (started && !tasks.is_empty()).then(|| tasks.remove(0));
             for task in tasks.into_iter().rev() {
                 self.requeue(task);

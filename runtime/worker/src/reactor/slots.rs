@@ -1,6 +1,7 @@
 //! A worker's slots: each runs one task at a time and has a short queue of those that its owner sent ahead.
 
 mod host;
+mod stretch;
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
@@ -16,6 +17,8 @@ use super::{ConnId, FastMap, LONG_TASK, State, cancel, objects::error_value};
 use crate::{SystemErrorKind, object_ref::RefAddress, parking::Parking};
 
 pub(crate) use host::ACTOR_SLOT;
+use stretch::Part;
+pub(crate) use stretch::{Left, Stretch};
 
 /// Slots of one worker at most; a node assigns as many as it has CPUs.
 const SLOTS_MAX: usize = 4096;
@@ -36,11 +39,35 @@ pub(super) struct Slots {
 
 #[derive(Default)]
 struct Slot {
-    queue: VecDeque<Queued>,
+    queue: VecDeque<Waiting>,
     running: Option<Running>,
+    /// Its thread works these off, and knows itself which of them runs.
+    stretch: Option<Arc<Stretch>>,
     /// It runs its last task, or has: its worker is to end.
     retiring: bool,
     parking: Arc<Parking>,
+}
+
+/// What waits in a slot's queue.
+enum Waiting {
+    Task(Queued),
+    Part(Part),
+}
+
+impl Waiting {
+    fn conn(&self) -> ConnId {
+        match self {
+            Self::Task(queued) => queued.conn,
+            Self::Part(part) => part.conn,
+        }
+    }
+
+    fn as_task(&mut self) -> Option<&mut Queued> {
+        match self {
+            Self::Task(queued) => Some(queued),
+            Self::Part(_) => None,
+        }
+    }
 }
 
 struct Queued {
@@ -129,6 +156,8 @@ impl Running {
 pub(crate) enum Popped {
     /// Run this; its stored arguments are on this node.
     Task(Box<TaskSpec>),
+    /// Work these off.
+    Stretch(Arc<Stretch>),
     /// Nothing is there: wait here.
     Wait(Arc<Parking>),
     /// The worker's time is over.
@@ -149,7 +178,8 @@ impl Slots {
 impl Slots {
     pub fn leftovers(&self) -> Vec<String> {
         let queued: usize = self.slots.iter().map(|slot| slot.queue.len()).sum();
-        let running = self.slots.iter().filter(|slot| slot.running.is_some()).count();
+        let running =
+            self.slots.iter().filter(|slot| slot.running.is_some() || slot.stretch.is_some()).count();
         let counts = [
             (queued, "queued"),
             (running, "running"),
@@ -222,13 +252,12 @@ impl State {
         let Some(entry) = self.slots.slots.get_mut(slot as usize).filter(|slot| !slot.retiring) else {
             return;
         };
-        entry.queue.push_back(Queued::new(conn, lease, task, spec, missing));
+        entry.queue.push_back(Waiting::Task(Queued::new(conn, lease, task, spec, missing)));
         if entry.queue.len() == 1 {
             entry.parking.notify_one();
         }
-        let (busy, since) =
-            (entry.running.is_some(), entry.running.as_ref().map_or(self.now, |running| running.since));
-        let halted = entry.running.as_ref().is_some_and(|running| running.blocked > 0 || running.is_paused());
+        let (busy, halted) = (entry.running.is_some() || entry.stretch.is_some(), entry.is_halted());
+        let since = entry.running_since().unwrap_or(self.now);
         for location in away {
             if let Ok(id) = ObjectId::try_from(&location.object_id) {
                 self.pull_argument(id, &location, slot, task);
@@ -256,7 +285,8 @@ impl State {
             return self.on_call_argument_here(task, id, lost);
         }
         let Some(entry) = self.slots.slots.get_mut(slot as usize) else { return };
-        if let Some(queued) = entry.queue.iter_mut().find(|queued| queued.task == task) {
+        let mut tasks = entry.queue.iter_mut().filter_map(Waiting::as_task);
+        if let Some(queued) = tasks.find(|queued| queued.task == task) {
             queued.missing = queued.missing.saturating_sub(1);
             if let Some(sentence) = lost {
                 let nothing = || LostArguments { objects: Vec::new(), sentence: sentence.to_owned() };
@@ -268,6 +298,7 @@ impl State {
 
     /// The next task of a slot whose arguments are all here.
     pub fn pop_task(&mut self, slot: u32) -> Popped {
+        self.settle_slot(slot);
         loop {
             if let Some(cause) = self.slots.exit.clone().or_else(|| self.gone.clone()) {
                 return Popped::Exit(cause);
@@ -278,11 +309,18 @@ impl State {
             }
             let now = self.now;
             let entry = &mut self.slots.slots[slot as usize];
-            if entry.retiring || entry.queue.front().is_none_or(|queued| queued.missing > 0) {
+            let has_next = match entry.queue.front() {
+                Some(Waiting::Task(queued)) => queued.missing == 0,
+                Some(Waiting::Part(_)) => true,
+                None => false,
+            };
+            if entry.retiring || !has_next {
                 return Popped::Wait(Arc::clone(&entry.parking));
             }
-            let Some(Queued { conn, lease, task, spec, lost, .. }) = entry.queue.pop_front() else {
-                continue;
+            let Queued { conn, lease, task, spec, lost, .. } = match entry.queue.pop_front() {
+                Some(Waiting::Task(queued)) => queued,
+                Some(Waiting::Part(part)) => return Popped::Stretch(self.begin_stretch(slot, part)),
+                None => continue,
             };
             if let Some(lost) = lost {
                 self.send_arguments_lost(conn, &spec, &lost);
@@ -382,7 +420,9 @@ impl State {
     pub fn has_more(&self, slot: u32) -> bool {
         match (slot, &self.slots.host) {
             (ACTOR_SLOT, Some(host)) => host.has_queued(),
-            _ => self.slots.slots.get(slot as usize).is_some_and(|slot| !slot.queue.is_empty()),
+            _ => self.slots.slots.get(slot as usize).is_some_and(|slot| {
+                !slot.queue.is_empty() || slot.stretch.as_ref().is_some_and(|stretch| stretch.has_more())
+            }),
         }
     }
 
@@ -394,6 +434,7 @@ impl State {
     }
 
     fn take_running(&mut self, slot: u32, task: TaskId) -> Option<Running> {
+        self.settle_slot(slot);
         self.slots.slots.get_mut(slot as usize)?.running.take_if(|running| running.task == task)
     }
 
@@ -425,6 +466,7 @@ impl State {
 
     /// The debugger stopped a task of this worker, or let it run on.
     pub(super) fn on_debugger_paused(&mut self, task: TaskId, paused: bool) {
+        self.settle_slots();
         let found = self
             .slots
             .slots
@@ -468,6 +510,7 @@ impl State {
         if slot == ACTOR_SLOT {
             return self.slots.host.as_mut()?.running(task);
         }
+        self.settle_slot(slot);
         self.slots.slots.get_mut(slot as usize)?.running.as_mut().filter(|running| running.task == task)
     }
 
@@ -475,10 +518,10 @@ impl State {
     pub(super) fn return_waiting_tasks(&mut self) {
         for index in 0..self.slots.slots.len() {
             let slot = &self.slots.slots[index];
-            if slot.queue.is_empty() {
+            if slot.queue.is_empty() && slot.stretch.is_none() {
                 continue;
             }
-            let since = slot.running.as_ref().map_or(self.now, |running| running.since);
+            let since = slot.running_since().unwrap_or(self.now);
             if self.now >= since + LONG_TASK {
                 self.return_queued(u32::try_from(index).unwrap_or(u32::MAX));
             } else {
@@ -488,13 +531,18 @@ impl State {
     }
 
     fn return_queued(&mut self, slot: u32) {
+        self.settle_slot(slot);
         let Some(entry) = self.slots.slots.get_mut(slot as usize) else { return };
         let mut by_owner: Vec<(ConnId, Vec<bytes::Bytes>)> = Vec::new();
-        for queued in entry.queue.drain(..) {
-            let id = queued.spec.task_id;
-            match by_owner.last_mut().filter(|(conn, _)| *conn == queued.conn) {
-                Some((_, ids)) => ids.push(id),
-                None => by_owner.push((queued.conn, vec![id])),
+        for waiting in entry.queue.drain(..) {
+            let conn = waiting.conn();
+            let mut ids = match waiting {
+                Waiting::Task(queued) => vec![queued.spec.task_id],
+                Waiting::Part(part) => part.tasks().map(TaskId::to_bytes).collect(),
+            };
+            match by_owner.last_mut().filter(|(last, _)| *last == conn) {
+                Some((_, all)) => all.append(&mut ids),
+                None => by_owner.push((conn, ids)),
             }
         }
         for (conn, task_ids) in by_owner {
@@ -509,10 +557,14 @@ impl State {
         if let Some(position) = self.slots.early.iter().position(early) {
             return Some(self.slots.early.remove(position).2);
         }
+        self.settle_slots();
         let waits = |queued: &Queued| queued.task == task && queued.conn == conn;
         for slot in &mut self.slots.slots {
-            if let Some(position) = slot.queue.iter().position(waits) {
-                return slot.queue.remove(position).map(|queued| queued.spec);
+            slot.spread_parts();
+            let position =
+                slot.queue.iter_mut().position(|waiting| waiting.as_task().is_some_and(|task| waits(task)));
+            if let Some(Waiting::Task(queued)) = position.and_then(|position| slot.queue.remove(position)) {
+                return Some(queued.spec);
             }
         }
         self.slots.host.as_mut()?.take_queued(waits)
@@ -520,6 +572,7 @@ impl State {
 
     /// The slot in which a task of this owner runs.
     pub(super) fn slot_of_running(&mut self, conn: ConnId, task: TaskId) -> Option<u32> {
+        self.settle_slots();
         let runs = |running: &Running| running.task == task && running.conn == conn;
         if self.running(ACTOR_SLOT, task).is_some_and(|running| runs(running)) {
             return Some(ACTOR_SLOT);
@@ -537,6 +590,7 @@ impl State {
 
     /// The slot starts nothing more: the task that it runs is its last.
     pub fn retire(&mut self, slot: u32) {
+        self.settle_slot(slot);
         if let Some(entry) = self.slots.slots.get_mut(slot as usize) {
             entry.retiring = true;
             // Their owner takes them back when it hears of it.
@@ -553,9 +607,10 @@ impl State {
 
     /// The owner behind a connection is gone: nobody wants what it had sent.
     pub(super) fn on_owner_lost(&mut self, conn: ConnId) {
+        self.settle_slots();
         self.slots.early.retain(|(of, ..)| *of != conn);
         for slot in &mut self.slots.slots {
-            slot.queue.retain(|queued| queued.conn != conn);
+            slot.queue.retain(|waiting| waiting.conn() != conn);
         }
         let mut running: Vec<RefAddress> = Vec::new();
         for slot in &self.slots.slots {

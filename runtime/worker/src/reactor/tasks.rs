@@ -22,6 +22,7 @@ use super::{
     ids::ClassId,
     leases::ClassKey,
     objects::{error_value, is_error},
+    series::SeriesTemplate,
 };
 pub(super) use arguments::ARGUMENTS_LOST_MAX;
 
@@ -122,6 +123,44 @@ pub(super) struct Task {
 }
 
 impl Task {
+    /// A task that has left its series; `sent` says to which lease's worker it was sent, and where that is.
+    pub fn of_series(
+        template: &SeriesTemplate,
+        encoded: EncodedTask,
+        submitted: Instant,
+        sent: Option<(LeaseId, Place)>,
+    ) -> Self {
+        Self {
+            class: template.class,
+            actor: None,
+            function: template.function,
+            name: Arc::clone(&template.name),
+            encoded,
+            arguments: Vec::new(),
+            pinned: Vec::new(),
+            num_returns: 1,
+            attempt: 0,
+            retries_left: template.max_retries,
+            retriable: template.max_retries > 0,
+            retry_exceptions: template.retry_exceptions,
+            stage: sent.map_or(Stage::Queued, |(lease, _)| Stage::Pushed(lease)),
+            missing: 0,
+            failed_argument: None,
+            paused_at_worker: false,
+            paused_dependencies: 0,
+            submitted,
+            started: None,
+            place: sent.map(|(_, place)| place),
+            reported: task_event::State::Nil,
+            error: Box::default(),
+            cancelled: false,
+            stored: Box::default(),
+            arguments_lost: 0,
+            items: 0,
+            items_before: 0,
+        }
+    }
+
     /// The task that submitted it.
     pub fn parent(&self) -> Option<TaskId> {
         self.encoded.parent
@@ -338,6 +377,7 @@ impl State {
 
     /// Marks a task as cancelled, and ends it when no worker has it. `true` if a worker has it, and so has to be told.
     pub(super) fn begin_cancel(&mut self, id: TaskId) -> bool {
+        self.unfold(id);
         let Some(task) = self.tasks.get_mut(&id) else { return false };
         // An actor is ended by kill().
         if matches!(task.actor, Some(Role::Creation(_))) {
@@ -413,7 +453,8 @@ impl State {
 
     /// The task's name, for messages and lease requests.
     pub(super) fn task_name(&self, id: TaskId) -> String {
-        self.tasks.get(&id).map(|task| task.name.to_string()).unwrap_or_default()
+        let name = self.tasks.get(&id).map(|task| &task.name).or_else(|| self.series_name(id));
+        name.map(ToString::to_string).unwrap_or_default()
     }
 
     /// Gives a task's results to all who wait for them, and forgets the task. Tasks that fail with it follow one by one, not by

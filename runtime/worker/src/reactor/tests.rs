@@ -9,6 +9,7 @@ mod histories;
 mod lineage;
 mod objects;
 mod pausing;
+mod series;
 mod sim;
 mod streams;
 mod tasks;

@@ -7,7 +7,7 @@ use manta_proto::{
     v1::Value,
 };
 
-use super::{State, WaiterId, Watcher};
+use super::{State, WaiterId, Watcher, series::SeriesValue};
 use crate::{Seen, parking::Parking};
 
 /// A waiting thread.
@@ -21,6 +21,13 @@ pub(crate) struct Waiter {
     pub parking: Arc<Parking>,
     /// The task that the thread runs.
     pub task: Option<(u32, TaskId)>,
+}
+
+/// The value of a ready object.
+pub(crate) enum Known {
+    Value(Arc<Value>),
+    /// A small one, without refs inside.
+    OfSeries(SeriesValue),
 }
 
 /// The outcome of [`State::wait_for`].
@@ -49,6 +56,9 @@ impl State {
         let waiter = Waiter { need, ready, fetch, paused: 0, parking: Arc::clone(&parking), task };
         self.waiters.insert(id, waiter);
         for object in ids {
+            if self.wait_for_series(*object, id) {
+                continue;
+            }
             if !self.is_ready(*object, fetch) {
                 if self.objects.get(object).is_some_and(|object| object.paused) {
                     self.change_waiter_pause(id, true);
@@ -94,6 +104,7 @@ impl State {
             return;
         }
         for object in ids {
+            self.stop_waiting_for_series(*object, id);
             if let Some(object) = self.objects.get_mut(object) {
                 object.watchers.retain(|watcher| !matches!(watcher, Watcher::Wait(waiter) if *waiter == id));
             }
@@ -113,6 +124,15 @@ impl State {
         true
     }
 
+    /// Counts results that became ready for a waiter, with their values in memory.
+    pub(super) fn on_waited_for(&mut self, id: WaiterId, count: usize) {
+        let Some(waiter) = self.waiters.get_mut(&id).filter(|_| count > 0) else { return };
+        waiter.ready += count;
+        if waiter.ready >= waiter.need {
+            waiter.parking.notify_one();
+        }
+    }
+
     /// Begins a look at many objects, of each of which [`State::see`] says whether it was seen in it before.
     pub fn begin_look(&mut self) {
         self.looks += 1;
@@ -120,6 +140,13 @@ impl State {
 
     /// The object's state, without a wait.
     pub fn see(&mut self, id: ObjectId, fetch: bool) -> Seen {
+        if let Some((is_ready, again)) = self.look_at_series(id, self.looks) {
+            return match (again, is_ready) {
+                (true, _) => Seen::Again,
+                (false, true) => Seen::Ready,
+                (false, false) => Seen::Pending,
+            };
+        }
         let Some(object) = self.objects.get_mut(&id) else { return Seen::Pending };
         if std::mem::replace(&mut object.looked, self.looks) == self.looks {
             return Seen::Again;
@@ -129,12 +156,26 @@ impl State {
 
     /// Whether the object's value is known, and on this node if `fetch`.
     pub fn is_ready(&self, id: ObjectId, fetch: bool) -> bool {
+        if let Some(value) = self.series.value(id) {
+            return value.is_some();
+        }
         self.objects.get(&id).is_some_and(|object| object.value.is_some() && (!fetch || object.here))
     }
 
     /// The value of a ready object.
     pub fn value(&self, id: ObjectId) -> Option<Arc<Value>> {
-        self.objects.get(&id).and_then(|object| object.value.clone())
+        match self.known_value(id)? {
+            Known::Value(value) => Some(value),
+            Known::OfSeries(value) => Some(Arc::new(value.into_value())),
+        }
+    }
+
+    /// The same as it is kept.
+    pub fn known_value(&self, id: ObjectId) -> Option<Known> {
+        if let Some(value) = self.series.value(id) {
+            return value.cloned().map(Known::OfSeries);
+        }
+        self.objects.get(&id).and_then(|object| object.value.clone()).map(Known::Value)
     }
 
     /// Calls `done` when the object's value is known.

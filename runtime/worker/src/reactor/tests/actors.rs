@@ -90,6 +90,7 @@ fn create(sim: &mut Sim, worker: Who) {
 fn take(sim: &mut Sim, worker: Who) -> Option<TaskSpec> {
     sim.settle();
     match sim.state(worker).pop_call(0) {
+        Popped::Stretch(_) => panic!("calls are in no series"),
         Popped::Task(spec) => Some(*spec),
         Popped::Wait(_) => None,
         Popped::Exit(cause) => panic!("the worker was told to end: {cause}"),

@@ -66,3 +66,29 @@ fn what_there_is_no_room_for_is_counted() {
     let told = batch(&mut sim, 0).unwrap();
     assert_eq!((told.events.len(), told.not_recorded), (500, 100));
 }
+
+#[test]
+fn tasks_of_a_series_are_told_of_when_they_end_or_stay() {
+    let mut sim = Sim::new(1);
+    let submit = |sim: &mut Sim| (0..3).map(|_| sim.submit_in_series(0, "f", &[], 0)).collect::<Vec<_>>();
+    submit(&mut sim);
+    sim.run_all(Duration::from_micros(10));
+    let told = batch(&mut sim, 0).unwrap();
+    assert_eq!((states(&told), told.events[0].more), (vec![("f", State::Finished)], 2));
+    assert_eq!((told.submitted, told.finished, told.live), (3, 3, 0));
+    assert!(!told.events[0].worker_id.is_empty());
+    sim.close_series(0);
+    submit(&mut sim);
+    let task = sim.take(1).unwrap();
+    sim.now += Duration::from_millis(60);
+    let told = batch(&mut sim, 0).unwrap();
+    assert_eq!(
+        states(&told),
+        [("f", State::Running), ("f", State::SubmittedToWorker), ("f", State::SubmittedToWorker)]
+    );
+    assert_eq!((told.submitted, told.finished, told.live), (3, 0, 3));
+    sim.finish(1, &task, inline(b""));
+    sim.run_all(Duration::from_micros(10));
+    let told = batch(&mut sim, 0).unwrap();
+    assert_eq!((states(&told), told.finished), (vec![("f", State::Finished); 3], 3));
+}

@@ -4,11 +4,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use manta_proto::{
     ids::{NodeId, ObjectId, TaskId},
-    v1::{TaskPaused, TaskSpec, node_to_process},
+    v1::{TaskArgument, TaskPaused, TaskSpec, node_to_process, task_argument},
 };
+use prost::Message;
 
 use super::{
-    super::{Wait, WaiterId, objects::error_value},
+    super::{Cancellation, Wait, WaiterId, objects::error_value},
     sim::{Random, Sim, Who, inline, stored},
 };
 use crate::SystemErrorKind;
@@ -17,6 +18,13 @@ const HISTORIES: u64 = 400;
 const EVENTS: usize = 120;
 const WORKERS: usize = 3;
 const KILLS_MAX: usize = 3;
+
+/// The encoded argument of a task of a series.
+fn argument(byte: u8) -> Vec<u8> {
+    let value = Some(task_argument::Value::Inline(inline(&[byte])));
+    TaskSpec { arguments: vec![TaskArgument { keyword: String::new(), value }], ..TaskSpec::default() }
+        .encode_to_vec()
+}
 
 /// A task that a worker's thread is in.
 struct Running {
@@ -43,7 +51,7 @@ impl History {
     }
 
     fn event(&mut self) {
-        match self.random.below(12) {
+        match self.random.below(13) {
             0..3 => self.submit(),
             3 => self.drop_ref(),
             4..6 => self.take(),
@@ -52,6 +60,7 @@ impl History {
             8 => self.pause(),
             9 if self.kills < KILLS_MAX && self.random.below(4) == 0 => self.kill(),
             9 | 10 => self.sim.pass(Duration::from_micros(self.random.below(8_000) as u64)),
+            11 => self.cancel(),
             _ => {
                 for _ in 0..self.random.below(20) {
                     self.sim.step();
@@ -61,6 +70,16 @@ impl History {
     }
 
     fn submit(&mut self) {
+        if self.random.below(3) == 0 {
+            for _ in 0..=self.random.below(8) {
+                let bytes = if self.random.below(2) == 0 { &[][..] } else { &argument(7)[..] };
+                self.refs.push(self.sim.submit_in_series(0, "task", bytes, 1));
+            }
+            if self.random.below(4) == 0 {
+                self.sim.close_series(0);
+            }
+            return;
+        }
         let mut arguments = Vec::new();
         if !self.refs.is_empty() {
             arguments
@@ -75,6 +94,14 @@ impl History {
         if !self.refs.is_empty() {
             let object = self.refs.swap_remove(self.random.below(self.refs.len()));
             self.sim.state(0).on_ref_dropped(object);
+        }
+    }
+
+    fn cancel(&mut self) {
+        if !self.refs.is_empty() {
+            let object = self.refs[self.random.below(self.refs.len())];
+            let address = self.sim.state(0).own_address(object);
+            self.sim.state(0).on_cancel_request(address, Cancellation { force: false, recursive: true });
         }
     }
 

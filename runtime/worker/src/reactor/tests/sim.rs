@@ -4,6 +4,7 @@ mod node;
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -19,9 +20,10 @@ use manta_proto::{
 use prost::Message;
 
 use super::super::{
-    ClassKey, ClassOf, ConnId, Effect, EncodedTask, Identity, NewArgument, Popped, State, Submission, Wait,
+    ClassKey, ClassOf, ConnId, Effect, EncodedTask, Identity, Left, NewArgument, Popped, SeriesId,
+    SeriesTemplate, State, Stretch, Submission, Wait,
 };
-use crate::Language;
+use crate::{Format, Language, NewValue};
 
 const NODE: NodeId = NodeId([9; 16]);
 
@@ -31,6 +33,10 @@ pub type Who = usize;
 pub struct Process {
     pub state: State,
     pub alive: bool,
+    /// What its thread works off.
+    stretch: Option<Arc<Stretch>>,
+    /// The series that its next task joins.
+    series: Option<SeriesId>,
     /// The other end of each connection.
     peers: BTreeMap<ConnId, (Who, ConnId)>,
 }
@@ -92,6 +98,8 @@ impl Sim {
         let processes = (0..=workers).map(|_| Process {
             state: state(view.clone(), now),
             alive: true,
+            stretch: None,
+            series: None,
             peers: BTreeMap::new(),
         });
         Self {
@@ -273,7 +281,13 @@ impl Sim {
     /// Another worker, in place of one that is dead.
     pub fn add_worker(&mut self) {
         let view = self.state(0).view.clone();
-        self.processes.push(Process { state: state(view, self.now), alive: true, peers: BTreeMap::new() });
+        self.processes.push(Process {
+            state: state(view, self.now),
+            alive: true,
+            stretch: None,
+            series: None,
+            peers: BTreeMap::new(),
+        });
         self.node.add(self.processes.len() - 1);
     }
 
@@ -294,6 +308,39 @@ impl Sim {
         let id = submission.id;
         self.state(who).on_submit(submission);
         ObjectId::of(id, 0)
+    }
+
+    /// Submits a task of one result as the next of its series, in which all have the same name and number of retries.
+    pub fn submit_in_series(&mut self, who: Who, name: &str, arguments: &[u8], max_retries: u32) -> ObjectId {
+        let mut series = self.processes[who].series;
+        let state = self.state(who);
+        loop {
+            if let Some(id) = series
+                && let Some(index) = state.extend_series(id, None, arguments)
+            {
+                self.processes[who].series = Some(id);
+                return ObjectId::of(id.task(index), 0);
+            }
+            let id = SeriesId::new(TaskId::random());
+            let spec = TaskSpec { name: name.into(), num_returns: 1, ..TaskSpec::default() };
+            let template = SeriesTemplate {
+                class: state.class(class_key()),
+                function: None,
+                name: name.into(),
+                shared: spec.encode_to_vec().into(),
+                max_retries,
+                retry_exceptions: false,
+            };
+            state.begin_series(id, template, None);
+            series = Some(id);
+        }
+    }
+
+    /// The next task is the first of another series.
+    pub fn close_series(&mut self, who: Who) {
+        if let Some(series) = self.processes[who].series.take() {
+            self.state(who).close_series(series);
+        }
     }
 
     /// Objects of a process as arguments.
@@ -318,13 +365,7 @@ impl Sim {
             TaskSpec { task_id: id.to_bytes(), name: name.into(), num_returns: 1, ..TaskSpec::default() };
         Submission {
             id,
-            class: ClassOf::New(ClassKey {
-                program: None,
-                language: Language::Rust,
-                resources: [("CPU".into(), 10_000)].into(),
-                placement: crate::Placement::default(),
-                environment: None,
-            }),
+            class: ClassOf::New(class_key()),
             function: None,
             name: name.into(),
             encoded: EncodedTask { shared: spec.encode_to_vec().into(), ..EncodedTask::default() },
@@ -340,15 +381,31 @@ impl Sim {
     /// The task that a worker's thread takes, if one is there.
     pub fn take(&mut self, worker: Who) -> Option<TaskSpec> {
         self.settle();
+        let had_stretch = self.processes[worker].stretch.is_some();
+        let taken = self.take_now(worker);
+        if taken.is_some() || !had_stretch {
+            return taken;
+        }
+        // Who comes to the end of a stretch sends its results, and looks again.
+        self.settle();
         self.take_now(worker)
     }
 
     /// The same, whatever is under way.
     pub fn take_now(&mut self, worker: Who) -> Option<TaskSpec> {
-        match self.state(worker).pop_task(0) {
-            Popped::Task(spec) => Some(*spec),
-            Popped::Wait(_) => None,
-            Popped::Exit(cause) => panic!("the worker was told to end: {cause}"),
+        loop {
+            if let Some(stretch) = &self.processes[worker].stretch
+                && let Some(index) = stretch.take()
+            {
+                return Some(*stretch.sent.spec(index));
+            }
+            self.processes[worker].stretch = None;
+            match self.state(worker).pop_task(0) {
+                Popped::Task(spec) => return Some(*spec),
+                Popped::Stretch(stretch) => self.processes[worker].stretch = Some(stretch),
+                Popped::Wait(_) => return None,
+                Popped::Exit(cause) => panic!("the worker was told to end: {cause}"),
+            }
         }
     }
 
@@ -360,6 +417,17 @@ impl Sim {
     /// The same, and nothing is delivered yet.
     pub fn finish_now(&mut self, worker: Who, task: &TaskSpec, value: Value) {
         let failed = super::super::objects::is_error(&value);
+        let id = TaskId::try_from(&task.task_id).unwrap();
+        let index = self.processes[worker].stretch.as_ref().and_then(|stretch| stretch.sent.index_of(id));
+        if let (Some(stretch), Some(index), false, None) =
+            (&self.processes[worker].stretch, index, failed, &value.in_store)
+        {
+            match stretch.leave(index, &NewValue::plain(Format::Raw, &value.data), self.now) {
+                Left::Kept => return,
+                Left::Due => return self.state(worker).send_results(0),
+                Left::Refused => {}
+            }
+        }
         self.state(worker).on_finished(0, TaskId::try_from(&task.task_id).unwrap(), vec![value], failed);
     }
 
@@ -392,6 +460,7 @@ impl Sim {
         for object in refs {
             self.state(who).on_ref_dropped(*object);
         }
+        (0..self.processes.len()).for_each(|who| self.close_series(who));
         // Long enough for those who died to be forgotten.
         self.pass(Duration::from_secs(3));
         for (who, process) in self.processes.iter().enumerate().filter(|(_, process)| process.alive) {
@@ -413,6 +482,16 @@ fn state(view: ClusterView, now: Instant) -> State {
     };
     let job = JobConfig { job_id: JobId([1; 16]).to_bytes(), ..JobConfig::default() };
     State::new(me, Some(job), view, now)
+}
+
+fn class_key() -> ClassKey {
+    ClassKey {
+        program: None,
+        language: Language::Rust,
+        resources: [("CPU".into(), 10_000)].into(),
+        placement: crate::Placement::default(),
+        environment: None,
+    }
 }
 
 fn view(cpus: usize) -> ClusterView {
