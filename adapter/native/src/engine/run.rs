@@ -10,6 +10,7 @@ use super::relocate::PastPatch;
 use super::sites::Site;
 use super::stops::Reason;
 use super::threads::{DEBUG_REGISTERS, DebugRegister, State};
+use super::traps::will_call_again;
 use crate::address::{Address, Tid};
 use crate::target::{Memory, Target};
 use crate::tracer::{Go, Waited};
@@ -195,7 +196,8 @@ impl Engine {
         let go = if self.goes_by_instruction(thread) { Go::OneInstruction } else { Go::On };
         if let Some(judged) = thread.judged {
             let registers = self.registers(tid)?;
-            if registers.rip == judged.0 && self.pass_site(tid, judged)? && go == Go::OneInstruction {
+            let is_there = registers.rip == judged.0 && !will_call_again(&registers);
+            if is_there && self.pass_site(tid, judged)? && go == Go::OneInstruction {
                 self.on_step_stop(tid);
                 return Ok(());
             }

@@ -51,6 +51,10 @@ impl Engine {
             }
             TRAP_BRKPT | TRAP_TRACE | TRAP_HWBKPT => {
                 let touched = self.touched(tid);
+                if will_call_again(&registers) {
+                    // A step over a system call that was interrupted: the call is not over.
+                    return self.go(tid, 0);
+                }
                 let Some(at) = self.leave_scratch(tid, Address(registers.rip)) else { return };
                 match self.judge_touched(tid, at, &touched) {
                     Some(reason) => self.hold(tid, reason),
@@ -310,6 +314,12 @@ impl Engine {
         thread.pause_wanted = true;
         Ok(())
     }
+}
+
+/// Is the thread in a system call that the kernel begins again when the thread goes on? It is not where its program counter says: it
+/// goes on at the instruction before. The numbers are `ERESTARTSYS` and its siblings of the kernel's `include/linux/errno.h`.
+pub(super) fn will_call_again(registers: &libc::user_regs_struct) -> bool {
+    registers.orig_rax as i64 >= 0 && matches!(registers.rax as i64, -512 | -513 | -514 | -516)
 }
 
 /// Where the unwinder is told at which address a thread goes on: each frame's personality routine calls this, also Rust's.

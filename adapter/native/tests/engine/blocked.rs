@@ -29,6 +29,35 @@ fn finishes(mut program: Program) {
     program.ends_well();
 }
 
+#[test]
+fn a_breakpoint_behind_a_system_call_is_reached_when_the_call_is_over() {
+    let (mut program, mut agent, stop) = paused_in_read();
+    let stack = agent.request("stackTrace", &json!({"threadId": stop["threadId"]}));
+    let behind = stack["stackFrames"][0]["instructionPointerReference"].clone();
+    let set = |agent: &mut Agent, marks: &[&str]| {
+        let breakpoints: Vec<_> = marks.iter().map(|mark| json!({"line": line_of("tasks", mark)})).collect();
+        agent.request(
+            "setBreakpoints",
+            &json!({"source": {"path": source("tasks")}, "breakpoints": breakpoints}),
+        );
+    };
+    // These have the debug registers, and the instruction behind the call is patched.
+    set(&mut agent, &["s0", "s1", "s2"]);
+    let arguments = json!({"breakpoints": [{"instructionReference": behind}]});
+    agent.request("setInstructionBreakpoints", &arguments);
+    agent.request("next", &json!({"threadId": stop["threadId"], "granularity": "instruction"}));
+    // A debug register that changes interrupts the call, and so the step over it.
+    set(&mut agent, &["s0", "s1", "s3"]);
+    program.go();
+    let stop = agent.event("stopped");
+    assert_eq!(stop["reason"], "instruction breakpoint", "{stop}");
+    set(&mut agent, &[]);
+    agent.go_on(&stop);
+    assert!(program.line().starts_with("results"));
+    assert_eq!(agent.event("exited")["exitCode"], 0);
+    program.ends_well();
+}
+
 /// A step by line, and one by a single instruction: that of the system call.
 fn each_step(then: impl Fn(&mut Agent, &Value)) {
     for step in [json!({}), json!({"granularity": "instruction"})] {
