@@ -118,3 +118,7 @@ pub const LIST_NODES_MAX: usize = 2000;
 pub const ENTRY_VALUES_DEPTH_MAX: usize = 8;
 /// Bytes of a calling function's code that are read for that.
 pub const CALLER_BYTES_MAX: usize = 1 << 16;
+/// Steps of the routine that gives the trap guard its handler back: twenty, and some for what interrupts it.
+pub const REPAIR_STEPS_MAX: usize = 64;
+/// How long each of those steps may take.
+pub const REPAIR_TIME_MAX: Duration = Duration::from_secs(1);

@@ -6,6 +6,7 @@
 use std::io;
 use std::ops::Deref;
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use crate::address::{Address, Tid};
 use crate::registers::Registers;
@@ -98,6 +99,34 @@ pub trait Tracer: Target {
 
     /// Will a stopped thread be about to take this signal next? Looks at the first few that wait for it.
     fn has_pending(&self, tid: Tid, signal: i32) -> io::Result<bool>;
+
+    /// The signals that a stopped thread has blocked, as bits from that of signal 1 on.
+    ///
+    /// # Errors
+    /// Unsupported, as the two below, where a process is not debugged from outside.
+    fn signal_mask(&self, _: Tid) -> io::Result<u64> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Sets them.
+    fn set_signal_mask(&self, _: Tid, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Waits for what one thread does next, so long at most. The end of a process's first thread is not told before that of all others.
+    fn next_event_of(&self, _: Tid, _: Duration) -> io::Result<Option<Waited>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Has the process of a thread that lives a handler for a signal? True also when that cannot be found out.
+    fn catches(&self, tid: Tid, signal: i32) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/task/{tid}/status", self.pid()));
+        let caught = status.ok().and_then(|status| {
+            let line = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+            u64::from_str_radix(line.trim(), 16).ok()
+        });
+        caught.is_none_or(|caught| caught & (1 << (signal - 1)) != 0)
+    }
 
     /// The registers as the kernel has them.
     fn kernel_registers(&self, tid: Tid) -> io::Result<libc::user_regs_struct>;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};
 /// The first eight bytes of [`GuardInfo`].
 pub const GUARD_MAGIC: u64 = u64::from_le_bytes(*b"mantaGRD");
 /// Rises with each change of the layout.
-pub const GUARD_VERSION: u32 = 2;
+pub const GUARD_VERSION: u32 = 3;
 /// Threads of one process that can run tasks at one time and be seen by a debugger.
 pub const TASK_SLOTS: usize = 1024;
 /// A task's name is cut to this many bytes, at a character's end.
@@ -120,6 +120,17 @@ pub struct TrapEntry {
     pub address: AtomicU64,
     /// The byte that was there before, in the lowest eight bits.
     pub original: AtomicU64,
+}
+
+/// How a debugger gives the guard its handler back.
+#[repr(C)]
+#[derive(Debug)]
+pub struct RepairInfo {
+    /// 0 until the handler is installed.
+    pub is_ready: AtomicU64,
+    /// Installs the handler anew, on whatever thread, and comes back with every register as it was. It is entered with the address
+    /// of the next instruction at the stack pointer, below a red zone, and takes both off the stack.
+    pub routine: extern "C" fn(),
 }
 
 /// Where the scratch area is.

@@ -6,7 +6,8 @@
 //! - the *scratch area*: executable memory near the program's code, where a debugger puts copies of patched instructions.
 //!
 //! [`install`] adds a SIGTRAP handler. While a debugger lives it sees each trap first and the handler never runs. When it has
-//! died, the handler undoes the patch and the thread runs on as if nothing had been there.
+//! died, the handler undoes the patch and the thread runs on as if nothing had been there. The kernel takes the handler away when a
+//! thread traps that has SIGTRAP blocked: threads that run tasks have not, and the debugger gives the handler back.
 //!
 //! Where the system refuses ptrace, the process helps itself: [`allow_tracer`] starts a thread, the *helper*, that the named debugger
 //! can talk to (see [`wire`]), and a thread that traps waits in the handler for what the debugger says.
@@ -26,12 +27,12 @@ pub mod wire;
 
 pub use helper::MANTA_HELPER;
 pub use layout::{
-    GUARD_MAGIC, GUARD_VERSION, GuardInfo, SCRATCH_BYTES, ScratchInfo, TASK_NAME_BYTES_MAX, TASK_SLOTS,
-    TRAP_SLOTS, TaskRecord, TaskTable, TrapEntry, TrapTable,
+    GUARD_MAGIC, GUARD_VERSION, GuardInfo, RepairInfo, SCRATCH_BYTES, ScratchInfo, TASK_NAME_BYTES_MAX,
+    TASK_SLOTS, TRAP_SLOTS, TaskRecord, TaskTable, TrapEntry, TrapTable,
 };
 pub use scratch::MANTA_SCRATCH;
 pub use task::{CurrentTask, MANTA_TASK_TABLE, current_task_name, enter_task};
-pub use trap::{MANTA_TRAP_TABLE, install};
+pub use trap::{MANTA_REPAIR, MANTA_TRAP_TABLE, install};
 
 /// Says to a debugger which layout the tables have.
 #[used]

@@ -124,6 +124,8 @@ fn current_tid() -> i32 {
     // SAFETY: gettid has no arguments and cannot fail.
     let tid = unsafe { libc::gettid() };
     TID.set(tid);
+    // Once for each thread: it may have its mask from a thread that blocks everything.
+    crate::trap::let_traps_in();
     tid
 }
 
@@ -150,6 +152,24 @@ mod tests {
         assert_eq!(record.sequence % 2, 0, "a finished record has an even sequence");
         drop(task);
         assert!(record_of_this_thread().is_none());
+    }
+
+    #[test]
+    fn a_thread_that_runs_a_task_has_traps_not_blocked() {
+        std::thread::spawn(|| {
+            // SAFETY: the sets are this test's own, and the mask is that of its own thread.
+            let now = unsafe {
+                let (mut all, mut now) = (std::mem::zeroed(), std::mem::zeroed());
+                libc::sigfillset(&raw mut all);
+                libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut());
+                let _task = enter_task([1; 16], 0, [1; 16], "masked");
+                libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::null(), &raw mut now);
+                [libc::SIGTRAP, libc::SIGTERM].map(|signal| libc::sigismember(&raw const now, signal))
+            };
+            assert_eq!(now, [0, 1], "SIGTRAP comes through, and all else is blocked as before");
+        })
+        .join()
+        .unwrap();
     }
 
     #[test]

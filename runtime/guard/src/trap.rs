@@ -5,7 +5,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use crate::layout::{TRAP_SLOTS, TrapEntry, TrapTable};
+use crate::layout::{RepairInfo, TRAP_SLOTS, TrapEntry, TrapTable};
 use crate::park::{Parked, park};
 use crate::scratch;
 
@@ -17,6 +17,17 @@ pub static MANTA_TRAP_TABLE: TrapTable = TrapTable {
     reserved: 0,
     entries: [const { TrapEntry { address: AtomicU64::new(0), original: AtomicU64::new(0) } }; TRAP_SLOTS],
 };
+
+/// How the handler is given back when the kernel has taken it; debuggers find it by this name.
+#[used]
+#[unsafe(no_mangle)]
+pub static MANTA_REPAIR: RepairInfo = RepairInfo { is_ready: AtomicU64::new(0), routine: install_again };
+
+/// An action as the kernel has it: the handler, its flags, where it returns to, and the signals that are blocked meanwhile.
+struct KernelAction(UnsafeCell<[u64; 4]>);
+// SAFETY: it is written before `MANTA_REPAIR` is ready, and never again.
+unsafe impl Sync for KernelAction {}
+static ACTION: KernelAction = KernelAction(UnsafeCell::new([0; 4]));
 
 const INT3: u8 = 0xcc;
 const TRAP_FLAG: i64 = 1 << 8;
@@ -58,9 +69,61 @@ pub fn install() -> io::Result<()> {
         if libc::sigaction(libc::SIGTRAP, &raw const action, std::ptr::null_mut()) != 0 {
             return Err(io::Error::last_os_error());
         }
+        // As the C library has completed it.
+        let none = std::ptr::null::<u64>();
+        if libc::syscall(libc::SYS_rt_sigaction, libc::SIGTRAP, none, ACTION.0.get(), size_of::<u64>()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
     }
+    MANTA_REPAIR.is_ready.store(1, Ordering::Release);
     Ok(())
 }
+
+/// A trap in a thread that has SIGTRAP blocked ends the process, handler or not, when no debugger is there to see it.
+pub(crate) fn let_traps_in() {
+    // SAFETY: the set is this function's own; only the mask of the calling thread changes.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGTRAP);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
+    }
+}
+
+/// See [`RepairInfo::routine`]. It changes no flag: it may be run instruction by instruction.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[unsafe(naked)]
+extern "C" fn install_again() {
+    std::arch::naked_asm!(
+        "push rax",
+        "push rcx",
+        "push rdx",
+        "push rsi",
+        "push rdi",
+        "push r10",
+        "push r11",
+        "mov eax, {rt_sigaction}",
+        "mov edi, {sigtrap}",
+        "lea rsi, [rip + {action}]",
+        "mov edx, 0",
+        "mov r10d, 8",
+        "syscall",
+        "pop r11",
+        "pop r10",
+        "pop rdi",
+        "pop rsi",
+        "pop rdx",
+        "pop rcx",
+        "pop rax",
+        "ret 128",
+        rt_sigaction = const libc::SYS_rt_sigaction,
+        sigtrap = const libc::SIGTRAP,
+        action = sym ACTION,
+    )
+}
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+extern "C" fn install_again() {}
 
 /// While a thread waits in a handler, signals that others send it wait too. Those that it raises itself end the process when they are
 /// blocked.
@@ -274,6 +337,13 @@ unsafe fn chain(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_v
 mod tests {
     use super::*;
     use std::hint::black_box;
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+
+    /// One of these tests at a time: one of them takes the handler away for a moment.
+    fn alone() -> MutexGuard<'static, ()> {
+        static ALONE: Mutex<()> = Mutex::new(());
+        ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
     #[inline(never)]
     extern "C" fn patched(x: u64) -> u64 {
@@ -283,6 +353,7 @@ mod tests {
     /// What a debugger does from outside, done from inside: the entry first, then the patch.
     #[test]
     fn an_orphaned_patch_is_undone_and_the_instruction_runs() {
+        let _alone = alone();
         install().unwrap();
         assert_ne!(
             crate::MANTA_SCRATCH.address.load(Ordering::Acquire),
@@ -307,7 +378,36 @@ mod tests {
     }
 
     #[test]
+    fn the_handler_is_installed_anew_and_no_register_changes() {
+        let _alone = alone();
+        install().unwrap();
+        let (kept, mut flags): (u64, u64);
+        // SAFETY: SIGTRAP gets its default action for a moment in which nothing traps. The routine is entered as its description
+        // wants it.
+        unsafe {
+            libc::signal(libc::SIGTRAP, libc::SIG_DFL);
+            std::arch::asm!(
+                "sub rsp, 128",
+                "stc",
+                "call {routine}",
+                "pushfq",
+                "pop {flags}",
+                routine = in(reg) MANTA_REPAIR.routine,
+                flags = lateout(reg) flags,
+                inout("r11") 7u64 => kept,
+            );
+            let mut now: libc::sigaction = std::mem::zeroed();
+            libc::sigaction(libc::SIGTRAP, std::ptr::null(), &raw mut now);
+            assert_eq!(now.sa_sigaction, on_trap as *const () as usize);
+        }
+        assert_eq!(kept, 7);
+        flags &= 1;
+        assert_eq!(flags, 1, "the carry flag is still set");
+    }
+
+    #[test]
     fn a_left_over_trap_flag_is_cleared() {
+        let _alone = alone();
         install().unwrap();
         let x: u64;
         // SAFETY: sets the trap flag as a dying debugger leaves it; the handler clears it after the next instruction.

@@ -4,7 +4,8 @@ use std::mem::offset_of;
 use std::ops::Range;
 
 use manta_guard::{
-    GUARD_MAGIC, GUARD_VERSION, SCRATCH_BYTES, TASK_SLOTS, TRAP_SLOTS, TaskRecord, TaskTable, TrapTable,
+    GUARD_MAGIC, GUARD_VERSION, RepairInfo, SCRATCH_BYTES, TASK_SLOTS, TRAP_SLOTS, TaskRecord, TaskTable,
+    TrapTable,
 };
 
 use super::copies::Code;
@@ -20,6 +21,7 @@ const TRAP_ENTRY_BYTES: u64 = 16;
 pub struct Guard {
     tasks: Address,
     traps: Address,
+    repair: Address,
     scratch: Address,
     helper: Address,
     /// Entries of the trap table that are in use.
@@ -80,6 +82,7 @@ impl Guard {
         Ok(Self {
             tasks,
             traps,
+            repair: place("MANTA_REPAIR")?,
             scratch,
             helper: place("MANTA_HELPER")?,
             trap_count: u64::from(u32::from_le_bytes(count)).min(TRAP_SLOTS as u64),
@@ -174,6 +177,14 @@ impl Guard {
         write().map_err(|error| error.to_string())?;
         self.trap_count = self.trap_count.max(index + 1);
         Ok(self.scratch.offset(index * COPY_BYTES))
+    }
+
+    /// The routine that installs the guard's handler anew. `None` when it was never installed.
+    #[must_use]
+    pub fn repair_routine(&self, memory: &dyn Memory) -> Option<Address> {
+        let word = |at: usize| memory.read_u64(self.repair.offset(at as u64)).ok();
+        (word(offset_of!(RepairInfo, is_ready))? != 0).then_some(())?;
+        word(offset_of!(RepairInfo, routine)).map(Address)
     }
 
     /// The task that a stopped thread runs.

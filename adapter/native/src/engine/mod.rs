@@ -12,6 +12,7 @@ pub mod copies;
 pub mod debug_files;
 pub mod exceptions;
 pub mod guard;
+pub mod handler;
 pub mod handles;
 pub mod jump;
 pub mod level;

@@ -4,6 +4,7 @@ use dap::{StackFrame, StackFramePresentationHint, StoppedEventReason};
 
 use super::breakpoints::On;
 use super::guard::Task;
+use super::handler::Look;
 use super::handles::Handle;
 use super::stops::{Frame, Reason, Stop, frames_of};
 use super::threads::State;
@@ -18,6 +19,12 @@ use crate::registers::Registers;
 impl Engine {
     /// Holds a thread that is in a stop, and tells the client.
     pub(crate) fn hold(&mut self, tid: Tid, reason: Reason) {
+        // A signal that is about to be taken would be lost, also that of a trap.
+        let takes_signal = matches!(reason, Reason::Signal(_))
+            || self.threads.get(tid).is_some_and(|thread| thread.trap_pending);
+        if !takes_signal && !self.keep_handler(tid, Look::Always) {
+            return;
+        }
         let Ok(kernel) = self.registers(tid) else { return };
         let mut registers = Registers::from_kernel(&kernel);
         if let Ok(vector) = self.process.vector_registers(tid) {

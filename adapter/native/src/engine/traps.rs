@@ -4,6 +4,7 @@ use super::breakpoints::LogPart;
 use super::calls::StepTarget;
 use super::copies::Code;
 use super::exceptions;
+use super::handler::Look;
 use super::step::{StepDecision, StepKind, StepPlan, StepUnit, StepView};
 use super::stops::{FrameVariables, Reason, frames_of};
 use super::threads::State;
@@ -47,10 +48,15 @@ impl Engine {
                 if rewound.and_then(|()| self.write_registers(tid)).is_err() {
                     return;
                 }
-                self.on_arrival(tid, at, true);
+                if self.keep_handler(tid, Look::AtMasked) {
+                    self.on_arrival(tid, at, true);
+                }
             }
             TRAP_BRKPT | TRAP_TRACE | TRAP_HWBKPT => {
                 let touched = self.touched(tid);
+                if !self.keep_handler(tid, Look::AtMasked) {
+                    return;
+                }
                 if will_call_again(&registers) {
                     // A step over a system call that was interrupted: the call is not over.
                     return self.go(tid, 0);

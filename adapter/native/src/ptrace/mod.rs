@@ -10,6 +10,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
+use std::time::{Duration, Instant};
 
 use crate::address::{Address, Tid};
 use crate::kept_pages::KeptPages;
@@ -28,6 +29,9 @@ pub struct Process {
 }
 
 const OPTIONS: i32 = libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_TRACEEXEC;
+/// `PTRACE_GETSIGMASK` and `PTRACE_SETSIGMASK` of ptrace(2).
+const GET_SIGNAL_MASK: libc::c_uint = 0x420a;
+const SET_SIGNAL_MASK: libc::c_uint = 0x420b;
 /// Where the debug registers are in the structure that POKEUSER writes into.
 const DEBUG_REGISTERS: usize = std::mem::offset_of!(libc::user, u_debugreg);
 
@@ -105,6 +109,20 @@ impl Tracer for Process {
         let count = request(libc::PTRACE_PEEKSIGINFO, tid, from, infos.as_mut_ptr() as usize)?;
         let there = &infos[..usize::try_from(count).unwrap_or(0).min(MOST)];
         Ok(there.iter().any(|info| info.si_signo == signal))
+    }
+
+    fn signal_mask(&self, tid: Tid) -> io::Result<u64> {
+        let mut mask = 0u64;
+        request(GET_SIGNAL_MASK, tid, size_of::<u64>(), (&raw mut mask) as usize)?;
+        Ok(mask)
+    }
+
+    fn set_signal_mask(&self, tid: Tid, mask: u64) -> io::Result<()> {
+        request(SET_SIGNAL_MASK, tid, size_of::<u64>(), (&raw const mask) as usize).map(|_| ())
+    }
+
+    fn next_event_of(&self, tid: Tid, most: Duration) -> io::Result<Option<Waited>> {
+        wait_within(tid, most)
     }
 
     fn kernel_registers(&self, tid: Tid) -> io::Result<libc::user_regs_struct> {
@@ -233,6 +251,21 @@ pub fn wait_any() -> io::Result<Option<(Tid, Waited)>> {
             if error.raw_os_error() == Some(libc::ECHILD) { Ok(None) } else { Err(error) }
         }
         tid => Ok(Some((Tid(tid), waited(status)))),
+    }
+}
+
+/// What one traced thread does next, if it does something within this time.
+fn wait_within(tid: Tid, most: Duration) -> io::Result<Option<Waited>> {
+    let until = Instant::now() + most;
+    loop {
+        let mut status = 0;
+        // SAFETY: status is a valid place for the result.
+        match unsafe { libc::waitpid(tid.0, &raw mut status, libc::__WALL | libc::WNOHANG) } {
+            -1 => return Err(io::Error::last_os_error()),
+            0 if Instant::now() > until => return Ok(None),
+            0 => std::thread::yield_now(),
+            _ => return Ok(Some(waited(status))),
+        }
     }
 }
 

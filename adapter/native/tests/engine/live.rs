@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::support::{Agent, Build, Program, at, line_of};
+use crate::support::{Agent, Build, Program, at, line_of, source};
 use serde_json::json;
 
 const RESULT: &str = "results";
@@ -167,6 +167,47 @@ fn an_agent_that_is_killed_leaves_a_program_that_finishes_correctly() {
         agent.stopped();
         agent.kill();
         assert_eq!(program.line(), expected);
+        program.ends_well();
+    }
+}
+
+const STEPS: [&str; 5] = ["a", "b", "c", "d", "e"];
+
+#[test]
+fn a_thread_that_traps_with_signals_blocked_leaves_the_trap_guard_in_force() {
+    let mut program = Program::start("masked", Build::Plain);
+    let mut agent = Agent::attach(&program);
+    agent.configure("masked", &STEPS.map(|mark| (mark, json!({}))));
+    program.go();
+    program.say("all");
+    // It runs no task, and so passes each breakpoint.
+    assert_eq!(program.line(), "masked 7822683777892285052");
+    agent.kill();
+    program.say("on");
+    assert_eq!(program.line(), "plain 7822683777892285052");
+    program.ends_well();
+}
+
+#[test]
+fn a_thread_that_is_held_with_signals_blocked_outlives_the_agent() {
+    for which in ["all", "trap"] {
+        let mut program = Program::start("masked", Build::Plain);
+        let (mut agent, _) = Agent::attach_over_tcp(&program);
+        agent.request("attach", &json!({}));
+        let breakpoints = STEPS.map(|mark| json!({"line": line_of("masked", mark)}));
+        let source = json!({"path": source("masked")});
+        agent.request("setBreakpoints", &json!({"source": source, "breakpoints": breakpoints}));
+        agent.request("configurationDone", &json!({}));
+        program.go();
+        program.say(which);
+        let stop = agent.event("stopped");
+        let arguments = json!({"threadId": stop["threadId"], "granularity": "instruction"});
+        agent.request("next", &arguments);
+        agent.event("stopped");
+        agent.kill();
+        assert_eq!(program.line(), "masked 7822683777892285052");
+        program.say("on");
+        assert_eq!(program.line(), "plain 7822683777892285052");
         program.ends_well();
     }
 }
