@@ -24,9 +24,10 @@ pub enum NoHelper {
         "it has no helper: it does not link manta-guard, or has not let this agent in (manta_guard::allow_tracer)"
     )]
     Absent,
-    /// It lets only one in at a time.
+    /// It lets only one in at a time, and answers only while nobody holds its thread.
     #[error(
-        "its helper does not take this agent: another one debugs it, or it was not let in (manta_guard::allow_tracer)"
+        "its helper does not take this agent: it was not let in (manta_guard::allow_tracer), another agent debugs the process, or another \
+         debugger holds all of its threads"
     )]
     Refused,
     /// It has another layout.
