@@ -1,8 +1,8 @@
 //! What targets tell without being asked.
 
 use dap::{
-    BreakpointEventBody, EventMessage, Message, OutputEventBody, ResponseMessage, ThreadEventBody,
-    ThreadEventReason, events,
+    BreakpointEventBody, EventMessage, InvalidatedAreas, InvalidatedEventBody, Message, OutputEventBody,
+    ResponseMessage, ThreadEventBody, ThreadEventReason, events,
 };
 
 use crate::{
@@ -36,6 +36,7 @@ impl Session {
             profile::LOOK => event.body().map(|body| self.on_look(target, body)),
             "breakpoint" => event.body().map(|body| self.on_breakpoint_event(target, &body)),
             "output" => event.body().map(|body| self.on_output_event(target, body)),
+            "invalidated" => event.body().map(|body| self.on_invalidated(target, &body)),
             "thread" => event.body().map(|body| self.on_thread_event(target, &body)),
             // A target's own life is told by the cluster, and its code by its breakpoints.
             "initialized" | "process" | "module" | "loadedSource" | "exited" | "terminated" => Ok(()),
@@ -75,6 +76,23 @@ impl Session {
             ..body
         };
         self.emit::<events::Output>(&shown);
+    }
+
+    /// A target knows more of a stop than it has shown, such as when debug information has come late.
+    fn on_invalidated(&mut self, target: &TargetId, body: &InvalidatedEventBody) {
+        let thread = body.thread_id.and_then(|thread| self.threads.find(target, thread.0));
+        let Some(stop) = thread.and_then(|id| self.threads.get(id)?.stop()) else { return };
+        let (arena, is_shown) = (stop.arena, stop.is_announced);
+        self.forget_look(arena);
+        if is_shown && self.client.takes_invalidated {
+            // Of stacks the client asks again by itself: told of those, VS Code goes through all stops once more, and has lost some.
+            let body = InvalidatedEventBody {
+                areas: Some(vec![InvalidatedAreas::Variables]),
+                thread_id: thread.map(dap::ThreadId),
+                stack_frame_id: None,
+            };
+            self.emit::<events::Invalidated>(&body);
+        }
     }
 
     fn on_thread_event(&mut self, target: &TargetId, body: &ThreadEventBody) {

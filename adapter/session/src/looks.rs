@@ -204,11 +204,16 @@ impl Session {
         }
     }
 
+    /// What a target has sent ahead of this stop is no longer true.
+    pub(crate) fn forget_look(&mut self, arena: ArenaId) {
+        let held = self.looks.settle(arena, None);
+        self.dispatch_all(held);
+    }
+
     /// The stop of `arena` is over.
     pub(crate) fn close_arena(&mut self, arena: ArenaId) {
         self.arenas.close(arena);
-        let held = self.looks.settle(arena, None);
-        self.dispatch_all(held);
+        self.forget_look(arena);
     }
 
     /// Gives up the looks that are on their way.

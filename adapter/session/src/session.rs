@@ -54,6 +54,8 @@ pub(crate) struct ClientTraits {
     pub lines_start_at: i64,
     pub columns_start_at: i64,
     pub shows_types: bool,
+    /// It understands that what it was shown is no longer true.
+    pub takes_invalidated: bool,
 }
 
 /// One client's debugging of one cluster.
@@ -98,6 +100,7 @@ impl Session {
                 lines_start_at: 1,
                 columns_start_at: 1,
                 shows_types: false,
+                takes_invalidated: false,
             },
             options: CommonOptions { max_paused: limits::PAUSED_TASKS, ..CommonOptions::default() },
             paths: PathMap::default(),

@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use sim::{Sim, target::StepOutcome};
+use manta_session::TargetId;
+use sim::{
+    Sim,
+    target::{StepOutcome, event},
+};
 
 /// A task that stopped once, was looked at, and has made a step since: its target has told of that stop ahead.
 fn stepped() -> Sim {
@@ -65,6 +69,24 @@ fn what_a_client_asked_at_the_stop_before_is_there_at_the_next() {
     asked(&mut sim);
     assert_eq!(look(&mut sim).0, "task");
     assert_eq!(asked(&mut sim), ["stackTrace", "scopes", "variables"]);
+    sim.finish();
+}
+
+#[test]
+fn what_is_no_longer_true_is_told_and_asked_for_again() {
+    let mut sim = stepped();
+    assert_eq!(look(&mut sim).0, "ahead");
+    asked(&mut sim);
+    let told = json!({"areas": ["stacks", "variables"], "threadId": 4});
+    sim.from_targets.push_back((TargetId::new("t1"), event("invalidated", told)));
+    sim.deliver_from_target();
+    assert_eq!(sim.event("invalidated"), json!({"areas": ["variables"], "threadId": 1}));
+    assert_eq!(look(&mut sim).0, "task");
+    assert_eq!(asked(&mut sim), ["stackTrace", "scopes", "variables"]);
+    // Of a thread that runs there is nothing to forget.
+    let told = json!({"areas": ["stacks"], "threadId": 5});
+    sim.from_targets.push_back((TargetId::new("t1"), event("invalidated", told)));
+    sim.deliver_from_target();
     sim.finish();
 }
 

@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Engine;
+use super::{Engine, Mode};
+use crate::address::Tid;
 use crate::dwarf::modules::Module;
 use crate::dwarf::provided::Part;
 use crate::dwarf::separate::{from_hex, hex};
@@ -101,6 +102,17 @@ impl Engine {
         Ok(())
     }
 
+    /// What the client was shown of a held thread may be more by now.
+    fn tell_invalidated(&mut self, tid: Tid) {
+        let Some(thread) = self.threads.get(tid).filter(|_| self.mode == Mode::Cluster) else { return };
+        let body = dap::InvalidatedEventBody {
+            areas: Some(vec![dap::InvalidatedAreas::Stacks, dap::InvalidatedAreas::Variables]),
+            thread_id: Some(dap::ThreadId(thread.id)),
+            stack_frame_id: None,
+        };
+        self.outbox.event::<dap::events::Invalidated>(&body);
+    }
+
     /// What was read of a file is not what is known of it any more.
     fn read_again(&mut self, tells: bool) {
         if self.guard.is_none() {
@@ -113,6 +125,7 @@ impl Engine {
                 stop.forget_stack();
                 stop.frame_ids.clear();
             }
+            self.tell_invalidated(tid);
         }
         self.bind_again(tells);
         // A file that has come may itself lack a part.

@@ -187,6 +187,27 @@ fn the_packed_rest_of_it_comes_in_the_same_way() {
 }
 
 #[test]
+fn what_comes_while_a_thread_is_held_is_told_and_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = split_program(5, Split::Packed);
+    let program = folder.path().join("values");
+    std::fs::copy(&whole, &program).unwrap();
+    let mut asked = ask(&program);
+    asked.tell(&json!({"pending": true}));
+    // Lines are in the program itself.
+    assert_eq!(asked.set()["verified"], true);
+    asked.program.go();
+    let stop = asked.agent.stopped();
+    let mut package = whole.into_os_string();
+    package.push(".dwp");
+    asked.tell(&json!({"path": PathBuf::from(package)}));
+    let told = asked.agent.event("invalidated");
+    assert_eq!(told, json!({"areas": ["stacks", "variables"], "threadId": stop["threadId"]}));
+    assert!(asked.agent.locals(&stop).contains(&"shared: Arc<u32> = 5".to_owned()));
+    asked.agent.go_on(&stop);
+}
+
+#[test]
 fn without_the_packed_rest_the_lines_work_and_the_sentence_says_who_was_asked() {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("values");

@@ -23,6 +23,7 @@ pub(super) fn handle(session: &mut Session, request: &RequestMessage) -> Handled
     session.client.lines_start_at = first(arguments.lines_start_at1);
     session.client.columns_start_at = first(arguments.columns_start_at1);
     session.client.shows_types = arguments.supports_variable_type.unwrap_or(false);
+    session.client.takes_invalidated = arguments.supports_invalidated_event.unwrap_or(false);
     session.phase = Phase::Initialized;
     Ok(Some(request.ok::<requests::Initialize>(&capabilities())))
 }

@@ -105,7 +105,8 @@ impl Sim {
     }
 
     pub fn attach(&mut self, options: Value) {
-        let initialize = json!({"adapterID": "manta", "linesStartAt1": true, "columnsStartAt1": true, "supportsVariableType": true});
+        let initialize = json!({"adapterID": "manta", "linesStartAt1": true, "columnsStartAt1": true, "supportsVariableType": true,
+            "supportsInvalidatedEvent": true});
         self.request("initialize", initialize);
         let attach = self.send("attach", options);
         self.connected();
