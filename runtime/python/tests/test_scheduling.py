@@ -298,13 +298,21 @@ def test_an_affinity_without_room_spills_or_fails(cluster, gate, tmp_path):
     gate.open()
     manta.get(held, timeout=SECONDS)
 
+    def runs_there() -> bool:
+        try:
+            return run_on(scheduling_strategy=on(_fail_on_unavailable=True)) == nodes["node-2"]
+        except manta.exceptions.TaskUnschedulableError:
+            return False  # The node that decides has not heard yet that the other one has room again.
+
+    until(runs_there)
+
 
 def test_what_tasks_take_is_not_available_meanwhile(cluster, gate):
     @manta.remote(num_cpus=1.5, resources={"thing": 1})
     def hold(gate) -> None:
         gate.wait()
 
-    assert manta.available_resources()["CPU"] == 4
+    until(lambda: manta.available_resources()["CPU"] == 4)
     held = hold.remote(gate)
     until(lambda: manta.available_resources().get("CPU") == 2.5)
     assert manta.available_resources().get("thing", 0) == 0 and manta.cluster_resources()["thing"] == 1
