@@ -36,6 +36,7 @@ class ConsoleTest(unittest.TestCase):
             self.assertEqual(labels, ["seen"])
             with self.assertRaisesRegex(Refused, "did not end in time"):
                 program.request("evaluate", expression="while True: pass", context="repl")
+            program.request("disconnect", terminateDebuggee=True)  # It would spin on.
 
     def test_what_fails_without_a_frame_is_refused_while_every_exception_stops(self) -> None:
         with debugged("threads.py") as program:
@@ -50,6 +51,7 @@ class ConsoleTest(unittest.TestCase):
                 program.request("evaluate", expression="nothing", context="repl")
             self.assertFalse(program.has_event("stopped"))
             self.assertEqual(len(program.stack(stops[0]["threadId"])), 1)
+            program.request("disconnect", terminateDebuggee=True)  # It would spin on.
 
     def test_a_frames_name_has_what_the_client_asks_for(self) -> None:
         with debugged("basics.py") as program:
