@@ -46,6 +46,11 @@ impl Session {
         }
     }
 
+    /// Whether the client's thread `id` runs. One whose target has not consented may stay paused.
+    pub(crate) fn runs_on(&self, id: i32) -> bool {
+        matches!(self.threads.get(id).map(|thread| &thread.state), Some(State::Running))
+    }
+
     /// Lets one thread run on; `origin` is answered when its target has consented.
     pub(crate) fn continue_thread(&mut self, id: i32, origin: Option<Origin>) -> Result<(), Refusal> {
         let (pending, target_thread) = self.resumption_of(id)?;

@@ -13,6 +13,11 @@ use crate::{
 pub(super) fn handle(session: &mut Session, request: &RequestMessage) -> Handled {
     let arguments: ContinueArguments = request.arguments()?;
     let id = arguments.thread_id.0;
+    if session.runs_on(id) {
+        // Clients send it twice for a quick second click, and what it asks for is so already.
+        session.reply(continue_answer(&origin(request), false));
+        return Ok(None);
+    }
     let all = match arguments.single_thread {
         Some(single) => !single,
         None => session.options.resume == Resume::All,
