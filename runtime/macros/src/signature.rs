@@ -2,7 +2,10 @@
 
 use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 use quote::{format_ident, quote};
-use syn::{Attribute, FnArg, Pat, ReturnType, Signature, Type, spanned::Spanned};
+use syn::{
+    Attribute, FnArg, GenericArgument, Pat, PathArguments, ReturnType, Signature, Type, TypeParamBound,
+    spanned::Spanned,
+};
 
 /// A parameter of the user's function.
 pub struct Parameter {
@@ -67,9 +70,37 @@ pub struct Output {
     pub kind: TokenStream,
     pub value: TokenStream,
     pub finish: TokenStream,
+    /// It returns an iterator: `kind` is what that gives.
+    pub streams: bool,
+}
+
+/// What a returned `impl Iterator<Item = T>` gives.
+fn item_of(kind: &Type) -> Option<&Type> {
+    let Type::ImplTrait(kind) = kind else { return None };
+    kind.bounds.iter().find_map(|bound| {
+        let TypeParamBound::Trait(bound) = bound else { return None };
+        let iterator = bound.path.segments.last().filter(|segment| segment.ident == "Iterator")?;
+        let PathArguments::AngleBracketed(arguments) = &iterator.arguments else { return None };
+        arguments.args.iter().find_map(|argument| match argument {
+            GenericArgument::AssocType(item) if item.ident == "Item" => Some(&item.ty),
+            _ => None,
+        })
+    })
 }
 
 impl Output {
+    /// Of a task, which may return an iterator.
+    pub fn of_task(signature: &Signature) -> Self {
+        let ReturnType::Type(_, returned) = &signature.output else { return Self::of(signature) };
+        let Some(item) = item_of(returned) else { return Self::of(signature) };
+        let (kind, streams) = (quote!(#item), true);
+        if is_result(item) {
+            let value = quote!(<#item as ::manta::__private::Fallible>::Value);
+            return Self { kind, value, finish: quote!(::manta::__private::finish_result_values), streams };
+        }
+        Self { value: kind.clone(), kind, finish: quote!(::manta::__private::finish_values), streams }
+    }
+
     pub fn of(signature: &Signature) -> Self {
         let kind = match &signature.output {
             ReturnType::Default => quote!(()),
@@ -77,9 +108,9 @@ impl Output {
         };
         if matches!(&signature.output, ReturnType::Type(_, kind) if is_result(kind)) {
             let value = quote!(<#kind as ::manta::__private::Fallible>::Value);
-            return Self { kind, value, finish: quote!(::manta::__private::finish_result) };
+            return Self { kind, value, finish: quote!(::manta::__private::finish_result), streams: false };
         }
-        Self { value: kind.clone(), kind, finish: quote!(::manta::__private::finish) }
+        Self { value: kind.clone(), kind, finish: quote!(::manta::__private::finish), streams: false }
     }
 }
 

@@ -14,16 +14,27 @@ use crate::{
 };
 
 const OPTIONS: [&str; 6] = ["name", "num_cpus", "num_gpus", "memory", "max_retries", "retry_errors"];
+/// Of a task that returns an iterator.
+const STREAM_OPTIONS: [&str; 7] =
+    ["name", "num_cpus", "num_gpus", "memory", "max_retries", "retry_errors", "backpressure"];
 
 /// The tokens that take the function's place.
 pub fn expand(arguments: &Arguments, function: &ItemFn) -> syn::Result<TokenStream> {
-    arguments.check("a task", &OPTIONS, &[])?;
+    let output = Output::of_task(&function.sig);
+    if output.streams {
+        arguments.check("a task that returns an iterator", &STREAM_OPTIONS, &[])?;
+    } else {
+        arguments.check("a task", &OPTIONS, &[])?;
+    }
     check_signature(function)?;
+    if let (true, Some(token)) = (output.streams, &function.sig.asyncness) {
+        return Err(syn::Error::new(token.span(), "a task that returns an iterator cannot be async"));
+    }
     let parameters = signature::parameters(&function.sig, "a task")?;
     let ItemFn { attrs, vis, sig, block } = function;
     let name = &sig.ident;
     let (inline, docs) = (signature::inline(attrs), signature::docs(attrs));
-    let glue = glue(arguments, function, &parameters);
+    let glue = glue(arguments, function, &parameters, output);
     Ok(quote! {
         #(#docs)*
         #[allow(non_camel_case_types)]
@@ -59,13 +70,17 @@ fn check_signature(function: &ItemFn) -> syn::Result<()> {
 }
 
 /// All that surrounds the user's function, in a scope of its own.
-fn glue(arguments: &Arguments, function: &ItemFn, parameters: &[Parameter]) -> TokenStream {
+fn glue(arguments: &Arguments, function: &ItemFn, parameters: &[Parameter], output: Output) -> TokenStream {
     let (vis, name) = (&function.vis, &function.sig.ident);
     let names: Vec<_> = parameters.iter().map(|parameter| &parameter.name).collect();
     let kinds: Vec<_> = parameters.iter().map(|parameter| &parameter.kind).collect();
     let labels: Vec<_> = names.iter().map(ToString::to_string).collect();
-    let Output { kind, value, finish } = Output::of(&function.sig);
-    let (returned, body, result) = if function.sig.asyncness.is_some() {
+    let Output { kind, value, finish, streams } = output;
+    let (returned, body, result) = if streams {
+        let iterator = quote!(::std::boxed::Box<dyn ::core::iter::Iterator<Item = #kind>>);
+        let body = quote!(|#(#names),*| ::std::boxed::Box::new(#name::#name(#(#names),*)));
+        (iterator, body, quote!(arguments, #name::#name(#(#names),*)))
+    } else if function.sig.asyncness.is_some() {
         let future = quote!(::core::pin::Pin<::std::boxed::Box<dyn ::core::future::Future<Output = #kind> + ::core::marker::Send>>);
         let body = quote!(|#(#names),*| ::std::boxed::Box::pin(#name::#name(#(#names),*)));
         (future, body, quote!(::manta::__private::block_on(#name::#name(#(#names),*))))
@@ -74,6 +89,11 @@ fn glue(arguments: &Arguments, function: &ItemFn, parameters: &[Parameter]) -> T
     };
     let label = name.to_string();
     let options = arguments.calls();
+    let answer =
+        if streams { quote!(::manta::ObjectRefs<#value>) } else { quote!(::manta::ObjectRef<#value>) };
+    let submit = if streams { quote!(submit_stream) } else { quote!(submit) };
+    let given = quote!(#(::manta::IntoArg::<#kinds>::into_arg(#names)),*);
+    let (submit_with_defaults, stream_options) = submissions(streams, &given);
     quote! {
         const _: () = {
             const PATH: &str = ::core::concat!(::core::module_path!(), "::", #label);
@@ -83,10 +103,9 @@ fn glue(arguments: &Arguments, function: &ItemFn, parameters: &[Parameter]) -> T
             }
 
             impl #name {
-                /// Submits the task and gives the ref of its result at once.
-                #vis fn remote(&self, #(#names: impl ::manta::IntoArg<#kinds>),*) -> ::manta::ObjectRef<#value> {
-                    static TEMPLATE: ::manta::__private::Template = ::manta::__private::Template::new(__manta_options);
-                    TEMPLATE.submit([#(::manta::IntoArg::<#kinds>::into_arg(#names)),*])
+                /// Submits the task and gives the ref of its result, or the refs of its values, at once.
+                #vis fn remote(&self, #(#names: impl ::manta::IntoArg<#kinds>),*) -> #answer {
+                    #submit_with_defaults
                 }
 
                 /// Options for one submission: `.options().num_cpus(2.0).remote(..)`.
@@ -111,11 +130,12 @@ fn glue(arguments: &Arguments, function: &ItemFn, parameters: &[Parameter]) -> T
 
             impl __MantaOptions {
                 /// Submits the task with these options.
-                pub fn remote(self, #(#names: impl ::manta::IntoArg<#kinds>),*) -> ::manta::ObjectRef<#value> {
-                    let arguments = ::std::vec![#(::manta::IntoArg::<#kinds>::into_arg(#names)),*];
-                    ::manta::__private::submit(&self.0, arguments)
+                pub fn remote(self, #(#names: impl ::manta::IntoArg<#kinds>),*) -> #answer {
+                    ::manta::__private::#submit(&self.0, ::std::vec![#given])
                 }
             }
+
+            #stream_options
 
             fn __manta_run(arguments: &mut ::manta::__private::Arguments) -> ::manta::__private::Outcome {
                 #(let #names: #kinds = arguments.take(#labels)?;)*
@@ -128,4 +148,25 @@ fn glue(arguments: &Arguments, function: &ItemFn, parameters: &[Parameter]) -> T
             }
         };
     }
+}
+
+/// What submits a task with its own defaults, and the options that one has which returns an iterator.
+fn submissions(streams: bool, given: &TokenStream) -> (TokenStream, TokenStream) {
+    if !streams {
+        let submit = quote! {
+            static TEMPLATE: ::manta::__private::Template = ::manta::__private::Template::new(__manta_options);
+            TEMPLATE.submit([#given])
+        };
+        return (submit, quote!());
+    }
+    let submit = quote!(::manta::__private::submit_stream(&__manta_options(), ::std::vec![#given]));
+    let options = quote! {
+        impl __MantaOptions {
+            /// The task waits while so many of its values were not taken.
+            pub fn backpressure(self, values: u32) -> Self {
+                Self(self.0.backpressure(values))
+            }
+        }
+    };
+    (submit, options)
 }

@@ -7,7 +7,7 @@ use manta_worker::{ActorRef, Argument, Function, Language, NewTask, Program};
 use crate::{
     Arg, Error, ObjectRef,
     arguments::{self, Given},
-    demand::{Demand, common_methods, demand_methods},
+    demand::{self, Demand, common_methods, demand_methods},
     handle::{ActorHandle, AnyActor, RawHandle},
     session,
 };
@@ -116,12 +116,14 @@ impl RawOptions {
     }
 
     fn try_start(&self, arguments: Vec<(Option<String>, Arg)>) -> Result<ActorRef, Error> {
-        self.demand.check()?;
         let core = session::core()?;
         let given = arguments::given(arguments)?;
         let args: Vec<_> = given.iter().map(|(name, given)| (name.as_deref(), given.argument())).collect();
-        let held = self.num_cpus.map_or_else(|| self.demand.amounts(), |cpus| self.with_cpus(cpus));
-        let resources = self.with_cpus(self.num_cpus.unwrap_or(1.0));
+        let kept: Vec<_> = self.num_cpus.map(|cpus| ("CPU", cpus)).into_iter().collect();
+        let held = self.demand.amounts(&kept)?;
+        let held = demand::borrowed(&held);
+        let resources = self.demand.amounts(&[("CPU", self.num_cpus.unwrap_or(1.0))])?;
+        let resources = demand::borrowed(&resources);
         let task = NewTask {
             function: self.function.clone(),
             name: &format!("{}::new", self.class),
@@ -152,12 +154,6 @@ impl RawOptions {
 
     pub(crate) fn demand_mut(&mut self) -> &mut Demand {
         &mut self.demand
-    }
-
-    fn with_cpus(&self, cpus: f64) -> Vec<(&str, f64)> {
-        let mut amounts = self.demand.amounts();
-        amounts.push(("CPU", cpus));
-        amounts
     }
 }
 

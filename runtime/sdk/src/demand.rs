@@ -2,7 +2,7 @@
 
 use manta_worker::{LabelOperator, NodeId, Placement};
 
-use crate::Error;
+use crate::{Error, PlacementGroup};
 
 /// Resources and placement, as builders collect them.
 #[derive(Debug, Clone, Default)]
@@ -10,8 +10,15 @@ pub(crate) struct Demand {
     /// Amounts by name.
     pub resources: Vec<(String, f64)>,
     pub placement: Placement,
+    /// A placement group, and a bundle of it.
+    pub group: Option<(PlacementGroup, Option<usize>)>,
     /// What was asked for and cannot be; told when it is submitted.
     pub wrong: Option<String>,
+}
+
+/// Amounts as the core takes them.
+pub(crate) fn borrowed(amounts: &[(String, f64)]) -> Vec<(&str, f64)> {
+    amounts.iter().map(|(name, amount)| (name.as_str(), *amount)).collect()
 }
 
 impl Demand {
@@ -36,12 +43,17 @@ impl Demand {
         self.change_placement(|placement| placement.with_label(key, operator, values, false));
     }
 
-    pub fn amounts(&self) -> Vec<(&str, f64)> {
-        self.resources.iter().map(|(name, amount)| (name.as_str(), *amount)).collect()
-    }
-
-    pub fn check(&self) -> Result<(), Error> {
-        self.wrong.clone().map_or(Ok(()), |sentence| Err(Error::Value(sentence)))
+    /// What a node must have free, these amounts included, by the names that the scheduler uses.
+    pub fn amounts(&self, more: &[(&str, f64)]) -> Result<Vec<(String, f64)>, Error> {
+        if let Some(sentence) = &self.wrong {
+            return Err(Error::Value(sentence.clone()));
+        }
+        let mut amounts = self.resources.clone();
+        amounts.extend(more.iter().map(|(name, amount)| ((*name).to_owned(), *amount)));
+        match &self.group {
+            None => Ok(amounts),
+            Some((group, bundle)) => group.amounts(*bundle, &amounts).map_err(Error::Value),
+        }
     }
 }
 
@@ -61,6 +73,18 @@ macro_rules! demand_methods {
         /// Another resource that some nodes have.
         pub fn resource(mut self, name: impl Into<String>, amount: f64) -> Self {
             self.demand().set(name, amount);
+            self
+        }
+
+        /// In a placement group, in whichever bundle has room.
+        pub fn in_group(mut self, group: &$crate::PlacementGroup) -> Self {
+            self.demand().group = Some((group.clone(), None));
+            self
+        }
+
+        /// In this bundle of a placement group.
+        pub fn in_bundle(mut self, group: &$crate::PlacementGroup, index: usize) -> Self {
+            self.demand().group = Some((group.clone(), Some(index)));
             self
         }
 

@@ -29,11 +29,16 @@ mod host;
 mod object_ref;
 mod options;
 mod panics;
+mod placement_group;
 mod registry;
 mod runtime;
 mod session;
 mod tags;
+mod values;
 mod worker;
+
+// What the macros write names this crate from outside.
+extern crate self as manta;
 
 pub use actor::{Actor, ActorOptions, Call, get_actor, get_actor_in, kill, ready, restart};
 pub use arguments::{Arg, IntoArg};
@@ -48,7 +53,9 @@ pub use host::{current_actor, exit_actor};
 pub use manta_macros::{actor, task};
 pub use object_ref::{ObjectRef, cancel, get, get_all, get_timeout, put, wait};
 pub use options::TaskOptions;
+pub use placement_group::{GroupStrategy, NewPlacementGroup, PlacementGroup};
 pub use session::{Options, Session, init, init_with};
+pub use values::ObjectRefs;
 
 /// What `#[manta::task]` expands to; not for other use.
 #[doc(hidden)]
@@ -60,7 +67,9 @@ pub mod __private {
         host::{ActorDefinition, Instance, MethodDefinition},
         option_methods,
         options::{Template, submit, task_options},
+        placement_group::placed,
         registry::{Arguments, Failure, Fallible, Outcome, TaskDefinition, finish, finish_result},
+        values::{finish_result_values, finish_values, submit_stream},
     };
     pub use inventory;
 }

@@ -7,7 +7,7 @@ use parking_lot::RwLock;
 
 use crate::{
     Arg, Error, ObjectRef, arguments,
-    demand::{Demand, demand_methods},
+    demand::{self, Demand, demand_methods},
     session,
 };
 
@@ -21,6 +21,7 @@ pub struct TaskOptions {
     max_retries: u32,
     retry_errors: bool,
     program: Option<Arc<Program>>,
+    pub(crate) backpressure: Option<u32>,
 }
 
 /// How often a task runs again after its worker died, unless it says otherwise.
@@ -41,6 +42,7 @@ pub(crate) fn foreign_options(function: Function, name: &str) -> TaskOptions {
         max_retries: MAX_RETRIES,
         retry_errors: false,
         program: None,
+        backpressure: None,
     }
 }
 
@@ -98,6 +100,12 @@ impl TaskOptions {
         self.retry_errors = yes;
         self
     }
+
+    /// A task that gives its values one by one waits while so many of them were not taken.
+    pub fn backpressure(mut self, values: u32) -> Self {
+        self.backpressure = Some(values.max(1));
+        self
+    }
 }
 
 /// The methods of [`TaskOptions`] for a type that wraps it.
@@ -150,6 +158,14 @@ macro_rules! option_methods {
             pub fn label(self, key: &str, value: impl ::core::convert::Into<::std::string::String>) -> Self {
                 Self(self.0.label(key, value))
             }
+            /// In a placement group, in whichever bundle has room.
+            pub fn in_group(self, group: &$crate::PlacementGroup) -> Self {
+                Self(self.0.in_group(group))
+            }
+            /// In this bundle of a placement group.
+            pub fn in_bundle(self, group: &$crate::PlacementGroup, index: usize) -> Self {
+                Self(self.0.in_bundle(group, index))
+            }
             /// How often the task runs again after its worker died.
             pub fn max_retries(self, times: u32) -> Self {
                 Self(self.0.max_retries(times))
@@ -201,8 +217,7 @@ impl Template {
             return Ok(Arc::clone(template));
         }
         let options = (self.options)();
-        options.demand.check()?;
-        let made = Arc::new(core.template(&options.task(&options.demand.amounts(), &[]))?);
+        let made = Arc::new(with_task(&options, &[], |task| Ok(core.template(task)?))?);
         *self.prepared.write() = Some(Arc::clone(&made));
         Ok(made)
     }
@@ -217,10 +232,19 @@ pub(crate) fn try_submit(
     options: &TaskOptions,
     arguments: Vec<(Option<String>, Arg)>,
 ) -> Result<manta_worker::ObjectRef, Error> {
-    options.demand.check()?;
     let core = session::core()?;
     let given = arguments::given(arguments)?;
     let args: Vec<_> = given.iter().map(|(name, given)| (name.as_deref(), given.argument())).collect();
-    let refs = core.submit(&options.task(&options.demand.amounts(), &args))?;
+    let refs = with_task(options, &args, |task| Ok(core.submit(task)?))?;
     refs.into_iter().next().ok_or_else(Error::not_initialized)
+}
+
+/// What to do with the task that has these options and arguments.
+pub(crate) fn with_task<R>(
+    options: &TaskOptions,
+    args: &[(Option<&str>, Argument<'_>)],
+    submit: impl FnOnce(&NewTask<'_>) -> Result<R, Error>,
+) -> Result<R, Error> {
+    let amounts = options.demand.amounts(&[])?;
+    submit(&options.task(&demand::borrowed(&amounts), args))
 }

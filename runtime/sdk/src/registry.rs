@@ -8,6 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     Error,
     object_ref::{self, Serialized},
+    values::Sender,
 };
 
 /// One `#[manta::task]`.
@@ -42,13 +43,17 @@ pub(crate) fn find(path: &str) -> Option<&'static TaskDefinition> {
 }
 
 /// A task's arguments, taken one after the other.
-pub struct Arguments(std::vec::IntoIter<FetchedValue>);
+pub struct Arguments {
+    values: std::vec::IntoIter<FetchedValue>,
+    /// Where the values of a task go that gives them one by one.
+    pub(crate) sender: Option<Sender>,
+}
 
 impl Arguments {
     /// Takes a task's arguments out of it. Rust has no keyword arguments: those that came by name stand in their order.
     pub(crate) fn of(task: &mut RunnableTask) -> Self {
         let values: Vec<_> = std::mem::take(&mut task.args).into_iter().map(|(_, value)| value).collect();
-        Self(values.into_iter())
+        Self { values: values.into_iter(), sender: None }
     }
 
     /// Says when there are more arguments than parameters.
@@ -56,7 +61,7 @@ impl Arguments {
     /// # Errors
     /// Then.
     pub fn end(&mut self) -> Result<(), Failure> {
-        match self.0.len() {
+        match self.values.len() {
             0 => Ok(()),
             more => Err(Failure::Call(format!("{more} arguments more than it takes were given"))),
         }
@@ -67,7 +72,7 @@ impl Arguments {
     /// # Errors
     /// When there is none, or it is of another type.
     pub fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<T, Failure> {
-        let value = self.0.next().ok_or_else(|| {
+        let value = self.values.next().ok_or_else(|| {
             Failure::Call(format!(
                 "argument '{name}' is missing; the driver was built from another version of the program"
             ))

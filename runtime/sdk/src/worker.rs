@@ -9,6 +9,7 @@ use crate::{
     panics::{self, Caught},
     registry::{self, Arguments, Done, Failure, Outcome, TaskDefinition},
     session,
+    values::Sender,
 };
 
 /// What nodes show people; the version of the compiler is not known at run time.
@@ -83,6 +84,10 @@ fn find(path: &Arc<str>, known: &mut Known) -> Option<&'static TaskDefinition> {
 
 fn run_task(core: &Core, mut task: RunnableTask, known: &mut Known) {
     let mut arguments = Arguments::of(&mut task);
+    let task = Arc::new(task);
+    if task.streaming {
+        arguments.sender = Some(Sender { core: core.clone(), task: Arc::clone(&task) });
+    }
     let definition = match &task.function {
         TaskFunction::Named(path) => find(path, known).ok_or_else(|| {
             format!(
