@@ -193,7 +193,11 @@ impl Core {
             && arguments.stored.is_empty()
             && arguments.contained.is_empty();
         let parent = current::id();
+        // A worker that dies may take results of a series along that it has not sent yet, and their tasks run again. Those that may
+        // not are sent and answered one by one.
+        let may_run_again = template.max_retries > 0;
         if is_plain
+            && may_run_again
             && own.len() <= SERIES_ARGUMENTS_BYTES_MAX
             && let Some(mut uses) = template.used_again(parent)
         {

@@ -177,7 +177,9 @@ impl AllSeries {
     pub fn leftovers(&self) -> Vec<String> {
         let kept = |series: &Series| series.entries.len() - series.over;
         let count: usize = self.by_id.values().map(kept).sum();
-        (count > 0).then(|| format!("{count} of series, {} tasks", self.pending)).into_iter().collect()
+        let kept = (count > 0).then(|| format!("{count} entries of series"));
+        let pending = (self.pending > 0).then(|| format!("{} of series' tasks", self.pending));
+        kept.into_iter().chain(pending).collect()
     }
 
     fn find(&self, task: TaskId) -> Option<(&Series, usize)> {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::SystemErrorKind;
 
-const HISTORIES: u64 = 60;
+const HISTORIES: u64 = 400;
 const EVENTS: usize = 120;
 const WORKERS: usize = 3;
 const KILLS_MAX: usize = 3;
