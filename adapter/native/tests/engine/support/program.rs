@@ -60,7 +60,8 @@ impl Program {
     fn write(&mut self, line: &str) {
         // The agent's id is not known before it is started; the test's own process is its parent.
         let line = if line == "PID" { std::process::id().to_string() } else { line.to_owned() };
-        writeln!(self.input, "{line}").unwrap();
+        // In one go: what comes in two is read by two system calls.
+        self.input.write_all(format!("{line}\n").as_bytes()).unwrap();
         if line.parse::<u32>().is_ok() {
             assert_eq!(self.line(), "allowed");
         }
