@@ -67,7 +67,7 @@ def test_a_private_cluster_ends_when_its_program_is_killed(tmp_path):
 def test_ctrl_c_interrupts_get(tmp_path):
     driver = start_script(
         """
-        import fcntl, sys
+        import fcntl, signal, sys
         import manta as ray
 
         @ray.remote
@@ -75,6 +75,8 @@ def test_ctrl_c_interrupts_get(tmp_path):
             with open(path) as file:
                 fcntl.flock(file, fcntl.LOCK_SH)
 
+        # Whoever starts the tests in the background of a script has it ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         ray.init(num_cpus=1)
         lock = open(sys.argv[1], "w")
         fcntl.flock(lock, fcntl.LOCK_EX)
