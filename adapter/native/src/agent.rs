@@ -226,11 +226,11 @@ fn serve(server: &mut Server, wire: &Wire, signals: &SignalFd) -> Result<(), Age
         let may_wait =
             server.engine.outbox.may_wait(Instant::now()).filter(|_| server.engine.mode == Mode::Cluster);
         if may_wait.is_none() {
-            write_waiting(server, wire)?;
             if server.engine.looks.are_due() {
+                // Behind the stop, but in one write: each process on the way is woken once for both.
                 server.tell_stacks();
-                write_waiting(server, wire)?;
             }
+            write_waiting(server, wire)?;
             if server.engine.looks.owe_any() {
                 give_way();
                 server.tell_variables();

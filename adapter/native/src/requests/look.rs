@@ -12,7 +12,7 @@ use crate::limits::{LOOK_FRAMES_MAX, LOOK_VARIABLES_MAX};
 use crate::protocol::{LookBody, MantaLook};
 
 impl Server {
-    /// Tells the stacks of what is due. To be called when the stops themselves are on their way.
+    /// Tells the stacks of what is due. They follow the stops, which are waiting to be written.
     pub fn tell_stacks(&mut self) {
         for (tid, wanted) in self.engine.looks.take_due() {
             let Some((thread_id, stop)) = self.stop_of(tid) else { continue };
