@@ -191,6 +191,18 @@ pub trait Tracer: Target {
     }
 }
 
+/// The threads that a process has now, by the kernel's list (proc(5), `/proc/pid/task`).
+///
+/// # Errors
+/// When there is no such process, or its threads may not be seen.
+pub(crate) fn threads_of(pid: i32) -> io::Result<Vec<Tid>> {
+    let mut threads = Vec::new();
+    for entry in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        threads.extend(entry?.file_name().to_str().and_then(|name| name.parse().ok()).map(Tid));
+    }
+    Ok(threads)
+}
+
 /// A living process, whatever the means.
 pub struct Live(Box<dyn Tracer>);
 

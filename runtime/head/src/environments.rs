@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use manta_proto::v1::{
-    ListEnvironments, ListStateRequest, ListStateResponse, NodeQuestion, node_question::Question,
+use manta_proto::{
+    ids::NodeId,
+    v1::{ListEnvironments, ListStateRequest, ListStateResponse, NodeQuestion, node_question::Question},
 };
 use serde_json::{Value, json};
 use tokio_stream::StreamExt;
@@ -31,21 +32,25 @@ pub(crate) async fn list(
         if !part.error.is_empty() {
             notes.push(format!("The environments of {} are not here: {}.", part.node_name, part.error));
         }
-        let id: String = part.node_id.iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = NodeId::try_from(&part.node_id).map(|id| id.to_string()).unwrap_or_default();
         let data: &mut Vec<u8> = by_node.entry((part.node_name, id)).or_default();
         data.extend_from_slice(&part.data);
     }
-    let rows = rows(by_node);
+    let rows = rows(by_node, &mut notes);
     let answered = answer(request, limit, &rows, &["state", "node_name"]);
     Ok(answered.map(|answered| ListStateResponse { notes, ..answered }))
 }
 
-/// What the nodes have said, with their names.
-fn rows(by_node: BTreeMap<(String, String), Vec<u8>>) -> Vec<Row> {
+/// What the nodes have said, with their names; what cannot be read is noted.
+fn rows(by_node: BTreeMap<(String, String), Vec<u8>>, notes: &mut Vec<String>) -> Vec<Row> {
     let mut rows = Vec::new();
-    for ((name, id), data) in by_node {
-        // A node that has nothing to say for an error has no list either.
-        for listed in serde_json::from_slice::<Vec<Value>>(&data).unwrap_or_default() {
+    // A node that answered with an error has no list, and is noted already.
+    for ((name, id), data) in by_node.into_iter().filter(|(_, data)| !data.is_empty()) {
+        let all = serde_json::from_slice::<Vec<Value>>(&data).unwrap_or_else(|error| {
+            notes.push(format!("The environments of {name} cannot be read: {error}."));
+            Vec::new()
+        });
+        for listed in all {
             if let Value::Object(mut row) = listed {
                 row.insert("node_name".to_owned(), json!(name));
                 row.insert("node_id".to_owned(), json!(id));

@@ -244,7 +244,13 @@ pub fn debug_receive(py: Python<'_>) -> PyResult<Bound<'_, PyBytes>> {
             let process = core.process();
             let path = wire::socket(&process.session_dir, process.process_id);
             // Where it cannot listen, the way over the node is there.
-            state.line = Line::listen(&path, core.token()).ok();
+            let line = Line::listen(&path, core.token()).inspect_err(|error| {
+                tracing::warn!(
+                    "debug adapters reach this worker over its node only, as it cannot listen at {}: {error}",
+                    path.display()
+                );
+            });
+            state.line = line.ok();
         }
     }
     let message = py.detach(|| tunnel.receive(&core));

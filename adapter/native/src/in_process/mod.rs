@@ -24,7 +24,7 @@ use crate::kept_pages::KeptPages;
 use crate::mappings::{self, Mapping};
 use crate::registers::Registers;
 use crate::target::{MappedModule, Memory, MemoryError, Target};
-use crate::tracer::{Go, Means, Tracer, Waited};
+use crate::tracer::{Go, Means, Tracer, Waited, threads_of};
 
 /// Makes the processor trap after one instruction.
 const TRAP_FLAG: u64 = 1 << 8;
@@ -355,10 +355,7 @@ impl Target for Process {
     }
 
     fn threads(&self) -> io::Result<Vec<Tid>> {
-        let mut threads = Vec::new();
-        for entry in std::fs::read_dir(format!("/proc/{}/task", self.pid))? {
-            threads.extend(entry?.file_name().to_str().and_then(|name| name.parse().ok()).map(Tid));
-        }
+        let mut threads = threads_of(self.pid)?;
         threads.retain(|tid| tid.0 != self.hello.helper);
         Ok(threads)
     }

@@ -17,7 +17,7 @@ use crate::kept_pages::KeptPages;
 use crate::mappings;
 use crate::registers::Registers;
 use crate::target::{MappedModule, Memory, MemoryError, Target};
-use crate::tracer::{Go, Means, Tracer, Waited};
+use crate::tracer::{Go, Means, Tracer, Waited, threads_of};
 
 /// A traced process.
 pub struct Process {
@@ -211,11 +211,7 @@ impl Target for Process {
     }
 
     fn threads(&self) -> io::Result<Vec<Tid>> {
-        let mut threads = Vec::new();
-        for entry in std::fs::read_dir(format!("/proc/{}/task", self.pid))? {
-            threads.extend(entry?.file_name().to_str().and_then(|name| name.parse().ok()).map(Tid));
-        }
-        Ok(threads)
+        threads_of(self.pid)
     }
 
     fn modules(&self) -> io::Result<Vec<MappedModule>> {
