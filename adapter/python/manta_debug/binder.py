@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from types import CodeType
-from typing import Any
 
 from .codes import CodeTree, first_line, first_traceable_offset, is_reentry, start_line
 from .table import Breakpoint, Table
@@ -109,15 +108,3 @@ class Binder:
             breakpoint.bound_line = line
             breakpoint.bound_file = code.co_filename
             self._changed[breakpoint.id] = breakpoint
-
-
-def describe(breakpoint: Breakpoint, pending_message: str, failed: bool) -> dict[str, Any]:
-    """A breakpoint's state as the target profile words it."""
-    answer: dict[str, Any] = {"id": breakpoint.id, "verified": False}
-    if breakpoint.error is not None:
-        answer.update(reason="failed", message=breakpoint.error)
-    elif breakpoint.bound_line is not None:
-        answer.update(verified=True, line=breakpoint.bound_line)
-    else:
-        answer.update(reason="failed" if failed else "pending", message=pending_message)
-    return answer

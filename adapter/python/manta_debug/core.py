@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable
 from types import CodeType, FrameType
 from typing import Any
 
-from . import awaiting, hashes, headroom, limits, locate, tracing
-from .binder import Binder, Binding, describe
+from . import awaiting, headroom, limits, locate, tracing
+from .binder import Binder, Binding
+from .breakpoint_states import describe_breakpoint, describe_unwatched
 from .codes import CO_COROUTINE
 from .decide import judge
 from .errors import RequestError, text_of
@@ -27,7 +28,7 @@ from .sources import Sources
 from .stack import add_awaiters, describe_frame, stack_of, stack_of_traceback
 from .steps import Outcome, Step
 from .stops import Resume, StackEntry, Stop
-from .table import Breakpoint, Table, build
+from .table import Table, build
 from .threads import Threads, ThreadState
 
 Body = dict[str, Any]
@@ -84,25 +85,8 @@ class Core:
             self.tracer.apply()
             self.tracer.watch_codes(bound)
             note = self.tracer.note if table.has_breakpoints else ""
-            answers = [self.describe(b, note) for b in table.breakpoints]
-        return answers + [_unwatched(wanted) for wanted in arguments.get("dataBreakpoints") or ()]
-
-    def describe(self, breakpoint: Breakpoint, note: str = "") -> Body:
-        """The answer for one breakpoint, with a sentence where it is not in force."""
-        message, failed = "", False
-        if breakpoint.error is None and breakpoint.bound_line is None:
-            line = None if self.cluster else self._line_to_come(breakpoint)
-            if line is not None:
-                return {"id": breakpoint.id, "verified": True, "line": line}
-            message, failed = self._why_unbound(breakpoint)
-        answer = describe(breakpoint, message, failed)
-        notes = [n for n in (_changed_source(breakpoint), note) if n]
-        if notes and answer["verified"]:
-            answer["message"] = " ".join(notes)
-        other = breakpoint.name_here() if self.cluster and answer["verified"] else None
-        if other is not None:
-            answer["source"] = {"name": os.path.basename(other), "path": other}
-        return answer
+            answers = [describe_breakpoint(table, b, note, cluster=self.cluster) for b in table.breakpoints]
+        return answers + [describe_unwatched(wanted) for wanted in arguments.get("dataBreakpoints") or ()]
 
     def pause(self, thread_id: int) -> None:
         """Stops a running thread at the next line that it runs."""
@@ -197,9 +181,10 @@ class Core:
             self.send_event(
                 "output", {"category": "important", "output": f"The Python debug engine failed: {text}"}
             )
-        except Exception:
+        except Exception as failure:
+            # Who hears of the engine's errors cannot be told of one: this one may not reach the program all the same.
             if sys.__stderr__ is not None:
-                sys.__stderr__.write(f"manta_debug: {text}")
+                sys.__stderr__.write(f"manta_debug: {text}manta_debug: {text_of(failure)}\n")
 
     # ---------------------------------------------------------------- what the program's threads call
 
@@ -211,8 +196,10 @@ class Core:
                 if bound:
                     self.tracer.watch_codes(bound)
                 changed = self.binder.take_changed()
+                table = self.binder.table
             for breakpoint in changed:
-                self.send_event("breakpoint", {"reason": "changed", "breakpoint": self.describe(breakpoint)})
+                state = describe_breakpoint(table, breakpoint, cluster=self.cluster)
+                self.send_event("breakpoint", {"reason": "changed", "breakpoint": state})
         except Exception as error:
             self.report(error)
 
@@ -501,52 +488,6 @@ class Core:
         if not table.has_breakpoints:
             return ()
         return itertools.chain(locate.running_codes(), locate.loaded_codes(table))
-
-    def _line_to_come(self, breakpoint: Breakpoint) -> int | None:
-        """Where a breakpoint will stop in a file that this process has not loaded, but can read."""
-        if breakpoint.function is not None or locate.is_loaded(self.binder.table, breakpoint):
-            return None
-        try:
-            return locate.line_in_text(breakpoint)
-        except ValueError:
-            return None
-
-    def _why_unbound(self, breakpoint: Breakpoint) -> tuple[str, bool]:
-        if breakpoint.function is not None:
-            return f"No function {breakpoint.function} is loaded yet.", False
-        is_loaded = locate.is_loaded(self.binder.table, breakpoint)
-        try:
-            line = locate.line_in_text(breakpoint) if is_loaded or not self.cluster else 0
-        except ValueError:
-            line = 0
-        if line is None:
-            return f"There is no code at or after line {breakpoint.requested_line} in this file.", True
-        if not is_loaded:
-            return "This file is not loaded yet; the breakpoint takes effect when it is.", False
-        if line == 0:
-            return "No code that is loaded has this line yet.", False
-        return (
-            f"Line {line} is not in any function that is loaded; it stops when that code is run again.",
-            False,
-        )
-
-
-def _unwatched(wanted: Body) -> Body:
-    """The answer for a data breakpoint, which belongs to some other process."""
-    message = "A variable of Python cannot be watched: set a breakpoint with a condition instead."
-    return {"id": int(wanted["id"]), "verified": False, "reason": "pending", "message": message}
-
-
-def _changed_source(breakpoint: Breakpoint) -> str:
-    """What to say when this process has another text of the file than the client."""
-    if breakpoint.sha256 is None or breakpoint.bound_file is None:
-        return ""
-    digest = hashes.of_file(breakpoint.bound_file)
-    if digest is None or digest == breakpoint.sha256:
-        return ""
-    return (
-        "This process has another version of the file than the editor, so the line may hold other code here."
-    )
 
 
 def _release_in_children(core: Core) -> None:

@@ -34,7 +34,8 @@ def judge(core: Core, frame: FrameType, breakpoints: list[Breakpoint]) -> Verdic
         try:
             if breakpoint.condition is not None and not evaluate_code(frame, breakpoint.condition):
                 continue
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            # Whatever the condition's own code raises, `exit()` included: none of it is the program's.
             verdict.text = f"The condition could not be evaluated: {text_of(error)}"
             verdict.ids.append(breakpoint.id)
             continue

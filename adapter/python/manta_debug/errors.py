@@ -13,5 +13,6 @@ def text_of(error: BaseException) -> str:
     try:
         detail = str(error)
     except Exception:
+        # Code of the program: what it raises would only stand in place of the error that is told.
         detail = "its text could not be made"
     return f"{name}: {detail}" if detail else name

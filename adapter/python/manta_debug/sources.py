@@ -91,4 +91,4 @@ def _file_text(name: str) -> str | None:
         with tokenize.open(name) as file:
             return file.read()
     except (OSError, SyntaxError, UnicodeDecodeError):
-        return None
+        return None  # The caller refuses the request, by the file's name.

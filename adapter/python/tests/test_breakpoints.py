@@ -36,6 +36,16 @@ class BreakpointTest(unittest.TestCase):
             program.resume(stop["threadId"])
             self.assertEqual(program.ended(), 0)
 
+    def test_a_condition_that_would_end_the_program_stops_instead(self) -> None:
+        with debugged("basics.py") as program:
+            program.set_lines(BASICS, line_of("basics.py", "in add"), condition="exit(3)")
+            program.go()
+            stop = program.stopped()
+            self.assertEqual(stop["text"], "The condition could not be evaluated: SystemExit: 3")
+            program.set_lines(BASICS)
+            program.resume(stop["threadId"])
+            self.assertEqual(program.ended(), 0)
+
     def test_conditions_hit_counts_and_log_messages(self) -> None:
         with debugged("basics.py") as program:
             line = line_of("basics.py", "in loop")

@@ -275,6 +275,22 @@ class LaunchingTest(unittest.TestCase):
                     with self.assertRaisesRegex(Refused, re.escape(sentence)):
                         launcher.request("launch", **arguments)
 
+    def test_an_engine_that_does_not_speak_the_protocol_is_told_of(self) -> None:
+        speaks = (
+            "import json, os, socket, sys;"
+            "host, port, token = os.environ['MANTA_DEBUG_JOIN'].rsplit(':', 2);"
+            "there = socket.create_connection((host, int(port)));"
+            "body = {'token': token, 'processId': os.getpid()};"
+            "hello = json.dumps({'seq': 1, 'type': 'event', 'event': 'mantaJoin', 'body': body}).encode();"
+            "there.sendall(b'Content-Length: %d\\r\\n\\r\\n' % len(hello) + hello);"
+            "there.sendall(b'this is nothing\\r\\n\\r\\n');"
+            "there.recv(1 << 20); there.close()"
+        )
+        launcher = self.launcher()
+        launcher.start("launch", {"program": str(LAUNCHED), "python": [sys.executable, "-c", speaks]})
+        launcher.event("output", lambda body: "cannot be understood: This is not the Debug" in body["output"])
+        self.assertEqual(launcher.ended(), 0)
+
     def test_what_cannot_be_attached_to_is_refused_with_the_reason(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             free = taken.getsockname()[1]

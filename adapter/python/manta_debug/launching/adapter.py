@@ -277,12 +277,17 @@ class Adapter:
             return
         self._has_joined = True
         self._own.add(int(self._initialize.get("seq") or 0))
-        with engine, stream, contextlib.suppress(OSError, FramingError):
+        # A broken connection is that of a program which has ended: who waits for its end says so.
+        with engine, stream, contextlib.suppress(OSError):
             engine.sendall(write_message(self._initialize) + write_message(begun))
             self._engine = engine
             self._is_decided.set()
-            while (message := read_message(stream)) is not None:
-                self._take_from_engine(message)
+            try:
+                while (message := read_message(stream)) is not None:
+                    self._take_from_engine(message)
+            except FramingError as error:
+                text = f"The debug engine of the program cannot be understood: {error}\n"
+                self._tell("output", {"category": "important", "output": text})
         self._engine = None
         if self._process is None or self._is_left:
             self._end()
@@ -334,9 +339,10 @@ class Adapter:
         """Sends a message under the adapter's own numbers, which it answers."""
         with self._lock:
             number = next(self._sequence)
-            # A client that is gone is noticed where its messages are read.
+            data = write_message({**message, "seq": number})
+            # A client that is gone is noticed where its messages are read. `ValueError` is what a closed stream raises.
             with contextlib.suppress(OSError, ValueError):
-                self._write(write_message({**message, "seq": number}))
+                self._write(data)
         return number
 
 

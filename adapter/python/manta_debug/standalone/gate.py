@@ -59,17 +59,25 @@ class Gate:
                 return
 
     def _arrive(self, connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError, FramingError), connection.makefile("rb") as stream:
+        with connection, connection.makefile("rb") as stream:
+            hello = self._hello(connection, stream)
+            if hello is not None:
+                self._joined(connection, stream, hello)
+
+    def _hello(self, connection: socket.socket, stream: BinaryIO) -> dict[str, Any] | None:
+        """What a process says of itself; nothing for one that is none of ours, of which nobody need be told."""
+        try:
             connection.settimeout(_HELLO_SECONDS_MAX)
             message = read_message(stream) or {}
-            body = message.get("body")
-            if message.get("event") != _HELLO or not isinstance(body, dict):
-                return
-            if not hmac.compare_digest(str(body.get("token")).encode(), self._token.encode()):
-                return
             connection.settimeout(None)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._joined(connection, stream, body)
+        except (OSError, FramingError):
+            return None
+        body = message.get("body")
+        if message.get("event") != _HELLO or not isinstance(body, dict):
+            return None
+        is_ours = hmac.compare_digest(str(body.get("token")).encode(), self._token.encode())
+        return body if is_ours else None
 
 
 def join(place: str) -> socket.socket:

@@ -116,15 +116,25 @@ class Link:
 
     def read(self, stream: BinaryIO) -> None:
         """Takes what the child says, until it ends."""
-        with contextlib.suppress(OSError, FramingError):
-            while (message := read_message(stream)) is not None:
-                if message.get("type") == "response":
-                    then = self._asked.pop(int(message.get("request_seq") or 0), None)
-                    if then is not None:
-                        body = message.get("body")
-                        then({**message, "body": self._at_client(body)} if body is not None else message)
-                elif message.get("type") == "event":
-                    self._take_event(str(message.get("event")), message.get("body") or {})
+        while (message := self._next(stream)) is not None:
+            if message.get("type") == "response":
+                then = self._asked.pop(int(message.get("request_seq") or 0), None)
+                if then is not None:
+                    body = message.get("body")
+                    then({**message, "body": self._at_client(body)} if body is not None else message)
+            elif message.get("type") == "event":
+                self._take_event(str(message.get("event")), message.get("body") or {})
+
+    def _next(self, stream: BinaryIO) -> Message | None:
+        """The child's next message; nothing at its end, however that came."""
+        try:
+            return read_message(stream)
+        except OSError:
+            return None  # It was killed, and its threads leave the client's list.
+        except FramingError as error:
+            text = f"The debug engine of the child process {self.process} cannot be understood, so it is left alone: {error}\n"
+            self._family.tell("output", {"category": "important", "output": text})
+            return None
 
     def end(self) -> None:
         """The child is gone: what waits for it is refused, and its threads leave the client's list."""

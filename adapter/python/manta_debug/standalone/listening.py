@@ -81,6 +81,7 @@ class ListeningServer(Server):
 def _turn_away(connection: socket.socket) -> None:
     """Says to a client why it cannot be served: another one debugs this process."""
     connection.settimeout(_TURN_SECONDS_MAX)
+    # One that leaves meanwhile, or is no client at all, needs no answer.
     with contextlib.suppress(OSError, FramingError), connection.makefile("rb") as stream:
         message = read_message(stream)
         if message is None:

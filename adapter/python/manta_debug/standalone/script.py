@@ -15,6 +15,10 @@ from enum import Enum
 from types import ModuleType
 
 
+# As a shell counts a process that SIGINT has ended.
+_INTERRUPTED = 130
+
+
 class Kind(Enum):
     """What a program is named by."""
 
@@ -41,13 +45,17 @@ def run(target: str, arguments: Sequence[str], kind: Kind) -> int:
             path = os.path.abspath(target)
             sys.path.insert(0, os.path.dirname(path))
             _run_file(path)
-        else:
+        elif target.endswith(".pyc"):
             runpy.run_path(os.path.abspath(target), run_name="__main__")
+        else:
+            # A folder or an archive with a `__main__` in it.
+            sys.path.insert(0, os.path.abspath(target))
+            sys.modules["__main__"] = ModuleType("__main__")
+            runpy._run_module_as_main("__main__", alter_argv=False)  # type: ignore[attr-defined]
     except SystemExit as error:
         return _exit_code(error)
-    except BaseException as error:
-        _print(error)
-        return 1
+    except BaseException as error:  # The program's end, as the interpreter tells it.
+        return _tell(error)
     return 0
 
 
@@ -89,12 +97,25 @@ def _exit_code(error: SystemExit) -> int:
     return 1
 
 
-def _print(error: BaseException) -> None:
-    """Prints the traceback from the program's first frame on: the frames before it are ours."""
+def _tell(error: BaseException) -> int:
+    """Gives an exception that nobody caught to `sys.excepthook`, with the traceback from the program's first frame on: the frames
+    before it are ours. Answers the exit code."""
     link = error.__traceback__
     while link is not None and _is_ours(link.tb_frame.f_code.co_filename):
         link = link.tb_next
-    traceback.print_exception(type(error), error, link)
+    error = error.with_traceback(link)
+    sys.last_type, sys.last_value, sys.last_traceback = type(error), error, link
+    sys.last_exc = error
+    try:
+        sys.excepthook(type(error), error, link)
+    except SystemExit as wanted:
+        return _exit_code(wanted)
+    except BaseException as failure:  # The program's own hook, which may raise anything.
+        print("Error in sys.excepthook:", file=sys.stderr)
+        traceback.print_exception(failure)
+        print("\nOriginal exception was:", file=sys.stderr)
+        traceback.print_exception(error)
+    return _INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
 
 
 def _is_ours(filename: str) -> bool:

@@ -84,7 +84,7 @@ def _render(value: object, depth: int, string_limit: int) -> str:
         return exact(value, depth, string_limit)
     try:
         return _render_other(value, kind, depth)
-    except Exception as error:
+    except Exception as error:  # Code of a library or the program, which may raise anything.
         return f"<repr failed: {_cut(text_of(error), 100)}>"
 
 
@@ -130,6 +130,7 @@ def _own_repr(value: object, kind: type, depth: int) -> str:
         _slow.add(kind)
         return f"{_fields(value, kind, depth)} <its __repr__ was cut off: {error}>"
     except BaseException as error:
+        # It has run on another thread, so that this is nothing that was meant for the program's.
         return f"{_fields(value, kind, depth)} <its __repr__ failed: {_cut(text_of(error), 100)}>"
     finally:
         left = getattr(_format, "repr_seconds_left", None)

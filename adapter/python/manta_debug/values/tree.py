@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import awaiting, guard, limits
 from ..codes import CO_OPTIMIZED
+from ..errors import RequestError, text_of
 from . import arrays, calls, object_refs, static, tables
 from .render import render, render_key, type_name
 
@@ -62,7 +63,7 @@ Node = ScopeNode | ValueNode | PropertyNode | GroupNode
 class Child:
     """One variable below a node. `suffix` makes its expression out of its parent's.
 
-    One with a `node` is no value: it is shown as its `text` and opens to the node.
+    One with a `text` is no value: that is shown, and opens to its `node` if there is one.
     """
 
     name: str
@@ -77,6 +78,8 @@ class Child:
 
 _SEQUENCES: tuple[Any, ...] = (list, tuple, array)
 _CONTAINERS: tuple[Any, ...] = (*_SEQUENCES, dict, set, frozenset, deque)
+# How often a container is read that changes meanwhile.
+_READS_MAX = 100
 _LEAVES = (str, bytes, bytearray, int, float, complex, bool, type(None), range, slice)
 
 
@@ -88,7 +91,14 @@ def indexed_count(value: Any) -> int:
     if arrays.is_numpy(value) or arrays.is_torch(value):
         return arrays.length_of(value)
     reader = tables.reader_of(value)
-    return _asked(lambda: tables.length_of(value, reader), 0) if reader is not None else 0
+    if reader is None:
+        return 0
+    try:
+        return guard.run(lambda: tables.length_of(value, reader), limits.REPR_SECONDS_MAX)
+    except Exception:
+        return (
+            0  # A library's code, which may raise anything; the value's summary asks the same, and says what.
+        )
 
 
 def indexed(value: Any, start: int, stop: int) -> Iterator[Child]:
@@ -97,7 +107,13 @@ def indexed(value: Any, start: int, stop: int) -> Iterator[Child]:
         for key, item in _steady(lambda: list(islice(dict.items(value), start, stop))):
             yield Child(f"[{render_key(key)}]", item, _key_suffix(key))
     elif (reader := tables.reader_of(value)) is not None:
-        for name, item, suffix in _asked(lambda: tables.children(value, reader, start, stop), []):
+        try:
+            parts = guard.run(lambda: tables.children(value, reader, start, stop), limits.REPR_SECONDS_MAX)
+        except Exception as error:
+            # A library's code, which may raise anything.
+            yield Child("…", None, None, text=f"<cannot be shown: {text_of(error)}>")
+            return
+        for name, item, suffix in parts:
             yield Child(name, item, suffix, {"attributes": ["readOnly"]})
     elif static.is_a(value, (set, frozenset)):
         base: Any = set if static.is_a(value, set) else frozenset
@@ -172,8 +188,9 @@ def describe(
         variable.update(value="", variablesReference=reference)
         if child.is_property:
             variable["type"] = "property"
-    elif child.node is not None:
-        variable.update(value=child.text, variablesReference=stop.handle(child.node))
+    elif child.text or child.node is not None:
+        reference = stop.handle(child.node) if child.node is not None else 0
+        variable.update(value=child.text, variablesReference=reference)
     else:
         variable.update(describe_value(stop, frame, child.value, expression))
     if expression is not None:
@@ -205,22 +222,14 @@ def _slice(value: Any, start: int, stop: int) -> list[Any]:
     return [value[at] for at in range(start, min(stop, arrays.length_of(value)))]
 
 
-def _asked(read: Callable[[], Any], otherwise: Any) -> Any:
-    """What a library's own object answers, in a limited time; a failure shows in the value's summary."""
-    try:
-        return guard.run(read, limits.REPR_SECONDS_MAX)
-    except Exception:
-        return otherwise
-
-
 def _steady(read: Any) -> Any:
     """Reads a container that another thread may be changing."""
-    for _ in range(5):
+    for _ in range(_READS_MAX):
         try:
             return read()
         except RuntimeError:
             continue
-    return []
+    raise RequestError("Another thread changes this container too fast for it to be read: pause that thread.")
 
 
 def _key_suffix(key: Any) -> str | None:
