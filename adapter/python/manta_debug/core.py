@@ -8,14 +8,13 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable
 from types import CodeType, FrameType
 from typing import Any
 
-from . import awaiting, headroom, limits, locate, tracing
+from . import awaiting, headroom, limits, locate, tracing, unpatched
 from .binder import Binder, Binding
 from .breakpoint_states import describe_breakpoint, describe_unwatched
 from .codes import CO_COROUTINE
@@ -51,7 +50,7 @@ class Core:
         #: Tells, still on the stopped thread, that its stop is over.
         self.tell_gone: Callable[[Stop], None] | None = None
         self.cluster = cluster
-        self.lock = threading.RLock()
+        self.lock = unpatched.RLock()
         self.threads = Threads()
         self.origins = Origins()
         self.sources = Sources(self.origins)
@@ -418,6 +417,7 @@ class Core:
                 thread.step = Step(resume.kind, [frame], self.origins, anywhere, resume.target)
                 if self.cluster:
                     thread.step.left = self._continued(stop)
+                thread.step.outlives_calls = not self.cluster
                 self.tracer.prepare_step(thread, frame)
             if stop.reason in JUMPS and resume.kind not in JUMPS:
                 self._land(thread, frame)
@@ -476,7 +476,7 @@ class Core:
     def abandon(self) -> None:
         """In a forked child nobody serves a stop: disarms everything, and says nothing more."""
         self.is_abandoned = True
-        self.lock = threading.RLock()
+        self.lock = unpatched.RLock()
         self._detach()
         self.binder = Binder(Table())
         self.stops.clear()

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import itertools
 import sys
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from . import requests
+from . import requests, unpatched
 from .core import Core
 from .errors import RequestError, text_of
 from .paths import PathMap
@@ -52,7 +51,8 @@ class Engine:
         host: requests.Host | None = None,
     ) -> None:
         self._send = send
-        self._send_lock = threading.Lock()
+        # A signal's handler may print while its thread is just sending.
+        self._send_lock = unpatched.RLock()
         self._sequence = itertools.count(1)
         self._is_lost = False
         self._handed: dict[int, _Handed] = {}

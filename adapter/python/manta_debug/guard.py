@@ -9,32 +9,25 @@ from __future__ import annotations
 import contextvars
 import heapq
 import itertools
-import queue
 import sys
-import threading
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import limits
+from . import limits, unpatched
+from .unpatched import OwnThread
+
+if TYPE_CHECKING:
+    from queue import SimpleQueue
 
 T = TypeVar("T")
 
+# The interpreter's own: a tracer may watch who else calls it.
+_settrace = sys.settrace
 _ARRIVAL_TURNS = 10_000
 # How long a call that was interrupted may take to notice.
 _GRACE_SECONDS = 0.1
-
-
-class OwnThread(threading.Thread):
-    """A thread of the engine's, and none of the program: it never stops, and no client sees it.
-
-    It is known by its class, and so from its first instruction on. Its number is no mark: the system gives that to a thread of
-    the program when this one has ended.
-    """
-
-    def __init__(self, name: str, run: Callable[[], None]) -> None:
-        super().__init__(target=run, name=f"manta-debug-{name}", daemon=True)
 
 
 class Interrupted(BaseException):
@@ -47,8 +40,8 @@ class Guarded:
     __slots__ = ("_ident", "_lock", "_running", "_fired", "arrived")
 
     def __init__(self) -> None:
-        self._ident = threading.get_ident()
-        self._lock = threading.Lock()
+        self._ident = unpatched.get_ident()
+        self._lock = unpatched.Lock()
         self._running = True
         self._fired = False
         self.arrived = False
@@ -95,10 +88,10 @@ class _Watchdog:
     """One daemon thread, started when first needed, which interrupts what is over its time."""
 
     def __init__(self) -> None:
-        self._condition = threading.Condition()
+        self._condition = unpatched.Condition()
         self._heap: list[tuple[float, int, Guarded]] = []
         self._order = itertools.count()
-        self._thread: threading.Thread | None = None
+        self._thread: OwnThread | None = None
 
     def watch(self, guarded: Guarded, seconds: float) -> None:
         due = time.monotonic() + seconds
@@ -111,7 +104,7 @@ class _Watchdog:
             is_first = not self._heap or due < self._heap[0][0]
             heapq.heappush(self._heap, (due, next(self._order), guarded))
             if is_first:
-                self._condition.notify()
+                self._condition.notify_all()
 
     def _run(self) -> None:
         while True:
@@ -148,7 +141,7 @@ class _Helper:
     """A daemon thread that makes one call after another."""
 
     def __init__(self, pool: _Aside) -> None:
-        self.jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self.jobs: SimpleQueue[_Job] = unpatched.SimpleQueue()
         self._pool = pool
         self.thread = OwnThread("helper", self._run)
         self.thread.start()
@@ -174,13 +167,13 @@ def _run_traced(call: Callable[[], T], seconds: float) -> T:
         return look
 
     before = sys.gettrace()
-    sys.settrace(look)
+    _settrace(look)
     try:
         return call()
     except Interrupted:
         raise TimeoutError("it did not end in time") from None
     finally:
-        sys.settrace(before)
+        _settrace(before)
 
 
 _run_bounded = run if sys.version_info >= (3, 12) else _run_traced
@@ -193,7 +186,7 @@ class _Job:
         self._context = contextvars.copy_context()
         self._call = call
         self._seconds = seconds
-        self.done = threading.Event()
+        self.done = unpatched.Event()
         self.result: Any = None
         self.error: BaseException | None = None
 
@@ -209,7 +202,7 @@ class _Aside:
     """The helpers. One whose call is stuck is missing until the call ends; so many may be missing, and no more."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = unpatched.Lock()
         self._idle: list[_Helper] = []
         self._all: list[_Helper] = []
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-import threading
 from typing import Final
+
+from . import unpatched
 
 _FRAMES: Final = 1_000
 # What a stop itself may need before there is more.
 _NEAR: Final = 500
 
-_lock = threading.Lock()
+_lock = unpatched.Lock()
 _count = 0
 _before = 0
 _ours = 0

@@ -33,6 +33,7 @@ class Step:
         "exit_frames",
         "enters",
         "left",
+        "outlives_calls",
         "returned",
         "_passed",
         "_origins",
@@ -54,6 +55,8 @@ class Step:
         self.enters = kind in ("stepIn", "pause", "entry")
         #: What was told of the stop that the step left; told again when the task ends before the step does.
         self.left: dict[str, Any] | None = None
+        #: Whether a step that leaves the user's code for a library that has called it ends in what that calls next.
+        self.outlives_calls = False
         #: What the user's functions returned that the stepping line has called, the last of each name.
         self.returned: dict[str, Any] = {}
         self._passed = 0
@@ -120,6 +123,10 @@ class Step:
         if awaiter is not None and not yielding:
             return self._watch([awaiter])
         caller = self._caller(frame)
+        if caller is None and self.outlives_calls and self._is_called_by_library(frame):
+            self._watch([frame] if yielding else [])
+            self.enters, self._target = True, None
+            return Outcome.REARM
         if yielding and self.kind != "stepOut":
             return self._watch([frame] if caller is None else [frame, caller])
         if caller is None:
@@ -132,6 +139,13 @@ class Step:
         self.line_frames = self.exit_frames = frames
         self.returned.clear()
         return Outcome.REARM
+
+    def _is_called_by_library(self, frame: FrameType) -> bool:
+        """Whether a library has called it, as a test's runner does, and not only what starts a program or a thread."""
+        back = None if frame.f_code.co_flags & (CO_COROUTINE | CO_ASYNC_GENERATOR) else frame.f_back
+        while back is not None and self._origins.is_bootstrap(back):
+            back = back.f_back
+        return back is not None
 
     def _caller(self, frame: FrameType) -> FrameType | None:
         back = frame.f_back

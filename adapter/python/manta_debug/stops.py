@@ -7,17 +7,18 @@ on: the wait holds no lock and no GIL.
 from __future__ import annotations
 
 import itertools
-import queue
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import guard, limits
+from . import guard, limits, unpatched
 from .errors import RequestError
 from .targets import CallTarget
 from .threads import ThreadState
+
+if TYPE_CHECKING:
+    from queue import SimpleQueue
 
 _handles = itertools.count(1)
 _frame_ids = itertools.count(1)
@@ -57,13 +58,13 @@ class Stop:
     exception_mode: str = "always"
     #: The functions that returned on the way here, and what.
     returned: dict[str, Any] = field(default_factory=dict)
-    inbox: queue.SimpleQueue[Job | Resume] = field(default_factory=queue.SimpleQueue)
+    inbox: SimpleQueue[Job | Resume] = field(default_factory=unpatched.SimpleQueue)
     nodes: dict[int, Any] = field(default_factory=dict)
     frame_ids: dict[int, int] = field(default_factory=dict)
     indices: dict[int, int] = field(default_factory=dict)
     is_resuming: bool = False
     is_cancelled: bool = False
-    gone: threading.Event = field(default_factory=threading.Event)
+    gone: unpatched.Event = field(default_factory=unpatched.Event)
     running: guard.Guarded | None = None
     call_targets: dict[int, CallTarget] = field(default_factory=dict)
 

@@ -8,11 +8,14 @@ import threading
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from . import guard
+from . import unpatched
 
 if TYPE_CHECKING:
     from .steps import Step
     from .stops import Stop
+
+
+Owner = threading.Thread | unpatched.OwnThread
 
 
 class ThreadState:
@@ -32,7 +35,7 @@ class ThreadState:
         "look",
     )
 
-    def __init__(self, thread_id: int, ident: int, owner: threading.Thread | None) -> None:
+    def __init__(self, thread_id: int, ident: int, owner: Owner | None) -> None:
         self.thread_id = thread_id
         self.ident = ident
         self.owner = owner
@@ -48,21 +51,25 @@ class ThreadState:
         #: What the client will ask at the thread's next stop.
         self.look: dict[str, Any] | None = None
 
-    def belongs_to(self, owner: threading.Thread | None) -> bool:
+    def belongs_to(self, owner: Owner | None) -> bool:
         """Whether this may still be the thread that has its number now; the system gives numbers out again."""
         if self.owner is None:
             self.owner = owner
-        return owner is None or owner is self.owner
+        if owner is None:
+            return not isinstance(self.owner, unpatched.OwnThread)
+        return owner is self.owner
 
     @property
     def is_engine(self) -> bool:
         """Whether it is none of the program's."""
-        return self.reads_messages or isinstance(self.owner, guard.OwnThread)
+        return self.reads_messages or isinstance(self.owner, unpatched.OwnThread)
 
     @property
     def name(self) -> str:
         """The thread's name, or its number where it has none."""
-        return self.owner.name if self.owner is not None else f"thread {self.ident}"
+        if self.owner is not None:
+            return self.owner.name
+        return "MainThread" if self.ident == unpatched.main_ident() else f"thread {self.ident}"
 
 
 class Threads:
@@ -70,15 +77,15 @@ class Threads:
 
     def __init__(self) -> None:
         self._ids = itertools.count(1)
-        self._lock = threading.RLock()
+        self._lock = unpatched.RLock()
         self._by_ident: dict[int, ThreadState] = {}
-        self._local = threading.local()
+        self._local = unpatched.Local()
 
     def current(self) -> ThreadState:
         """The calling thread."""
         state: ThreadState | None = getattr(self._local, "state", None)
         if state is None:
-            ident = threading.get_ident()
+            ident = unpatched.get_ident()
             with self._lock:
                 state = self._by_ident.get(ident)
                 if state is None or state.is_claimed or not state.belongs_to(_owner(ident)):
@@ -93,9 +100,19 @@ class Threads:
         """The threads that the engine has met, without looking for others."""
         return list(self._by_ident.values())
 
+    def steps(self) -> list[Step]:
+        """The steps that are not at their end, of threads that live."""
+        found = [s.step for s in self.known() if s.step is not None]
+        if any(step.outlives_calls and step.enters for step in found):
+            # One that waits for what is called next may have waited in vain.
+            self.alive()
+            found = [s.step for s in self.known() if s.step is not None]
+        return found
+
     def alive(self) -> list[ThreadState]:
         """All Python threads of this process but the engine's own."""
-        idents = sys._current_frames().keys()
+        with unpatched.starting:
+            idents = sys._current_frames().keys()
         with self._lock:
             for ident in [i for i in self._by_ident if i not in idents]:
                 del self._by_ident[ident]
@@ -111,6 +128,7 @@ class Threads:
         return next((s for s in self.alive() if s.thread_id == thread_id), None)
 
 
-def _owner(ident: int) -> threading.Thread | None:
-    """The `Thread` object, without making a dummy one for a thread that Python did not start."""
-    return threading._active.get(ident)  # type: ignore[attr-defined,no-any-return]
+def _owner(ident: int) -> Owner | None:
+    """The object behind a thread, without making a dummy one for a thread that Python did not start."""
+    own = unpatched.own_thread(ident)
+    return own if own is not None else threading._active.get(ident)  # type: ignore[attr-defined]

@@ -275,6 +275,38 @@ class LaunchingTest(unittest.TestCase):
                     with self.assertRaisesRegex(Refused, re.escape(sentence)):
                         launcher.request("launch", **arguments)
 
+    def test_a_step_that_leaves_for_a_library_ends_in_what_that_calls_next(self) -> None:
+        file = PROGRAMS / "called_back.py"
+        launcher = self.launcher()
+        markers = ("yields", "ends alone")
+        launcher.launch(
+            *(line_of(file.name, marker) for marker in markers),
+            file=file,
+            module="unittest",
+            args=["called_back"],
+            cwd=str(PROGRAMS),
+        )
+        stop = launcher.stopped()
+        launcher.set_lines(file, line_of(file.name, "ends alone"))
+
+        def steps_to(kind: str, marker: str) -> None:
+            launcher.request(kind, threadId=stop["threadId"])
+            found = launcher.stopped()
+            self.assertEqual((found["reason"], found["top"]["line"]), ("step", line_of(file.name, marker)))
+
+        for kind, marker in (
+            ("next", "in one"),
+            ("stepOut", "after it"),
+            ("next", "sets up"),
+            ("stepOut", "thread"),
+        ):
+            steps_to(kind, marker)
+        # In a thread of its own nothing is called next: the step ends with the thread, and the program runs on.
+        launcher.request("continue", threadId=stop["threadId"])
+        stop = launcher.stopped()
+        launcher.request("next", threadId=stop["threadId"])
+        self.assertEqual(launcher.ended(), 1)
+
     def test_an_engine_that_does_not_speak_the_protocol_is_told_of(self) -> None:
         speaks = (
             "import json, os, socket, sys;"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import unittest
 
 from .client import PROGRAMS, Refused, debugged, line_of
@@ -10,6 +11,20 @@ THREADS = PROGRAMS / "threads.py"
 
 
 class ThreadsTest(unittest.TestCase):
+    def test_a_program_with_a_trace_function_of_its_own(self) -> None:
+        with debugged("traces_itself.py") as program:
+            program.set_lines(PROGRAMS / "traces_itself.py", line_of("traces_itself.py", "in work"))
+            program.go()
+            program.resume(program.stopped()["threadId"])
+            if sys.version_info >= (3, 12):
+                program.resume(program.stopped()["threadId"])
+            else:
+                told = program.event("output", lambda body: body["category"] == "important")
+                self.assertRegex(
+                    told["output"], r"<module> .*traces_itself.py\) has set a trace function of its own"
+                )
+            self.assertEqual(program.ended(), 0)
+
     def test_three_threads_stop_at_once_each_with_its_own_context_while_a_fourth_runs(self) -> None:
         with debugged("threads.py") as program:
             program.set_lines(THREADS, line_of("threads.py", "in work"))

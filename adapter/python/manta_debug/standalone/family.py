@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import itertools
 import socket
-import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO
 
-from .. import limits
+from .. import limits, unpatched
 from ..errors import RequestError
 from .gate import Gate
 from .link import FIRST_ID, Answered, Link, Message
@@ -30,7 +29,7 @@ class Family:
 
     def __init__(self) -> None:
         self._gate: Gate | None = None
-        self._lock = threading.RLock()
+        self._lock = unpatched.RLock()
         self._ids = itertools.count(FIRST_ID)
         self._links: list[Link] = []
         self._engine: Engine | None = None
@@ -197,7 +196,7 @@ class Family:
         links = list(self._links)
         if not links:
             return []
-        answered = threading.Semaphore(0)
+        answered = unpatched.Semaphore(0)
         bodies: list[Message] = []
 
         def take(answer: Message) -> None:
@@ -209,7 +208,7 @@ class Family:
             ask(link, take)
         deadline = time.monotonic() + _ANSWER_SECONDS_MAX
         for _ in links:
-            if not answered.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            if not answered.acquire(max(0.0, deadline - time.monotonic())):
                 break
         return list(bodies)
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from .. import guard
+from .. import unpatched
 from ..framing import FramingError, read_message, write_message
 
 #: The variable that tells a process of the place where it is to join.
@@ -31,10 +31,10 @@ class Gate:
     def __init__(self, joined: Joined) -> None:
         self._joined = joined
         self._token = os.urandom(_TOKEN_BYTES).hex()
-        self._listener = socket.create_server((_HOST, 0))
+        self._listener = unpatched.create_server(_HOST, 0)
         self._is_closed = False
         self.place = f"{_HOST}:{self._listener.getsockname()[1]}:{self._token}"
-        guard.OwnThread("gate", self._accept).start()
+        unpatched.OwnThread("gate", self._accept).start()
 
     def close(self) -> None:
         """Nobody joins any more."""
@@ -50,8 +50,8 @@ class Gate:
     def _accept(self) -> None:
         while not self._is_closed:
             try:
-                connection, _ = self._listener.accept()
-                guard.OwnThread("joined", functools.partial(self._arrive, connection)).start()
+                connection = unpatched.accept(self._listener)
+                unpatched.OwnThread("joined", functools.partial(self._arrive, connection)).start()
             except OSError as error:
                 if not self._is_closed:
                     print(f"manta_debug: a process could not join: {error}", file=sys.__stderr__)
@@ -83,8 +83,7 @@ class Gate:
 def join(place: str) -> socket.socket:
     """Goes to a place, and says who comes. Raises `OSError` where nobody waits there."""
     host, port, token = place.rsplit(":", 2)
-    connection = socket.create_connection((host, int(port)), _HELLO_SECONDS_MAX)
-    connection.settimeout(None)
+    connection: socket.socket = unpatched.create_connection(host, int(port), _HELLO_SECONDS_MAX)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     hello = {"seq": 1, "type": "event", "event": _HELLO, "body": {"token": token, "processId": os.getpid()}}
     connection.sendall(write_message(hello))

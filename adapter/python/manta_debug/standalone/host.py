@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 from typing import TYPE_CHECKING, Any
 
+from .. import unpatched
 from ..exits import ExitCodes
 from ..paths import PathMap
 from ..requests import Host
@@ -25,7 +25,7 @@ class StandaloneHost(Host):
     """Starts the program when the client is ready, and ends it if the client asks for that."""
 
     def __init__(self, target: str, *, is_child: bool = False) -> None:
-        self.ready = threading.Event()
+        self.ready = unpatched.Event()
         self.client_left = False
         self.stops_on_entry = False
         self.name = target
@@ -108,11 +108,15 @@ class StandaloneHost(Host):
             engine.send_event("terminated")
         if at_once:
             self.client_left = True
-            killer = threading.Timer(_TERMINATION_SECONDS_MAX, os.kill, (os.getpid(), signal.SIGKILL))
-            killer.daemon = True
-            killer.start()
+            unpatched.OwnThread("killer", _kill_late).start()
         os.kill(os.getpid(), signal.SIGTERM)
         self.ready.set()
+
+
+def _kill_late() -> None:
+    never = unpatched.Event()
+    never.wait(_TERMINATION_SECONDS_MAX)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _process_name() -> str:

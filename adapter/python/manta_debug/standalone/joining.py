@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 
-from .. import guard
+from .. import unpatched
 from ..engine import Engine
 from ..errors import text_of
 from . import children, gate
@@ -29,7 +29,7 @@ class JoiningServer(Server):
             host.family = Family()
         self._connection = gate.join(place)
         children.watch(self)
-        guard.OwnThread("client", self._converse).start()
+        unpatched.OwnThread("client", self._converse).start()
 
     def children_join(self) -> str | None:
         """Where this process has joined, for a child; at this process else."""

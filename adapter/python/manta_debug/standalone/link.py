@@ -7,10 +7,10 @@ import itertools
 import socket
 import struct
 import sys
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
+from .. import unpatched
 from ..framing import FramingError, read_message, write_message
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ class Link:
             connection.setsockopt(
                 socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _SEND_SECONDS_MAX, 0)
             )
-        self._lock = threading.Lock()
-        self._configuring = threading.Lock()
+        self._lock = unpatched.Lock()
+        self._configuring = unpatched.Lock()
         self._generation = 0
         self._sequence = itertools.count(1)
         self._asked: dict[int, Answered] = {}

@@ -6,9 +6,8 @@ import contextlib
 import functools
 import socket
 import sys
-import threading
 
-from .. import guard, limits
+from .. import limits, unpatched
 from ..errors import text_of
 from ..framing import FramingError, read_message, write_message
 from . import children
@@ -25,13 +24,13 @@ class ListeningServer(Server):
 
     def __init__(self, name: str, port: int, host: StandaloneHost) -> None:
         super().__init__(host)
-        self._listener = socket.create_server((name, port), family=_family(name))
-        self._turn = threading.Lock()
-        self._waiting = threading.BoundedSemaphore(limits.CLIENTS_WAITING_MAX)
+        self._listener = unpatched.create_server(name, port)
+        self._turn = unpatched.Lock()
+        self._waiting = unpatched.Semaphore(limits.CLIENTS_WAITING_MAX)
         self.address: tuple[str, int] = self._listener.getsockname()[:2]
         host.family = Family()
         children.watch(self)
-        guard.OwnThread("server", self._accept).start()
+        unpatched.OwnThread("server", self._accept).start()
 
     def children_join(self) -> str | None:
         """At this process, while it has a client that wants them."""
@@ -45,23 +44,23 @@ class ListeningServer(Server):
     def _accept(self) -> None:
         while True:
             try:
-                connection, _ = self._listener.accept()
+                connection = unpatched.accept(self._listener)
             except OSError as error:
                 # One that is gone already, or too many files for a moment.
                 print(f"manta_debug: a client could not be taken: {error}", file=sys.__stderr__)
                 continue
-            if not self._waiting.acquire(blocking=False):
+            if not self._waiting.acquire(0):
                 connection.close()
                 continue
             try:
-                guard.OwnThread("client", functools.partial(self._arrive, connection)).start()
+                unpatched.OwnThread("client", functools.partial(self._arrive, connection)).start()
             except RuntimeError:  # The interpreter is ending.
                 connection.close()
                 return
 
     def _arrive(self, connection: socket.socket) -> None:
         with connection:
-            has_turn = self._turn.acquire(timeout=_TURN_SECONDS_MAX)
+            has_turn = self._turn.acquire(True, _TURN_SECONDS_MAX)
             self._waiting.release()
             try:
                 if has_turn:
@@ -97,7 +96,3 @@ def _turn_away(connection: socket.socket) -> None:
             "body": {"error": {"id": 2, "format": "{text}", "variables": {"text": text}, "showUser": True}},
         }
         connection.sendall(write_message(answer))
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET

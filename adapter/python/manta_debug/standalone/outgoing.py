@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 from collections.abc import Callable
 
-from .. import guard, limits
+from .. import limits, unpatched
 
 
 class Outgoing:
@@ -16,11 +15,11 @@ class Outgoing:
     def __init__(self, connection: socket.socket, tell_left_out: Callable[[int], None]) -> None:
         self._connection = connection
         self._tell_left_out = tell_left_out
-        self._changed = threading.Condition()
+        self._changed = unpatched.Condition()
         self._unsent = bytearray()
         self._left_out = 0
         self._is_closed = False
-        self._flusher: threading.Thread | None = None
+        self._flusher: unpatched.OwnThread | None = None
 
     def send(self, data: bytes, *, may_be_left_out: bool) -> None:
         """Sends a message. One that may be left out is, when the client is far behind; how many were, it is told later."""
@@ -30,12 +29,14 @@ class Outgoing:
             if may_be_left_out and len(self._unsent) > limits.UNSENT_BYTES_MAX:
                 self._left_out += 1
                 return
-            if not self._unsent:
-                data = data[self._write(data) :]
-            if data and not self._is_closed:
-                self._unsent += data
+            # Put in its place before it is written: a signal's handler that prints comes here again, on this very thread.
+            is_first = not self._unsent
+            self._unsent += data
+            if is_first:
+                del self._unsent[: self._write(bytes(self._unsent))]
+            if self._unsent and not self._is_closed:
                 if self._flusher is None:
-                    self._flusher = guard.OwnThread("flusher", self._flush)
+                    self._flusher = unpatched.OwnThread("flusher", self._flush)
                     self._flusher.start()
                 self._changed.notify_all()
 

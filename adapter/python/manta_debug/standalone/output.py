@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any, BinaryIO, TextIO
 
-from .. import limits
+from .. import limits, unpatched
 
 Tell = Callable[[str, str], None]
 
@@ -21,7 +20,7 @@ class Tee:
     def __init__(self, stream: TextIO, category: str) -> None:
         self._stream = stream
         self._category = category
-        self._lock = threading.RLock()
+        self._lock = unpatched.RLock()
         self._unsent: list[str] = []
         self._process = os.getpid()
         self.tell_client: Tell | None = None
@@ -54,7 +53,7 @@ class Tee:
         if self._process == os.getpid():
             return  # It is done, and the child may have a client of its own since.
         self._process = os.getpid()
-        self._lock = threading.RLock()
+        self._lock = unpatched.RLock()
         self._unsent.clear()
         self.tell_client = None
 

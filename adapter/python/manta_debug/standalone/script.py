@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from enum import Enum
 from types import ModuleType
 
-
 # As a shell counts a process that SIGINT has ended.
 _INTERRUPTED = 130
 

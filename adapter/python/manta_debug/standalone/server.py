@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import sys
-import threading
 from typing import Any, BinaryIO
 
+from .. import unpatched
 from ..engine import Engine
 from ..framing import FramingError, read_message, write_message
 from . import output
@@ -25,7 +25,7 @@ class Server:
         self.engine: Engine | None = None
         self.exit_code = 0
         self._outgoing: Outgoing | None = None
-        self._done = threading.Event()
+        self._done = unpatched.Event()
         self._process = os.getpid()
 
     def children_join(self) -> str | None:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import collections
-import threading
 from collections.abc import Callable
 from typing import Any
 
+from .. import unpatched
+
 _waiting: collections.deque[Callable[[], None]] = collections.deque()
 _entry: Any = None
-_lock = threading.Lock()
+_lock = unpatched.Lock()
 
 
 def run_soon(call: Callable[[], None], seconds: float) -> None:
     """Has the main thread run `call`, and waits for it at most so long: a thread that is busy in C comes to it later."""
     import ctypes
 
-    done = threading.Event()
+    done = unpatched.Event()
 
     def run() -> None:
         try:

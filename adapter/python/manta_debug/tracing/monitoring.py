@@ -71,7 +71,7 @@ class MonitoringTracer:
     def rearm(self) -> None:
         """Makes the stepping tool's events those that the threads' steps need, and no more."""
         with self._core.lock:
-            steps = [t.step for t in self._core.threads.known() if t.step is not None]
+            steps = self._core.threads.steps()
             wanted = {id(f.f_code): f.f_code for step in steps for f in step.frames}
             if not steps and not self._stepped and not self._step_global:
                 return

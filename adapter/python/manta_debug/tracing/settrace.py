@@ -11,7 +11,7 @@ import threading
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
-from .. import limits
+from .. import limits, unpatched
 from ..codes import leaves_by_exception, yields
 from ..steps import Outcome, Step
 from ..threads import ThreadState
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..core import Core
 
 _REACH_SECONDS_MAX = 0.02
+_settrace = sys.settrace
 
 
 class _Interest:
@@ -76,6 +77,8 @@ class SettraceTracer:
         self._interest = _Interest()
         self._call = self._interest.answer_calls(self._on_call)
         self._event = self._on_event
+        self._watched_settrace = self._settrace_of_program
+        self._has_told = False
 
     @property
     def note(self) -> str:
@@ -94,6 +97,7 @@ class SettraceTracer:
         self._exceptions = bool(table.filters)
         self._interest.forget()
         if self._wanted:
+            self._watch_for_others()
             threading.settrace(self._call)
             self._mark_running_frames()
             self._reach_main_thread()
@@ -108,7 +112,7 @@ class SettraceTracer:
 
     def rearm(self) -> None:
         """Marks the frames that step."""
-        steps = [t.step for t in self._core.threads.known() if t.step is not None]
+        steps = self._core.threads.steps()
         self._stepping = bool(steps)
         self._wanted = self._stepping or not self._core.binder.table.is_empty
         self._interest.forget()
@@ -124,7 +128,7 @@ class SettraceTracer:
         if self._wanted and not ours:
             self._install()
         elif not self._wanted and ours:
-            sys.settrace(None)
+            _settrace(None)
 
     def prepare_step(self, thread: ThreadState, frame: FrameType) -> None:
         """The calling thread needs the tracer, and the frame its local one."""
@@ -139,12 +143,31 @@ class SettraceTracer:
         self._interest.forget()
         if threading.gettrace() is self._call:
             threading.settrace(None)
+        if sys.settrace is self._watched_settrace:
+            sys.settrace = _settrace
         self._mark_running_frames()
         self._reach_main_thread()
 
+    def _watch_for_others(self) -> None:
+        """Has the client told when the program takes a thread away from the debugger, which else would show by nothing but silence."""
+        if sys.settrace is _settrace:
+            sys.settrace = self._watched_settrace
+
+    def _settrace_of_program(self, function: Any) -> None:
+        _settrace(function)
+        if function is None or function is self._call or self._has_told:
+            return
+        self._has_told = True
+        caller = sys._getframe(1).f_code
+        text = (
+            f"{caller.co_qualname} ({caller.co_filename}) has set a trace function of its own. Python 3.11 has room for one, so "
+            "breakpoints do not stop in this thread any more; from Python 3.12 on they do.\n"
+        )
+        self._core.send_event("output", {"category": "important", "output": text})
+
     def _install(self) -> None:
-        self._traced.add(threading.get_ident())
-        sys.settrace(self._call)
+        self._traced.add(unpatched.get_ident())
+        _settrace(self._call)
 
     def _trace_frame(self, frame: FrameType, lines: bool) -> None:
         frame.f_trace = self._event
@@ -204,7 +227,7 @@ class SettraceTracer:
 
     def _reach_main_thread(self) -> None:
         """Has the main thread install or drop the tracer at its next chance, and waits a moment for it."""
-        if threading.current_thread() is threading.main_thread():
+        if unpatched.get_ident() == unpatched.main_ident():
             self.on_task_start()
             return
         run_soon(self.on_task_start, _REACH_SECONDS_MAX)
@@ -214,7 +237,7 @@ class SettraceTracer:
     def _on_call(self, frame: FrameType, interest: dict[int, Any]) -> Any:
         """What is asked for code that no answer is kept for, and for all code while some thread steps."""
         if not self._wanted:
-            sys.settrace(None)
+            _settrace(None)
             return None
         code = frame.f_code
         if self._stepping:
@@ -245,7 +268,7 @@ class SettraceTracer:
     def _on_event(self, frame: FrameType, event: str, arg: Any) -> None:
         # Answering nothing keeps the frame's trace function, which another thread may have replaced meanwhile.
         if not self._wanted:
-            sys.settrace(None)
+            _settrace(None)
         elif event == "line":
             self._on_line(frame)
         elif event == "exception":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import threading
 import time
 import weakref
 from array import array
@@ -15,13 +14,13 @@ from itertools import islice
 from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from .. import awaiting, guard, limits
+from .. import awaiting, guard, limits, unpatched
 from ..errors import text_of
 from . import static, tables
 from .arrays import is_array, summary_of
 
 _ELLIPSIS = "…"
-_format = threading.local()
+_format = unpatched.Local()
 _HOLDERS_STDLIB = frozenset(
     {"partial", "ChainMap", "UserDict", "UserList", "SimpleNamespace", "mappingproxy", "Future", "Task"}
 )
