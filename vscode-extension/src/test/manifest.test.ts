@@ -5,6 +5,8 @@ import { readFileSync } from 'node:fs';
 import * as path from 'node:path';
 import { test } from 'node:test';
 
+import { DEFAULTS, TYPES } from '../configuration';
+
 interface Configuration {
   readonly type: string;
   readonly request: 'attach' | 'launch';
@@ -12,15 +14,21 @@ interface Configuration {
   readonly [key: string]: unknown;
 }
 
+interface Described {
+  readonly description?: string;
+  readonly markdownDescription?: string;
+}
+
 interface Debugger {
   readonly type: string;
-  readonly configurationAttributes: Record<'attach' | 'launch', { required?: string[]; properties: Record<string, unknown> }>;
+  readonly configurationAttributes: Partial<Record<'attach' | 'launch', { required?: string[]; properties: Record<string, Described> }>>;
   readonly initialConfigurations: readonly Configuration[];
   readonly configurationSnippets: readonly { readonly label: string; readonly body: Configuration }[];
 }
 
 const ROOT = path.join(__dirname, '..', '..');
 const MANIFEST = JSON.parse(readFileSync(path.join(ROOT, 'package.json'), 'utf8')) as {
+  readonly activationEvents: readonly string[];
   readonly contributes: {
     readonly debuggers: readonly Debugger[];
     readonly breakpoints: readonly { readonly language: string }[];
@@ -28,33 +36,73 @@ const MANIFEST = JSON.parse(readFileSync(path.join(ROOT, 'package.json'), 'utf8'
   };
 };
 
-const [manta] = MANIFEST.contributes.debuggers;
-assert.ok(manta, 'the manifest declares no debugger');
+const DEBUGGERS = MANIFEST.contributes.debuggers;
+
+test('each type that the code serves is declared, and wakes the extension', () => {
+  assert.deepEqual(DEBUGGERS.map(({ type }) => type), [...TYPES]);
+  assert.deepEqual(MANIFEST.activationEvents, TYPES.map((type) => `onDebugResolve:${type}`));
+});
 
 test('every example has only what the schema declares, and all that it needs', () => {
-  const examples = [...manta.initialConfigurations, ...manta.configurationSnippets.map(({ body }) => body)];
-  assert.ok(examples.length >= 5);
-  for (const example of examples) {
-    const { type, request, name, ...attributes } = example;
-    assert.equal(type, manta.type);
-    assert.ok(name.length > 0);
-    const schema = manta.configurationAttributes[request];
-    for (const key of Object.keys(attributes)) {
-      assert.ok(key in schema.properties, `${name}: ${key} is not an attribute of ${request}`);
+  for (const each of DEBUGGERS) {
+    const byDefault = DEFAULTS[each.type as (typeof TYPES)[number]] as Configuration;
+    const examples = [byDefault, ...each.initialConfigurations, ...each.configurationSnippets.map(({ body }) => body)];
+    assert.ok(examples.length >= 3);
+    for (const example of examples) {
+      const { type, request, name, ...attributes } = example;
+      assert.equal(type, each.type);
+      assert.ok(name.length > 0);
+      const schema = each.configurationAttributes[request];
+      assert.ok(schema, `${type} has no ${request}`);
+      for (const key of Object.keys(attributes)) {
+        assert.ok(key in schema.properties, `${name}: ${key} is not an attribute of ${request}`);
+      }
+      for (const key of schema.required ?? []) {
+        assert.ok(key in attributes, `${name} lacks ${key}`);
+      }
     }
-    for (const key of schema.required ?? []) {
-      assert.ok(key in attributes, `${name} lacks ${key}`);
+  }
+});
+
+test('every attribute says what it is', () => {
+  for (const { type, configurationAttributes } of DEBUGGERS) {
+    for (const schema of Object.values(configurationAttributes)) {
+      for (const [key, attribute] of Object.entries(schema.properties)) {
+        assert.ok(attribute.description ?? attribute.markdownDescription, `${type}: ${key}`);
+      }
     }
   }
 });
 
 test('attach and launch describe the attributes that both have in the same way', () => {
-  const { attach, launch } = manta.configurationAttributes;
-  for (const [key, schema] of Object.entries(attach.properties)) {
-    if (key in launch.properties) {
-      assert.deepEqual(launch.properties[key], schema, key);
+  for (const { configurationAttributes: { attach, launch } } of DEBUGGERS) {
+    for (const [key, schema] of Object.entries(attach?.properties ?? {})) {
+      if (launch !== undefined && key in launch.properties) {
+        assert.deepEqual(launch.properties[key], schema, key);
+      }
     }
   }
+});
+
+test('the options of the Python engine are those that its README lists', () => {
+  const readme = readFileSync(path.join(ROOT, '..', 'adapter', 'python', 'README.md'), 'utf8');
+  const [, table = ''] = /## Options of `launch` and `attach`\n([\s\S]*?)\n\n/.exec(readme) ?? [];
+  const listed: Record<'attach' | 'launch', string[]> = { attach: [], launch: [] };
+  for (const [, names = '', when = ''] of table.matchAll(/^\| (`.*?`) \| (launch|attach|both) \|/gm)) {
+    for (const [, name = ''] of names.matchAll(/`(\w+)`/g)) {
+      if (when !== 'attach') {
+        listed.launch.push(name);
+      }
+      if (when !== 'launch') {
+        listed.attach.push(name);
+      }
+    }
+  }
+  const attributes = DEBUGGERS.find(({ type }) => type === 'manta-python')?.configurationAttributes;
+  // `noDebug` is the editor's own, and `envFile` is read by the extension.
+  const ours = Object.keys(attributes?.launch?.properties ?? {}).filter((name) => name !== 'envFile');
+  assert.deepEqual(ours.sort(), listed.launch.filter((name) => name !== 'noDebug').sort());
+  assert.deepEqual(Object.keys(attributes?.attach?.properties ?? {}).sort(), listed.attach.sort());
 });
 
 test('breakpoints can be set in Rust and in Python', () => {
