@@ -104,7 +104,7 @@ def _runs(what: str) -> RequestError:
 
 
 def _plain(value: Any) -> Any:
-    if type(value) not in _PLAIN:
+    if not static.is_one_of(type(value), _PLAIN):
         raise _runs("runs code of the program")
     return value
 
@@ -147,7 +147,9 @@ def _bound(member: Any, owner: Any, bound: Any) -> Any:
         return MethodType(member.__func__, owner if bound is None else type(owner))
     if kind is FunctionType:
         return member if bound is None else MethodType(member, bound)
-    if bound is not None and kind in (GetSetDescriptorType, MemberDescriptorType, *_C_METHODS):
+    if bound is not None and static.is_one_of(
+        kind, (GetSetDescriptorType, MemberDescriptorType, *_C_METHODS)
+    ):
         return member.__get__(bound)
     if static.class_attribute(kind, "__get__") is not None and bound is not None:
         raise _runs("computes a property")
@@ -156,7 +158,9 @@ def _bound(member: Any, owner: Any, bound: Any) -> Any:
 
 def _element_of(owner: Any, key: Any) -> Any:
     if static.is_a(owner, dict):
-        hash_ok = type(key) in _PLAIN or (type(key) is tuple and all(type(part) in _PLAIN for part in key))
+        hash_ok = static.is_one_of(type(key), _PLAIN) or (
+            type(key) is tuple and all(static.is_one_of(type(part), _PLAIN) for part in key)
+        )
         if not hash_ok:
             raise _runs("runs code of the program")
         if not dict.__contains__(owner, key):

@@ -66,8 +66,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m manta_de
     if arguments is None:
         sys.orig_argv = _without_engine(sys.orig_argv, kind, [target, *program])
     server.program_starts()
-    server.exit_code = script.run(target, program, kind)
-    return server.exit_code
+    code = server.exit_code = script.run(target, program, kind)
+    return code
 
 
 def _listen(host: StandaloneHost, address: tuple[str, int], parser: argparse.ArgumentParser) -> Server:

@@ -25,7 +25,7 @@ from .exits import ExitCodes
 from .origins import Origins
 from .sources import Sources
 from .stack import add_awaiters, describe_frame, stack_of, stack_of_traceback
-from .steps import Outcome, Step
+from .steps import Outcome, Step, name_of
 from .stops import Resume, StackEntry, Stop
 from .table import Table, build
 from .threads import Threads, ThreadState
@@ -252,7 +252,7 @@ class Core:
         awaiter = None if yielding or not step.follows(frame) else self._awaiter_of(frame)
         outcome = step.on_exit(frame, unwinding=unwinding, yielding=yielding, awaiter=awaiter)
         if outcome is Outcome.STOP_IN_CALLER and frame.f_back is not None:
-            self.on_step_end(thread, frame.f_back, {frame.f_code.co_name: value})
+            self.on_step_end(thread, frame.f_back, {name_of(frame.f_code): value})
         elif outcome is Outcome.FINISHED:
             thread.step = None
             if step.left is not None:

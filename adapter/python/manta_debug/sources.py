@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from types import CodeType
-from typing import Any
+from types import CodeType, ModuleType
+from typing import Any, cast
 
 from . import limits
 from .errors import RequestError
@@ -47,7 +47,7 @@ class Sources:
         is_file_name = not name.startswith("<")
         if is_file_name:
             source["path"] = self._map.at_client(os.path.abspath(name))
-        if not (is_file_name and os.path.isfile(name)) and _cached_text(name) is not None:
+        if not (is_file_name and os.path.isfile(name)) and _text_without_file(name) is not None:
             reference = len(self._names) + 1
             self._names[reference] = name
             source["sourceReference"] = reference
@@ -63,12 +63,31 @@ class Sources:
             name = next((n for n, s in self._known.items() if s.get("path") == path), None)
         if name is None:
             raise RequestError("This process has named no such source; ask for one that a stack frame gave.")
-        text = _cached_text(name)
+        text = _text_without_file(name)
         if text is None:
             text = _file_text(name)
         if text is None:
             raise RequestError(f"The text of {name} is not to be had in this process.")
         return text
+
+
+def _text_without_file(name: str) -> str | None:
+    """The text of a source that is no file of its own."""
+    text = _cached_text(name)
+    return text if text is not None else _archived_text(name)
+
+
+def _archived_text(name: str) -> str | None:
+    """The text of a module that was imported from an archive."""
+    zipimport = sys.modules.get("zipimport")
+    if zipimport is None:
+        return None
+    for module in list(sys.modules.values()):
+        fields = module.__dict__ if type(module) is ModuleType else {}
+        loader, spec = fields.get("__loader__"), fields.get("__spec__")
+        if fields.get("__file__") == name and loader is not None and type(loader) is zipimport.zipimporter:
+            return cast("str | None", loader.get_source(getattr(spec, "name", fields["__name__"])))
+    return None
 
 
 def _cached_text(name: str) -> str | None:

@@ -92,9 +92,10 @@ class Step:
         """A function returned. Answers whether others that do are still of interest."""
         caller = frame.f_back
         if caller is not None and _among(caller, self.line_frames) and not _among(frame, self.exit_frames):
-            if frame.f_code.co_name in self.returned or len(self.returned) < limits.RETURNS_MAX:
-                self.returned.pop(frame.f_code.co_name, None)
-                self.returned[frame.f_code.co_name] = value
+            name = name_of(frame.f_code)
+            if name in self.returned or len(self.returned) < limits.RETURNS_MAX:
+                self.returned.pop(name, None)
+                self.returned[name] = value
         else:
             self._passed += 1
         return self._passed < limits.RETURNS_PASSED_MAX
@@ -152,6 +153,11 @@ class Step:
         while back is not None and not self._origins.may_be_stepped_into(back, anywhere=self._anywhere):
             back = back.f_back
         return back
+
+
+def name_of(code: CodeType) -> str:
+    """How a user calls a function: by its class, but not by the function around it."""
+    return code.co_qualname.rpartition("<locals>.")[2]
 
 
 def _among(frame: FrameType, frames: list[FrameType]) -> bool:

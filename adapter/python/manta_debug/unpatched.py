@@ -68,7 +68,7 @@ class Condition:
         held = self._lock._release_save()
         came = False
         try:
-            came = turn.acquire(True, -1 if seconds is None else max(0.0, seconds))
+            came = bool(turn.acquire(True, -1 if seconds is None else max(0.0, seconds)))
         finally:
             self._lock._acquire_restore(held)
             if not came and turn in self._waiting:

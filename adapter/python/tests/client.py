@@ -195,8 +195,11 @@ class Program(Client):
         match = re.search(r"listening on (\S+):(\d+)", self.process.stderr.readline())
         assert match is not None
         self.address = match[1], int(match[2])
-        super().__init__(lambda message: self.socket.sendall(write_message(message)))
+        super().__init__(self._write)
         self.connect(attach)
+
+    def _write(self, message: Message) -> None:
+        self.socket.sendall(write_message(message))
 
     def connect(self, attach: Message | None = None) -> None:
         """Becomes the program's client."""

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import unittest
+import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -306,6 +307,46 @@ class LaunchingTest(unittest.TestCase):
         stop = launcher.stopped()
         launcher.request("next", threadId=stop["threadId"])
         self.assertEqual(launcher.ended(), 1)
+
+    def test_the_text_of_a_module_in_an_archive_comes_from_the_program(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            archive, module = (
+                Path(folder) / "application.pyz",
+                "def double(x):\n    y = x * 2\n    return y\n",
+            )
+            with zipfile.ZipFile(archive, "w") as file:
+                file.writestr("__main__.py", "import inside\nprint(inside.double(3))\n")
+                file.writestr("inside.py", module)
+            launcher = self.launcher()
+            asked = launcher.start("launch", {"program": str(archive)})
+            launcher.event("initialized")
+            [state] = launcher.set_lines(archive / "inside.py", 2)
+            self.assertFalse(state["verified"])
+            launcher.request("configurationDone")
+            launcher.finish(asked)
+            stop = launcher.stopped()
+            for frame, text in zip(
+                launcher.stack(stop["threadId"]),
+                (module, "import inside\nprint(inside.double(3))\n"),
+                strict=True,
+            ):
+                source = frame["source"]
+                found = launcher.request("source", source=source, sourceReference=source["sourceReference"])
+                self.assertEqual(found["content"], text)
+            launcher.request("continue", threadId=stop["threadId"])
+            self.assertEqual(launcher.ended(), 0)
+
+    def test_a_fork_warns_of_the_programs_threads_alone(self) -> None:
+        forks = "import os; pid = os.fork(); pid or os._exit(0); os.waitpid(pid, 0)"
+        threaded = (
+            f"import threading; threading.Thread(target=threading.Event().wait, daemon=True).start(); {forks}"
+        )
+        for code, warns in ((forks, False), (threaded, sys.version_info >= (3, 12))):
+            with self.subTest(code):
+                launcher = self.launcher()
+                launcher.launch(code=code, pythonArgs=["-W", "always"])
+                self.assertEqual(launcher.ended(), 0)
+                self.assertEqual("multi-threaded" in launcher.printed(), warns, launcher.printed())
 
     def test_an_engine_that_does_not_speak_the_protocol_is_told_of(self) -> None:
         speaks = (

@@ -32,6 +32,19 @@ class LibraryTest(unittest.TestCase):
                 self.assertEqual(
                     program.evaluate(thread, child["evaluateName"])["result"], child["value"], name
                 )
+            # A label that two columns have, or that no expression can write, names none of them.
+            self.assertRegex(
+                found["doubled"]["value"],
+                r"^DataFrame of 3 rows and 4 columns: a int64, a int64, \(1, 'x'\) int64, <Label",
+            )
+            self.assertEqual(found["empty"]["value"], "DataFrame of 3 rows and 0 columns")
+            page = program.request("variables", variablesReference=found["doubled"]["variablesReference"])[
+                "variables"
+            ]
+            names = ["doubled.iloc[:, 0]", "doubled.iloc[:, 1]", "doubled[(1, 'x')]", "doubled.iloc[:, 3]"]
+            self.assertEqual([child["evaluateName"] for child in page], names)
+            self.assertRegex(page[3]["value"], "^Series of 1 values, int64: <Label")
+            self.assertEqual(program.evaluate(thread, names[1])["result"], page[1]["value"])
             past = program.children(
                 found["series"]["variablesReference"], filter="indexed", start=5_000, count=9
             )

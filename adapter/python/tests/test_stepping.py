@@ -110,7 +110,7 @@ class SteppingTest(unittest.TestCase):
 
             self.assertEqual(returned(), {})
             self.step(program, "next", stop)
-            self.assertEqual(returned(), {"outer": "5", "inner": "8", "method": "9"})
+            self.assertEqual(returned(), {"outer": "5", "inner": "8", "Kind.method": "9"})
             self.step(program, "next", stop)
             self.assertEqual(returned(), {})
             program.set_lines(STEPPING, at("after several"))

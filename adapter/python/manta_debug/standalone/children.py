@@ -33,6 +33,11 @@ def watch_forks_only(where: str) -> None:
     _register()
 
 
+def server() -> Server | None:
+    """This process's side of its debug session, if it has one."""
+    return _server
+
+
 def place() -> str | None:
     """Where a process that is started now is to join; nothing if it is to run by itself."""
     return _server.children_join() if _server is not None else None

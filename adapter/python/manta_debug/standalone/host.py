@@ -25,7 +25,10 @@ class StandaloneHost(Host):
     """Starts the program when the client is ready, and ends it if the client asks for that."""
 
     def __init__(self, target: str, *, is_child: bool = False) -> None:
+        #: Set for good when the program may start.
         self.ready = unpatched.Event()
+        #: Set while a client is there that has set its breakpoints.
+        self.attended = unpatched.Event()
         self.client_left = False
         self.stops_on_entry = False
         self.name = target
@@ -33,7 +36,7 @@ class StandaloneHost(Host):
         self.is_launched = False
         #: The other processes of this one's session. A child of one has none: it belongs to its parent's.
         self.family: Family | None = None
-        self._is_child = is_child
+        self.is_child = is_child
 
     def initialized(self, engine: Engine) -> None:
         """Asks the client for its breakpoints."""
@@ -72,6 +75,7 @@ class StandaloneHost(Host):
 
     def configuration_done(self, engine: Engine) -> None:
         """The breakpoints are in force: the program may start."""
+        self.attended.set()
         self.ready.set()
 
     def configured(self, sets: dict[str, Any]) -> list[dict[str, Any]]:
@@ -88,7 +92,7 @@ class StandaloneHost(Host):
 
     def thread_name(self, name: str) -> str:
         """A child's thread says whose it is."""
-        return f"{name}, {_process_name()} ({os.getpid()})" if self._is_child else name
+        return f"{name}, {_process_name()} ({os.getpid()})" if self.is_child else name
 
     def disconnect(self, engine: Engine) -> None:
         """The client leaves, and the program runs on."""

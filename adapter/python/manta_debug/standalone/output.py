@@ -36,7 +36,8 @@ class Tee:
 
     def note(self, text: str) -> None:
         """The text was written."""
-        if self.tell_client is not None:
+        # At the interpreter's very end a thread of the engine's may be gone that held the lock.
+        if self.tell_client is not None and not sys.is_finalizing():
             with self._lock:
                 self._unsent.append(text)
                 if "\n" in text or len(self._unsent) >= _PIECES_MAX:
@@ -45,8 +46,14 @@ class Tee:
     def flush(self) -> None:
         """Flushes the stream, and tells the client what has no line end yet."""
         self._stream.flush()
-        with self._lock:
-            self._send()
+        self.tell_rest()
+
+    def tell_rest(self) -> None:
+        """Tells the client what has no line end yet. The stream itself is left to the program: at the interpreter's end it would be an
+        error if a thread of the engine's had been about to flush it."""
+        if self.tell_client is not None and not sys.is_finalizing():
+            with self._lock:
+                self._send()
 
     def forget_client(self) -> None:
         """In a forked child: the client is the parent's, and the lock may be held by a thread that is not here."""
@@ -122,5 +129,5 @@ def in_child() -> None:
 def restore() -> None:
     """The client is gone."""
     for tee in _tees:
-        tee.flush()
+        tee.tell_rest()
         tee.tell_client = None

@@ -23,9 +23,12 @@ class Server:
     def __init__(self, host: StandaloneHost) -> None:
         self.host = host
         self.engine: Engine | None = None
-        self.exit_code = 0
+        #: What the program ends with; nothing where that is not known.
+        self.exit_code: int | None = 0
         self._outgoing: Outgoing | None = None
+        #: Set while no client is served.
         self._done = unpatched.Event()
+        self._done.set()
         self._process = os.getpid()
 
     def children_join(self) -> str | None:
@@ -52,10 +55,15 @@ class Server:
     def program_ended(self) -> None:
         """To be called at the very exit: tells the client, and gives it a moment to leave."""
         engine, outgoing = self.engine, self._outgoing
-        if engine is None or outgoing is None or os.getpid() != self._process:
+        if os.getpid() != self._process:
+            return
+        if engine is None or outgoing is None:
+            # One that has just left may have to be let go of still.
+            self._done.wait(_PROGRAM_END_SECONDS_MAX)
             return
         output.restore()
-        engine.send_event("exited", {"exitCode": self.exit_code})
+        if self.exit_code is not None:
+            engine.send_event("exited", {"exitCode": self.exit_code})
         engine.send_event("terminated")
         outgoing.drain(_PROGRAM_END_SECONDS_MAX)
         self._done.wait(_PROGRAM_END_SECONDS_MAX)
@@ -86,6 +94,7 @@ class Server:
             self.client_lost(engine)
         finally:
             self.engine = self._outgoing = None
+            self.host.attended.clear()
             output.restore()
             try:
                 if self.host.family is not None:

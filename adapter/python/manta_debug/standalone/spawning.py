@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import warnings
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
@@ -41,6 +43,26 @@ def install(place: Place) -> None:
     for name in ("posix_spawn", "posix_spawnp", "execve"):
         _wrap(name, place)
     _wrap_execv(place)
+    if sys.version_info >= (3, 12):
+        for name in ("fork", "forkpty"):
+            _wrap_fork(name)
+
+
+def _wrap_fork(name: str) -> None:
+    """From 3.12 on Python warns of a fork in a process of several threads; the engine's own are none to warn of."""
+    original = getattr(os, name, None)
+    if original is None:
+        return
+
+    @wraps(original)
+    def start() -> Any:
+        if len(threading._active) > 1:  # type: ignore[attr-defined]
+            return original()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", f".* multi-threaded, use of {name}", DeprecationWarning)
+            return original()
+
+    setattr(os, name, start)
 
 
 def environment(given: Mapping[Any, Any] | None, place: str) -> dict[Any, Any]:

@@ -16,10 +16,11 @@ def is_array(value: Any) -> bool:
 def summary_of(value: Any) -> str:
     """One line for an array."""
     if is_numpy(value):
-        head = f"array{_dimensions(value.shape)} {value.dtype}"
+        name = "array" if type(value).__name__ == "ndarray" else type(value).__name__
+        head = f"{name}{_dimensions(value.shape)} {value.dtype}"
         # The text of objects is made by their own code.
         return head if value.dtype.hasobject else head + _first(value.flat, value.size)
-    head = f"Tensor{_dimensions(value.shape)} {str(value.dtype).removeprefix('torch.')} on {value.device}"
+    head = f"{type(value).__name__}{_dimensions(value.shape)} {str(value.dtype).removeprefix('torch.')} on {value.device}"
     if value.device.type != "cpu" or value.layout is not sys.modules["torch"].strided:
         return head
     flat = value.detach().reshape(-1)[: limits.ARRAY_ITEMS_SHOWN_MAX].tolist()
@@ -27,23 +28,23 @@ def summary_of(value: Any) -> str:
 
 
 def is_numpy(value: Any) -> bool:
-    """Whether this is numpy's own array."""
-    return _is_exactly(value, "numpy", "ndarray")
+    """Whether this is one of numpy's own arrays."""
+    return any(_is_exactly(value, "numpy", name) for name in ("ndarray", "memmap", "recarray"))
 
 
 def is_torch(value: Any) -> bool:
-    """Whether this is torch's own tensor."""
-    return _is_exactly(value, "torch", "Tensor")
+    """Whether this is torch's own tensor, or a parameter of a module."""
+    return _is_exactly(value, "torch", "Tensor") or _is_exactly(value, "torch.nn.parameter", "Parameter")
 
 
 def facts_of(value: Any) -> dict[str, Any]:
     """What to show of an array beside its elements."""
     if is_numpy(value):
-        return {"shape": value.shape, "dtype": str(value.dtype), "nbytes": value.nbytes}
+        return {"shape": value.shape, "dtype": value.dtype, "nbytes": value.nbytes}
     return {
         "shape": tuple(value.shape),
-        "dtype": str(value.dtype),
-        "device": str(value.device),
+        "dtype": value.dtype,
+        "device": value.device,
         "requires_grad": value.requires_grad,
     }
 
@@ -64,4 +65,4 @@ def _dimensions(shape: Any) -> str:
 
 def _first(values: Any, count: int) -> str:
     shown = [str(values[i])[:40] for i in range(min(count, limits.ARRAY_ITEMS_SHOWN_MAX))]
-    return f": {', '.join(shown)}{', …' if count > len(shown) else ''}"
+    return f": {', '.join(shown)}{', …' if count > len(shown) else ''}" if shown else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import time
 import weakref
@@ -10,22 +11,39 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
+from functools import partial
 from itertools import islice
-from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, MethodType, ModuleType
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FrameType,
+    FunctionType,
+    MappingProxyType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any
 
 from .. import awaiting, guard, limits, unpatched
 from ..errors import text_of
-from . import static, tables
+from . import static, tables, views
 from .arrays import is_array, summary_of
 
 _ELLIPSIS = "…"
 _format = unpatched.Local()
-_HOLDERS_STDLIB = frozenset(
-    {"partial", "ChainMap", "UserDict", "UserList", "SimpleNamespace", "mappingproxy", "Future", "Task"}
-)
-# Classes whose `__repr__` did not end in time are not asked again: each would cost that time anew.
-_slow: weakref.WeakSet[type] = weakref.WeakSet()
+# Classes of Python's own whose `__repr__` asks what they contain for its own, and those whose fields say as much.
+_HOLDERS_STDLIB = frozenset({"mappingproxy", "Future", "Task"})
+_SHOWN_BY_FIELDS = {
+    "ChainMap": "ChainMap",
+    "SimpleNamespace": "namespace",
+    "UserDict": "UserDict",
+    "UserList": "UserList",
+}
+# The libraries whose classes' `__repr__` shows fields, and properties that it computes for it.
+_REPR_OF_FIELDS = frozenset({"collections", "pydantic"})
+# Classes whose `__repr__` did not end in time are not asked again: each would cost that time anew. By number, as a class may
+# compare as its metaclass likes.
+_slow: dict[int, weakref.ref[type]] = {}
 
 
 def render(value: object) -> str:
@@ -78,7 +96,7 @@ def _cut(text: str, limit: int) -> str:
 
 def _render(value: object, depth: int, string_limit: int) -> str:
     kind = type(value)
-    exact = _EXACT.get(kind)
+    exact = _EXACT_BY_ID.get(id(kind))
     if exact is not None:
         return exact(value, depth, string_limit)
     try:
@@ -96,27 +114,41 @@ def _render_other(value: Any, kind: type, depth: int) -> str:
                 if kind is base or base in _NAMED_BY_THEMSELVES
                 else f"{static.class_name(kind)}({inner})"
             )
+    behind = views.dict_of(value)
+    if behind is not None:
+        return _view(value, behind, depth)
+    if kind is partial:
+        return _partial(value, depth)
     if is_array(value):
         return guard.run(lambda: summary_of(value), limits.REPR_SECONDS_MAX)
     reader = tables.reader_of(value)
     if reader is not None:
-        return guard.run(lambda: tables.summary_of(value, reader), limits.REPR_SECONDS_MAX)
+        return guard.run(lambda: tables.summary_of(value, reader, render_key), limits.REPR_SECONDS_MAX)
     if _may_call_repr(kind):
         return _called_repr(value)
-    if kind in _slow:
+    if _is_slow(kind):
         return f"{_fields(value, kind, depth)} <its __repr__ did not end in time>"
     if _has_own_repr(kind) and getattr(_format, "repr_seconds_left", limits.REPR_SECONDS_MAX) > 0:
         return _own_repr(value, kind, depth)
     return _fields(value, kind, depth)
 
 
+def _is_slow(kind: type) -> bool:
+    known = _slow.get(id(kind))
+    return known is not None and known() is kind
+
+
 def _has_own_repr(kind: type) -> bool:
     """Whether somebody wrote a `__repr__` for the class. One that was generated from its fields would show no more than we do."""
     if static.is_from_stdlib(kind):
-        return True
+        return static.class_name(kind) not in _SHOWN_BY_FIELDS
     function = static.class_attribute(kind, "__repr__")
     function = getattr(function, "__wrapped__", function) if type(function) is FunctionType else None
-    return type(function) is FunctionType and not function.__code__.co_filename.startswith("<")
+    return (
+        type(function) is FunctionType
+        and not function.__code__.co_filename.startswith("<")
+        and str(function.__module__).partition(".")[0] not in _REPR_OF_FIELDS
+    )
 
 
 def _own_repr(value: object, kind: type, depth: int) -> str:
@@ -126,7 +158,7 @@ def _own_repr(value: object, kind: type, depth: int) -> str:
     try:
         text = guard.run_aside(lambda: repr(value), limits.REPR_SECONDS_MAX)
     except TimeoutError as error:
-        _slow.add(kind)
+        _slow[id(kind)] = weakref.ref(kind)
         return f"{_fields(value, kind, depth)} <its __repr__ was cut off: {error}>"
     except BaseException as error:
         # It has run on another thread, so that this is nothing that was meant for the program's.
@@ -135,13 +167,15 @@ def _own_repr(value: object, kind: type, depth: int) -> str:
         left = getattr(_format, "repr_seconds_left", None)
         if left is not None:
             _format.repr_seconds_left = left - (time.monotonic() - start)
-    return text if type(text) is str else f"<{static.class_name(kind)}>"
+    return _one_line(text) if type(text) is str else f"<{static.class_name(kind)}>"
 
 
 def _may_call_repr(kind: type) -> bool:
     """Classes that come with Python, and C code of extensions, but those that show what they contain."""
     if static.is_from_stdlib(kind):
-        return static.class_name(kind) not in _HOLDERS_STDLIB
+        return (
+            static.class_name(kind) not in _HOLDERS_STDLIB and static.class_name(kind) not in _SHOWN_BY_FIELDS
+        )
     return (
         not static.has_python_repr(kind) and static.class_attribute(kind, "__repr__") is not object.__repr__
     )
@@ -152,12 +186,20 @@ def _called_repr(value: object) -> str:
         text = guard.run(lambda: repr(value), limits.REPR_SECONDS_MAX)
     except TimeoutError:
         return f"<repr failed: {type_name(value)}.__repr__ did not end in time>"
-    return text if type(text) is str else f"<{type_name(value)}>"
+    return _one_line(text) if type(text) is str else f"<{type_name(value)}>"
+
+
+def _one_line(text: str) -> str:
+    """A text that may have several lines, as arrays and tables have them."""
+    text = _cut(text, 2 * limits.VALUE_CHARS_MAX)
+    return re.sub(r"\s*\n\s*", " ", text) if "\n" in text else text
 
 
 def _fields(value: object, kind: type, depth: int) -> str:
     name = static.class_name(kind)
-    found = static.fields(value)
+    if static.is_from_stdlib(kind):
+        name = _SHOWN_BY_FIELDS.get(name, name)
+    found = {k: v for k, v in static.fields(value).items() if not k.startswith("__")}
     if not found:
         return f"<{name} at {id(value):#x}>"
     if depth <= 0:
@@ -174,6 +216,23 @@ def _items(values: Iterable[object], count: int, depth: int) -> str:
     if depth <= 0:
         return f"{_ELLIPSIS} {count} items" if count else ""
     return _join([_render(v, depth - 1, 80) for v in islice(values, limits.VALUE_ITEMS_MAX)], count)
+
+
+def _view(value: object, behind: dict[Any, Any], depth: int) -> str:
+    kind, count = type(value), dict.__len__(behind)
+    if kind is MappingProxyType:
+        return f"mappingproxy({_dict(behind, depth, 80)})"
+    shown = list(islice(views.entries(value, behind), limits.VALUE_ITEMS_MAX))
+    return f"{static.class_name(kind)}([{_items(shown, count, depth)}])"
+
+
+def _partial(value: Any, depth: int) -> str:
+    function, arguments, keywords = value.func, value.args, value.keywords
+    if depth <= 0:
+        return f"functools.partial({_ELLIPSIS})"
+    shown = [_render(each, depth - 1, 80) for each in (function, *arguments[: limits.VALUE_ITEMS_MAX])]
+    shown += [f"{k}={_render(v, depth - 1, 80)}" for k, v in islice(keywords.items(), limits.VALUE_ITEMS_MAX)]
+    return f"functools.partial({_join(shown, 1 + len(arguments) + len(keywords))})"
 
 
 def _string(value: Any, depth: int, limit: int) -> str:
@@ -315,6 +374,9 @@ _EXACT: dict[type, _Renderer] = {
     FrameType: _plain,
     type(sys.version_info): _plain,
 }
+
+# By number, as looking a class up may run what its metaclass has for it. These classes live as long as the process.
+_EXACT_BY_ID = {id(kind): renderer for kind, renderer in _EXACT.items()}
 
 _BASES: tuple[tuple[type, _Renderer], ...] = (
     (Enum, _enum),

@@ -15,6 +15,11 @@ def is_a(value: object, kinds: type | tuple[type, ...]) -> bool:
     return issubclass(type(value), kinds)
 
 
+def is_one_of(kind: type, kinds: tuple[type, ...]) -> bool:
+    """Whether it is one of these very classes. `in` would ask the class's metaclass, which may compare as it likes."""
+    return any(kind is each for each in kinds)
+
+
 def mro(kind: type) -> tuple[type, ...]:
     """The method resolution order, whatever the metaclass does."""
     order: tuple[type, ...] = _MRO.__get__(kind)
@@ -39,8 +44,10 @@ def fields(value: object) -> dict[str, Any]:
     """The instance's own fields: its `__dict__` and its slots."""
     found: dict[str, Any] = {}
     for cls in reversed(mro(type(value))):
+        if is_from_stdlib(cls):
+            continue
         for name, member in list(type.__getattribute__(cls, "__dict__").items()):
-            if isinstance(member, MemberDescriptorType) and cls.__module__ not in _NAMES:
+            if type(member) is MemberDescriptorType and name != "__dict__":
                 try:
                     found[name] = member.__get__(value)
                 except AttributeError:
@@ -55,7 +62,7 @@ def _own_dict(value: object) -> dict[Any, Any] | None:
     if is_a(value, (type, ModuleType)):
         return dict(type.__getattribute__(value, "__dict__")) if is_a(value, type) else value.__dict__
     holder = class_attribute(type(value), "__dict__")
-    if holder is not None and not isinstance(holder, GetSetDescriptorType):
+    if holder is not None and type(holder) not in (GetSetDescriptorType, MemberDescriptorType):
         return None
     try:
         own = object.__getattribute__(value, "__dict__")
@@ -68,7 +75,7 @@ def properties(value: object) -> dict[str, str]:
     """The properties of the user's classes, by name; their values are not computed."""
     found: dict[str, str] = {}
     for cls in mro(type(value)):
-        if type.__getattribute__(cls, "__module__") in _NAMES:
+        if is_from_stdlib(cls):
             continue
         for name, member in list(type.__getattribute__(cls, "__dict__").items()):
             if isinstance(member, property) or class_name(type(member)) == "cached_property":
@@ -79,7 +86,7 @@ def properties(value: object) -> dict[str, str]:
 def is_from_stdlib(kind: type) -> bool:
     """Whether the class comes with Python."""
     module = type.__getattribute__(kind, "__module__")
-    return isinstance(module, str) and module.partition(".")[0] in _NAMES
+    return type(module) is str and module.partition(".")[0] in _NAMES
 
 
 def has_python_repr(kind: type) -> bool:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import weakref
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
-from types import FrameType, FunctionType, ModuleType
+from types import FrameType, FunctionType, MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .. import awaiting, guard, limits
 from ..codes import CO_OPTIMIZED
 from ..errors import RequestError, text_of
-from . import arrays, calls, object_refs, static, tables
+from . import arrays, calls, object_refs, static, tables, views
 from .render import render, render_key, type_name
 
 if TYPE_CHECKING:
@@ -88,6 +90,9 @@ def indexed_count(value: Any) -> int:
     for base in _CONTAINERS:
         if static.is_a(value, base):
             return int(base.__len__(value))
+    behind = views.dict_of(value)
+    if behind is not None:
+        return dict.__len__(behind)
     if arrays.is_numpy(value) or arrays.is_torch(value):
         return arrays.length_of(value)
     reader = tables.reader_of(value)
@@ -103,12 +108,19 @@ def indexed_count(value: Any) -> int:
 
 def indexed(value: Any, start: int, stop: int) -> Iterator[Child]:
     """The elements or entries from `start` to `stop`."""
-    if static.is_a(value, dict):
-        for key, item in _steady(lambda: list(islice(dict.items(value), start, stop))):
+    behind = value if static.is_a(value, dict) else views.dict_of(value)
+    if behind is not None and (behind is value or type(value) is MappingProxyType):
+        for key, item in _steady(lambda: list(islice(dict.items(behind), start, stop))):
             yield Child(f"[{render_key(key)}]", item, _key_suffix(key))
+    elif behind is not None:
+        items = _steady(lambda: list(islice(views.entries(value, behind), start, stop)))
+        for at, item in enumerate(items, start):
+            yield Child(f"[{at}]", item, None)
     elif (reader := tables.reader_of(value)) is not None:
         try:
-            parts = guard.run(lambda: tables.children(value, reader, start, stop), limits.REPR_SECONDS_MAX)
+            parts = guard.run(
+                lambda: tables.children(value, reader, start, stop, render_key), limits.REPR_SECONDS_MAX
+            )
         except Exception as error:
             # A library's code, which may raise anything.
             yield Child("…", None, None, text=f"<cannot be shown: {text_of(error)}>")
@@ -128,14 +140,19 @@ def named(value: Any) -> list[Child]:
     """A value's fields, facts and properties."""
     if arrays.is_numpy(value) or arrays.is_torch(value):
         return [Child(n, v, f".{n}", {"attributes": ["readOnly"]}) for n, v in arrays.facts_of(value).items()]
-    if (static.is_a(value, _LEAVES) and type(value) in _LEAVES) or tables.reader_of(value) is not None:
+    if static.is_one_of(type(value), _LEAVES) or tables.reader_of(value) is not None:
         return []
-    if type(value) in calls.FUNCTIONS:
+    if static.is_one_of(type(value), calls.FUNCTIONS):
         return [
             *_parts(calls.parts_of_function(value)),
             *(Child(n, v, f".{n}") for n, v in static.fields(value).items()),
         ]
-    if type(value) in awaiting.SUSPENDABLE:
+    if type(value) is weakref.ReferenceType:
+        referent = value()
+        return [] if referent is None else [Child("referent", referent, "()")]
+    if type(value) is partial:
+        return [Child(n, getattr(value, n), f".{n}") for n in ("func", "args", "keywords")]
+    if static.is_one_of(type(value), awaiting.SUSPENDABLE):
         return _parts(calls.parts_of_call(value))
     if object_refs.is_object_ref(value):
         return [Child("value", None, None, {"lazy": True}, compute=lambda: object_refs.value_of(value))]
@@ -204,7 +221,7 @@ def describe_value(stop: Stop, frame: FrameType, value: Any, expression: str | N
     """The parts that variables, evaluations and assignments share."""
     described: dict[str, Any] = {"value": render(value), "type": type_name(value), "variablesReference": 0}
     count = indexed_count(value)
-    own = 0 if type(value) in _LEAVES else len(named(value))
+    own = 0 if static.is_one_of(type(value), _LEAVES) else len(named(value))
     if count or own:
         described["variablesReference"] = stop.handle(ValueNode(value, expression, frame))
     if count:
@@ -233,19 +250,25 @@ def _steady(read: Any) -> Any:
 
 
 def _key_suffix(key: Any) -> str | None:
-    if type(key) in (int, bool, type(None)) or (
-        type(key) in (str, bytes) and len(key) <= limits.STRING_CHARS_MAX
+    if static.is_one_of(type(key), (int, bool, type(None))) or (
+        static.is_one_of(type(key), (str, bytes)) and len(key) <= limits.STRING_CHARS_MAX
     ):
         return f"[{key!r}]"
     return None
 
 
 def _exception_parts(error: BaseException) -> list[Child]:
-    parts = [Child("args", error.args, ".args")]
-    if error.__cause__ is not None:
-        parts.append(Child("__cause__", error.__cause__, ".__cause__"))
-    elif error.__context__ is not None:
-        parts.append(Child("__context__", error.__context__, ".__context__"))
+    def of(name: str, kind: Any = BaseException) -> Any:
+        # A class of the program's may have something else under the name.
+        return kind.__dict__[name].__get__(error)
+
+    parts = [Child("args", of("args"), ".args")]
+    if static.is_a(error, BaseExceptionGroup):
+        parts.append(Child("exceptions", of("exceptions", BaseExceptionGroup), ".exceptions"))
+    if of("__cause__") is not None:
+        parts.append(Child("__cause__", of("__cause__"), ".__cause__"))
+    elif of("__context__") is not None:
+        parts.append(Child("__context__", of("__context__"), ".__context__"))
     return parts
 
 

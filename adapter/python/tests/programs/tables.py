@@ -40,9 +40,10 @@ class Series:
 
 class DataFrame:
     def __init__(self, columns):
-        self.columns = list(columns)
-        self.dtypes = ["int64"] * len(columns)
-        self.iloc = Rows(list(columns.values()))
+        pairs = columns.items() if isinstance(columns, dict) else columns
+        self.columns = [name for name, _ in pairs]
+        self.dtypes = ["int64"] * len(self.columns)
+        self.iloc = Rows([values for _, values in pairs])
 
     def __len__(self):
         return 3
@@ -90,6 +91,16 @@ sys.modules["manta"].wait = wait
 sys.modules["manta"].get = lambda ref, timeout: ref.value_behind
 
 
+class Label:
+    """What a program may have in a table: its text is made by code of its own."""
+
+    def __str__(self):
+        raise RuntimeError("nobody asked")
+
+    __format__ = __eq__ = __str__
+    __hash__ = None
+
+
 @dataclasses.dataclass
 class Odd:
     size: int
@@ -97,6 +108,8 @@ class Odd:
 
 def work():
     frame = DataFrame({"a": [1, 2, 3], "b c": [4, 5, 6]})
+    doubled = DataFrame([("a", [1]), ("a", [2]), ((1, "x"), [3]), (Label(), [Label()])])
+    empty = DataFrame({})
     series = Series(list(range(1_000)))
     arrow = Int32Array([7, 8, 9])
     done = ObjectRef([1, 2])

@@ -1,1 +1,5 @@
-"""`python -m manta.debug`: the Python debug engine on its own, for one script."""
+"""The Python debug engine on its own: for one script by `python -m manta.debug`, and from within a program."""
+
+from manta_debug.api import breakpoint, debug_this_thread, is_client_connected, listen, wait_for_client
+
+__all__ = ["breakpoint", "debug_this_thread", "is_client_connected", "listen", "wait_for_client"]

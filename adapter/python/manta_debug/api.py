@@ -1,0 +1,87 @@
+"""The debugger from within a program: it lets a client come when it wants to, instead of being started under the engine.
+
+import manta.debug
+manta.debug.listen(5678)
+manta.debug.wait_for_client()
+"""
+
+from __future__ import annotations
+
+import atexit
+import sys
+
+from . import unpatched
+
+_lock = unpatched.Lock()
+
+
+def listen(address: int | tuple[str, int] = 5678) -> tuple[str, int]:
+    """Listens for a client at a port of this machine, or at a host and a port; answers where. Port 0 takes a free one.
+
+    Returns at once, and the program runs on. One client at a time debugs it, and others may come when it has left. Who can
+    connect can run any code in this process: a host that others reach needs a network that keeps them out.
+
+    A child process that has joined its parent's debug session needs no port of its own: there, this does nothing.
+
+    Raises `RuntimeError` where the process is a debug target already, and `OSError` for an address that cannot be had.
+    """
+    from .standalone import children
+    from .standalone.host import StandaloneHost
+    from .standalone.listening import ListeningServer
+
+    name, port = ("127.0.0.1", address) if isinstance(address, int) else address
+    with _lock:
+        present = children.server()
+        if present is not None and present.host.is_child:
+            return name, port
+        if present is not None:
+            raise RuntimeError(
+                "This process is a debug target already: listen() was called before, or it was started under the debugger."
+            )
+        server = ListeningServer(name, port, StandaloneHost(_name()))
+    # What the program's end is called by, it alone knows.
+    server.exit_code = None
+    atexit.register(server.program_ended)
+    return server.address
+
+
+def wait_for_client() -> None:
+    """Waits until a client has come and has set its breakpoints. Raises `RuntimeError` if nobody can come."""
+    from .standalone import children
+
+    server = children.server()
+    if server is None:
+        raise RuntimeError("Nobody can connect to this process: call listen() first.")
+    server.host.attended.wait()
+    debug_this_thread()
+
+
+def is_client_connected() -> bool:
+    """Whether a client debugs this process now."""
+    from .standalone import children
+
+    server = children.server()
+    return server is not None and server.engine is not None
+
+
+def breakpoint() -> None:
+    """Stops here while a client debugs this process, and passes otherwise. Python's own `breakpoint()` starts its console then."""
+    from .standalone import children
+
+    server = children.server()
+    engine = server.engine if server is not None else None
+    if engine is not None:
+        engine.core.on_breakpoint_call(sys._getframe(1))
+
+
+def debug_this_thread() -> None:
+    """Has breakpoints stop in the calling thread. Only Python 3.11 needs it, for threads that began before a client came."""
+    from .standalone import children
+
+    server = children.server()
+    if server is not None and server.engine is not None:
+        server.engine.on_task_start()
+
+
+def _name() -> str:
+    return sys.argv[0] if sys.argv and sys.argv[0] else "python"
