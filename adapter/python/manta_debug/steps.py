@@ -143,7 +143,7 @@ class Step:
 
     def _is_called_by_library(self, frame: FrameType) -> bool:
         """Whether a library has called it, as a test's runner does, and not only what starts a program or a thread."""
-        back = None if frame.f_code.co_flags & (CO_COROUTINE | CO_ASYNC_GENERATOR) else frame.f_back
+        back = frame.f_back
         while back is not None and self._origins.is_bootstrap(back):
             back = back.f_back
         return back is not None

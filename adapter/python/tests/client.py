@@ -196,7 +196,11 @@ class Program(Client):
         assert match is not None
         self.address = match[1], int(match[2])
         super().__init__(self._write)
-        self.connect(attach)
+        try:
+            self.connect(attach)
+        except Refused:
+            self.close()
+            raise
 
     def _write(self, message: Message) -> None:
         self.socket.sendall(write_message(message))
