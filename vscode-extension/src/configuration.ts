@@ -1,7 +1,7 @@
 // What a debug configuration lacks when a user has written none, or only a part of it.
 
 import { processOf } from './native';
-import { connection } from './python';
+import { awaiting, connection } from './python';
 
 /** The parts of a configuration that are looked at here; the adapter reads the rest. */
 export interface Configuration {
@@ -67,7 +67,7 @@ function faultOfPythonLaunch(configuration: Configuration): string | undefined {
 }
 
 function faultOfPythonAttach(configuration: Configuration): string | undefined {
-  return connection(configuration) === undefined
+  return connection(configuration) === undefined && awaiting(configuration) === undefined
     ? 'The attach configuration has no address. Start the program with `python -m manta.debug --listen 5678 …`, and set "connect" to {"host": "127.0.0.1", "port": 5678}.'
     : undefined;
 }

@@ -61,7 +61,8 @@ class ConfigurationProvider implements vscode.DebugConfigurationProvider {
       return null;
     }
     if (this.type === 'manta-python') {
-      return configuration['request'] === 'launch' ? await readyToLaunch(folder, configuration) : configuration;
+      // A program that listens is the adapter itself.
+      return connection(configuration) === undefined ? await readyToStart(folder, configuration) : configuration;
     }
     const choice = choose(folder);
     if (choice.kind === 'missing' && connection(configuration) === undefined) {
@@ -75,7 +76,7 @@ class ConfigurationProvider implements vscode.DebugConfigurationProvider {
 const DESCRIPTORS: Readonly<Record<Type, (session: vscode.DebugSession) => vscode.ProviderResult<vscode.DebugAdapterDescriptor>>> = {
   manta: (session) => executable(session, program(session), ['dap', ...logArguments(surroundings(session.workspaceFolder))]),
   'manta-python': async (session) => {
-    const address = session.configuration['request'] === 'attach' ? connection(session.configuration) : undefined;
+    const address = connection(session.configuration);
     return address === undefined
       ? executable(session, await pythonOf(session.workspaceFolder, session.configuration), [...ADAPTER_ARGUMENTS])
       : server(address);
@@ -107,7 +108,7 @@ function program(session: vscode.DebugSession): string {
 // ---------------------------------------------------------------- Python
 
 /** The configuration with what the adapter needs of the editor, if its interpreter can run it. */
-async function readyToLaunch(
+async function readyToStart(
   folder: vscode.WorkspaceFolder | undefined,
   configuration: vscode.DebugConfiguration,
 ): Promise<vscode.DebugConfiguration | undefined | null> {

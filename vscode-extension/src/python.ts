@@ -40,9 +40,17 @@ export function unusable(python: string, reason: string): string {
   return `The interpreter ${python} cannot run the Python debugger: ${said || 'it did not answer'}. Choose another by the setting manta.python.`;
 }
 
-/** The address of `attach`; undefined where the configuration has none. */
+/** The address that `attach` connects to; undefined where the configuration has none. */
 export function connection(configuration: Configuration): Address | undefined {
-  const named = configuration['connect'];
+  return address(configuration['connect']);
+}
+
+/** The address where `attach` waits for a program; undefined where the configuration has none. */
+export function awaiting(configuration: Configuration): Address | undefined {
+  return address(configuration['listen']);
+}
+
+function address(named: unknown): Address | undefined {
   if (typeof named !== 'object' || named === null) {
     return undefined;
   }

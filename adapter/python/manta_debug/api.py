@@ -9,8 +9,14 @@ from __future__ import annotations
 
 import atexit
 import sys
+from typing import TYPE_CHECKING
 
 from . import unpatched
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .standalone.server import Server
 
 _lock = unpatched.Lock()
 
@@ -25,24 +31,22 @@ def listen(address: int | tuple[str, int] = 5678) -> tuple[str, int]:
 
     Raises `RuntimeError` where the process is a debug target already, and `OSError` for an address that cannot be had.
     """
-    from .standalone import children
     from .standalone.host import StandaloneHost
     from .standalone.listening import ListeningServer
 
-    name, port = ("127.0.0.1", address) if isinstance(address, int) else address
-    with _lock:
-        present = children.server()
-        if present is not None and present.host.is_child:
-            return name, port
-        if present is not None:
-            raise RuntimeError(
-                "This process is a debug target already: listen() was called before, or it was started under the debugger."
-            )
-        server = ListeningServer(name, port, StandaloneHost(_name()))
-    # What the program's end is called by, it alone knows.
-    server.exit_code = None
-    atexit.register(server.program_ended)
-    return server.address
+    server = _begin(lambda place: ListeningServer(*place, StandaloneHost(_name())), address)
+    return server.address if isinstance(server, ListeningServer) else _place(address)
+
+
+def connect(address: int | tuple[str, int] = 5678) -> None:
+    """Goes to a client that waits for a program, by `attach` with `listen`; the address is as for `listen`.
+
+    Raises `RuntimeError` as `listen` does, and `OSError` where nobody waits.
+    """
+    from .standalone.host import StandaloneHost
+    from .standalone.joining import JoiningServer
+
+    _begin(lambda place: JoiningServer.at(place, StandaloneHost(_name())), address)
 
 
 def wait_for_client() -> None:
@@ -51,7 +55,7 @@ def wait_for_client() -> None:
 
     server = children.server()
     if server is None:
-        raise RuntimeError("Nobody can connect to this process: call listen() first.")
+        raise RuntimeError("Nobody can connect to this process: call listen() or connect() first.")
     server.host.attended.wait()
     debug_this_thread()
 
@@ -81,6 +85,29 @@ def debug_this_thread() -> None:
     server = children.server()
     if server is not None and server.engine is not None:
         server.engine.on_task_start()
+
+
+def _begin(start: Callable[[tuple[str, int]], Server], address: int | tuple[str, int]) -> Server:
+    """This process's side of a debug session, which is started unless it has joined its parent's."""
+    from .standalone import children
+
+    with _lock:
+        present = children.server()
+        if present is not None and present.host.is_child:
+            return present
+        if present is not None:
+            raise RuntimeError(
+                "This process is a debug target already: listen() or connect() was called before, or it was started under the debugger."
+            )
+        server = start(_place(address))
+    # What the program's end is called by, it alone knows.
+    server.exit_code = None
+    atexit.register(server.program_ended)
+    return server
+
+
+def _place(address: int | tuple[str, int]) -> tuple[str, int]:
+    return ("127.0.0.1", address) if isinstance(address, int) else address
 
 
 def _name() -> str:

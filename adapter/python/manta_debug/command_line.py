@@ -25,6 +25,7 @@ examples:
   {prog} --listen 127.0.0.1:5678 script.py --its-flag VALUE
   {prog} --listen 0 -m package.module        a free port, which the first line on stderr names
   {prog} --no-wait server.py                 clients may come later, one at a time
+  {prog} --connect 10.0.0.7:5678 script.py   to a client that waits there, by `attach` with `listen`
   {prog} --adapter                           a debug adapter on stdin and stdout, for editors
   {prog} --adapter --listen 127.0.0.1:5679   the same, for clients that connect
 """
@@ -38,9 +39,11 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m manta_de
     own, program = _split(sys.argv[1:] if arguments is None else arguments)
     options = parser.parse_args(own)
     if options.adapter:
-        if program or options.module or options.code or options.join:
+        if program or options.module or options.code or options.join or options.connect:
             parser.error("an adapter takes no program: its client names one")
         return _adapt(options.listen, parser)
+    if options.listen and options.connect:
+        parser.error("--listen and --connect exclude each other")
     is_named = options.module or options.code
     target: str | None = is_named or (program.pop(0) if program else None)
     if target is None:
@@ -50,9 +53,12 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m manta_de
     if problem is not None:
         parser.error(problem)
     host = StandaloneHost(target if kind is not script.Kind.CODE else "-c")
-    server = (
-        _join(host, parser) if options.join else _listen(host, options.listen or _DEFAULT_ADDRESS, parser)
-    )
+    if options.connect:
+        server: Server = _connect(host, options.connect, parser)
+    elif options.join:
+        server = _join(host, parser)
+    else:
+        server = _listen(host, options.listen or _DEFAULT_ADDRESS, parser)
     if options.wait:
         try:
             host.ready.wait()
@@ -80,6 +86,15 @@ def _listen(host: StandaloneHost, address: tuple[str, int], parser: argparse.Arg
         )
     print(f"manta_debug: listening on {_shown(server.address)}", file=sys.stderr, flush=True)
     return server
+
+
+def _connect(host: StandaloneHost, address: tuple[str, int], parser: argparse.ArgumentParser) -> Server:
+    try:
+        return JoiningServer.at(address, host)
+    except OSError as error:
+        parser.error(
+            f"nobody waits for a program at {_shown(address)} ({error.strerror or error}); let the client `attach` with `listen` first"
+        )
 
 
 def _join(host: StandaloneHost, parser: argparse.ArgumentParser) -> Server:
@@ -113,7 +128,8 @@ def _shown(address: Sequence[Any]) -> str:
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog,
-        usage=f"{prog} [-h] [--listen [HOST:]PORT] [--wait | --no-wait] (script.py | -m MODULE | -c CODE) [ARGS ...]\n"
+        usage=f"{prog} [-h] [--listen [HOST:]PORT | --connect [HOST:]PORT] [--wait | --no-wait]\n"
+        f"       {' ' * len(prog)} (script.py | -m MODULE | -c CODE) [ARGS ...]\n"
         f"       {prog} --adapter [--listen [HOST:]PORT]",
         description=__doc__,
         epilog=_EXAMPLES.format(prog=prog),
@@ -126,6 +142,12 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         default=None,
         metavar="[HOST:]PORT",
         help="where to listen for the client; port 0 takes a free one (default 127.0.0.1:5678)",
+    )
+    parser.add_argument(
+        "--connect",
+        type=_address,
+        metavar="[HOST:]PORT",
+        help="where a client waits for the program, instead of listening for one",
     )
     parser.add_argument(
         "--wait",
@@ -157,7 +179,7 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             return list(arguments[:end]), list(arguments[end:])
         if not word.startswith("-"):
             break
-        at += 2 if word == "--listen" else 1
+        at += 2 if word in ("--listen", "--connect") else 1
     return list(arguments[:at]), list(arguments[at:])
 
 

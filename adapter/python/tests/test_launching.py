@@ -379,6 +379,38 @@ class LaunchingTest(unittest.TestCase):
                 with self.assertRaisesRegex(Refused, "No program is debugged yet"):
                     launcher.request("evaluate", expression="1")
 
+    def test_a_program_that_connects_is_awaited(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            with self.assertRaisesRegex(Refused, "No program can be awaited at 127.0.0.1"):
+                self.launcher().request("attach", listen={"host": "127.0.0.1", "port": port})
+        with self.assertRaisesRegex(Refused, "`connect` or `listen`, not both"):
+            self.launcher().request("attach", listen={"port": port}, connect={"port": port})
+        command = [sys.executable, "-m", "manta_debug", "--connect", str(port), str(LAUNCHED)]
+        alone = subprocess.run(
+            command, env=ENVIRONMENT, capture_output=True, text=True, timeout=SECONDS_MAX, check=False
+        )
+        self.assertEqual(alone.returncode, 2)
+        self.assertIn(f"nobody waits for a program at 127.0.0.1:{port}", alone.stderr)
+        launcher = self.launcher()
+        asked = launcher.start("attach", {"listen": {"port": port}})
+        self.assertIn(f"--connect 127.0.0.1:{port}", launcher.event("output")["output"])
+        program = subprocess.Popen(
+            command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        self.addCleanup(program.wait, SECONDS_MAX)
+        self.addCleanup(program.kill)
+        launcher.event("initialized")
+        launcher.set_lines(LAUNCHED, line_of("launched.py", "says"))
+        launcher.request("configurationDone")
+        launcher.finish(asked)
+        stop = launcher.stopped()
+        self.assertEqual(stop["top"]["name"], "say")
+        launcher.set_lines(LAUNCHED)
+        launcher.request("continue", threadId=stop["threadId"])
+        self.assertEqual(launcher.ended(), 7)
+        self.assertEqual(program.wait(SECONDS_MAX), 7)
+
     def test_a_program_that_listens_is_attached_to_and_left(self) -> None:
         stays = subprocess.Popen(
             [sys.executable, "-m", "manta_debug", "--listen", "0", str(LAUNCHED), "leaves"],

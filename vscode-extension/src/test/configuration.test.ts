@@ -50,6 +50,7 @@ test('an attach says where', () => {
     assert.match(fault({ type: 'manta-python', request: 'attach', connect }) ?? '', /"connect"/);
     assert.match(fault({ type: 'manta-native', request: 'attach', connect }) ?? '', /"processId"/);
   }
+  assert.equal(fault({ type: 'manta-python', request: 'attach', listen: { port: 5678 } }), undefined);
   for (const type of ['manta-python', 'manta-native']) {
     assert.equal(fault({ type, request: 'attach', connect: { port: '5678' } }), undefined);
   }

@@ -15,7 +15,7 @@ from ..errors import RequestError, text_of
 from ..framing import FramingError, read_message, write_message
 from ..requests.lifecycle import CAPABILITIES
 from ..standalone.gate import VARIABLE, Gate
-from .configuration import Launch, connection
+from .configuration import Launch, connection, listening
 from .process import Process
 
 Message = dict[str, Any]
@@ -50,6 +50,7 @@ class Adapter:
         #: Set when the engine has come, or can come no more.
         self._is_decided = threading.Event()
         self._has_joined = False
+        self._is_taken = False
         self._has_ended = threading.Event()
         #: What waits for an answer of the client's, by the number that it was asked with.
         self._asked: dict[int, Callable[[Message], None]] = {}
@@ -135,6 +136,10 @@ class Adapter:
         self._tell("process", {"name": launch.name, "isLocalProcess": True, "startMethod": "launch"})
 
     def _on_attach(self, message: Message, arguments: Message) -> None:
+        place = listening(arguments)
+        if place is not None:
+            self._await_program(message, place)
+            return
         name, port = connection(arguments)
         self._begin(message)
         try:
@@ -148,6 +153,19 @@ class Adapter:
         engine.settimeout(None)
         engine.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         threading.Thread(target=self._converse, args=(engine, engine.makefile("rb")), daemon=True).start()
+
+    def _await_program(self, message: Message, place: tuple[str, int]) -> None:
+        """Waits for a program that comes by itself, for as long as the client does."""
+        self._begin(message)
+        try:
+            self._gate = Gate(self._join, place)
+        except OSError as error:
+            self._begun = None
+            raise RequestError(
+                f"No program can be awaited at {place[0]}:{place[1]} ({error.strerror or error}); choose another address."
+            ) from None
+        text = f"Waiting for a program: python -m manta.debug --connect {place[0]}:{place[1]} script.py\n"
+        self._tell("output", {"category": "console", "output": text})
 
     def _on_configuration_done(self, message: Message, arguments: Message) -> None:
         if self._engine is None and self._begun is not None:
@@ -233,7 +251,9 @@ class Adapter:
             self._is_decided.set()
 
     def _join(self, connection: socket.socket, stream: BinaryIO, hello: Message) -> None:
-        if not self._is_decided.is_set():
+        with self._lock:
+            is_first, self._is_taken = not self._is_taken, True
+        if is_first and not self._is_decided.is_set():
             self._converse(connection, stream)
 
     def _await_joining(self) -> None:

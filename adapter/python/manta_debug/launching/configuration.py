@@ -77,19 +77,26 @@ def connection(arguments: Arguments) -> tuple[str, int]:
             "A process that runs already without the engine cannot be attached to by its id: these versions of Python "
             "offer no safe way in. Start it with `python -m manta.debug --no-wait --listen PORT script.py`, and attach by `connect`."
         )
-    if arguments.get("listen") is not None:
-        raise RequestError(
-            "`listen` is not supported: start the program with --listen, and name its address by `connect`."
-        )
     place = arguments.get("connect")
-    place = arguments if place is None else place
+    return _address(arguments if place is None else place, "connect")
+
+
+def listening(arguments: Arguments) -> tuple[str, int] | None:
+    """The address where `attach` waits for a program, if it does. Raises `RequestError` for what is none."""
+    place = arguments.get("listen")
+    if place is not None and arguments.get("connect") is not None:
+        raise RequestError("`attach` takes `connect` or `listen`, not both.")
+    return None if place is None else _address(place, "listen")
+
+
+def _address(place: object, name: str) -> tuple[str, int]:
     host, port = (place.get("host"), place.get("port")) if isinstance(place, dict) else (None, None)
     if isinstance(port, str) and port.isdigit():
         port = int(port)
     if not isinstance(port, int) or isinstance(port, bool) or not 0 < port < 65536:
-        raise RequestError('`attach` needs `connect` as {"host": "127.0.0.1", "port": 5678}.')
+        raise RequestError(f'`attach` needs `{name}` as {{"host": "127.0.0.1", "port": 5678}}.')
     if host is not None and not isinstance(host, str):
-        raise RequestError("The `host` of `connect` is a text.")
+        raise RequestError(f"The `host` of `{name}` is a text.")
     return host or "127.0.0.1", port
 
 

@@ -26,12 +26,15 @@ Joined = Callable[[socket.socket, BinaryIO, dict[str, Any]], None]
 
 
 class Gate:
-    """A listener. `joined` is called on a thread of its own for each process, with its connection and what it said of itself."""
+    """A listener. `joined` is called on a thread of its own for each process, with its connection and what it said of itself.
 
-    def __init__(self, joined: Joined) -> None:
+    At an `address` that a user has chosen it is open to whoever comes, as nothing could tell a program the token.
+    """
+
+    def __init__(self, joined: Joined, address: tuple[str, int] | None = None) -> None:
         self._joined = joined
-        self._token = os.urandom(_TOKEN_BYTES).hex()
-        self._listener = unpatched.create_server(_HOST, 0)
+        self._token = os.urandom(_TOKEN_BYTES).hex() if address is None else ""
+        self._listener = unpatched.create_server(*(address or (_HOST, 0)))
         self._is_closed = False
         self.place = f"{_HOST}:{self._listener.getsockname()[1]}:{self._token}"
         unpatched.OwnThread("gate", self._accept).start()

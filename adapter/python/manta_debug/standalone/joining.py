@@ -31,6 +31,12 @@ class JoiningServer(Server):
         children.watch(self)
         unpatched.OwnThread("client", self._converse).start()
 
+    @classmethod
+    def at(cls, address: tuple[str, int], host: StandaloneHost) -> JoiningServer:
+        """Goes to a client that waits at an address which a user has named. Raises `OSError` where none does."""
+        name, port = address
+        return cls(f"{name}:{port}:", host, is_child=False)
+
     def children_join(self) -> str | None:
         """Where this process has joined, for a child; at this process else."""
         if self.engine is None or not self.host.debugs_children:
