@@ -78,6 +78,21 @@ def breakpoint() -> None:
         engine.core.on_breakpoint_call(sys._getframe(1))
 
 
+def post_mortem(error: BaseException | None = None, *, as_uncaught: bool = True) -> None:
+    """Stops at an exception that the program has caught, with the frames that it went through, if a client is there.
+
+    Without an `error` it is the one that is handled now; where there is none, nothing happens. It counts as one that nobody
+    caught, unless `as_uncaught` is false: then it stops whatever exceptions the client has asked for.
+    """
+    from .standalone import children
+
+    server = children.server()
+    engine = server.engine if server is not None else None
+    error = sys.exception() if error is None else error
+    if engine is not None and error is not None:
+        engine.core.on_post_mortem(sys._getframe(1), error, as_uncaught=as_uncaught)
+
+
 def debug_this_thread() -> None:
     """Has breakpoints stop in the calling thread. Only Python 3.11 needs it, for threads that began before a client came."""
     from .standalone import children

@@ -295,6 +295,17 @@ class Core:
                 self._stop_on_exception(thread, stack_of_traceback(frame, error, self.origins), error, mode)
                 return
 
+    def on_post_mortem(self, frame: FrameType, error: BaseException, *, as_uncaught: bool) -> None:
+        """The program wants an exception to be looked at which it has caught, as one that nobody caught, or in any case."""
+        thread = self.threads.current()
+        filters = self.binder.table.filters
+        is_wanted = not as_uncaught or (
+            "uncaught" in filters and passes_filter(self, frame, error, filters["uncaught"])
+        )
+        if is_wanted and self._may_stop(thread):
+            stack = stack_of_traceback(frame, error, self.origins)
+            self._stop_on_exception(thread, stack, error, "unhandled")
+
     def on_breakpoint_call(self, frame: FrameType) -> None:
         """The program called `breakpoint()`."""
         thread = self.threads.current()

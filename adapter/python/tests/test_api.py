@@ -66,6 +66,16 @@ class ApiTest(unittest.TestCase):
         program.resume(stop["threadId"])
         stop = program.stopped()
         self.assertEqual(stop["top"]["line"], line_of("listens.py", "stops here"))
+        program.request("setExceptionBreakpoints", filters=["uncaught"])
+        for _ in range(2):
+            program.resume(stop["threadId"])
+            stop = program.stopped()
+            self.assertEqual((stop["reason"], stop["text"]), ("exception", "ValueError: said"))
+            frames = [(frame["name"], frame["line"]) for frame in program.stack(stop["threadId"])]
+            self.assertEqual(frames[0], ("fails", line_of("listens.py", "raises")))
+            self.assertEqual([name for name, _ in frames], ["fails", "<module>"])
+            # The second is shown whatever the client has asked for.
+            program.request("setExceptionBreakpoints", filters=[])
         program.resume(stop["threadId"])
         program.event("terminated")
         self.assertFalse(program.has_event("exited"), "the program alone knows what it ends with")

@@ -67,6 +67,8 @@ class UnaskedTest(unittest.TestCase):
             self.assertEqual(opened("weak"), {"referent": "weak()"})
             self.assertEqual(opened("space"), {"first": "space.first", "many": "space.many"})
             self.assertEqual(opened("part"), {n: f"part.{n}" for n in ("func", "args", "keywords")})
+            named = opened("keyed")
+            self.assertEqual(list(named.values()), ["keyed[(1, 'a')]", "keyed[2.5]", "", ""])
             self.assertEqual(opened("group"), {"args": "group.args", "exceptions": "group.exceptions"})
 
 

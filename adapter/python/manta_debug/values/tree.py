@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from array import array
 from collections import deque
@@ -250,11 +251,18 @@ def _steady(read: Any) -> Any:
 
 
 def _key_suffix(key: Any) -> str | None:
-    if static.is_one_of(type(key), (int, bool, type(None))) or (
-        static.is_one_of(type(key), (str, bytes)) and len(key) <= limits.STRING_CHARS_MAX
-    ):
-        return f"[{key!r}]"
-    return None
+    """By what an expression names an entry; nothing for a key that it cannot write, or that would be long."""
+    return f"[{key!r}]" if _is_written(key) else None
+
+
+def _is_written(key: Any) -> bool:
+    if type(key) is tuple:
+        return len(key) <= limits.VALUE_ITEMS_MAX and all(_is_written(part) for part in key)
+    if static.is_one_of(type(key), (str, bytes)):
+        return len(key) <= limits.STRING_CHARS_MAX
+    if type(key) is float:
+        return math.isfinite(key)
+    return static.is_one_of(type(key), (int, bool, type(None)))
 
 
 def _exception_parts(error: BaseException) -> list[Child]:

@@ -16,6 +16,10 @@ def turn():
     return done
 
 
+def fails():
+    raise ValueError("said")  # raises
+
+
 def of_thread():
     go.wait()
     manta.debug_this_thread()
@@ -43,6 +47,12 @@ if how == "waits":
     manta.wait_for_client()
     work()
     manta.breakpoint()  # stops here
+    manta.post_mortem()
+    for as_uncaught in (True, False):
+        try:
+            fails()
+        except ValueError:
+            manta.post_mortem(as_uncaught=as_uncaught)
     sys.exit(3)
 elif how == "runs":
     ended = threading.Event()

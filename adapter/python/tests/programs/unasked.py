@@ -99,6 +99,7 @@ def work():
     user = collections.UserDict(a=1)
     part = functools.partial(print, noted, sep="")
     weak = weakref.ref(noted)
+    keyed = {(1, "a"): 1, 2.5: 2, float("inf"): 3, (1, noted): 4}
     group = ExceptionGroup("several", [ValueError(1)])
     calls.clear()
     return sys.argv  # values are there

@@ -6,7 +6,16 @@ from manta_debug.api import (
     debug_this_thread,
     is_client_connected,
     listen,
+    post_mortem,
     wait_for_client,
 )
 
-__all__ = ["breakpoint", "connect", "debug_this_thread", "is_client_connected", "listen", "wait_for_client"]
+__all__ = [
+    "breakpoint",
+    "connect",
+    "debug_this_thread",
+    "is_client_connected",
+    "listen",
+    "post_mortem",
+    "wait_for_client",
+]
