@@ -36,6 +36,39 @@ class BreakpointTest(unittest.TestCase):
             program.resume(stop["threadId"])
             self.assertEqual(program.ended(), 0)
 
+    def test_a_breakpoint_behind_a_step_into_code_that_is_new_stops(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            file, other = Path(folder) / "enters.py", Path(folder) / "entered.py"
+            file.write_text("import entered\nfirst = 1\nentered.work()\n")
+            other.write_text("begun = 1\ndef work():\n    one = 1\n    two = 2\n    three = 3\n")
+            with debugged(str(file), attach={"stopOnEntry": True}) as program:
+                program.set_lines(file, 3)
+                program.set_lines(other, 4)
+                program.go()
+                self.assertEqual((stop := program.stopped())["reason"], "entry")
+                program.resume(stop["threadId"])
+                self.assertEqual((stop := program.stopped())["top"]["line"], 3)
+                program.request("stepIn", threadId=stop["threadId"])
+                self.assertEqual((stop := program.stopped())["top"]["name"], "work")
+                program.resume(stop["threadId"])
+                stop = program.stopped()
+                self.assertEqual((stop["reason"], stop["top"]["line"]), ("breakpoint", 4))
+                program.resume(stop["threadId"])
+                self.assertEqual(program.ended(), 0)
+            text = f"namespace = {{}}\ncode = compile('a = 1\\nb = 2\\nc = 3\\n', {str(other)!r}, 'exec')\nexec(code, namespace)\n"
+            file.write_text(text)
+            with debugged(str(file)) as program:
+                program.set_lines(file, 3)
+                program.set_lines(other, 2)
+                program.go()
+                program.request("stepIn", threadId=(stop := program.stopped())["threadId"])
+                self.assertEqual((stop := program.stopped())["top"]["line"], 1)
+                program.resume(stop["threadId"])
+                stop = program.stopped()
+                self.assertEqual((stop["reason"], stop["top"]["line"]), ("breakpoint", 2))
+                program.resume(stop["threadId"])
+                self.assertEqual(program.ended(), 0)
+
     def test_a_condition_that_would_end_the_program_stops_instead(self) -> None:
         with debugged("basics.py") as program:
             program.set_lines(BASICS, line_of("basics.py", "in add"), condition="exit(3)")

@@ -195,8 +195,7 @@ class SettraceTracer:
     def _local_trace(self, code: CodeType) -> Any:
         """The local trace function for frames of this code; nothing when it does not concern anyone."""
         core = self._core
-        if core.binder.table.concerns(code):
-            core.discover(code)
+        self._bind(code)
         binding = core.binder.find(code)
         if binding is not None and binding.lines:
             return self._event_trace(binding.lines) if self._exceptions else self._line_trace(binding.lines)
@@ -244,6 +243,8 @@ class SettraceTracer:
             thread = self._core.threads.current()
             step = None if thread.busy else thread.step
             if step is not None and (step.on_start(frame) is Outcome.REARM or _among(frame, step.frames)):
+                # The step may end here before a breakpoint does.
+                self._bind(code)
                 frame.f_trace_lines = True
                 return self._event
             if step is not None and self._core.collects_returns and self._is_collected(step, frame):
@@ -261,9 +262,12 @@ class SettraceTracer:
         caller = frame.f_back
         if caller is None or not step.wants_line(caller) or not step.collects_from(frame.f_code):
             return False
-        if self._core.binder.table.concerns(frame.f_code):
-            self._core.discover(frame.f_code)
+        self._bind(frame.f_code)
         return True
+
+    def _bind(self, code: CodeType) -> None:
+        if self._core.binder.table.concerns(code):
+            self._core.discover(code)
 
     def _on_event(self, frame: FrameType, event: str, arg: Any) -> None:
         # Answering nothing keeps the frame's trace function, which another thread may have replaced meanwhile.
