@@ -45,6 +45,9 @@ impl Session {
     /// A request has set something. It is answered when that is in force, which it may be already when nothing `is_changed`.
     pub(crate) fn set(&mut self, origin: Origin, setting: Setting, is_changed: bool) {
         let generation = if is_changed { self.publisher.change() } else { self.publisher.newest() };
+        if is_changed {
+            self.pass_removed();
+        }
         self.waiters.push(Waiter { origin, generation, setting });
         if self.phase == Phase::Attached {
             self.publish_if_due();

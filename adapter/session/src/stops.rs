@@ -20,7 +20,7 @@ use crate::{
     pending::{Pending, Purpose},
     profile,
     session::Session,
-    threads::{Resumption, State, Stop},
+    threads::{Resumption, State, Stop, Thread},
 };
 
 /// Stops on their way to the client.
@@ -112,6 +112,28 @@ impl Session {
             // Its process is gone, and with it what should run on.
             self.log(format!("{target} stopped a task and is gone"));
         }
+    }
+
+    /// Breakpoints were removed: tasks that stand at those alone, and of which the client has not been told, run on, as those do whose
+    /// stop comes later. So a client that has removed its breakpoints knows of all tasks that are still paused.
+    pub(crate) fn pass_removed(&mut self) {
+        let stands_at_removed = |id: &i32| {
+            let stop = self.threads.get(*id).filter(|thread| matches!(thread.state, State::Paused(_)));
+            let hits = stop.and_then(Thread::stop).map_or(&[][..], |stop| &stop.hit_breakpoints);
+            !hits.is_empty() && !hits.iter().any(|id| self.breakpoints.has(*id))
+        };
+        let passed: Vec<i32> = self.announcer.waiting.iter().copied().filter(stands_at_removed).collect();
+        let focus = self.announcer.focus;
+        for id in passed {
+            match self.continue_thread(id, None) {
+                Ok(()) => {
+                    self.announcer.waiting.remove(&id);
+                }
+                // It is told as any other.
+                Err(refusal) => self.log(format!("thread {id} could not be resumed: {}", refusal.0.text())),
+            }
+        }
+        self.announcer.focus = focus;
     }
 
     fn count_passed(&mut self) {

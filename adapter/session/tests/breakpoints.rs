@@ -140,3 +140,28 @@ fn a_file_that_a_target_has_under_another_name_teaches_the_names_of_those_beside
     sim.check_empty();
     sim.finish();
 }
+
+#[test]
+fn what_stands_at_a_removed_breakpoint_and_was_not_told_runs_on() {
+    let mut sim = Sim::attached(json!({}));
+    let ids = sim.set_lines(&[10, 20]);
+    sim.stop("t1", 1, "a-1", &ids[..1]);
+    sim.event("stopped");
+    // Within the time in which stops are gathered: at the first breakpoint, at the second, at both, and at none.
+    sim.stop("t2", 1, "a-2", &ids[..1]);
+    sim.stop("t2", 2, "a-3", &ids[1..]);
+    sim.stop("t2", 3, "a-4", &ids);
+    sim.stop_for("t2", 4, "a-5", "exception", &[]);
+    sim.set_lines(&[20]);
+    let stands = |sim: &Sim| [1, 2, 3, 4].map(|thread| sim.targets["t2"].is_stopped(thread));
+    assert_eq!(stands(&sim), [false, true, true, true]);
+    assert!(sim.targets["t1"].is_stopped(1), "the client knows of this one");
+    sim.set_lines(&[]);
+    assert_eq!(stands(&sim), [false, false, false, true]);
+    assert_eq!(sim.threads(), [1]);
+    sim.advance(Duration::from_millis(50));
+    assert_eq!(sim.event("stopped")["reason"], "exception");
+    assert_eq!(sim.threads().len(), 2);
+    sim.check_empty();
+    sim.finish();
+}
