@@ -327,7 +327,7 @@ async fn pump(
                 let jobs = take_jobs(&mut message);
                 note_targets(lines, &message);
                 match convert::event(message) {
-                    Ok(Some(Event::FromTarget { target, message })) if !lines.hears(&target, &message) => {}
+                    Ok(Some(Event::FromTarget { target, message })) => lines.hear(target, message).await,
                     // When nobody listens any more, the stream is read to its end all the same: so the head has read to ours.
                     Ok(Some(event)) => {
                         let _told = events.send(event).await;

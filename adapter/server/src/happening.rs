@@ -33,7 +33,21 @@ impl Events {
         self.0.send(Happening::Event(event)).await.is_ok()
     }
 
+    /// Waits for room for one event. `None` when the session is over.
+    pub async fn room(&self) -> Option<Room<'_>> {
+        self.0.reserve().await.ok().map(Room)
+    }
+
     pub async fn tell_access(&self, access: Access) -> bool {
         self.0.send(Happening::Access(access)).await.is_ok()
+    }
+}
+
+/// Room for one event, which is then sent without waiting.
+pub(crate) struct Room<'a>(mpsc::Permit<'a, Happening>);
+
+impl Room<'_> {
+    pub fn send(self, event: Event) {
+        self.0.send(Happening::Event(event));
     }
 }

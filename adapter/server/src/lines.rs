@@ -4,6 +4,9 @@
 //! made; what comes on the line is heard if it is the very next. So nothing is lost or heard twice, whatever becomes of a line. What is
 //! older than the line is always heard: nodes tell of old stops again to a session that was away. What is asked goes over the line once
 //! all that went over the head before it is answered.
+//!
+//! Whether a message is heard is decided, and it is given to the session, under one lock: else what comes next on the other way could
+//! overtake it, and a task that runs on be taken for one that has stopped.
 
 use std::{
     collections::HashMap,
@@ -23,7 +26,10 @@ use manta_proto::{
 use manta_session::{Event, TargetId};
 use tokio::{net::UnixStream, sync::mpsc, task::AbortHandle};
 
-use crate::{happening::Events, limits::TO_HEAD_MAX};
+use crate::{
+    happening::{Events, Room},
+    limits::TO_HEAD_MAX,
+};
 
 /// The targets of one session, by what they are reached.
 #[derive(Clone)]
@@ -100,22 +106,24 @@ impl Lines {
         self.lock().clear();
     }
 
-    /// Whether a message that came over the head is to be heard. The first one has a line made.
-    pub fn hears(&self, target: &TargetId, message: &Message) -> bool {
-        let Some(id) = ProcessId::from_hex(target.as_str()) else { return true };
+    /// Gives the session a message that came over the head, unless it was heard. The first one has a line made.
+    pub async fn hear(&self, target: TargetId, message: Message) {
+        let Some(room) = self.events.room().await else { return };
         let mut targets = self.lock();
-        let Some(target) = targets.get_mut(&id) else { return true };
-        if matches!(target.way, Way::Untried) {
-            target.way = Way::None;
-            let socket = target.socket.clone();
-            tokio::spawn(self.clone().open(id, socket));
+        let known = ProcessId::from_hex(target.as_str()).and_then(|id| Some((id, targets.get_mut(&id)?)));
+        if let Some((id, known)) = known {
+            if matches!(known.way, Way::Untried) {
+                known.way = Way::None;
+                let socket = known.socket.clone();
+                tokio::spawn(self.clone().open(id, socket));
+            }
+            let number = message.seq();
+            if known.heard_before.is_some_and(|before| before < number && number <= known.heard) {
+                return;
+            }
+            known.hear(&message);
         }
-        let number = message.seq();
-        if target.heard_before.is_some_and(|before| before < number && number <= target.heard) {
-            return false;
-        }
-        target.hear(message);
-        true
+        room.send(Event::FromTarget { target, message });
     }
 
     /// Sends a message on the line. False when it has to go over the head.
@@ -138,12 +146,12 @@ impl Lines {
         let Ok(stream) = connect(&socket, &token).await else { return };
         let stream = Arc::new(stream);
         let (outgoing, waiting) = mpsc::channel(TO_HEAD_MAX);
-        tokio::spawn(write(Arc::clone(&stream), waiting));
-        let reader = tokio::spawn(self.clone().read(target, stream)).abort_handle();
-        let line = Line { outgoing, reader };
         if let Some(known) = self.lock().get_mut(&target) {
-            known.way = Way::Line(line);
+            // Nothing is heard on the line before it is known what was heard without it.
             known.heard_before = Some(known.heard);
+            tokio::spawn(write(Arc::clone(&stream), waiting));
+            let reader = tokio::spawn(self.clone().read(target, stream)).abort_handle();
+            known.way = Way::Line(Line { outgoing, reader });
         }
     }
 
@@ -162,13 +170,10 @@ impl Lines {
                     }
                 };
                 match Message::from_slice(&text) {
-                    Ok(message) if self.is_next(target, &message) => {
-                        let event = Event::FromTarget { target: id.clone(), message };
-                        if !self.events.send(event).await {
-                            return;
-                        }
+                    Ok(message) => {
+                        let Some(room) = self.events.room().await else { return };
+                        self.hear_next(target, &id, message, room);
                     }
-                    Ok(_) => {}
                     Err(error) => {
                         tracing::warn!(%error, target = %id, "a line is closed, as no DAP message came on it");
                         return self.ended(target);
@@ -179,15 +184,20 @@ impl Lines {
         self.ended(target);
     }
 
-    fn is_next(&self, target: ProcessId, message: &Message) -> bool {
+    /// Gives the session a message that came on the line, if it is the next.
+    fn hear_next(&self, target: ProcessId, id: &TargetId, message: Message, room: Room<'_>) {
         let mut targets = self.lock();
-        let Some(target) = targets.get_mut(&target) else { return false };
-        if message.seq() != target.heard + 1 {
-            return false;
+        let Some(known) = targets.get_mut(&target) else { return };
+        if message.seq() != known.heard + 1 {
+            return;
         }
-        target.hear(message);
+        known.hear(&message);
         // What answers the node is not the session's.
-        !matches!(message, Message::Response(response) if response.request_seq >= NODE_SEQ_MIN)
+        let is_nodes =
+            matches!(&message, Message::Response(response) if response.request_seq >= NODE_SEQ_MIN);
+        if !is_nodes {
+            room.send(Event::FromTarget { target: id.clone(), message });
+        }
     }
 
     fn ended(&self, target: ProcessId) {
@@ -313,7 +323,15 @@ mod tests {
         let mut request = Message::from_slice(br#"{"seq":1,"type":"request","command":"next"}"#).unwrap();
         assert!(!lines.send(id, &request), "there is no line before the target has said anything");
 
-        assert!(lines.hears(&target, &said(2)));
+        // What comes over the head, and is heard.
+        let over_head = async |happenings: &mut mpsc::Receiver<Happening>, seq: Seq| {
+            lines.hear(target.clone(), said(seq)).await;
+            match happenings.try_recv() {
+                Ok(Happening::Event(Event::FromTarget { message, .. })) => message.seq() == seq,
+                _ => false,
+            }
+        };
+        assert!(over_head(&mut happenings, 2).await);
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut received = BytesMut::new();
         let hello = next_frame(&mut stream, &mut received).await;
@@ -331,9 +349,9 @@ mod tests {
             message.seq()
         };
         assert_eq!(heard(&mut happenings).await, 3);
-        assert!(!lines.hears(&target, &said(3)) && lines.hears(&target, &said(4)));
+        assert!(!over_head(&mut happenings, 3).await && over_head(&mut happenings, 4).await);
         // A stop from before that a node tells of again.
-        assert!(lines.hears(&target, &said(2)) && !lines.hears(&target, &said(4)));
+        assert!(over_head(&mut happenings, 2).await && !over_head(&mut happenings, 4).await);
 
         // The answer to what went over the head; then requests go on the line.
         request.set_seq(2);
@@ -364,6 +382,48 @@ mod tests {
             }
         };
         timeout(Duration::from_secs(10), ended).await.expect("the end of the line is noticed");
-        assert!(!lines.hears(&target, &said(8)) && lines.hears(&target, &said(9)));
+        assert!(!over_head(&mut happenings, 8).await && over_head(&mut happenings, 9).await);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn messages_keep_their_order_on_two_ways_at_one_time() {
+        const MESSAGES: Seq = 5_000;
+        let folder = tempfile::tempdir().unwrap();
+        let (id, token) = (ProcessId([8; 16]), Token::random());
+        let target = TargetId::new(&id.to_string());
+        let socket = line::socket(folder.path(), id);
+        let listener = UnixListener::bind(&socket).unwrap();
+        let (events, mut happenings) = Events::new(1);
+        let lines = Lines::new(events);
+        lines.set_token(&token);
+        let line = socket.display().to_string();
+        lines.target_up(&TargetUp { target_id: id.to_bytes(), line, ..TargetUp::default() });
+        lines.hear(target.clone(), said(1)).await;
+        let (mut stream, _) = listener.accept().await.unwrap();
+        // From here on it says everything twice.
+        let on_line = tokio::spawn(async move {
+            for seq in 2..=MESSAGES {
+                stream.write_all(&frame(&said(seq).to_vec())).await.unwrap();
+                if seq % 8 == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            stream
+        });
+        let over_head = tokio::spawn(async move {
+            for seq in 2..=MESSAGES {
+                lines.hear(target.clone(), said(seq)).await;
+            }
+            lines
+        });
+        for expected in 1..=MESSAGES {
+            let next = timeout(Duration::from_secs(30), happenings.recv()).await.unwrap();
+            let Some(Happening::Event(Event::FromTarget { message, .. })) = next else {
+                panic!("no message")
+            };
+            assert_eq!(message.seq(), expected);
+        }
+        let _open = (on_line.await.unwrap(), over_head.await.unwrap());
+        assert!(happenings.try_recv().is_err(), "nothing is heard twice");
     }
 }
