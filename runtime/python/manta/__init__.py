@@ -36,7 +36,8 @@ from manta.remote_function import RemoteFunction
 from manta.runtime_context import get_gpu_ids, get_runtime_context
 
 if TYPE_CHECKING:
-    from manta import dag, job_submission
+    from manta import cloudpickle, dag, job_submission
+    from manta._logging import LoggingConfig
 
 # Ray's older name of the same.
 ObjectID = ObjectRef
@@ -52,6 +53,7 @@ __all__ = [
     "DynamicObjectRefGenerator",
     "FunctionID",
     "JobID",
+    "LoggingConfig",
     "NodeID",
     "ObjectID",
     "ObjectRef",
@@ -65,6 +67,7 @@ __all__ = [
     "actor",
     "available_resources",
     "cancel",
+    "cloudpickle",
     "cluster_resources",
     "cross_language",
     "dag",
@@ -92,17 +95,18 @@ __all__ = [
 
 # fmt: off
 _NOT_YET = frozenset({
-    "LoggingConfig", "autoscaler",
-    "data", "experimental", "job_config", "llm", "rllib",
+    "autoscaler", "data", "job_config", "llm", "rllib",
     "serve", "train", "tune", "workflow",
 })
 # fmt: on
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("dag", "job_submission"):
+    if name in ("cloudpickle", "dag", "experimental", "job_submission"):
         # Read when it is first used: workers start sooner without it.
         return importlib.import_module(f"manta.{name}")
+    if name == "LoggingConfig":
+        return importlib.import_module("manta._logging").LoggingConfig
     if name in _NOT_YET:
         raise AttributeError(
             f"Ray's '{name}' is not supported yet: Manta has functions as tasks, and objects"

@@ -68,6 +68,11 @@ class ClassDescription:
     # The placement group that what the actor submits is in as well.
     captured: _placement.InGroup | None = None
 
+    def check_groups(self) -> None:
+        """Raises ValueError when a method is to run in a concurrency group that the actor does not have."""
+        for method in self.methods.values():
+            self.group(method.options.concurrency_group)
+
     def group(self, name: str | None) -> int:
         """The number of a concurrency group; 0 is the default one."""
         if name is None:
@@ -106,8 +111,6 @@ def describe(cls: type, options: ActorOptions) -> ClassDescription:
         held=tuple(options.held()),
         captured=options.captured(),
     )
-    for method in methods.values():
-        described.group(method.options.concurrency_group)
     return described
 
 

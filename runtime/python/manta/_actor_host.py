@@ -6,6 +6,7 @@ import atexit
 import collections
 import contextvars
 import functools
+import gc
 import inspect
 import threading
 import traceback
@@ -273,14 +274,19 @@ class Host:
             _errors.end_failed(call, error, self._node_name, retried)
 
     def _wind_up(self) -> None:
-        """Does what the actor wants done at an end that it has chosen itself; what fails is said, and ends nothing else."""
+        """Does what the actor wants done at an orderly end; what fails is said, and ends nothing else."""
         wishes = [wish] if callable(wish := getattr(self._instance, "__ray_shutdown__", None)) else []
-        for wish in [*wishes, atexit._run_exitfuncs]:
+        for wish in [*wishes, atexit._run_exitfuncs, self._let_go]:
             try:
                 wish()
             except BaseException:
                 traceback.print_exc()
         self._end_output()
+
+    def _let_go(self) -> None:
+        """Has the instance's finalizer run, which may have to wait for the traceback of `exit_actor` to go."""
+        self._instance = None
+        gc.collect()
 
 
 def send_values(task: _manta.Task, result: Any, node_name: str) -> Any:

@@ -158,9 +158,9 @@ def _concurrency(option: str, value: Any) -> int:
 def _pending(option: str, value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"'{option}' must be a whole number, not {type(value).__name__}")
-    if value < -1 or value == 0:
-        raise ValueError(f"'{option}' must be -1 (no limit) or more than 0, not {value}")
-    return None if value == -1 else value
+    if value < -1:
+        raise ValueError(f"'{option}' must be -1 or 0 (no limit) or more, not {value}")
+    return value if value > 0 else None
 
 
 def _groups(option: str, value: Any) -> tuple[tuple[str, int], ...]:

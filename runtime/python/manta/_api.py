@@ -46,6 +46,9 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
     if isinstance(object_refs, _manta.ObjectRef):
         _session.ensure_initialized()
         return _manta.get([object_refs], timeout)[0]
+    if isinstance(object_refs, ObjectRefGenerator):
+        # As in Ray: its values are got one by one.
+        return object_refs
     if isinstance(object_refs, list):
         _session.ensure_initialized()
         return _manta.get(object_refs, timeout)
@@ -151,13 +154,32 @@ def nodes() -> list[dict[str, Any]]:
             "NodeManagerHostname": node["name"],
             "NodeManagerPort": int(node["address"].rpartition(":")[2] or 0),
             "Resources": dict(_own(node["total"])),
-            "Labels": dict(node["labels"]),
+            "Labels": labels_of(node),
             "alive": True,
             "DeathReason": 0,
             "DeathReasonMessage": "",
+            **_WITHOUT_COUNTERPART,
         }
         for node in _manta.nodes()
     ]
+
+
+NODE_ID_LABEL = "ray.io/node-id"
+# What Ray's nodes have that ours do not: one port serves all, and sockets are between a node and its own workers.
+_WITHOUT_COUNTERPART = {
+    "ObjectManagerPort": 0,
+    "ObjectStoreSocketName": "",
+    "RayletSocketName": "",
+    "MetricsExportPort": 0,
+    "MetricsAgentPort": 0,
+    "DashboardAgentListenPort": 0,
+    "RuntimeEnvAgentPort": 0,
+}
+
+
+def labels_of(node: dict[str, Any]) -> dict[str, str]:
+    """A node's labels, with the one that each node has."""
+    return {NODE_ID_LABEL: node["id"], **dict(node["labels"])}
 
 
 def cluster_resources() -> dict[str, float]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import shutil
 import sys
 import sysconfig
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from manta import _manta, _output, _runtime_env, _serialization
+
+if TYPE_CHECKING:
+    from manta._logging import LoggingConfig
 
 LANGUAGE_VERSION = ".".join(map(str, sys.version_info[:3]))
 
@@ -28,18 +32,33 @@ _WITHOUT_EFFECT = (
     "include_dashboard",
     "logging_format",
     "logging_level",
+    # What Ray hides behind an underscore sets how its own processes and files are.
+    "_driver_object_store_memory",
+    "_enable_object_reconstruction",
+    "_metrics_export_port",
+    "_node_ip_address",
+    "_node_name",
+    "_object_spilling_directory",
+    "_plasma_directory",
+    "_redis_password",
+    "_redis_username",
+    "_skip_env_hook",
+    "_system_config",
+    "_temp_dir",
+    "_tracing_startup_hook",
 )
 _NOT_YET = (
     "cgroup_path",
     "enable_resource_isolation",
     "job_config",
-    "logging_config",
     "proxy_server_url",
     "system_reserved_cpu",
     "system_reserved_memory",
 )
 
 
+# How a job's configuration of its records comes to its workers.
+LOGGING_VARIABLE = "MANTA_LOGGING_CONFIG"
 _STORE_BYTES_MIN = 1024 * 1024
 
 
@@ -83,6 +102,8 @@ def init(
     runtime_env: dict[str, Any] | None = None,
     log_to_driver: bool | None = None,
     ignore_reinit_error: bool = False,
+    logging_config: LoggingConfig | dict[str, Any] | None = None,
+    _memory: float | None = None,
     **unknown: Any,
 ) -> RayContext:
     """Connects this program to a cluster.
@@ -100,6 +121,7 @@ def init(
         runtime_env: The environment of this program's tasks: a dict with working_dir, py_modules, excludes, env_vars, pip or uv, config.
         log_to_driver: Whether what tasks print appears here.
         ignore_reinit_error: Whether a second call is let pass.
+        logging_config: How records of `logging` look, here and in tasks.
     """
     _refuse_unknown(unknown)
     if namespace is not None and not isinstance(namespace, str):
@@ -107,8 +129,10 @@ def init(
     if namespace == "":
         raise ValueError("'namespace' must not be empty; leave it out for one of this program's own")
     environment = None if runtime_env is None else _runtime_env.checked(runtime_env)
+    logs = None if logging_config is None else _checked_logs(logging_config)
     address = _checked_address(address)
-    amounts, checked_labels = _checked_resources(resources, num_gpus), _checked_labels(labels)
+    amounts = _checked_resources(resources, num_gpus, _memory)
+    checked_labels = _checked_labels(labels)
     store_bytes = _checked_store_bytes(object_store_memory)
     with _lock:
         if _manta.is_connected():
@@ -129,8 +153,12 @@ def init(
                 raise ValueError(
                     f"'{name}' is for a private cluster; the cluster at {address} has its own already. Leave it out"
                 )
-        if num_cpus is not None and (isinstance(num_cpus, bool) or not num_cpus > 0):
-            raise ValueError(f"'num_cpus' must be above 0, not {num_cpus!r}")
+        if isinstance(num_cpus, bool) or not isinstance(num_cpus, (int, float, type(None))):
+            raise TypeError(f"'num_cpus' must be a number, not {num_cpus!r}")
+        if num_cpus is not None and not num_cpus >= 0:
+            raise ValueError(f"'num_cpus' must be 0 or more, not {num_cpus!r}")
+        if logs is not None:
+            environment = _with_logs(environment or {}, logs)
         _connect(
             address,
             num_cpus,
@@ -141,7 +169,25 @@ def init(
             log_to_driver is not False,
             environment or {},
         )
+        if logs is not None:
+            logs.apply()
         return _context()
+
+
+def _checked_logs(given: Any) -> LoggingConfig:
+    from manta._logging import LoggingConfig  # Few programs have one, and the others start sooner without it.
+
+    if isinstance(given, dict):
+        return LoggingConfig.from_dict(given)
+    if not isinstance(given, LoggingConfig):
+        raise TypeError(f"'logging_config' must be a LoggingConfig, not {type(given).__name__}")
+    return given
+
+
+def _with_logs(environment: dict[str, Any], logs: LoggingConfig) -> dict[str, Any]:
+    """The job's environment with what its workers are to know of its records."""
+    variables = {**environment.get("env_vars", {}), LOGGING_VARIABLE: json.dumps(logs.to_dict())}
+    return {**environment, "env_vars": variables}
 
 
 def shutdown(*, wait_for_processes: bool = False, _exiting_interpreter: bool = False) -> None:
@@ -262,7 +308,7 @@ def binary() -> str:
 
 
 def _checked_resources(
-    resources: Mapping[str, float] | None, num_gpus: float | None
+    resources: Mapping[str, float] | None, num_gpus: float | None, memory: float | None
 ) -> list[tuple[str, float]]:
     if resources is not None and not isinstance(resources, Mapping):
         raise TypeError(f"'resources' must be a dict of names and amounts, not {type(resources).__name__}")
@@ -272,6 +318,8 @@ def _checked_resources(
             raise AssertionError(f"give '{instead}' in place of '{reserved}' in 'resources'")
     if num_gpus is not None:
         amounts["GPU"] = num_gpus
+    if memory is not None:
+        amounts["memory"] = memory
     for name, amount in amounts.items():
         if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not amount >= 0:
             raise ValueError(f"the amount of the resource '{name}' must be 0 or more, not {amount!r}")
@@ -307,6 +355,9 @@ def _checked_address(address: str | None) -> str | None:
             raise ValueError(
                 f"'{address}': there is no client mode; give the head's address as HOST:PORT, without ray://"
             )
+        port = address.rpartition(":")[2] if address else ""
+        if address and address not in ("auto", "local") and not (port.isdecimal() and int(port) < 2**16):
+            raise ValueError(f"Invalid address format: '{address}' is not HOST:PORT, such as 127.0.0.1:6480")
         return address or None
     raise TypeError(f"'address' must be text such as 127.0.0.1:6480, not {type(address).__name__}")
 

@@ -73,6 +73,7 @@ class Worker:
             if task.creates is not None:
                 return self._create_actor(task, described.function, args, kwargs)
             _function.running, _function.captured = described, described.captured
+            _function.limit_threads(described.threads)
             self._may_interrupt = True
             if task.is_interrupted():
                 raise KeyboardInterrupt
@@ -158,6 +159,11 @@ class Worker:
         if os.path.isdir(job["working_dir"]):
             os.chdir(job["working_dir"])
         self._in_job = True
+        if _session.LOGGING_VARIABLE in os.environ:
+            # Few jobs have a configuration, and the others start sooner without it.
+            from manta import _logging
+
+            _logging.apply_of_job()
         try:
             _runtime_env.run_hook(job["runtime_env"])
         except Exception as error:
@@ -220,6 +226,7 @@ def main() -> None:
     # Ctrl+C in a terminal goes to the driver, which decides; a worker must not die of it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     faulthandler.enable(file=STDERR)
+    _function.own_threads()
     _manta.connect_worker(_session.LANGUAGE_VERSION)
     streams = _output.catch()
     _debug_target.install()

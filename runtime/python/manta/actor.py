@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import pickle
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -23,7 +24,7 @@ def method(*target: Any, **options: Any) -> Any:
     """Gives a method of an actor its own options: `@method(num_returns=2)`."""
     if target and not options and len(target) == 1 and callable(target[0]):
         return target[0]
-    if target or not options:
+    if target:
         raise AssertionError("write @method with options, such as @method(num_returns=2)")
     if unknown := sorted(set(options) - METHOD_OPTIONS):
         raise AssertionError(
@@ -96,6 +97,12 @@ class ActorClass:
             strategy = _placement.in_captured(captured)
             options = dataclasses.replace(self._options, scheduling_strategy=strategy)
             return ActorClass(self._class, options).remote(*args, **kwargs)
+        if inspect.isabstract(self._class):
+            missing = ", ".join(sorted(vars(self._class)["__abstractmethods__"]))
+            raise TypeError(
+                f"Can't instantiate abstract class {self.__name__}: it has no implementation of {missing}"
+            )
+        self._description.check_groups()
         self._description.constructor.check(f"{self.__name__}.remote()", args, kwargs)
         _session.ensure_initialized()
         prepared = self._prepared
@@ -130,10 +137,19 @@ class ActorClass:
 
         return dag.ClassNode(self, args, kwargs)
 
+    def _described(self) -> type | _function.Described:
+        """The class as it travels to its worker."""
+        held = tuple(self._options.held())
+        return (
+            _function.Described(self._class, resources=held)
+            if _function.threads_of(held) > 1
+            else self._class
+        )
+
     def _prepare(self) -> _manta.PreparedTask:
         options = self._options
         self._prepared = _manta.PreparedTask(
-            _manta.register_function(self.__qualname__, self._class),
+            _manta.register_function(self.__qualname__, self._described()),
             f"{self.__name__}.__init__",
             options.demand(),
             0,

@@ -48,6 +48,16 @@ class ClusterNode:
                 return str(node["id"])
         raise RuntimeError(f"the cluster that this program is connected to has no node '{self.name}'")
 
+    @property
+    def unique_id(self) -> str:
+        """Another name of `node_id`."""
+        return self.node_id
+
+    @property
+    def node_ip_address(self) -> str:
+        """The address of its machine, which is this one."""
+        return "127.0.0.1"
+
     def any_processes_alive(self) -> bool:
         """Whether its process is there."""
         return self._process.poll() is None
@@ -162,6 +172,10 @@ class Cluster:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the cluster's nodes are not {sorted(wanted)} after {timeout} s")
             time.sleep(0.05)
+
+    def remaining_processes_alive(self) -> bool:
+        """Whether all nodes that were not removed are there."""
+        return all(node.any_processes_alive() for node in self.list_all_nodes())
 
     def shutdown(self) -> None:
         """Ends the nodes and the head. A program that is connected should call `manta.shutdown()` before."""

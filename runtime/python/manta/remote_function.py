@@ -62,7 +62,12 @@ class RemoteFunction:
 
     def options(self, **options: Any) -> RemoteFunction:
         """The same function with other options; this one keeps its own."""
-        return RemoteFunction(self._function, self._options.updated(options))
+        updated = self._options.updated(options)
+        if options.get("max_calls") is not None:
+            raise ValueError(
+                "'max_calls' cannot be given to .options(): it is the worker's count of all calls; give it to @remote(max_calls=...)"
+            )
+        return RemoteFunction(self._function, updated)
 
     def _remote(self, args: Any = None, kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
         """Ray's older way to write `.options(...).remote(...)`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-from manta import _actor_host, _function, _manta, _session, actor
+from manta import _actor_host, _api, _function, _manta, _session, actor
 from manta._ids import ActorID, JobID, NodeID, PlacementGroupID, TaskID, WorkerID
 from manta.runtime_env import RuntimeEnv
 
@@ -40,7 +40,7 @@ class RuntimeContext:
         if _manta.current_task() is None or _function.running is None:
             return None
         function = _function.running.function
-        return f"{function.__module__}.{getattr(function, '__qualname__', repr(function))}"
+        return f"{function.__module__}.{getattr(function, '__name__', repr(function))}"
 
     def get_assigned_resources(self) -> dict[str, float]:
         """What the running task, or the actor that runs this, was given of its node."""
@@ -165,7 +165,7 @@ class RuntimeContext:
     def get_node_labels(self) -> dict[str, str]:
         """The labels of the node that this process belongs to."""
         own = self.get_node_id()
-        return next((dict(node["labels"]) for node in _manta.nodes() if node["id"] == own), {})
+        return next((_api.labels_of(node) for node in _manta.nodes() if node["id"] == own), {})
 
     def get_runtime_env_string(self) -> str:
         """The environment of this process as JSON; its local folders are packages by now."""

@@ -133,7 +133,7 @@ def test_wrong_token_and_no_cluster(two_nodes, monkeypatch):
         manta.init(address=two_nodes.address)
     with pytest.raises(ConnectionError, match="no cluster answers at 127.0.0.1:1"):
         manta.init(address="127.0.0.1:1")
-    with pytest.raises(ConnectionError, match="HOST:PORT"):
+    with pytest.raises(ValueError, match="HOST:PORT"):
         manta.init(address="nonsense")
     assert not manta.is_initialized()
 

@@ -237,7 +237,8 @@ def test_the_context_knows_the_placement_group_and_the_environment(cluster: dict
         return context.get_placement_group_id(), found, context.runtime_env, context.get_node_labels()
 
     group_id, found, env, labels = manta.get(inside.remote())
-    assert (group_id, found, env["env_vars"], labels) == (group.id.hex(), group, {"X": "1"}, {})
+    assert (group_id, found, env["env_vars"]) == (group.id.hex(), group, {"X": "1"})
+    assert labels == {"ray.io/node-id": manta.get_runtime_context().get_node_id()}
     assert manta.util.get_current_placement_group() is None
     assert manta.get_runtime_context().get_runtime_env_string() == "{}"
     assert manta.util.get_node_ip_address() == "127.0.0.1"

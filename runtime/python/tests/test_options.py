@@ -117,7 +117,7 @@ def test_a_task_knows_what_it_is(ray):
         return context.get_task_function_name(), context.get_assigned_resources(), context.get()
 
     name, resources, ids = ray.get(who.remote())
-    assert name.endswith("test_a_task_knows_what_it_is.<locals>.who")
+    assert name == f"{__name__}.who"
     assert resources == {"CPU": 1}
     assert ids["job_id"] == ray.get_runtime_context().get_job_id() and "task_id" in ids
     assert ray.get(who.options(num_cpus=0.5, memory=1024).remote())[1] == {"CPU": 0.5, "memory": 1024}

@@ -106,7 +106,6 @@ def test_wrong_uses_of_decorators_are_assertions(ray):
         lambda: ray.remote(),
         lambda: ray.remote(1),
         lambda: ray.method(foo=1),
-        lambda: ray.method(),
     ):
         with pytest.raises(AssertionError):
             wrong()

@@ -142,7 +142,8 @@ def test_a_private_cluster_has_what_init_says(gpus):
     total = manta.cluster_resources()
     assert (total["CPU"], total["GPU"], total["disk"]) == (4, 2, 1.5)
     assert total["memory"] > 2**20
-    assert manta.nodes()[0]["Labels"] == {"kind": "fast"}
+    [node] = manta.nodes()
+    assert node["Labels"] == {"kind": "fast", "ray.io/node-id": node["NodeID"]}
 
     @manta.remote(memory=2**20, resources={"disk": 0.5})
     def needs() -> float:

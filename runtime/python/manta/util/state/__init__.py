@@ -39,6 +39,39 @@ LIMIT_MAX = 10_000
 Filters = Sequence[tuple[str, str, str]]
 
 
+# Fields of Ray's rows that nobody keeps here: they are None.
+_NOT_KEPT = frozenset(
+    {
+        "call_site",
+        "debugger_port",
+        "driver_info",
+        "end_time_ms",
+        "error_type",
+        "events",
+        "exit_detail",
+        "exit_type",
+        "ip",
+        "label_selector",
+        "message",
+        "metadata",
+        "num_restarts",
+        "placement_group_id",
+        "profiling_data",
+        "repr_name",
+        "required_resources",
+        "runtime_env",
+        "runtime_env_info",
+        "serialized_runtime_env",
+        "start_time_ms",
+        "state_message",
+        "stats",
+        "task_log_info",
+        "worker_launch_time_ms",
+        "worker_launched_time_ms",
+    }
+)
+
+
 class State(dict[str, Any]):
     """One row; its fields are attributes as well."""
 
@@ -46,6 +79,8 @@ class State(dict[str, Any]):
         try:
             return self[name]
         except KeyError:
+            if name in _NOT_KEPT:
+                return None
             raise AttributeError(f"this record has no '{name}'; it has {', '.join(self)}") from None
 
 
@@ -105,7 +140,7 @@ def _filters(filters: Filters | None) -> list[tuple[str, str, bool]]:
     return checked
 
 
-_FROM_RAY = {"is_head_node": "name"}
+_FROM_RAY = {"attempt_number": "attempt", "func_or_class_name": "name"}
 _OF_TASKS = {
     "creation_time_ms": "submitted_unix_us",
     "start_time_ms": "started_unix_us",
@@ -119,12 +154,14 @@ def _renamed(kind: str, row: dict[str, Any]) -> dict[str, Any]:
         row["attempt_number"] = row["attempt"]
         row["func_or_class_name"] = row["name"]
         row["error_message"] = row["error"] or None
+        row["is_debugger_paused"] = row["state"] == "PAUSED"
         for theirs, ours in _OF_TASKS.items():
             row[theirs] = row[ours] // 1000 if row[ours] else None
     elif kind == "nodes":
         row["node_name"] = row["name"]
         row["node_ip"] = row["peer_address"].rpartition(":")[0]
         row["resources_total"] = row["total"]
+        row["is_head_node"] = "node:__internal_head__" in row["total"]
     elif kind == "jobs":
         row["status"] = "RUNNING" if row["state"] == "RUNNING" else "SUCCEEDED"
         row["type"] = "SUBMISSION" if row["submission_id"] else "DRIVER"

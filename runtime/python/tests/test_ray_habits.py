@@ -1,0 +1,224 @@
+"""What programs written for Ray lean on without thinking of it: threads of libraries, finalizers, records of logging."""
+
+from __future__ import annotations
+
+import abc
+import json
+import os
+from typing import Any
+
+import pytest
+from conftest import until
+
+import manta
+from manta.experimental import tqdm_ray
+from manta.util.state import list_nodes, list_tasks
+
+
+def threads() -> str | None:
+    return os.environ.get("OMP_NUM_THREADS")
+
+
+class Threaded:
+    at_import = None
+
+    def seen(self) -> str | None:
+        return threads()
+
+
+def test_libraries_start_as_many_threads_as_there_are_cpus_for(ray: Any) -> None:
+    task = ray.remote(threads)
+    counted = [task, ray.remote(num_cpus=2)(threads), task, task.options(num_cpus=0.5)]
+    assert [ray.get(one.remote()) for one in counted] == ["1", "2", "1", "1"]
+    assert ray.get(ray.remote(Threaded).remote().seen.remote()) == "1"
+    actor = ray.remote(Threaded).options(num_cpus=2).remote()
+    assert ray.get(actor.seen.remote()) == "2"
+    ray.kill(actor)
+    own = task.options(runtime_env={"env_vars": {"OMP_NUM_THREADS": "7"}}, num_cpus=2)
+    assert ray.get(own.remote()) == "7"
+
+
+def test_a_generator_is_what_get_of_it_answers_with(ray: Any) -> None:
+    @ray.remote
+    def values() -> Any:
+        yield 1
+
+    generator = values.remote()
+    assert ray.get(generator) is generator
+    assert ray.get(next(generator)) == 1
+
+
+def test_a_class_without_all_of_its_methods_is_refused_where_it_is_made(ray: Any) -> None:
+    class Wants(abc.ABC):
+        @abc.abstractmethod
+        def method(self) -> None: ...
+
+    @ray.remote
+    class Has(Wants):
+        def method(self) -> int:  # type: ignore[override]
+            return 1
+
+    assert ray.get(Has.remote().method.remote()) == 1
+    with pytest.raises(TypeError, match="no implementation of method"):
+        ray.remote(Wants).remote()
+
+
+def test_concurrency_groups_may_come_with_the_options(ray: Any) -> None:
+    @ray.remote
+    class Groups:
+        @ray.method(concurrency_group="io")
+        def method(self) -> int:
+            return 1
+
+    with pytest.raises(ValueError, match="has no concurrency group 'io'"):
+        Groups.remote()
+    assert ray.get(Groups.options(concurrency_groups={"io": 2}).remote().method.remote()) == 1
+
+
+def test_options_that_have_another_meaning_or_none_here(ray: Any) -> None:
+    @ray.remote
+    def task() -> int:
+        return 1
+
+    @ray.remote
+    class Actor:
+        @ray.method()
+        def method(self) -> int:
+            return 1
+
+    with pytest.raises(ValueError, match="max_calls"):
+        task.options(max_calls=1)
+    assert ray.get(Actor.options(max_pending_calls=0).remote().method.remote()) == 1
+    assert ray.get(manta.cloudpickle.loads(manta.cloudpickle.dumps(ray.put(3)))) == 3
+
+
+def test_rows_have_rays_fields(ray: Any) -> None:
+    @ray.remote
+    def task() -> None: ...
+
+    ray.get(task.remote())
+    until(lambda: list_tasks(filters=[("func_or_class_name", "=", "task")]))
+    row = list_tasks(filters=[("name", "=", "task")])[0]
+    assert (row.is_debugger_paused, row.placement_group_id, row.error_type) == (False, None, None)
+    assert [row.is_head_node for row in list_nodes()] == [True]
+    with pytest.raises(AttributeError):
+        row.absent  # noqa: B018
+    [node] = ray.nodes()
+    assert node["Labels"]["ray.io/node-id"] == node["NodeID"]
+    assert ray.get_runtime_context().get_node_labels() == node["Labels"]
+    assert node["ObjectManagerPort"] == node["MetricsExportPort"] == 0
+
+
+def test_init_takes_what_rays_takes(run_script: Any) -> None:
+    done = run_script(
+        """
+        import manta as ray
+
+        for wrong in ({"address": "nonsense"}, {"address": "host:70000"}, {"num_cpus": "2"}, {"num_cpus": -1}, {"logging_config": 3}):
+            try:
+                ray.init(**wrong)
+            except (TypeError, ValueError) as error:
+                print(type(error).__name__)
+        ray.init(num_cpus=0, _memory=2**30, _temp_dir="/tmp/anything", _system_config={"x": 1}, include_dashboard=False)
+        resources = ray.cluster_resources()
+        print(resources.get("CPU"), resources["memory"] == 2**30)
+
+        @ray.remote(num_cpus=0)
+        def free():
+            return 1
+
+        @ray.remote
+        def task():
+            return 1
+
+        print(ray.get(free.remote()))
+        try:
+            ray.get(task.remote())
+        except ray.exceptions.TaskUnschedulableError as error:
+            print("has no CPU" in str(error))
+        """
+    )
+    assert done.stdout.splitlines() == [
+        *["ValueError", "ValueError", "TypeError", "ValueError", "TypeError"],
+        "None True",
+        "1",
+        "True",
+    ], done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["TEXT", "JSON"])
+def test_records_say_who_wrote_them(run_script: Any, encoding: str) -> None:
+    done = run_script(
+        f"""
+        import logging
+        import manta as ray
+
+        @ray.remote
+        def task():
+            logging.getLogger("of.task").info("from the task", extra={{"step": 3}})
+            logging.debug("not shown")
+
+        ray.init(
+            num_cpus=1,
+            logging_config=ray.LoggingConfig(encoding={encoding!r}, log_level="INFO", additional_log_standard_attrs=["name"]),
+        )
+        ray.get(task.remote())
+        logging.warning("from the driver")
+        ray.shutdown()
+        """
+    )
+    assert "not shown" not in done.stderr
+    [task] = [line for line in done.stderr.splitlines() if "from the task" in line]
+    [driver] = [line for line in done.stderr.splitlines() if "from the driver" in line]
+    if encoding == "JSON":
+        record = json.loads(task[task.index("{") :])
+        assert (record["levelname"], record["name"], record["step"]) == ("INFO", "of.task", 3)
+        assert record["task_name"] == "task" and len(record["task_id"]) == 32
+        assert "task_id" not in json.loads(driver)
+    else:
+        assert (
+            " INFO program.py:7 -- from the task " in task
+            and " step=3 " in task
+            and " task_name=task " in task
+        )
+        assert " WARNING program.py:15 -- from the driver " in driver and "task_id" not in driver
+
+
+def test_a_logging_config_is_checked_where_it_is_made() -> None:
+    with pytest.raises(ValueError, match="Invalid encoding type: XML"):
+        manta.LoggingConfig(encoding="XML")
+    with pytest.raises(ValueError, match="Unknown python logging standard attribute: nothing"):
+        manta.LoggingConfig(additional_log_standard_attrs=["nothing"])
+    config = manta.LoggingConfig("JSON", "DEBUG", ["name"])
+    assert manta.LoggingConfig.from_dict({**config.to_dict(), "newer": 1}) == config
+
+
+def test_progress_is_told_in_lines(capsys: Any) -> None:
+    bar = tqdm_ray.tqdm([5, 6, 7], desc="rows", unit="row", flush_interval_s=0)
+    assert list(bar) == [5, 6, 7]
+    said = capsys.readouterr().err.splitlines()
+    assert [line.partition(" [")[0] for line in said] == [
+        *["rows:  33% 1/3", "rows:  67% 2/3", "rows: 100% 3/3", "rows: 100% 3/3"]
+    ]
+    bar = tqdm_ray.tqdm(desc="steps", flush_interval_s=1000)
+    for _ in range(10):
+        bar.update(2)
+    bar.close()
+    said = capsys.readouterr().err.splitlines()
+    assert [line.partition(" [")[0] for line in said] == ["steps: 2", "steps: 20"]
+    with pytest.raises(ValueError, match="No iterable"):
+        list(tqdm_ray.tqdm())
+
+
+def test_joblib_runs_its_calls_on_the_cluster(ray: Any) -> None:
+    joblib = pytest.importorskip("joblib")
+    from manta.util.joblib import register_ray
+
+    register_ray()
+    with joblib.parallel_config(backend="ray", n_jobs=2):
+        calls = (joblib.delayed(lambda number: (number, os.getpid()))(number) for number in range(8))
+        results = joblib.Parallel()(calls)
+    assert [number for number, _ in results] == list(range(8))
+    assert os.getpid() not in {pid for _, pid in results}
+    with joblib.parallel_config(backend="ray", n_jobs=2), pytest.raises(ZeroDivisionError):
+        joblib.Parallel()(joblib.delayed(lambda number: 1 / number)(number) for number in range(3))
