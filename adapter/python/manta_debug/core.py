@@ -16,10 +16,11 @@ from typing import Any
 
 from . import awaiting, headroom, limits, locate, tracing, unpatched
 from .binder import Binder, Binding
+from .breakpoint_hook import BreakpointHook
 from .breakpoint_states import describe_breakpoint, describe_unwatched
 from .codes import CO_COROUTINE
 from .decide import judge
-from .errors import RequestError, text_of
+from .errors import RequestError, text_of, traceback_of
 from .exceptions import is_reported_raise, passes_filter, unhandled_by
 from .exits import ExitCodes
 from .origins import Origins
@@ -63,7 +64,7 @@ class Core:
         self._current_task = current_task
         self._stop_numbers = itertools.count(1)
         self._attached = False
-        self._breakpoint_hook: Any = None
+        self._breakpoint_hook = BreakpointHook(self.on_breakpoint_call)
         self.tracer = tracing.choose(self)
         _release_in_children(self)
 
@@ -76,7 +77,7 @@ class Core:
             known = [b.reference() for b in self.binder.bindings.values()]
             binder = self.binder = Binder(table)
             bound: list[CodeType] = []
-            for code in itertools.chain(known, self._code_to_look_at(table)):
+            for code in itertools.chain(known, locate.codes_to_look_at(table)):
                 if code is not None and table.concerns(code):
                     bound += binder.consider(code)
             binder.take_changed()
@@ -173,9 +174,7 @@ class Core:
 
     def report(self, error: BaseException) -> None:
         """Says that the engine itself failed. The program runs on."""
-        import traceback
-
-        text = "".join(traceback.format_exception(error))[-limits.TRACEBACK_CHARS_MAX :]
+        text = traceback_of(error)
         try:
             self.send_event(
                 "output", {"category": "important", "output": f"The Python debug engine failed: {text}"}
@@ -468,21 +467,13 @@ class Core:
         if self._attached:
             return
         self._attached = True
-        self._breakpoint_hook = sys.breakpointhook
-        sys.breakpointhook = self._on_breakpoint_hook
+        self._breakpoint_hook.install()
 
     def _detach(self) -> None:
         if not self._attached:
             return
         self._attached = False
-        if sys.breakpointhook == self._on_breakpoint_hook:
-            sys.breakpointhook = self._breakpoint_hook
-
-    def _on_breakpoint_hook(self, *arguments: Any, **keywords: Any) -> Any:
-        if os.environ.get("PYTHONBREAKPOINT") == "0":
-            return self._breakpoint_hook(*arguments, **keywords)
-        self.on_breakpoint_call(sys._getframe(1))
-        return None
+        self._breakpoint_hook.remove()
 
     def abandon(self) -> None:
         """In a forked child nobody serves a stop: disarms everything, and says nothing more."""
@@ -494,11 +485,6 @@ class Core:
         for thread in self.threads.known():
             thread.step = None
         self.tracer.release()
-
-    def _code_to_look_at(self, table: Table) -> Iterable[CodeType]:
-        if not table.has_breakpoints:
-            return ()
-        return itertools.chain(locate.running_codes(), locate.loaded_codes(table))
 
 
 def _release_in_children(core: Core) -> None:

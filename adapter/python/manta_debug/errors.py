@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from . import limits
+
 
 class RequestError(Exception):
     """A refused request. Its text is a sentence for the person who debugs."""
+
+
+def traceback_of(error: BaseException) -> str:
+    """An error of the engine's own with its traceback, whose end is kept where it is long."""
+    import traceback
+
+    return "".join(traceback.format_exception(error))[-limits.TRACEBACK_CHARS_MAX :]
 
 
 def text_of(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -72,6 +73,11 @@ def lines_of_file(paths: list[str]) -> frozenset[int]:
         }
         trees = [CodeTree(code) for code in codes.values()]
     return frozenset(line for tree in trees for each in tree.walk() for line in each.lines)
+
+
+def codes_to_look_at(table: Table) -> Iterable[CodeType]:
+    """The code of this process that may own breakpoints of the table."""
+    return itertools.chain(running_codes(), loaded_codes(table)) if table.has_breakpoints else ()
 
 
 def _tree_of_text(paths: Iterable[str]) -> CodeTree | None:

@@ -77,7 +77,7 @@ def in_one_line(error: BaseException) -> str:
     """What lists of tasks show of a failure."""
     try:
         lines = str(error).splitlines()
-    except Exception:
+    except Exception:  # Its own `__str__`, which may raise anything: the failure itself is what counts.
         lines = ["its text cannot be made"]
     return type(error).__name__ + (f": {lines[0]}" if lines else "")
 

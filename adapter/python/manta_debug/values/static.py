@@ -17,7 +17,10 @@ def is_a(value: object, kinds: type | tuple[type, ...]) -> bool:
 
 def is_one_of(kind: type, kinds: tuple[type, ...]) -> bool:
     """Whether it is one of these very classes. `in` would ask the class's metaclass, which may compare as it likes."""
-    return any(kind is each for each in kinds)
+    for each in kinds:  # noqa: SIM110 - asked of every value that is shown, and `any` takes twice as long
+        if kind is each:
+            return True
+    return False
 
 
 def mro(kind: type) -> tuple[type, ...]:
