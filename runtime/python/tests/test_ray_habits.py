@@ -5,12 +5,14 @@ from __future__ import annotations
 import abc
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import until
 
 import manta
+from manta import exceptions
 from manta.experimental import tqdm_ray
 from manta.util.state import list_nodes, list_tasks
 
@@ -36,6 +38,29 @@ def test_libraries_start_as_many_threads_as_there_are_cpus_for(ray: Any) -> None
     ray.kill(actor)
     own = task.options(runtime_env={"env_vars": {"OMP_NUM_THREADS": "7"}}, num_cpus=2)
     assert ray.get(own.remote()) == "7"
+
+
+@pytest.mark.parametrize("how", ["__ray_terminate__", "leave", "leave_later"])
+def test_an_actor_that_ends_itself_has_its_finalizer_run(ray: Any, tmp_path: Path, how: str) -> None:
+    class Finalizes:
+        def __init__(self, path: str) -> None:
+            self.path = path
+
+        def leave(self) -> None:
+            ray.actor.exit_actor()
+
+        def __del__(self) -> None:
+            open(self.path, "w").close()
+
+    class Later(Finalizes):
+        async def leave_later(self) -> None:
+            ray.actor.exit_actor()
+
+    made = tmp_path / "made"
+    actor = ray.remote(num_cpus=0)(Later if how == "leave_later" else Finalizes).remote(str(made))
+    with pytest.raises(exceptions.ActorDiedError):
+        ray.get(getattr(actor, how).remote())
+    until(made.exists)
 
 
 def test_a_generator_is_what_get_of_it_answers_with(ray: Any) -> None:
