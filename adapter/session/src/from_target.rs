@@ -14,7 +14,8 @@ use crate::{
 
 impl Session {
     pub(crate) fn on_target(&mut self, target: &TargetId, message: Message) {
-        if self.phase != Phase::Attached {
+        // What one that is gone had said before may come after the news of its end. None of it holds any more.
+        if self.phase != Phase::Attached || !self.targets.contains_key(target) {
             return;
         }
         match message {

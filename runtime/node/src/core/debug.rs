@@ -244,6 +244,10 @@ impl Core {
 
     /// A message of a target: of a Python worker itself, or of a native worker's agent.
     pub fn on_target_message(&mut self, from: ProcessId, dap: Bytes) {
+        // The head has been told of its end, behind which nothing may come.
+        if !self.workers.contains_key(&from) {
+            return;
+        }
         match serde_json::from_slice::<Peek<'_>>(&dap) {
             Ok(peek) if peek.r#type == "response" && self.on_own_response(from, &peek) => return,
             Ok(peek) if peek.r#type == "event" && peek.event.as_deref() == Some(WANTED_EVENT) => {

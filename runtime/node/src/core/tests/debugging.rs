@@ -193,6 +193,19 @@ fn a_task_that_was_paused_and_has_ended_is_told() {
 }
 
 #[test]
+fn what_a_worker_had_said_is_not_passed_on_behind_its_end() {
+    let mut stage = Stage::new(1.0);
+    let (_, workers) = stage.driver(2, "python");
+    stage.hello(workers[0], "python");
+    stage.core.on_worker_exited(workers[0], &Exit { signal: 9, ..Exit::default() });
+    stage.settle();
+    stage.expect_head(|message| matches!(message, node_to_head::Message::TargetDown(_)));
+    stage.expect(|effect| matches!(effect, Effect::Close(_)));
+    stage.say(workers[0], stopped("mantaStopped", TaskId(id(6))));
+    stage.expect_nothing();
+}
+
+#[test]
 fn a_lost_session_is_disarmed_at_once_and_released_after_its_grace() {
     let mut stage = Stage::new(1.0);
     let (_, workers) = stage.driver(2, "python");
