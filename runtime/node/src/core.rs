@@ -50,6 +50,7 @@ pub use self::{
     environments::{EnvironmentKey, Made},
     jobs::Attached,
     memory::Usage,
+    objects::NotHere,
     rooms::RoomAsker,
     workers::Exit,
 };

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import gc
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -173,3 +177,108 @@ def test_the_limit_is_checked():
     for wrong, error in (("big", TypeError), (True, TypeError), (1000, ValueError)):
         with pytest.raises(error, match="object_store_memory"):
             manta.init(object_store_memory=wrong)
+
+
+FULL_DISK = """
+import json, os, pathlib, subprocess, sys
+import numpy, manta
+from manta.exceptions import OutOfDiskError
+from manta.util.scheduling_strategies import NodeAffinitySchedulingStrategy as At
+
+MIB, RUNS = 1024 * 1024, sys.argv[1]
+command = [os.environ["MANTA_BIN"], "local", "--nodes", "2", "--num-cpus", "2", "--object-store-memory", str(32 * MIB)]
+cluster = subprocess.Popen([*command, "--lifeline-stdin", "--json"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+started = json.loads(cluster.stdout.readline())
+os.environ["MANTA_TOKEN"] = started["token"]
+manta.init(started["address"])
+me = manta.get_runtime_context().get_node_id()
+(other,) = [node["NodeID"] for node in manta.nodes() if node["NodeID"] != me]
+folder = pathlib.Path(manta._manta.context()["object_spilling_directory"])
+folder.mkdir(parents=True, exist_ok=True)
+# The nodes see it too: they were started in this mount namespace.
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", str(folder)], check=True)
+
+
+def array(fill):
+    return numpy.full(10 * MIB, fill, dtype=numpy.uint8)
+
+
+@manta.remote
+def make(fill):
+    with open(RUNS, "a") as runs:
+        runs.write(f"{fill} ")
+    return array(fill)
+
+
+@manta.remote
+def pieces(count):
+    for fill in range(count):
+        yield array(fill)
+
+
+@manta.remote
+class Maker:
+    def make(self, fill):
+        return array(fill)
+
+
+@manta.remote
+def first(value):
+    return int(value[0])
+
+
+def outcome(get):
+    try:
+        return int(get())
+    except OutOfDiskError:
+        return "full"
+
+
+def got(refs):
+    return [outcome(lambda ref=ref: manta.get(ref, timeout=60)[0]) for ref in refs]
+
+
+here, there = At(me, soft=False), At(other, soft=False)
+seen = {}
+refs = [make.options(scheduling_strategy=here).remote(fill) for fill in range(6)]
+seen["tasks"] = got(refs)
+refs = [Maker.options(scheduling_strategy=here).remote().make.remote(fill) for fill in range(6)]
+seen["calls"] = got(refs)
+refs = list(pieces.options(scheduling_strategy=here).remote(6))
+seen["values"] = got(refs)
+del refs
+seen["puts"], refs = [], []
+for fill in range(6):
+    seen["puts"].append(outcome(lambda: refs.append(manta.put(array(fill))) or fill))
+held = [manta.get(ref) for ref in refs]
+# There is no room for a copy of what lies on the other node. It stays there, and is not made again.
+far = make.options(scheduling_strategy=there).remote(77)
+seen["far"] = got([far])
+seen["argument"] = outcome(lambda: manta.get(first.options(scheduling_strategy=here).remote(far), timeout=60))
+seen["there"] = outcome(lambda: manta.get(first.options(scheduling_strategy=there).remote(far), timeout=60))
+del held, refs
+seen["later"] = got([far])
+print(json.dumps(seen))
+manta.shutdown()
+cluster.communicate()
+"""
+
+
+def test_a_full_disk_is_an_error_of_what_needs_it(tmp_path: Path) -> None:
+    private = ["unshare", "--user", "--map-root-user", "--mount"]
+    if subprocess.run([*private, "mount", "-t", "tmpfs", "none", str(tmp_path)], capture_output=True).returncode:
+        pytest.skip("a user may mount nothing here, so there is no small disk")
+    program, runs = tmp_path / "full.py", tmp_path / "runs"
+    program.write_text(FULL_DISK)
+    done = subprocess.run(
+        [*private, sys.executable, str(program), str(runs)], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout.splitlines()[-1])
+    assert seen["tasks"].count("full") <= 3, seen
+    for kind in ("tasks", "calls", "values", "puts"):
+        assert "full" in seen[kind], seen
+        assert all(fill in (index, "full") for index, fill in enumerate(seen[kind])), seen
+    assert seen["far"] == ["full"] and seen["argument"] == "full"
+    assert seen["there"] == 77 and seen["later"] == [77]
+    assert runs.read_text().split().count("77") == 1

@@ -17,7 +17,7 @@ use crate::{
     FetchedValue, Format, FunctionId, NewValue, ObjectRef, Program, SubmitError, SystemError,
     SystemErrorKind,
     object_ref::RefAddress,
-    reactor::{ClassKey, State},
+    reactor::{ClassKey, State, Unread},
     shared::Shared,
 };
 
@@ -158,12 +158,12 @@ pub(crate) fn adopt_contained(shared: &Arc<Shared>, state: &mut State, value: &V
     addresses.map(|address| ObjectRef::adopt(shared, state, address)).collect()
 }
 
-/// Opens a value that is on this node, or brings it here; the error says why it is lost.
+/// Opens a value that is on this node, or brings it here; the error says why that cannot be.
 pub(crate) fn open(
     shared: &Shared,
     value: &Value,
     contained: Vec<ObjectRef>,
-) -> Result<FetchedValue, String> {
+) -> Result<FetchedValue, Unread> {
     let parts = match &value.in_store {
         Some(location) => layout::decode(&shared.read_stored(location)?),
         None => layout::decode(&value.data),

@@ -16,7 +16,7 @@ use crate::{
     Core, CreatedActor, CurrentTask, FunctionId, NewValue, NextSlot, NextTask, RunnableTask, SystemErrorKind,
     TaskFunction, convert, current,
     idle::Idle,
-    reactor::{ACTOR_SLOT, Effect, Left, Popped, State, Stretch, Urgency},
+    reactor::{ACTOR_SLOT, Effect, Left, Popped, State, Stretch, Unread, Urgency},
     shared::Shared,
 };
 
@@ -133,12 +133,14 @@ impl Core {
         let mut args = Vec::new();
         for argument in sent.arguments_of(index) {
             let Some(task_argument::Value::Inline(value)) = &argument.value else {
-                self.give_up(slot, id, format!("an argument of task '{name}' came without its value"));
+                let sentence = format!("an argument of task '{name}' came without its value");
+                self.give_up(slot, id, SystemErrorKind::ObjectLost, sentence);
                 return None;
             };
             let value = convert::open_inline(value.format, &value.data);
             if let Some(error) = value.system_error() {
-                self.give_up(slot, id, format!("an argument of task '{name}' is gone: {error}"));
+                let sentence = format!("an argument of task '{name}' is gone: {error}");
+                self.give_up(slot, id, SystemErrorKind::ObjectLost, sentence);
                 return None;
             }
             args.push(((!argument.keyword.is_empty()).then_some(argument.keyword), value));
@@ -185,7 +187,8 @@ impl Core {
         let mut args = Vec::with_capacity(spec.arguments.len());
         for argument in &spec.arguments {
             let Some(task_argument::Value::Inline(value)) = &argument.value else {
-                self.give_up(slot, id, format!("an argument of task '{}' came without its value", spec.name));
+                let sentence = format!("an argument of task '{}' came without its value", spec.name);
+                self.give_up(slot, id, SystemErrorKind::ObjectLost, sentence);
                 return None;
             };
             let contained = if value.contained.is_empty() {
@@ -196,20 +199,27 @@ impl Core {
             let opened = convert::open(&self.0, value, contained);
             let value = match opened {
                 Ok(value) => value,
-                Err(sentence) => {
+                Err(Unread { kind: kind @ SystemErrorKind::DiskFull, sentence }) => {
+                    let sentence =
+                        format!("an argument of task '{}' has no room here: {sentence}", spec.name);
+                    self.give_up(slot, id, kind, sentence);
+                    return None;
+                }
+                Err(Unread { kind, sentence }) => {
                     let place = value.in_store.as_ref();
                     let object = place.and_then(|place| ObjectId::try_from(&place.object_id).ok());
                     match object {
                         Some(object) => {
                             self.0.with(|state| state.on_argument_lost(slot, spec, object, &sentence));
                         }
-                        None => self.give_up(slot, id, sentence),
+                        None => self.give_up(slot, id, kind, sentence),
                     }
                     return None;
                 }
             };
             if let Some(error) = value.system_error() {
-                self.give_up(slot, id, format!("an argument of task '{}' is gone: {error}", spec.name));
+                let sentence = format!("an argument of task '{}' is gone: {error}", spec.name);
+                self.give_up(slot, id, SystemErrorKind::ObjectLost, sentence);
                 return None;
             }
             args.push(((!argument.keyword.is_empty()).then(|| argument.keyword.clone()), value));
@@ -242,8 +252,8 @@ impl Core {
         })
     }
 
-    fn give_up(&self, slot: u32, task: TaskId, sentence: String) {
-        let error = convert::system_error(SystemErrorKind::ObjectLost, sentence);
+    fn give_up(&self, slot: u32, task: TaskId, kind: SystemErrorKind, sentence: String) {
+        let error = convert::system_error(kind, sentence);
         self.0.with(|state| state.on_finished(slot, task, vec![error], true));
     }
 

@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use crate::{
     OutputHandler,
     io::{Incoming, IoThread, Outgoing, OutputGate, Sending},
-    reactor::{PutIds, SeriesId, State, TaskIds, Urgency},
+    reactor::{PutIds, SeriesId, State, TaskIds, Unread, Urgency},
 };
 
 /// Receives DAP messages for this worker's engine.
@@ -156,22 +156,22 @@ impl Shared {
         self.wait_for(|state| state.take_room(request))
     }
 
-    /// The bytes of a stored object, which may have to come from another node or from disk; the error says why it is lost.
-    pub fn read_stored(&self, location: &StoreLocation) -> Result<Bytes, String> {
-        let id = ObjectId::try_from(&location.object_id).map_err(|error| error.to_string())?;
+    /// The bytes of a stored object, which may have to come from another node or from disk; the error says why that cannot be.
+    pub fn read_stored(&self, location: &StoreLocation) -> Result<Bytes, Unread> {
+        let id = ObjectId::try_from(&location.object_id).map_err(|error| Unread::lost(&error))?;
         for _ in 0..READ_TRIES {
-            if let Some(bytes) = self.store.open(id).map_err(|error| error.to_string())? {
+            if let Some(bytes) = self.store.open(id).map_err(|error| Unread::lost(&error))? {
                 return Ok(bytes);
             }
             // It is on disk, or has left this node to make room.
             let request = self.with(|state| state.on_need_object(id, location));
             if self.wait_for(|state| state.take_fetched(request))? {
-                return self.spilled.read(id).map_err(|error| error.to_string());
+                return self.spilled.read(id).map_err(|error| Unread::lost(&error));
             }
         }
-        Err(format!(
+        Err(Unread::lost(&format_args!(
             "object {id} leaves this node's object store as often as it comes, because too little fits into it"
-        ))
+        )))
     }
 
     /// Does something with the reactor on a thread that is not the I/O thread, which then carries out the effects.

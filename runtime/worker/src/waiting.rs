@@ -9,11 +9,11 @@ use manta_proto::ids::ObjectId;
 use parking_lot::MutexGuard;
 
 use crate::{
-    Core, FetchedValue, GetError, ObjectRef, convert, current,
+    Core, FetchedValue, GetError, ObjectRef, SystemErrorKind, convert, current,
     idle::Idle,
     io::IoThread,
     parking::Parking,
-    reactor::{Known, State, Wait, WaiterId},
+    reactor::{Known, State, Unread, Wait, WaiterId},
 };
 
 /// Polled about every 100 ms on the waiting thread; `true` ends the wait.
@@ -87,7 +87,12 @@ impl Core {
             };
             match convert::open(shared, &value, contained) {
                 Ok(value) => opened.push(value),
-                Err(sentence) => {
+                Err(Unread { kind: SystemErrorKind::DiskFull, sentence }) => {
+                    // The value is where it was, and for this node's want of room nobody else is to suffer.
+                    let error = convert::system_error(SystemErrorKind::DiskFull, sentence);
+                    opened.push(convert::open_inline(error.format, &error.data));
+                }
+                Err(Unread { sentence, .. }) => {
                     let place = value.in_store.as_ref();
                     let nodes = place.map(|location| location.node_ids.clone()).unwrap_or_default();
                     shared.with(|state| state.on_value_lost(*id, &nodes, &sentence));

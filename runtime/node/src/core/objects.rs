@@ -25,6 +25,21 @@ pub(super) enum Place {
     Restoring,
 }
 
+/// Why an object did not come to this node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NotHere {
+    /// For people.
+    pub sentence: String,
+    /// It is where it was, but there is no room for it here.
+    pub disk_full: bool,
+}
+
+impl From<String> for NotHere {
+    fn from(sentence: String) -> Self {
+        Self { sentence, disk_full: false }
+    }
+}
+
 pub(super) struct Stored {
     pub job: Option<JobId>,
     pub size: u64,
@@ -203,7 +218,7 @@ impl Core {
     }
 
     /// A fetched object is in the store, or on disk when the store had no room, or could not be fetched.
-    pub fn on_pulled(&mut self, object: ObjectId, result: &Result<(u64, bool), String>) {
+    pub fn on_pulled(&mut self, object: ObjectId, result: &Result<(u64, bool), NotHere>) {
         let waiting = self.objects.pulls.remove(&object).unwrap_or_default();
         let job = waiting.iter().find_map(|(process, _)| self.job_of(*process));
         let used = self.next_use();
@@ -221,13 +236,16 @@ impl Core {
         self.answer_pulls(waiting, result);
     }
 
-    fn answer_pulls(&mut self, waiting: Vec<(ProcessId, u64)>, result: &Result<(u64, bool), String>) {
+    fn answer_pulls(&mut self, waiting: Vec<(ProcessId, u64)>, result: &Result<(u64, bool), NotHere>) {
         for (process, request_id) in waiting {
             let answer = match result {
                 Ok((size, spilled)) => {
                     Pulled { request_id, size: *size, spilled: *spilled, ..Pulled::default() }
                 }
-                Err(error) => Pulled { request_id, error: error.clone(), ..Pulled::default() },
+                Err(NotHere { sentence, disk_full }) => {
+                    let (error, disk_full) = (sentence.clone(), *disk_full);
+                    Pulled { request_id, error, disk_full, ..Pulled::default() }
+                }
             };
             self.tell_process(process, node_to_process::Message::Pulled(answer));
         }
@@ -238,7 +256,7 @@ impl Core {
         let waiting = self.objects.pulls.remove(&object).unwrap_or_default();
         let Some(stored) = self.objects.stored.get_mut(&object) else {
             // It was freed meanwhile.
-            let freed = Err(format!("object {object} was freed"));
+            let freed = Err(format!("object {object} was freed").into());
             self.delete(object, Place::Restoring);
             return self.answer_pulls(waiting, &freed);
         };
@@ -256,9 +274,10 @@ impl Core {
             Err(cause) => {
                 self.objects.stored.remove(&object);
                 self.effects.push(Effect::DeleteSpilled(vec![object]));
-                Err(format!(
+                let sentence = format!(
                     "object {object} is lost: it was spilled to disk, and cannot be read back: {cause}"
-                ))
+                );
+                Err(sentence.into())
             }
         };
         self.answer_pulls(waiting, &answer);

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tonic::Status;
 
 use super::Shared;
+use crate::core::NotHere;
 
 /// Gives out an object in pieces, as fast as they are read.
 pub async fn send(mut bytes: Bytes, sender: mpsc::Sender<Result<ObjectChunk, Status>>) {
@@ -62,10 +63,13 @@ async fn place(shared: &Arc<Shared>, object: ObjectId, bytes: u64) -> Result<Opt
 }
 
 /// Runs what reads or writes much on a thread of its own.
-async fn blocking(work: impl FnOnce() -> Result<(), StoreError> + Send + 'static) -> Result<(), String> {
+async fn blocking(work: impl FnOnce() -> Result<(), StoreError> + Send + 'static) -> Result<(), NotHere> {
     match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result.map_err(|error| error.to_string()),
-        Err(error) => Err(error.to_string()),
+        Ok(result) => result.map_err(|error| {
+            let disk_full = matches!(error, StoreError::DiskFull { .. });
+            NotHere { sentence: error.to_string(), disk_full }
+        }),
+        Err(error) => Err(error.to_string().into()),
     }
 }
 
@@ -79,7 +83,7 @@ pub fn spill(shared: Arc<Shared>, object: ObjectId) {
             None => Ok(()),
         });
         let result = result.await;
-        shared.with(|core| core.on_spilled(object, result));
+        shared.with(|core| core.on_spilled(object, result.map_err(|error| error.sentence)));
     });
 }
 
@@ -93,7 +97,7 @@ pub fn restore(shared: Arc<Shared>, object: ObjectId, size: u64) {
                     reader.spilled.read_into(object, writer.bytes_mut())?;
                     writer.seal()
                 });
-                read.await.map(|()| true)
+                read.await.map(|()| true).map_err(|error| error.sentence)
             }
             Ok(None) => shared.spilled.length(object).map(|_| false).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
@@ -116,10 +120,11 @@ pub fn find_mapped(shared: Arc<Shared>, pids: Vec<u32>, missing: u64) {
 /// Fetches an object into our store, or onto our disk, from the first peer that has it.
 pub fn pull(shared: Arc<Shared>, object: ObjectId, addresses: Vec<String>) {
     tokio::spawn(async move {
-        let mut result = Err(format!("object {object} is on no node that is known"));
+        let mut result = Err(format!("object {object} is on no node that is known").into());
         for address in addresses {
             result = fetch(&shared, object, &address).await;
-            if result.is_ok() {
+            // For another copy there is no more room.
+            if result.as_ref().map_or_else(|error| error.disk_full, |_| true) {
                 break;
             }
         }
@@ -135,14 +140,15 @@ pub async fn take_over(shared: &Arc<Shared>, object: ObjectId, job: JobId, from:
     if shared.with(|core| core.adopt_object(object, job)) {
         return Ok(());
     }
-    let (size, spilled) = fetch(shared, object, from).await?;
+    let (size, spilled) = fetch(shared, object, from).await.map_err(|error| error.sentence)?;
     shared.with(|core| core.on_taken_over(object, job, size, spilled));
     Ok(())
 }
 
-async fn fetch(shared: &Arc<Shared>, object: ObjectId, address: &str) -> Result<(u64, bool), String> {
-    let lost =
+async fn fetch(shared: &Arc<Shared>, object: ObjectId, address: &str) -> Result<(u64, bool), NotHere> {
+    let sentence =
         |cause: &str| format!("object {object} could not be fetched from the node at {address}: {cause}");
+    let lost = |cause: &str| NotHere::from(sentence(cause));
     let mut client = shared.peers.client(address).await?;
     let request = shared.peers.request(FetchObjectRequest { object_id: object.to_bytes() });
     let mut pieces =
@@ -173,7 +179,8 @@ async fn fetch(shared: &Arc<Shared>, object: ObjectId, address: &str) -> Result<
         Some(writer) => writer.seal().map_err(|error| lost(&error.to_string()))?,
         None => {
             let disk = shared.spilled.clone();
-            blocking(move || disk.write(object, &for_disk)).await.map_err(|error| lost(&error))?;
+            let written = blocking(move || disk.write(object, &for_disk)).await;
+            written.map_err(|error| NotHere { sentence: sentence(&error.sentence), ..error })?;
             return Ok((total, true));
         }
     }

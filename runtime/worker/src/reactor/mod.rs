@@ -50,6 +50,7 @@ pub(crate) use events::EventBatch;
 pub(crate) use ids::{ClassId, ConnId, FastMap, FastSet, PutIds, RequestId, TaskIds, WaiterId};
 pub(crate) use leases::ClassKey;
 pub(crate) use objects::Watcher;
+pub(crate) use rooms::Unread;
 pub(crate) use series::{
     ARGUMENTS_BYTES_MAX as SERIES_ARGUMENTS_BYTES_MAX, Dropped, RefCounts, SeriesId, SeriesTemplate,
 };

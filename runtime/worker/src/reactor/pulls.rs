@@ -5,7 +5,8 @@ use manta_proto::{
     v1::{PullObject, Pulled, StoreLocation, Value, process_to_node},
 };
 
-use super::{RequestId, State};
+use super::{RequestId, State, rooms::Unread};
+use crate::SystemErrorKind;
 
 /// One value on its way to this node.
 pub(super) struct Pull {
@@ -78,17 +79,21 @@ impl State {
         let request_id = RequestId(pulled.request_id);
         let found = self.pulls.iter().find(|(_, pull)| pull.request_id == request_id).map(|(id, _)| *id);
         let Some(id) = found else { return };
-        if !pulled.error.is_empty() && self.ask_next_node(id) {
+        if !pulled.error.is_empty() && !pulled.disk_full && self.ask_next_node(id) {
             return;
         }
         let Some(pull) = self.pulls.remove(&id) else { return };
-        let lost = (!pulled.error.is_empty()).then(|| {
+        let not_here = (!pulled.error.is_empty()).then(|| {
             format!("object {id} could not be brought to node {}: {}", self.me.node_name, pulled.error)
         });
-        let fetched = lost.clone().map_or(Ok(pulled.spilled), Err);
+        let kind = if pulled.disk_full { SystemErrorKind::DiskFull } else { SystemErrorKind::ObjectLost };
+        let unread = |sentence: String| Err(Unread { kind, sentence });
+        let fetched = not_here.clone().map_or(Ok(pulled.spilled), unread);
         for thread in pull.threads {
             self.on_fetched(thread, &fetched);
         }
+        // What there is only no room for is not lost. Who goes on to read it has it brought once more, and hears if that fails.
+        let lost = not_here.filter(|_| !pulled.disk_full);
         for (slot, task) in pull.arguments {
             self.on_argument_here(slot, task, id, lost.as_deref());
         }

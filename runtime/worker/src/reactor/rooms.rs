@@ -9,13 +9,29 @@ use manta_proto::{
 use parking_lot::Condvar;
 
 use super::{FastMap, RequestId, State};
+use crate::SystemErrorKind;
+
+/// Why a stored object cannot be read on this node.
+#[derive(Debug, Clone)]
+pub(crate) struct Unread {
+    /// It is lost, or it is elsewhere and this node has no room for it.
+    pub kind: SystemErrorKind,
+    /// For people.
+    pub sentence: String,
+}
+
+impl Unread {
+    pub fn lost(sentence: &dyn std::fmt::Display) -> Self {
+        Self { kind: SystemErrorKind::ObjectLost, sentence: sentence.to_string() }
+    }
+}
 
 #[derive(Default)]
 pub(super) struct Rooms {
     /// The answers to come: whether there is room now.
     room: FastMap<RequestId, Option<bool>>,
     /// Whether a fetched object has to be read from the node's disk, or why there is none.
-    fetched: FastMap<RequestId, Option<Result<bool, String>>>,
+    fetched: FastMap<RequestId, Option<Result<bool, Unread>>>,
     changed: Arc<Condvar>,
 }
 
@@ -58,14 +74,14 @@ impl State {
         request_id
     }
 
-    pub fn take_fetched(&mut self, id: RequestId) -> Option<Result<bool, String>> {
+    pub fn take_fetched(&mut self, id: RequestId) -> Option<Result<bool, Unread>> {
         let answer = self.rooms.fetched.get_mut(&id)?.take();
-        let answer = answer.or_else(|| self.gone.clone().map(Err))?;
+        let answer = answer.or_else(|| self.gone.as_ref().map(|cause| Err(Unread::lost(cause))))?;
         self.rooms.fetched.remove(&id);
         Some(answer)
     }
 
-    pub(super) fn on_fetched(&mut self, request_id: RequestId, result: &Result<bool, String>) {
+    pub(super) fn on_fetched(&mut self, request_id: RequestId, result: &Result<bool, Unread>) {
         if let Some(answer) = self.rooms.fetched.get_mut(&request_id) {
             *answer = Some(result.clone());
             self.rooms.changed.notify_all();
