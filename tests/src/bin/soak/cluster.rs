@@ -12,6 +12,23 @@ const CPUS: &str = "2";
 /// Longer than a node takes that is drained and has its objects moved.
 const LEAVE_TIME: Duration = Duration::from_secs(60);
 
+/// In which language a job's own program is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Graph {
+    Python,
+    Rust,
+}
+
+impl Graph {
+    /// What it is called where people read.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Python => "random_graph.py",
+            Self::Rust => "rust_graph",
+        }
+    }
+}
+
 /// One row of `manta list nodes`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Node {
@@ -160,15 +177,26 @@ impl Nodes {
         }
     }
 
-    /// Starts a job on the first node.
-    pub fn driver(&self, fixture: &str, arguments: &[&str]) -> Result<Driver> {
-        let mut command = program::isolated(&program::python()?, self.home.path());
-        command
-            .arg(program::python_source(fixture))
-            .args(arguments)
-            .env("PYTHONPATH", program::python_path())
-            .env("MANTA_ADDRESS", &self.address);
-        Driver::start(command, fixture)
+    /// Starts a job on the first node. Its program is in one language, and has tasks and actors in both.
+    pub fn driver(&self, graph: Graph, arguments: &[&str]) -> Result<Driver> {
+        let python = program::python()?;
+        let (source, binary) = (program::python_source("random_graph"), program::rust_fixture("rust_graph")?);
+        let fixtures = source.parent().context("a fixture lies in a folder")?.to_owned();
+        let path = std::env::join_paths([program::python_path(), fixtures])?;
+        let mut command = match graph {
+            Graph::Python => {
+                let mut command = program::isolated(&python, self.home.path());
+                command.arg(&source).arg("--rust").arg(&binary);
+                command
+            }
+            Graph::Rust => {
+                let mut command = program::isolated(&binary, self.home.path());
+                command.arg("--python").env("MANTA_PYTHON", &python);
+                command
+            }
+        };
+        command.args(arguments).env("PYTHONPATH", path).env("MANTA_ADDRESS", &self.address);
+        Driver::start(command, graph.name())
     }
 
     /// The node that is never killed.

@@ -1,4 +1,5 @@
-//! The soak: random graphs of tasks and actors run on a cluster whose workers and nodes are killed at random moments.
+//! The soak: random graphs of tasks and actors run on a cluster whose workers and nodes are killed at random moments. Python programs with
+//! tasks and actors in Rust take turns with Rust programs that have some in Python.
 //!
 //! Every job must end with the results of a plain walk through its graph, and when all is over nothing may be left: no process, no
 //! shared memory, no folder, no file that the head or the surviving node holds open without need.
@@ -21,7 +22,7 @@ use clap::Parser;
 use manta_tests::{Chance, chance::seed_of_clock};
 use serde::Deserialize;
 
-use cluster::Nodes;
+use cluster::{Graph, Nodes};
 use kills::Killed;
 
 /// Longer than any job takes whose workers die under it.
@@ -71,9 +72,11 @@ fn soak(options: &Options, seed: u64) -> Result<()> {
         jobs += 1;
         let job_seed = chance.below(1 << 31);
         let since = Instant::now();
-        let (killed, ran) = one_job(&mut nodes, &mut chance, job_seed, options.steps)
-            .with_context(|| format!("in job {jobs}, the graph of seed {job_seed}"))?;
-        println!("job {jobs}: {} steps in {:.1?}, {killed}", options.steps, since.elapsed());
+        let graph = if jobs % 2 == 1 { Graph::Python } else { Graph::Rust };
+        let (killed, ran) = one_job(&mut nodes, &mut chance, graph, job_seed, options.steps)
+            .with_context(|| format!("in job {jobs}, {} with seed {job_seed}", graph.name()))?;
+        let (name, took) = (graph.name(), since.elapsed());
+        println!("job {jobs}, {name}: {} steps in {took:.1?}, {killed}", options.steps);
         totals.add(&killed);
         ran.into_iter().for_each(|(kind, count)| *kinds.entry(kind).or_default() += count);
         nodes.refill()?;
@@ -102,11 +105,11 @@ struct Ran {
 fn one_job(
     nodes: &mut Nodes,
     chance: &mut Chance,
+    graph: Graph,
     seed: u64,
     steps: u32,
 ) -> Result<(Killed, BTreeMap<String, u64>)> {
-    let mut driver =
-        nodes.driver("random_graph", &["--seed", &seed.to_string(), "--steps", &steps.to_string()])?;
+    let mut driver = nodes.driver(graph, &["--seed", &seed.to_string(), "--steps", &steps.to_string()])?;
     let killed = kills::until_done(nodes, chance, &mut driver)?;
     let ended = driver.end_within(JOB_TIME)?;
     ensure!(
