@@ -113,6 +113,14 @@ pub trait Tracer: Target {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// Makes every thread take traps, where a trap in a thread that blocks them would end the process. Gives those that cannot be made to.
+    ///
+    /// # Errors
+    /// When the process is ending.
+    fn deaf_threads(&self) -> io::Result<Vec<Tid>> {
+        Ok(Vec::new())
+    }
+
     /// Waits for what one thread does next, so long at most. The end of a process's first thread is not told before that of all others.
     fn next_event_of(&self, _: Tid, _: Duration) -> io::Result<Option<Waited>> {
         Err(io::ErrorKind::Unsupported.into())
@@ -189,6 +197,14 @@ pub trait Tracer: Target {
             std::fs::read_to_string(format!("/proc/{}/task/{tid}/comm", self.pid())).unwrap_or_default();
         name.trim_end().to_owned()
     }
+}
+
+/// Does a thread block a signal? See `SigBlk` in proc_pid_status(5). One that has ended does not.
+pub(crate) fn blocks(pid: i32, tid: Tid, signal: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/status")).unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    signal > 0 && mask & 1 << (signal - 1) != 0
 }
 
 /// The threads that a process has now, by the kernel's list (proc(5), `/proc/pid/task`).

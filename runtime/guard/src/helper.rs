@@ -17,8 +17,8 @@ use crate::scratch::MANTA_SCRATCH;
 use crate::trap;
 use crate::wire::{
     CHUNK_BYTES, CODE_INTERRUPTED, FILE, FILE_ARGUMENTS, FILE_AUXILIARY, FILE_MAPPINGS, FILE_PROGRAM,
-    GENERAL_WORDS, HEADER_WORDS, HELLO, INTERRUPT, PACKET_BYTES, READ, REPLY, RESUME, WRITE, socket_name,
-    started_and_parent,
+    GENERAL_WORDS, HEADER_WORDS, HELLO, INTERRUPT, LET_TRAPS_IN, PACKET_BYTES, READ, REPLY, RESUME, WRITE,
+    socket_name, started_and_parent,
 };
 
 /// The helper's thread, for debuggers: they do not show it. 0 when there is none.
@@ -118,13 +118,40 @@ fn take_a_signal() -> io::Result<()> {
     Err(io::Error::other("the program uses all real-time signals"))
 }
 
-extern "C" fn on_interrupt(_signal: i32, _info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    // SAFETY: the kernel gives a handler with SA_SIGINFO a valid context; errno is this thread's own. An interrupt that is left
-    // over from an agent that has gone changes nothing.
+/// What a signal that interrupts carries when the thread is only to take traps from now on.
+const TAKE_TRAPS: usize = 1;
+
+extern "C" fn on_interrupt(_signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: the kernel gives a handler with SA_SIGINFO a valid context and what it was sent with; errno is this thread's own. An
+    // interrupt that is left over from an agent that has gone changes nothing.
     unsafe {
         let errno = *libc::__errno_location();
-        let _parked = park::park(context.cast(), CODE_INTERRUPTED, None);
+        let context = context.cast::<libc::ucontext_t>();
+        // What the handler calls may be patched itself, and so may what the thread does when it runs on.
+        trap::let_traps_in();
+        libc::sigdelset(&raw mut (*context).uc_sigmask, libc::SIGTRAP);
+        if (*info).si_code != libc::SI_QUEUE || (*info).si_value().sival_ptr as usize != TAKE_TRAPS {
+            let _parked = park::park(context, CODE_INTERRUPTED, None);
+        }
         *libc::__errno_location() = errno;
+    }
+}
+
+/// Sends a thread of this process the signal that interrupts, so that it takes traps from now on. 0, or an error number.
+fn let_traps_in(tid: i32) -> i32 {
+    let signal = SIGNAL.load(Ordering::SeqCst);
+    // SAFETY: all zeroes are a value of the structure, of which the kernel reads the parts that belong to a queued signal: those of
+    // `siginfo_t` from its fifth word on, which begins with the process, the user and the value.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        info.si_signo = signal;
+        info.si_code = libc::SI_QUEUE;
+        let words = (&raw mut info).cast::<u64>();
+        words.add(2).write(u64::from(std::process::id()));
+        words.add(3).write(TAKE_TRAPS as u64);
+        let pid = libc::getpid();
+        let sent = libc::syscall(libc::SYS_rt_tgsigqueueinfo, pid, tid, signal, &raw const info);
+        if sent == 0 { 0 } else { errno() }
     }
 }
 
@@ -268,6 +295,7 @@ fn obey(agent: &OwnedFd, packet: &mut Packet, bytes: usize) {
             let error = if sent == 0 { 0 } else { errno() };
             reply(agent, packet, error, 0);
         }
+        LET_TRAPS_IN => reply(agent, packet, let_traps_in(first as i32), 0),
         _ => reply(agent, packet, libc::ENOSYS, 0),
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};
 /// The first eight bytes of [`GuardInfo`].
 pub const GUARD_MAGIC: u64 = u64::from_le_bytes(*b"mantaGRD");
 /// Rises with each change of the layout.
-pub const GUARD_VERSION: u32 = 3;
+pub const GUARD_VERSION: u32 = 4;
 /// Threads of one process that can run tasks at one time and be seen by a debugger.
 pub const TASK_SLOTS: usize = 1024;
 /// A task's name is cut to this many bytes, at a character's end.

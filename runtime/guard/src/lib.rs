@@ -7,7 +7,8 @@
 //!
 //! [`install`] adds a SIGTRAP handler. While a debugger lives it sees each trap first and the handler never runs. When it has
 //! died, the handler undoes the patch and the thread runs on as if nothing had been there. The kernel takes the handler away when a
-//! thread traps that has SIGTRAP blocked: threads that run tasks have not, and the debugger gives the handler back.
+//! thread traps that has SIGTRAP blocked: so no call of the C library blocks it any more, and the debugger gives the handler back to
+//! those that have done it otherwise.
 //!
 //! Where the system refuses ptrace, the process helps itself: [`allow_tracer`] starts a thread, the *helper*, that the named debugger
 //! can talk to (see [`wire`]), and a thread that traps waits in the handler for what the debugger says.
@@ -19,6 +20,7 @@
 
 mod helper;
 mod layout;
+mod masks;
 mod park;
 mod scratch;
 mod task;

@@ -4,6 +4,7 @@
 
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
+use crate::trap;
 use crate::wire::{EVENT, EVENT_WORDS, Event, GENERAL_WORDS, GO_CHAIN};
 
 /// Threads that can wait at one time.
@@ -118,7 +119,6 @@ pub(crate) unsafe fn park(context: *mut libc::ucontext_t, code: u64, rewind_to: 
         return Parked::NotAtAll;
     }
     let Some((index, slot)) = claim(tid) else { return Parked::NotAtAll };
-    slot.go.store(0, Ordering::SeqCst);
     slot.context.store(context, Ordering::SeqCst);
     // Only now: who has a slot keeps the socket open.
     let agent = AGENT.load(Ordering::SeqCst);
@@ -149,20 +149,56 @@ unsafe fn wait(
     index: usize,
     slot: &Slot,
     context: *mut libc::ucontext_t,
-    code: u64,
-    rewind_to: Option<u64>,
+    mut code: u64,
+    mut rewind_to: Option<u64>,
 ) -> Parked {
-    // SAFETY: the caller says so.
-    let registers = unsafe { &mut (*context).uc_mcontext };
-    if let Some(address) = rewind_to {
-        registers.gregs[libc::REG_RIP as usize] = address as i64;
+    loop {
+        // SAFETY: the caller says so.
+        let registers = unsafe { &mut (*context).uc_mcontext };
+        if let Some(address) = rewind_to {
+            registers.gregs[libc::REG_RIP as usize] = address as i64;
+        }
+        slot.go.store(0, Ordering::SeqCst);
+        if !tell(agent, index, slot, registers, code, rewind_to.is_some()) {
+            return Parked::NotAtAll;
+        }
+        loop {
+            match slot.go.load(Ordering::SeqCst) {
+                0 if AGENT.load(Ordering::SeqCst) == NOBODY => {
+                    // The agent has died. Its patches are gone, and a step that it wanted of this thread ends here.
+                    registers.gregs[libc::REG_EFL as usize] &= !TRAP_FLAG;
+                    return Parked::Goes;
+                }
+                0 => sleep(slot),
+                go if u64::from(go) == GO_CHAIN => return Parked::TakesSignal,
+                _ => break,
+            }
+        }
+        // SAFETY: as above.
+        if registers.gregs[libc::REG_EFL as usize] & TRAP_FLAG == 0 || !unsafe { do_mask_call(context) } {
+            return Parked::Goes;
+        }
+        // That was the step.
+        registers.gregs[libc::REG_EFL as usize] &= !TRAP_FLAG;
+        (code, rewind_to) = (trap::TRAP_TRACE as u64, None);
     }
+}
+
+/// Tells the agent that a thread waits. False when there is none.
+fn tell(
+    agent: i32,
+    index: usize,
+    slot: &Slot,
+    registers: &libc::mcontext_t,
+    code: u64,
+    is_rewound: bool,
+) -> bool {
     let mut event = Event {
         kind: EVENT,
         tid: slot.tid.load(Ordering::SeqCst) as u64,
         slot: index as u64,
         code,
-        is_rewound: u64::from(rewind_to.is_some()),
+        is_rewound: u64::from(is_rewound),
         vector: registers.fpregs as u64,
         ..Event::default()
     };
@@ -175,31 +211,69 @@ unsafe fn wait(
         libc::syscall(libc::SYS_arch_prctl, ARCH_GET_FS, &raw mut event.fs_base);
         libc::send(agent, (&raw const event).cast(), EVENT_WORDS * 8, libc::MSG_NOSIGNAL)
     };
-    if sent != (EVENT_WORDS * 8) as isize {
-        return Parked::NotAtAll;
+    sent == (EVENT_WORDS * 8) as isize
+}
+
+/// Until the agent says something, or for a while.
+fn sleep(slot: &Slot) {
+    let most = libc::timespec { tv_sec: LOOK_AGAIN_SECONDS, tv_nsec: 0 };
+    let wait = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+    // SAFETY: the word is a static, and the time lives across the call.
+    unsafe {
+        libc::syscall(libc::SYS_futex, slot.go.as_ptr(), wait, 0, &raw const most);
     }
-    loop {
-        match slot.go.load(Ordering::SeqCst) {
-            0 if AGENT.load(Ordering::SeqCst) == NOBODY => {
-                // The agent has died. Its patches are gone, and a step that it wanted of this thread ends here.
-                registers.gregs[libc::REG_EFL as usize] &= !TRAP_FLAG;
-                return Parked::Goes;
-            }
-            0 => {
-                let most = libc::timespec { tv_sec: LOOK_AGAIN_SECONDS, tv_nsec: 0 };
-                // SAFETY: the word is a static, and the time lives across the call.
-                unsafe {
-                    libc::syscall(
-                        libc::SYS_futex,
-                        slot.go.as_ptr(),
-                        libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
-                        0,
-                        &raw const most,
-                    );
-                }
-            }
-            go if u64::from(go) == GO_CHAIN => return Parked::TakesSignal,
-            _ => return Parked::Goes,
-        }
+}
+
+/// A thread that is to run one instruction, the system call `rt_sigprocmask`, does not run it: the trap behind it would find SIGTRAP
+/// blocked, which ends the process. What the call does is done to the mask that the thread gets back with its registers. False when the
+/// instruction is another one.
+///
+/// # Safety
+/// As for [`park`].
+unsafe fn do_mask_call(context: *mut libc::ucontext_t) -> bool {
+    const SYSTEM_CALL: [u8; 2] = [0x0f, 0x05];
+    // SAFETY: the context is valid, and of a mask the kernel has the first word.
+    let (registers, mask) =
+        unsafe { (&mut (*context).uc_mcontext.gregs, (&raw mut (*context).uc_sigmask).cast::<u64>()) };
+    let register = |number: i32| number as usize;
+    let at = registers[register(libc::REG_RIP)] as u64;
+    let mut instruction = [0; 2];
+    if registers[register(libc::REG_RAX)] != libc::SYS_rt_sigprocmask
+        || trap::read_memory(at, &mut instruction) != 0
+        || instruction != SYSTEM_CALL
+    {
+        return false;
     }
+    let how = registers[register(libc::REG_RDI)] as i32;
+    let (set, old) = (registers[register(libc::REG_RSI)] as u64, registers[register(libc::REG_RDX)] as u64);
+    let mut asked = [0; 8];
+    // What is wrong with the call, the kernel shall say.
+    if registers[register(libc::REG_R10)] != 8
+        || !(libc::SIG_BLOCK..=libc::SIG_SETMASK).contains(&how)
+        || (set != 0 && trap::read_memory(set, &mut asked) != 0)
+    {
+        return false;
+    }
+    // SAFETY: as above.
+    let before = unsafe { mask.read() };
+    if old != 0 && trap::write_memory(old, &before.to_le_bytes(), false) != 0 {
+        return false;
+    }
+    if set != 0 {
+        let asked = u64::from_le_bytes(asked);
+        let after = match how {
+            libc::SIG_BLOCK => before | asked,
+            libc::SIG_UNBLOCK => before & !asked,
+            _ => asked,
+        };
+        const NEVER: u64 = 1 << (libc::SIGTRAP - 1) | 1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1);
+        // SAFETY: as above.
+        unsafe { mask.write(after & !NEVER) };
+    }
+    // As the instruction leaves them (Intel's manual, SYSCALL).
+    registers[register(libc::REG_RAX)] = 0;
+    registers[register(libc::REG_RIP)] = at as i64 + 2;
+    registers[register(libc::REG_RCX)] = at as i64 + 2;
+    registers[register(libc::REG_R11)] = registers[register(libc::REG_EFL)] & !TRAP_FLAG;
+    true
 }

@@ -34,7 +34,7 @@ const TRAP_FLAG: i64 = 1 << 8;
 /// `si_code` values of SIGTRAP that the libc crate does not name on every version.
 const SI_KERNEL: i32 = 0x80;
 const TRAP_BRKPT: i32 = 1;
-const TRAP_TRACE: i32 = 2;
+pub(crate) const TRAP_TRACE: i32 = 2;
 const TRAP_HWBKPT: i32 = 4;
 
 /// The action that SIGTRAP had before [`install`]. Written once, before the handler is in place.
@@ -76,6 +76,7 @@ pub fn install() -> io::Result<()> {
         }
     }
     MANTA_REPAIR.is_ready.store(1, Ordering::Release);
+    crate::masks::keep_traps_out_of_masks();
     Ok(())
 }
 

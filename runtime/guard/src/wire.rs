@@ -21,6 +21,8 @@ pub const FILE: u64 = 18;
 pub const RESUME: u64 = 19;
 /// Stop a running thread: its id. Answered; the stop itself is an event.
 pub const INTERRUPT: u64 = 20;
+/// Let a running thread take traps, whatever it blocks: its id. Answered when it was told to; it does so when it next runs.
+pub const LET_TRAPS_IN: u64 = 21;
 
 /// The list of mappings, as in `/proc/self/maps`.
 pub const FILE_MAPPINGS: u64 = 0;

@@ -92,6 +92,7 @@ impl Engine {
         }
         self.set_watches(&mut configuration.breakpoints);
         self.configuration = configuration;
+        self.look_for_deaf_threads();
         self.place_sites();
         self.index_the_files();
     }
@@ -124,30 +125,36 @@ impl Engine {
             self.looks_again |= self.sites.at(address).is_none();
             causes.entry(address).or_default().push(Cause::Loader);
         }
-        let code = Code { modules: &self.modules };
-        let failed = if self.level() == Level::SnapshotOnly {
-            wanted.iter().chain(&loader).map(|address| (*address, SNAPSHOT_ONLY.to_owned())).collect()
-        } else {
-            self.sites.replace(
-                &wanted,
-                loader,
-                &self.process,
-                self.guard.as_mut(),
-                &code,
-                self.hardware_works,
-            )
+        let never = match &self.patches_harm {
+            _ if self.level() == Level::SnapshotOnly => Some(SNAPSHOT_ONLY.to_owned()),
+            harm => harm.clone(),
         };
+        let code = Code { modules: &self.modules };
+        let mut place = |wanted: &BTreeSet<Address>, loader| {
+            let guard = self.guard.as_mut();
+            self.sites.replace(wanted, loader, &self.process, guard, &code, self.hardware_works)
+        };
+        let failed = match never {
+            None => place(&wanted, loader),
+            Some(reason) => {
+                place(&BTreeSet::new(), None);
+                wanted.iter().chain(&loader).map(|address| (*address, reason.clone())).collect()
+            }
+        };
+        let mut missing: BTreeMap<usize, (usize, String)> = BTreeMap::new();
         for (address, reason) in failed {
             for cause in causes.remove(&address).unwrap_or_default() {
                 match cause {
                     Cause::Breakpoint(index) => {
-                        configuration.breakpoints[index].resolution =
-                            Resolution::Failed(format!("It cannot be set: {reason}."));
+                        missing.entry(index).or_insert_with(|| (0, reason.clone())).0 += 1;
                     }
                     Cause::Loader => note_unwatched(&mut configuration.breakpoints, &reason),
                     Cause::Panic | Cause::Resumption | Cause::Step => {}
                 }
             }
+        }
+        for (index, (places, reason)) in missing {
+            configuration.breakpoints[index].resolution.lacks(places, &reason);
         }
         self.causes = causes;
         self.configuration = configuration;

@@ -113,6 +113,8 @@ pub struct Engine {
     hardware_works: bool,
     /// Where stepping threads trap that have no debug registers.
     step_traps: BTreeMap<Tid, Vec<Address>>,
+    /// Why no code may be patched, if a trap would harm somebody.
+    patches_harm: Option<String>,
     /// Where the unwinder says where a thread goes on, once it was looked for.
     unwind_hook: Option<Option<Address>>,
     /// Where the program's loader tells what it does, once it was needed.
@@ -152,6 +154,7 @@ impl Engine {
             looks: looks::Looks::default(),
             hardware_works: process.has_debug_registers(),
             step_traps: BTreeMap::new(),
+            patches_harm: None,
             process,
             unwind_hook: None,
             loader: None,
@@ -163,6 +166,7 @@ impl Engine {
         };
         engine.seize_all()?;
         engine.find_guard();
+        engine.look_for_deaf_threads();
         engine.tell_low_level();
         Ok(engine)
     }

@@ -36,6 +36,19 @@ pub enum Resolution {
     Failed(String),
 }
 
+impl Resolution {
+    /// So many of its places cannot be set. It stays one as long as it has another.
+    pub fn lacks(&mut self, places: usize, reason: &str) {
+        match self {
+            Self::Bound { addresses, note, .. } if places < addresses.len() => {
+                let (set, all) = (addresses.len() - places, addresses.len());
+                *note = Some(format!("It is set at {set} of its {all} places only: {reason}."));
+            }
+            _ => *self = Self::Failed(format!("It cannot be set: {reason}.")),
+        }
+    }
+}
+
 /// Where a breakpoint landed in each of a process's files.
 #[derive(Default)]
 pub struct Resolutions {

@@ -58,6 +58,9 @@ impl Engine {
 
     fn add_step_trap(&mut self, address: Address) {
         if self.sites.at(address).is_none() {
+            if self.patches_harm.is_some() {
+                return;
+            }
             let code = Code { modules: &self.modules };
             let Some(guard) = &mut self.guard else { return };
             // Without it the step is slower.
@@ -69,6 +72,17 @@ impl Engine {
         if !causes.contains(&Cause::Step) {
             causes.push(Cause::Step);
         }
+    }
+
+    /// Looks whether a thread would end the process at a patch.
+    pub(super) fn look_for_deaf_threads(&mut self) {
+        let deaf = self.process.deaf_threads().unwrap_or_default();
+        self.patches_harm = deaf.first().map(|tid| {
+            format!(
+                "the thread {} ({tid}) blocks SIGTRAP and all else by which it could be told not to, and where the system refuses ptrace, the                  kernel ends a process in which such a thread comes to a breakpoint. It has blocked them before manta_guard::install, or by a                  system call of its own",
+                self.process.thread_name(*tid)
+            )
+        });
     }
 
     /// Looks which threads there are, in a process of which nobody tells that.

@@ -7,11 +7,12 @@
 mod link;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 pub use link::NoHelper;
 use link::{Hello, Link};
@@ -24,12 +25,15 @@ use crate::kept_pages::KeptPages;
 use crate::mappings::{self, Mapping};
 use crate::registers::Registers;
 use crate::target::{MappedModule, Memory, MemoryError, Target};
-use crate::tracer::{Go, Means, Tracer, Waited, threads_of};
+use crate::tracer::{Go, Means, Tracer, Waited, blocks, threads_of};
 
 /// Makes the processor trap after one instruction.
 const TRAP_FLAG: u64 = 1 << 8;
 /// Bytes of a program's file that are compared with what runs.
 const HEAD_BYTES: usize = 1024;
+
+/// How long threads may take until they no longer block traps.
+const MASKS_TIME: Duration = Duration::from_millis(300);
 
 /// A process that has let this agent in.
 pub struct Process {
@@ -126,8 +130,11 @@ impl Process {
         stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['t', 'T']))
     }
 
-    /// A picture of the process. `stopped` are threads that wait.
-    pub(crate) fn picture(&self, stopped: &[Tid]) -> io::Result<Picture<'_>> {
+    /// A picture of the process. `stopped` are threads that wait, the one that matters first.
+    ///
+    /// # Errors
+    /// When the process is gone, or one of the threads does not wait.
+    pub fn picture(&self, stopped: &[Tid]) -> io::Result<Picture<'_>> {
         let arguments = self.link.file(wire::FILE_ARGUMENTS)?;
         let arguments = String::from_utf8_lossy(&arguments).trim_end_matches('\0').replace('\0', " ");
         let auxiliary = self.link.file(wire::FILE_AUXILIARY)?;
@@ -145,13 +152,18 @@ impl Process {
         })
     }
 
-    /// Does a thread block the signal that interrupts? See `SigBlk` in proc_pid_status(5).
+    /// Does a thread block the signal that interrupts?
     fn blocks_interrupts(&self, tid: Tid) -> bool {
-        let status = std::fs::read_to_string(format!("/proc/{}/task/{tid}/status", self.pid));
-        let status = status.unwrap_or_default();
-        let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:"));
-        let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-        self.hello.signal != 0 && mask & 1 << (self.hello.signal - 1) != 0
+        blocks(self.pid, tid, self.hello.signal as i32)
+    }
+
+    /// Threads that a trap would end the process in.
+    fn blocking_traps(&self) -> io::Result<Vec<Tid>> {
+        let mut threads = self.threads()?;
+        // One that waits in its handler runs on without.
+        threads
+            .retain(|tid| !self.stopped.borrow().contains_key(tid) && blocks(self.pid, *tid, libc::SIGTRAP));
+        Ok(threads)
     }
 
     fn is_what_runs(&self, module: &MappedModule) -> bool {
@@ -200,6 +212,25 @@ impl Tracer for Process {
             ));
         }
         self.link.request(wire::INTERRUPT, tid.0 as u64, 0, &[], |_| ())
+    }
+
+    fn deaf_threads(&self) -> io::Result<Vec<Tid>> {
+        let until = Instant::now() + MASKS_TIME;
+        let mut told = BTreeSet::new();
+        loop {
+            let deaf = self.blocking_traps()?;
+            for tid in &deaf {
+                if !self.blocks_interrupts(*tid) && told.insert(*tid) {
+                    // When this fails it has ended.
+                    let _ = self.link.request(wire::LET_TRAPS_IN, tid.0 as u64, 0, &[], |_| ());
+                }
+            }
+            // One that makes a thread blocks everything for a moment.
+            if deaf.is_empty() || Instant::now() > until {
+                return Ok(deaf);
+            }
+            std::thread::yield_now();
+        }
     }
 
     fn go(&self, tid: Tid, go: Go, signal: i32) -> io::Result<()> {

@@ -280,3 +280,123 @@ fn of_a_process_that_is_debugged_already_pictures_are_taken() {
     assert_eq!(program.line(), undisturbed("tasks", Build::Plain));
     program.ends_well();
 }
+
+const STEPS: [&str; 5] = ["a", "b", "c", "d", "e"];
+const MASKED: &str = "masked 7822683777892285052";
+const PLAIN: &str = "plain 7822683777892285052";
+
+/// An ordinary client of the fixture whose threads block signals.
+fn client_of_masked(program: &Program) -> Agent {
+    let (mut agent, _) = Agent::attach_by(forbid_ptrace(&mut Command::new(AGENT)), program.pid());
+    agent.request("attach", &json!({}));
+    agent
+}
+
+fn set_steps(agent: &mut Agent) -> Value {
+    let breakpoints = STEPS.map(|mark| json!({"line": line_of("masked", mark)}));
+    let source = json!({"path": source("masked")});
+    agent.request("setBreakpoints", &json!({"source": source, "breakpoints": breakpoints}))
+}
+
+/// Stops at each line, or steps from one to the next.
+fn goes_through(agent: &mut Agent, functions: usize) {
+    for _ in 0..functions {
+        for mark in STEPS {
+            let stop = agent.event("stopped");
+            assert_eq!(agent.stack(&stop)[0], format!("masked::step:{}", line_of("masked", mark)));
+            agent.go_on(&stop);
+        }
+    }
+}
+
+/// Without ptrace, the kernel ends a process in which a thread traps that blocks SIGTRAP.
+#[test]
+fn a_thread_that_has_the_c_library_block_signals_stops_at_breakpoints_and_lives() {
+    for (which, functions) in [("library all", 1), ("library trap", 1), ("handler", 2)] {
+        let mut program = Program::start("masked", Build::Plain);
+        let mut agent = client_of_masked(&program);
+        assert_eq!(set_steps(&mut agent)["breakpoints"][0]["verified"], true);
+        agent.request("configurationDone", &json!({}));
+        program.go();
+        program.say(which);
+        goes_through(&mut agent, functions);
+        assert_eq!(program.line(), MASKED, "{which}");
+        program.say("on");
+        goes_through(&mut agent, 1);
+        assert_eq!(program.line(), PLAIN, "{which}");
+        program.ends_well();
+    }
+}
+
+#[test]
+fn a_thread_that_has_blocked_traps_by_itself_is_made_to_take_them() {
+    let mut program = Program::start("masked", Build::Plain);
+    let mut agent = client_of_masked(&program);
+    agent.request("configurationDone", &json!({}));
+    program.go();
+    program.say("early trap");
+    assert_eq!(program.line(), "blocked");
+    assert_eq!(set_steps(&mut agent)["breakpoints"][0]["verified"], true);
+    program.say("on");
+    goes_through(&mut agent, 1);
+    assert_eq!(program.line(), MASKED);
+    agent.kill();
+    program.say("on");
+    assert_eq!(program.line(), PLAIN);
+    program.ends_well();
+}
+
+#[test]
+fn while_a_thread_blocks_everything_no_breakpoint_is_set() {
+    let mut program = Program::start("masked", Build::Plain);
+    let mut agent = client_of_masked(&program);
+    assert_eq!(set_steps(&mut agent)["breakpoints"][0]["verified"], true);
+    agent.request("configurationDone", &json!({}));
+    program.go();
+    program.say("early all");
+    assert_eq!(program.line(), "blocked");
+    let set = set_steps(&mut agent);
+    for breakpoint in set["breakpoints"].as_array().unwrap() {
+        assert_eq!(breakpoint["verified"], false);
+        let message = breakpoint["message"].as_str().unwrap();
+        assert!(message.contains("blocks SIGTRAP") && message.contains("ends a process"), "{message}");
+    }
+    // Those of before are taken out, and the thread comes through.
+    program.say("on");
+    assert_eq!(program.line(), MASKED);
+    assert_eq!(set_steps(&mut agent)["breakpoints"][0]["verified"], true, "the thread has ended");
+    program.say("on");
+    goes_through(&mut agent, 1);
+    assert_eq!(program.line(), PLAIN);
+    program.ends_well();
+}
+
+/// A single step over the system call that blocks signals would find SIGTRAP blocked.
+#[test]
+fn single_instructions_go_past_where_signals_are_blocked() {
+    let mut program = Program::start("masked", Build::Plain);
+    let mut agent = client_of_masked(&program);
+    let call = line_of("masked", "call");
+    let set = json!({"source": {"path": source("masked")}, "breakpoints": [{"line": call}]});
+    agent.request("setBreakpoints", &set);
+    agent.request("configurationDone", &json!({}));
+    program.go();
+    program.say("all");
+    let mut stop = agent.event("stopped");
+    let mut steps = 0;
+    while agent.stack(&stop)[0] != format!("masked::block:{}", call + 1) {
+        let arguments = json!({"threadId": stop["threadId"], "granularity": "instruction"});
+        agent.request("stepIn", &arguments);
+        stop = agent.event("stopped");
+        steps += 1;
+        assert!(steps < 200, "the call is over by then");
+    }
+    set_steps(&mut agent);
+    agent.go_on(&stop);
+    goes_through(&mut agent, 1);
+    assert_eq!(program.line(), MASKED);
+    program.say("on");
+    goes_through(&mut agent, 1);
+    assert_eq!(program.line(), PLAIN);
+    program.ends_well();
+}
