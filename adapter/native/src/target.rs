@@ -1,9 +1,8 @@
 //! What the engine can be pointed at: memory, registers, threads, modules.
 //!
-//! The live process ([`crate::ptrace`]), a core file ([`crate::core_file`]) and a made-up one ([`crate::simulated`]) implement
-//! it, and `tests/conformance` holds all three to the same rules. A process that is debugged by its own guard ([`crate::in_process`]) is
-//! a target too, and driven as by a client in `tests/engine/in_process.rs`. The unwinder, the values and the expressions see only these
-//! traits and must never know which one they look at.
+//! The live process ([`crate::ptrace`]), one that is debugged by its own guard ([`crate::in_process`]), a core file
+//! ([`crate::core_file`]) and a made-up one ([`crate::simulated`]) implement it, and `tests/conformance` holds all of them to the same
+//! rules. The unwinder, the values and the expressions see only these traits and must never know which one they look at.
 
 use std::path::PathBuf;
 

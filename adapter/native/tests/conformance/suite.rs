@@ -1,18 +1,24 @@
 //! The rules of the `Target` trait.
 
+use std::io::ErrorKind;
+use std::time::Duration;
+
 use gimli::Register;
 use manta_native::address::{Address, Tid};
 use manta_native::dwarf::image::Image;
+use manta_native::engine::threads::DebugRegister;
+use manta_native::ptrace;
 use manta_native::registers::Registers;
-use manta_native::target::Target;
+use manta_native::target::{Memory, Target};
 
-use crate::held::Held;
+use manta_native::tracer::Tracer;
 
 /// Does this target let itself be changed?
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Writes {
     Allowed,
-    Refused,
+    /// It says so in its errors.
+    Refused(&'static str),
 }
 
 /// What is known of a process, whatever shows it.
@@ -33,19 +39,19 @@ const NOBODY: Tid = Tid(i32::MAX);
 const STACK_BYTES: usize = 512;
 
 impl Facts {
-    pub fn of(held: &Held) -> Self {
-        let process = &held.process;
-        let registers: Vec<Registers> =
-            held.stopped.iter().map(|tid| process.registers(*tid).unwrap()).collect();
-        let modules = process.modules().unwrap();
+    /// Of a process whose threads all stand still. What does not need that is asked of the kernel, from outside.
+    pub fn of(process: &dyn Tracer, stopped: &[Tid]) -> Self {
+        let registers: Vec<Registers> = stopped.iter().map(|tid| process.registers(*tid).unwrap()).collect();
+        let outside = ptrace::Process::open(process.pid()).unwrap();
+        let modules = outside.modules().unwrap();
         let program = modules.iter().find(|module| module.is_program).unwrap();
         let sp = Address(registers[0].sp());
-        let read = |at, bytes| manta_native::target::Memory::read_vec(process, at, bytes).unwrap();
+        let read = |at, bytes| outside.read_vec(at, bytes).unwrap();
         Self {
             stack: (sp, read(sp, STACK_BYTES)),
             head: read(program.base, 64),
             program: program.path.to_str().unwrap().to_owned(),
-            threads: held.stopped.clone(),
+            threads: stopped.to_vec(),
             registers,
         }
     }
@@ -57,7 +63,7 @@ pub fn run(target: &dyn Target, facts: &Facts, writes: Writes) {
     modules_are_files_in_memory(target, facts);
     match writes {
         Writes::Allowed => what_is_written_is_there(target, facts),
-        Writes::Refused => nothing_can_be_changed(target, facts),
+        Writes::Refused(reason) => nothing_can_be_changed(target, facts, reason),
     }
 }
 
@@ -107,7 +113,8 @@ fn modules_are_files_in_memory(target: &dyn Target, facts: &Facts) {
     assert_eq!(programs[0].path.to_str(), Some(facts.program.as_str()));
     assert_eq!(target.read_vec(programs[0].base, 64).unwrap(), facts.head);
     let pc = Address(target.registers(facts.threads[0]).unwrap().pc());
-    assert!(programs[0].start <= pc && pc < programs[0].end);
+    let there = modules.iter().filter(|module| module.start <= pc && pc < module.end);
+    assert_eq!(there.count(), 1, "a thread is in one file's code");
     for module in &modules {
         assert!(module.start <= module.base && module.base < module.end, "{module:?}");
         assert_eq!(target.read_vec(module.base, 4).unwrap(), b"\x7fELF", "{module:?}");
@@ -148,12 +155,33 @@ fn what_is_written_is_there(target: &dyn Target, facts: &Facts) {
     }
 }
 
-fn nothing_can_be_changed(target: &dyn Target, facts: &Facts) {
+fn nothing_can_be_changed(target: &dyn Target, facts: &Facts, reason: &str) {
     let (sp, there) = &facts.stack;
     let error = target.write(*sp, &[9; 4]).unwrap_err();
-    assert!(error.to_string().contains("a core file is a picture"), "{error}");
+    assert!(error.to_string().contains(reason), "{error}");
     assert_eq!(&target.read_vec(*sp, STACK_BYTES).unwrap(), there);
     let tid = facts.threads[0];
     let error = target.set_registers(tid, &facts.registers[0]).unwrap_err();
-    assert!(error.to_string().contains("a core file is a picture"), "{error}");
+    assert!(error.to_string().contains(reason), "{error}");
+}
+
+/// What can be done to a thread of a living process that stands still: each means has other things, and what it has not it says.
+pub fn abilities(process: &dyn Tracer, tid: Tid) -> Vec<&'static str> {
+    let registers = process.kernel_registers(tid).unwrap();
+    let nowhere = DebugRegister::default().address.0;
+    let tried = [
+        ("debug registers", process.set_debug_register(tid, 0, nowhere)),
+        ("registers", process.set_kernel_registers(tid, &registers)),
+        ("signal mask", process.signal_mask(tid).and_then(|mask| process.set_signal_mask(tid, mask))),
+        ("one thread's events", process.next_event_of(tid, Duration::ZERO).map(drop)),
+    ];
+    assert_eq!(process.has_debug_registers(), tried[0].1.is_ok());
+    let mut can = Vec::new();
+    for (name, result) in tried {
+        match result {
+            Ok(()) => can.push(name),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported, "{name}: {error}"),
+        }
+    }
+    can
 }
