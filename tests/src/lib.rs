@@ -10,6 +10,9 @@ pub mod count;
 pub mod driver;
 pub mod program;
 pub mod wire;
+/// Programs that the system refuses ptrace.
+#[path = "../../adapter/native/tests/engine/support/without_ptrace.rs"]
+pub mod without_ptrace;
 
 pub use chance::Chance;
 pub use client::{Breakpoint, DapClient};

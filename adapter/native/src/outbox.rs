@@ -67,6 +67,29 @@ impl Outbox {
         self.event::<dap::events::Output>(&body);
     }
 
+    /// Prints what a log point says, with the line that it is at; 0 for none.
+    pub fn logged(&mut self, text: &str, source: Option<dap::Source>, line: u32) {
+        let body = dap::OutputEventBody {
+            category: Some(dap::OutputEventCategory::Console),
+            output: text.to_owned(),
+            line: (source.is_some() && line > 0).then(|| i64::from(line)),
+            source,
+            ..Default::default()
+        };
+        self.event::<dap::events::Output>(&body);
+    }
+
+    /// Says how well the process can be debugged, in a sentence for people and a few words for the session.
+    pub fn level(&mut self, name: &str, sentence: &str) {
+        let body = dap::OutputEventBody {
+            category: Some(dap::OutputEventCategory::Console),
+            output: sentence.to_owned(),
+            data: Some(serde_json::json!({"level": name})),
+            ..Default::default()
+        };
+        self.event::<dap::events::Output>(&body);
+    }
+
     /// Is more waiting than a client that reads would leave?
     #[must_use]
     pub fn is_full(&self) -> bool {

@@ -177,6 +177,8 @@ pub struct ConfigureException {
 pub struct ConfigureResponseBody {
     /// The generation that is in force now.
     pub generation: u64,
+    /// How well the process can be debugged, in a few words.
+    pub level: String,
     /// Where each breakpoint landed.
     pub breakpoints: Vec<Breakpoint>,
 }

@@ -8,7 +8,7 @@ use dap::{
 use crate::{
     effect::Effect,
     ids::TargetId,
-    output, profile,
+    limits, output, profile,
     session::{Phase, Session},
 };
 
@@ -64,6 +64,9 @@ impl Session {
 
     /// What a log point has to say, for instance.
     fn on_output_event(&mut self, target: &TargetId, body: OutputEventBody) {
+        if body.data.as_ref().is_some_and(|data| data["level"].is_string()) {
+            return self.on_level(target, &body.output);
+        }
         let source = body.source.map(|source| self.shown_source(source, target));
         let shown = OutputEventBody {
             output: output::cut(&body.output).into_owned(),
@@ -77,6 +80,17 @@ impl Session {
             ..body
         };
         self.emit::<events::Output>(&shown);
+    }
+
+    /// How well a target can be debugged, where that is less than people expect. What holds for one holds for many, most of the time.
+    fn on_level(&mut self, target: &TargetId, sentence: &str) {
+        let sentence = output::cut(sentence).trim_end().to_owned();
+        let name = self.target_name(target);
+        if self.levels_told.len() < limits::LEVELS_TOLD && self.levels_told.insert(sentence.clone()) {
+            self.console(&format!(
+                "{name}: {sentence} Other workers of which this is true are not named; `manta list workers` shows the level of each."
+            ));
+        }
     }
 
     /// A target knows more of a stop than it has shown, such as when debug information has come late.

@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const PAUSED_TASKS: usize = 16;
 /// The most that `maxPaused` can ask for: the editor's list of threads is of no use beyond.
 pub const PAUSED_TASKS_MAX: usize = 10_000;
+/// Different sentences about how well targets can be debugged.
+pub const LEVELS_TOLD: usize = 16;
 /// Breakpoints of one session, over all files.
 pub const BREAKPOINTS_MAX: usize = 4_096;
 /// Frames and variables that one stop can hand out.

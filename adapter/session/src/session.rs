@@ -2,7 +2,7 @@
 //!
 //! A pure reactor: events in, effects out, no clock and no I/O. It knows targets, not our runtime.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use dap::{
     EventMessage, Message, OutputEventBody, OutputEventCategory, RequestMessage, ResponseMessage, events,
@@ -83,6 +83,8 @@ pub struct Session {
     pub(crate) requests: Requests,
     pub(crate) returning: Returning,
     pub(crate) announcer: Announcer,
+    /// What targets have said of how well they can be debugged: each sentence once.
+    pub(crate) levels_told: HashSet<String>,
     pub(crate) steps: u64,
     pub(crate) effects: Vec<Effect>,
 }
@@ -121,6 +123,7 @@ impl Session {
             requests: Requests::default(),
             returning: Returning::default(),
             announcer: Announcer::default(),
+            levels_told: HashSet::new(),
             steps: 0,
             effects: Vec::new(),
         }

@@ -225,6 +225,22 @@ fn what_a_target_refuses_leaves_the_task_paused() {
 }
 
 #[test]
+fn how_well_targets_can_be_debugged_is_told_once_and_with_a_name() {
+    let mut sim = Sim::attached(json!({}));
+    let sentence = "Debugging level: in-process, as the system refuses ptrace.\n";
+    for target in ["t1", "t2"] {
+        let body = json!({"category": "console", "output": sentence, "data": {"level": "in-process"}});
+        sim.on(Event::FromTarget { target: TargetId::new(target), message: event("output", body) });
+    }
+    let said = sim.event("output");
+    let text = said["output"].as_str().unwrap();
+    assert!(text.contains(sentence.trim_end()) && text.contains("manta list workers"), "{said}");
+    assert!(text.contains("worker t1") && !text.contains("t2"), "{said}");
+    sim.check_empty();
+    sim.finish();
+}
+
+#[test]
 fn the_break_budget_lets_tasks_pass_and_says_how_many() {
     let mut sim = Sim::attached(json!({"maxPaused": 2}));
     let id = sim.set_lines(&[10])[0];

@@ -214,7 +214,7 @@ impl Core {
             object(json!({
                 "worker_id": hex(&target.target_id), "kind": target.kind, "pid": target.pid,
                 "node_id": hex(&target.node_id), "node_name": target.node_name, "job_id": hex(&target.job_id),
-                "description": target.description,
+                "description": target.description, "debug_level": target.debug_level,
             }))
         };
         let mut rows: Vec<_> = self.targets.values().map(row).collect();

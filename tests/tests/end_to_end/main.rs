@@ -13,6 +13,7 @@ mod heads;
 mod kills;
 mod languages;
 mod launch;
+mod levels;
 mod looking;
 mod moving;
 mod stops;

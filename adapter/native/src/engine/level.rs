@@ -24,6 +24,18 @@ pub const SNAPSHOT_ONLY: &str =
     "another debugger traces the process, so that only pictures of it can be taken";
 
 impl Level {
+    /// In a few words, for lists.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Registers => "debug registers only",
+            Self::InProcess => "in-process",
+            Self::InProcessUnpatched => "in-process without breakpoints",
+            Self::SnapshotOnly => "snapshot only",
+        }
+    }
+
     /// What the user should know of it.
     #[must_use]
     pub fn sentence(self) -> String {
@@ -80,9 +92,9 @@ impl Engine {
 
     /// Tells a session of a process that is not debugged as its workers are.
     pub(super) fn tell_low_level(&mut self) {
-        if self.mode == Mode::Cluster && self.level() != Level::Full {
-            let sentence = self.level().sentence();
-            self.outbox.console(&format!("{sentence}\n"));
+        let level = self.level();
+        if self.mode == Mode::Cluster && level != Level::Full {
+            self.outbox.level(level.name(), &format!("{}\n", level.sentence()));
         }
     }
 }

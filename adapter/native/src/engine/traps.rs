@@ -5,9 +5,11 @@ use super::calls::StepTarget;
 use super::copies::Code;
 use super::exceptions;
 use super::handler::Look;
+use super::report::source_body;
 use super::step::{StepDecision, StepKind, StepPlan, StepUnit, StepView};
 use super::stops::{FrameVariables, Reason, frames_of};
 use super::threads::State;
+use super::user_code::is_user_code;
 use super::watches::Touched;
 use super::{Cause, Engine, Mode};
 use crate::address::{Address, Tid};
@@ -302,7 +304,10 @@ impl Engine {
             }
         }
         line.push('\n');
-        self.outbox.console(&line);
+        // The client shows where it was said.
+        let file = frame.code.file.as_deref();
+        let source = file.map(|file| source_body(file, is_user_code(&frame.code)));
+        self.outbox.logged(&line, source, frame.code.line);
         Judgement::Pass
     }
 

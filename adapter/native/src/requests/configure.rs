@@ -38,7 +38,8 @@ impl Server {
         let Some(request) = self.configured.take() else { return };
         let configuration = &self.engine.configuration;
         let breakpoints = configuration.breakpoints.iter().map(Engine::breakpoint_body).collect();
-        let body = ConfigureResponseBody { generation: configuration.generation, breakpoints };
+        let level = self.engine.level().name().to_owned();
+        let body = ConfigureResponseBody { generation: configuration.generation, level, breakpoints };
         self.engine.answer_when_synced(request.ok::<MantaConfigure>(&body));
     }
 

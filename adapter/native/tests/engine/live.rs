@@ -293,8 +293,12 @@ fn conditions_counts_and_messages() {
         (format!("tasks::work:{}", tasks("loop")), Some("task-2"))
     );
     agent.go_on(&stop);
-    let mut printed = [agent.event("output"), agent.event("output")]
-        .map(|output| output["output"].as_str().unwrap().to_owned());
+    let printed = [agent.event("output"), agent.event("output")];
+    for output in &printed {
+        let place = (&output["source"]["path"], &output["line"]);
+        assert_eq!(place, (&json!(source("tasks")), &json!(tasks("length"))), "{output}");
+    }
+    let mut printed = printed.map(|output| output["output"].as_str().unwrap().to_owned());
     printed.sort();
     assert_eq!(printed, ["label=\"name-4\" n=1\n", "label=\"name-5\" n=2\n"]);
     // Two tasks reach the line seven times each.

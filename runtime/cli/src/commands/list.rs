@@ -216,6 +216,7 @@ fn columns(kind: Kind) -> &'static [(&'static str, &'static str)] {
             ("pid", "PID"),
             ("node_name", "NODE"),
             ("job_id", "JOB"),
+            ("debug_level", "DEBUG LEVEL"),
         ],
     }
 }

@@ -11,6 +11,9 @@ use super::{Core, debug::Request};
 /// A debug agent that ends this often without having taken breakpoints is not started again.
 const AGENT_FAILURES_MAX: u32 = 3;
 
+/// How well a worker can be debugged whose agent does not stay.
+const NO_LEVEL: &str = "none";
+
 impl Core {
     /// The agent of a native worker runs; the worker must let it trace.
     pub fn on_agent_started(&mut self, worker: ProcessId, pid: u32) {
@@ -43,6 +46,7 @@ impl Core {
             }
         }
         if wanted {
+            self.on_debug_level(id, NO_LEVEL.to_owned());
             let cause = format!("{cause}; it was started {failures} times and is not started again");
             self.tell_head(node_to_head::Message::TargetDown(v1::TargetDown {
                 target_id: id.to_bytes(),

@@ -73,6 +73,15 @@ pub(super) enum Request {
     DebugFile,
 }
 
+/// What an engine says of itself when it takes breakpoints.
+#[derive(Deserialize)]
+struct ConfiguredBody {
+    level: Option<String>,
+}
+
+/// Bytes of an engine's word for how well it can debug its process.
+const LEVEL_BYTES_MAX: usize = 64;
+
 /// The fields of a DAP message that concern the node.
 #[derive(Deserialize)]
 struct Peek<'a> {
@@ -274,6 +283,11 @@ impl Core {
             // The answer to an earlier session is none to this one, whose generations may have the same numbers.
             Some(Request::Configure { session, .. }) if session != self.session() => {}
             Some(Request::Configure { generation, .. }) => {
+                let said = peek.body.and_then(|body| serde_json::from_str::<ConfiguredBody>(body.get()).ok());
+                let level = said.and_then(|body| body.level);
+                if let Some(level) = level.filter(|level| level.len() <= LEVEL_BYTES_MAX) {
+                    self.on_debug_level(from, level);
+                }
                 let body =
                     peek.body.map(|body| Bytes::copy_from_slice(body.get().as_bytes())).unwrap_or_default();
                 let failed = peek.success != Some(true);

@@ -123,6 +123,8 @@ pub(super) struct Worker {
     pub killed_for_memory: Option<String>,
     language_version: String,
     pub peer_socket: String,
+    /// How well its engine can debug it, once it has said so.
+    debug_level: String,
     pub slots: Vec<Option<LeaseId>>,
 }
 
@@ -159,6 +161,7 @@ impl Worker {
             } else {
                 String::new()
             },
+            debug_level: self.debug_level.clone(),
         })
     }
 }
@@ -181,6 +184,7 @@ impl Core {
             killed_for_memory: None,
             language_version: String::new(),
             peer_socket: String::new(),
+            debug_level: String::new(),
             slots: Vec::new(),
         };
         self.workers.insert(id, worker);
@@ -235,6 +239,17 @@ impl Core {
         if std::mem::take(&mut worker.awaits_program) {
             worker.start_timers += 1;
             self.effects.push(Effect::Timer(Timer::WorkerStart(id), START_TIMEOUT));
+        }
+    }
+
+    /// A worker's engine has said how well it can debug it.
+    pub(super) fn on_debug_level(&mut self, id: ProcessId, level: String) {
+        let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.debug_level != level) else {
+            return;
+        };
+        worker.debug_level = level;
+        if let Some(up) = worker.target_up(id, &self.me) {
+            self.tell_head(node_to_head::Message::TargetUp(up));
         }
     }
 

@@ -286,6 +286,30 @@ fn native_with_agent(stage: &mut Stage) -> ProcessId {
 }
 
 #[test]
+fn how_well_a_worker_can_be_debugged_is_told_once() {
+    let mut stage = Stage::new(1.0);
+    let worker = native_with_agent(&mut stage);
+    let level = |message: &node_to_head::Message| match message {
+        node_to_head::Message::TargetUp(up) => up.debug_level.clone(),
+        _ => String::new(),
+    };
+    for (generation, said, told) in [(2, "in-process", true), (3, "in-process", false), (4, "full", true)] {
+        stage.head(config(generation, false));
+        let seq = expect_agent_request(&mut stage, worker, "mantaConfigure");
+        stage.expect(|effect| matches!(effect, Effect::Timer(Timer::Config(_), _)));
+        let body = json!({"seq": 1, "type": "response", "request_seq": seq, "success": true, "command": "x",
+            "body": {"level": said}});
+        stage.core.on_target_message(worker, body.to_string().into());
+        stage.settle();
+        if told {
+            stage.expect_head(|message| level(message) == said);
+        }
+        expect_ack(&mut stage, generation);
+        stage.expect_nothing();
+    }
+}
+
+#[test]
 fn an_agent_that_dies_is_started_again_and_its_paused_tasks_run_on() {
     let mut stage = Stage::new(1.0);
     let worker = native_with_agent(&mut stage);
