@@ -241,15 +241,40 @@ fn process(name: &str) -> Option<Process> {
     Some(Process { pid, parent, command })
 }
 
+/// A process that stands still until this is dropped.
+pub struct Frozen(u32);
+
+impl Frozen {
+    /// Stops a process as Ctrl-Z does.
+    ///
+    /// # Errors
+    /// When the kernel refuses, for instance because it has ended already.
+    pub fn new(pid: u32) -> Result<Self> {
+        send(pid, libc::SIGSTOP)?;
+        Ok(Self(pid))
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        // It may have been killed meanwhile.
+        let _gone = send(self.0, libc::SIGCONT);
+    }
+}
+
 /// Kills a process as `kill -9` does.
 ///
 /// # Errors
 /// When the kernel refuses, for instance because it has ended already.
 pub fn kill_9(pid: u32) -> Result<()> {
-    let pid = libc::pid_t::try_from(pid).context("no such process id")?;
+    send(pid, libc::SIGKILL)
+}
+
+fn send(pid: u32, signal: i32) -> Result<()> {
+    let process = libc::pid_t::try_from(pid).context("no such process id")?;
     // SAFETY: kill takes two integers and touches no memory.
-    if unsafe { libc::kill(pid, libc::SIGKILL) } != 0 {
-        bail!("process {pid} could not be killed: {}", std::io::Error::last_os_error());
+    if unsafe { libc::kill(process, signal) } != 0 {
+        bail!("signal {signal} could not be sent to process {pid}: {}", std::io::Error::last_os_error());
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The debug agent: one process that debugs one other process for one client.
 //!
 //! Everything happens on the calling thread, which waits in `poll` for three things: a child's change (SIGCHLD, read through a
-//! signalfd, is sent for every stop of a traced thread), bytes from the client, and room for bytes to the client. A signalfd
+//! signalfd, is sent for every stop of a traced thread), bytes from the client or its node, and room for bytes to them. A signalfd
 //! keeps what has not been read, so nothing is ever missed between two waits, and no stop has to change threads before it is
 //! judged.
 
@@ -11,8 +11,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
-use dap::Codec;
+use bytes::{Bytes, BytesMut};
+use dap::{Codec, Malformed, Message};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
@@ -22,7 +22,7 @@ use tokio_util::codec::Decoder;
 
 use crate::attach::{self, Refused};
 use crate::engine::Mode;
-use crate::limits::{GIVE_WAY, MESSAGE_BYTES_MAX};
+use crate::limits::{GIVE_WAY, MESSAGE_BYTES_MAX, NOBODY_RAN};
 use crate::requests::{Flow, Server};
 use crate::tracer::Means;
 
@@ -71,6 +71,24 @@ pub enum AgentError {
     Io(#[from] io::Error),
 }
 
+/// A straight way to the client beside the one over the node. Whoever makes one says who is let in. It never waits, and may break at any
+/// time: what is said on it is told to the node as well.
+pub trait Line {
+    /// Whether a client hears what is said.
+    fn is_heard(&self) -> bool;
+    /// What to wait for until something can be read, and where this is said, also until something can be written.
+    fn waits(&self) -> Vec<(BorrowedFd<'_>, bool)>;
+    /// Takes what has come: clients, and their messages.
+    fn take(&mut self, give: &mut dyn FnMut(Bytes));
+    /// Adds a message to what is to be written.
+    fn send(&mut self, message: &[u8]);
+    /// Writes as far as that is possible without waiting.
+    fn flush(&mut self);
+}
+
+/// A line, if there is one.
+pub type AnyLine<'a> = Option<&'a mut (dyn Line + 'static)>;
+
 /// The two ends of a connection.
 struct Wire {
     input: File,
@@ -80,7 +98,10 @@ struct Wire {
 /// Debugs until the process ends, or the client has gone and every thread runs freely again.
 ///
 /// To be called on the main thread, before any other thread is made: SIGCHLD has to be blocked in all of them.
-pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
+///
+/// # Errors
+/// See [`AgentError`].
+pub fn run(options: &AgentOptions, line: AnyLine<'_>) -> Result<(), AgentError> {
     let signals = block_signals()?;
     let listener = match (options.stdio, options.listen) {
         (true, None) => None,
@@ -106,7 +127,7 @@ pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
             }
         }
     };
-    let ended = serve(&mut server, &wire, &signals);
+    let ended = serve(&mut server, &wire, line, &signals);
     server.release_for_good();
     let released = finish(&mut server, &signals, RELEASE_TIME);
     flush(&mut server, &wire);
@@ -209,6 +230,20 @@ fn give_way() {
     }
 }
 
+/// Lets those run first that were put in line behind this very thread, as long as there are any.
+fn let_pass() {
+    let until = Instant::now() + GIVE_WAY;
+    let mut before = Instant::now();
+    while before < until {
+        std::thread::yield_now();
+        let now = Instant::now();
+        if now - before < NOBODY_RAN {
+            return;
+        }
+        before = now;
+    }
+}
+
 fn wait(fds: &mut [PollFd<'_>], most: Option<Duration>) -> io::Result<()> {
     match ppoll(fds, most.map(TimeSpec::from), None) {
         Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
@@ -217,52 +252,146 @@ fn wait(fds: &mut [PollFd<'_>], most: Option<Duration>) -> io::Result<()> {
 }
 
 /// Serves the client until it goes, the process ends, or a signal says to stop.
-fn serve(server: &mut Server, wire: &Wire, signals: &SignalFd) -> Result<(), AgentError> {
+fn serve(
+    server: &mut Server,
+    wire: &Wire,
+    mut line: AnyLine<'_>,
+    signals: &SignalFd,
+) -> Result<(), AgentError> {
     let mut codec = Codec::with_limit(MESSAGE_BYTES_MAX);
     let mut received = BytesMut::new();
     let mut buffer = vec![0; READ_BYTES];
     loop {
-        // Alone, the client is the next process, and nothing is gained.
-        let may_wait =
-            server.engine.outbox.may_wait(Instant::now()).filter(|_| server.engine.mode == Mode::Cluster);
-        if may_wait.is_none() {
-            if server.engine.looks.are_due() {
-                // Behind the stop, but in one write: each process on the way is woken once for both.
-                server.tell_stacks();
-            }
-            write_waiting(server, wire)?;
-            if server.engine.looks.owe_any() {
-                give_way();
-                server.tell_variables();
-                write_waiting(server, wire)?;
-            }
-        }
-        let is_full = server.engine.outbox.is_full();
-        let reads = if is_full { PollFlags::empty() } else { PollFlags::POLLIN };
-        let writes = if server.engine.outbox.waiting.is_empty() || may_wait.is_some() {
-            PollFlags::empty()
-        } else {
-            PollFlags::POLLOUT
-        };
-        let mut fds = vec![PollFd::new(wire.input.as_fd(), reads), PollFd::new(wire.output.as_fd(), writes)];
-        fds.append(&mut of_process(server, signals));
-        let has_events = server.engine.process.has_events_waiting();
-        wait(&mut fds, if has_events { Some(Duration::ZERO) } else { may_wait })?;
-        let readable = fds[0].any() == Some(true);
-        let signalled = has_events || fds[2..].iter().any(|fd| fd.any() == Some(true));
-        if signalled {
+        write_due(server, wire, line.as_deref_mut())?;
+        let found = wait_for_some(server, wire, line.as_deref(), signals)?;
+        if found.of_process {
             let found = take_signals(server, signals)?;
             if server.after() == Flow::Close || found == Signalled::End || server.engine.has_ended() {
                 return Ok(());
             }
         }
-        if readable && !is_full {
+        if found.on_line && take_from_line(server, line.as_deref_mut()) == Flow::Close {
+            return Ok(());
+        }
+        if found.on_wire {
             let is_open = read_some(wire, &mut buffer, &mut received)?;
             if decode_all(server, &mut codec, &mut received) == Flow::Close || !is_open {
                 return Ok(());
             }
         }
     }
+}
+
+/// Writes what is due, and tells of stops what the client will ask.
+fn write_due(server: &mut Server, wire: &Wire, mut line: AnyLine<'_>) -> io::Result<()> {
+    if server.engine.outbox.may_wait(Instant::now()).is_none() {
+        let has_line = line.as_deref().is_some_and(|line| line.is_heard());
+        if server.engine.looks.are_due() {
+            if has_line {
+                // The adapter and its client take the stop in meanwhile.
+                tell_client(server, wire, line.as_deref_mut())?;
+                let_pass();
+            }
+            // Over the node behind the stop, but in one write: each process on the way is woken once for both.
+            server.tell_stacks();
+        }
+        tell_client(server, wire, line.as_deref_mut())?;
+        if server.engine.looks.owe_any() {
+            if has_line {
+                let_pass();
+            } else {
+                give_way();
+            }
+            server.tell_variables();
+            tell_client(server, wire, line)?;
+        }
+    }
+    if server.engine.outbox.wire_may_wait(Instant::now()).is_none() {
+        write_waiting(server, wire)?;
+    }
+    Ok(())
+}
+
+/// Writes what is there for the client, on the way that it hears.
+fn tell_client(server: &mut Server, wire: &Wire, line: AnyLine<'_>) -> io::Result<()> {
+    let Some(line) = line.filter(|line| line.is_heard()) else {
+        server.engine.outbox.set_line(false);
+        return write_waiting(server, wire);
+    };
+    let messages = server.engine.outbox.take_line();
+    if !messages.is_empty() {
+        messages.iter().for_each(|message| line.send(message));
+        line.flush();
+        server.engine.outbox.set_line(line.is_heard());
+    }
+    Ok(())
+}
+
+/// Where something has happened.
+struct Found {
+    of_process: bool,
+    on_line: bool,
+    on_wire: bool,
+}
+
+fn wait_for_some(
+    server: &Server,
+    wire: &Wire,
+    line: Option<&(dyn Line + 'static)>,
+    signals: &SignalFd,
+) -> io::Result<Found> {
+    let outbox = &server.engine.outbox;
+    let (now, is_full) = (Instant::now(), outbox.is_full());
+    let (may_wait, wire_may_wait) = (outbox.may_wait(now), outbox.wire_may_wait(now));
+    let flags = |reads: bool, writes: bool| {
+        let reads = if reads { PollFlags::POLLIN } else { PollFlags::empty() };
+        reads | if writes { PollFlags::POLLOUT } else { PollFlags::empty() }
+    };
+    let writes = !outbox.wire().is_empty() && wire_may_wait.is_none();
+    let mut fds = vec![
+        PollFd::new(wire.input.as_fd(), flags(!is_full, false)),
+        PollFd::new(wire.output.as_fd(), flags(false, writes)),
+    ];
+    fds.append(&mut of_process(server, signals));
+    let of_line = fds.len();
+    // What is asked on the line is answered to the node as well: while that does not read, nothing more is taken in.
+    let waits = line.filter(|_| !is_full).map(Line::waits).unwrap_or_default();
+    fds.extend(waits.iter().map(|(fd, writes)| PollFd::new(*fd, flags(true, *writes))));
+    let has_events = server.engine.process.has_events_waiting();
+    let most =
+        if has_events { Some(Duration::ZERO) } else { may_wait.into_iter().chain(wire_may_wait).min() };
+    wait(&mut fds, most)?;
+    let any = |fds: &[PollFd<'_>]| fds.iter().any(|fd| fd.any() == Some(true));
+    Ok(Found {
+        of_process: has_events || any(&fds[2..of_line]),
+        on_line: any(&fds[of_line..]),
+        on_wire: !is_full && any(&fds[..1]),
+    })
+}
+
+fn take_from_line(server: &mut Server, line: AnyLine<'_>) -> Flow {
+    let Some(line) = line else { return Flow::Open };
+    let mut messages = Vec::new();
+    line.take(&mut |message| messages.push(message));
+    server.engine.outbox.set_line(line.is_heard());
+    for message in messages {
+        if take_message(server, Message::from_slice(&message)) == Flow::Close {
+            return Flow::Close;
+        }
+    }
+    Flow::Open
+}
+
+fn take_message(server: &mut Server, message: Result<Message, Malformed>) -> Flow {
+    match message {
+        Ok(message) => return server.on_message(&message),
+        // Without its number and name a request cannot be answered.
+        Err(malformed) => match malformed.refusal() {
+            Some(refusal) => server.engine.outbox.respond(refusal),
+            None => server.engine.outbox.console(&format!("{malformed}\n")),
+        },
+    }
+    Flow::Open
 }
 
 /// Reads what is there. False at the end.
@@ -288,20 +417,11 @@ fn decode_all(server: &mut Server, codec: &mut Codec, received: &mut BytesMut) -
     loop {
         match codec.decode(received) {
             Ok(None) => return Flow::Open,
-            Ok(Some(incoming)) => match incoming.message {
-                Ok(message) => {
-                    if server.on_message(&message) == Flow::Close {
-                        return Flow::Close;
-                    }
+            Ok(Some(incoming)) => {
+                if take_message(server, incoming.message) == Flow::Close {
+                    return Flow::Close;
                 }
-                Err(malformed) => {
-                    // Without its number and name a request cannot be answered.
-                    match malformed.refusal() {
-                        Some(refusal) => server.engine.outbox.respond(refusal),
-                        None => server.engine.outbox.console(&format!("{malformed}\n")),
-                    }
-                }
-            },
+            }
             Err(error) => {
                 server.engine.outbox.console(&format!("{error}\n"));
                 return Flow::Close;
@@ -311,19 +431,14 @@ fn decode_all(server: &mut Server, codec: &mut Codec, received: &mut BytesMut) -
 }
 
 fn write_waiting(server: &mut Server, wire: &Wire) -> io::Result<()> {
-    let waiting = &mut server.engine.outbox.waiting;
-    while !waiting.is_empty() {
-        match (&wire.output).write(waiting) {
-            Ok(count) => {
-                let _ = waiting.split_to(count);
-            }
+    let outbox = &mut server.engine.outbox;
+    while !outbox.wire().is_empty() {
+        match (&wire.output).write(outbox.wire()) {
+            Ok(count) => outbox.wrote(count),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => {
-                // Nobody reads any more; the end of the input will say so too.
-                waiting.clear();
-                return Ok(());
-            }
+            // Nobody reads any more; the end of the input will say so too.
+            Err(_) => outbox.wrote(outbox.wire().len()),
         }
     }
     Ok(())
@@ -344,7 +459,7 @@ fn finish(server: &mut Server, signals: &SignalFd, most: Duration) -> Result<(),
 
 fn flush(server: &mut Server, wire: &Wire) {
     let until = Instant::now() + FLUSH_TIME;
-    while !server.engine.outbox.waiting.is_empty() && Instant::now() < until {
+    while !server.engine.outbox.wire().is_empty() && Instant::now() < until {
         let mut fds = [PollFd::new(wire.output.as_fd(), PollFlags::POLLOUT)];
         if wait(&mut fds, Some(until.saturating_duration_since(Instant::now()))).is_err()
             || write_waiting(server, wire).is_err()

@@ -4,8 +4,12 @@ use std::time::Duration;
 
 /// How long it may take in a cluster until it is told that a thread runs on: a step is over by then, and its stop goes along.
 pub const SOON: Duration = Duration::from_micros(300);
+/// How long the node waits for what the client has on a line already.
+pub const BEHIND: Duration = Duration::from_millis(5);
 /// How long what is told of a stop ahead of being asked leaves the processor to those that carry the stop.
 pub const GIVE_WAY: Duration = Duration::from_micros(60);
+/// A thread that has given way for a shorter time than this has found nobody that waits for its processor.
+pub const NOBODY_RAN: Duration = Duration::from_micros(4);
 /// Frames of a stack that are walked at first; more when the client asks for them.
 pub const FRAMES_MAX: usize = 1000;
 /// Frames of a stack that are walked at most.

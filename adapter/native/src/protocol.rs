@@ -43,6 +43,9 @@ impl Event for MantaContinued {
     type Body = ContinuedBody;
 }
 
+/// A node's own requests to a target have numbers from here on; a session's are below.
+pub const NODE_SEQ_MIN: dap::Seq = 1 << 30;
+
 /// Debug information is missing that others in the cluster may have.
 pub enum MantaNeedsDebugInfo {}
 

@@ -1,6 +1,7 @@
 //! The session's connection to its cluster's head: one stream for everything.
 
 use std::{
+    collections::HashMap,
     env,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -8,7 +9,7 @@ use std::{
 use dap::Message;
 use manta_proto::{
     DEFAULT_ADDRESS, PROTOCOL_VERSION, connect,
-    ids::{ProcessId, SessionId},
+    ids::{Incarnation, ProcessId, SessionId},
     limits::MESSAGE_BYTES_MAX,
     token::Token,
     v1::{self, head_client::HeadClient, head_to_session, session_to_head},
@@ -36,6 +37,8 @@ pub(crate) struct Cluster {
     lines: Lines,
     task: JoinHandle<()>,
     id: SessionId,
+    /// Which incarnations the session means. The edges may have heard of later ones already.
+    incarnations: HashMap<ProcessId, Incarnation>,
 }
 
 /// The way to the head, which may be another head later.
@@ -113,7 +116,17 @@ impl Cluster {
         let link = Arc::new(Link(Mutex::new(Way::Open(to_head))));
         let lines = Lines::new(events.clone());
         let task = tokio::spawn(run(which, open, outgoing, Arc::clone(&link), lines.clone(), events));
-        Self { link, lines, task, id }
+        Self { link, lines, task, id, incarnations: HashMap::new() }
+    }
+
+    /// The session has heard of these incarnations.
+    pub fn speak_to(&mut self, of: Vec<(ProcessId, Option<Incarnation>)>) {
+        for (target, incarnation) in of {
+            match incarnation {
+                Some(incarnation) => self.incarnations.insert(target, incarnation),
+                None => self.incarnations.remove(&target),
+            };
+        }
     }
 
     /// Sends a message to a target. The error says why the head is lost.
@@ -121,13 +134,15 @@ impl Cluster {
         let Some(target) = ProcessId::from_hex(target.as_str()) else {
             return Err(format!("'{target}' is no target's id"));
         };
-        if self.lines.send(target, message) {
+        let incarnation = self.incarnations.get(&target).copied().unwrap_or_default();
+        if self.lines.send(target, incarnation, message) {
             return Ok(());
         }
         self.send(session_to_head::Message::ToTarget(v1::ToTarget {
             session_id: self.id.to_bytes(),
             target_id: target.to_bytes(),
             dap: message.to_vec().into(),
+            incarnation: incarnation.0,
         }))
     }
 
@@ -325,7 +340,8 @@ async fn pump(
         match messages.message().await {
             Ok(Some(mut message)) => {
                 let jobs = take_jobs(&mut message);
-                note_targets(lines, &message);
+                let (before, after) = note_targets(lines, &message);
+                let _told = events.tell_incarnations(before).await;
                 match convert::event(message) {
                     Ok(Some(Event::FromTarget { target, message })) => lines.hear(target, message).await,
                     // When nobody listens any more, the stream is read to its end all the same: so the head has read to ours.
@@ -335,6 +351,7 @@ async fn pump(
                     Ok(None) => {}
                     Err(error) => tracing::warn!(%error, "a message from the head was not understood"),
                 }
+                let _told = events.tell_incarnations(after).await;
                 for job in jobs {
                     match convert::job_started(job) {
                         Ok(event) => {
@@ -352,16 +369,27 @@ async fn pump(
     }
 }
 
-/// Which targets there are to have lines to.
-fn note_targets(lines: &Lines, message: &v1::HeadToSession) {
+/// Incarnations that the session means from now on; none of targets that are gone.
+type Meant = Vec<(ProcessId, Option<Incarnation>)>;
+
+/// Which targets there are to have lines to. Gives which of their incarnations the session means before it hears of this, and after.
+fn note_targets(lines: &Lines, message: &v1::HeadToSession) -> (Meant, Meant) {
+    let (mut before, mut after) = (Vec::new(), Vec::new());
+    let mut up = |up: &v1::TargetUp| {
+        lines.target_up(up);
+        let id = ProcessId::try_from(&up.target_id);
+        before.extend(id.map(|id| (id, Some(Incarnation(up.incarnation)))));
+    };
     match &message.message {
-        Some(head_to_session::Message::Opened(opened)) => {
-            opened.targets.iter().for_each(|up| lines.target_up(up));
+        Some(head_to_session::Message::Opened(opened)) => opened.targets.iter().for_each(up),
+        Some(head_to_session::Message::TargetUp(target)) => up(target),
+        Some(head_to_session::Message::TargetDown(down)) => {
+            lines.target_down(&down.target_id);
+            after.extend(ProcessId::try_from(&down.target_id).map(|id| (id, None)));
         }
-        Some(head_to_session::Message::TargetUp(up)) => lines.target_up(up),
-        Some(head_to_session::Message::TargetDown(down)) => lines.target_down(&down.target_id),
         _ => {}
     }
+    (before, after)
 }
 
 /// The jobs that ran before the session.

@@ -96,6 +96,11 @@ impl Connection {
             match happening {
                 Some(Happening::Event(event)) => self.on(event),
                 Some(Happening::Access(access)) => self.access = Some(access),
+                Some(Happening::Incarnations(of)) => {
+                    if let Some(cluster) = &mut self.cluster {
+                        cluster.speak_to(of);
+                    }
+                }
                 // Cannot be: this connection holds a sender itself.
                 None => break,
             }

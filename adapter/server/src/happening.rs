@@ -1,5 +1,6 @@
 //! What the edges tell the task that runs the session.
 
+use manta_proto::ids::{Incarnation, ProcessId};
 use manta_session::Event;
 use tokio::sync::mpsc;
 
@@ -9,6 +10,8 @@ pub(crate) enum Happening {
     Event(Event),
     /// How the cluster is reached, for the driver that is started later.
     Access(Access),
+    /// Which incarnations the session means from now on.
+    Incarnations(Vec<(ProcessId, Option<Incarnation>)>),
 }
 
 /// How a cluster is reached.
@@ -36,6 +39,11 @@ impl Events {
     /// Waits for room for one event. `None` when the session is over.
     pub async fn room(&self) -> Option<Room<'_>> {
         self.0.reserve().await.ok().map(Room)
+    }
+
+    /// Which incarnation of each of these targets the session means after all events so far; none of one that is gone.
+    pub async fn tell_incarnations(&self, of: Vec<(ProcessId, Option<Incarnation>)>) -> bool {
+        of.is_empty() || self.0.send(Happening::Incarnations(of)).await.is_ok()
     }
 
     pub async fn tell_access(&self, access: Access) -> bool {

@@ -353,6 +353,13 @@ async fn a_session_lives_and_ends_in_order() {
     assert_eq!(client.response(seq).await["body"]["breakpoints"][0]["id"], 1);
     client.ok("configurationDone", json!({})).await;
 
+    let up = v1::TargetUp {
+        target_id: cluster.target.to_bytes(),
+        node_name: "node-1".to_owned(),
+        incarnation: 3,
+        ..v1::TargetUp::default()
+    };
+    cluster.say(head_to_session::Message::TargetUp(up)).await;
     let task =
         json!({"taskId": "00112233445566778899aabbccddeeff", "attempt": 0, "name": "index", "jobId": "00"});
     let stopped =
@@ -363,7 +370,7 @@ async fn a_session_lives_and_ends_in_order() {
     // The target never answers; what is known is answered all the same.
     let stack = client.send("stackTrace", json!({"threadId": 1})).await;
     let Some(session_to_head::Message::ToTarget(asked)) = cluster.said().await else { panic!("not asked") };
-    assert_eq!(asked.target_id, cluster.target.to_bytes());
+    assert_eq!((asked.target_id, asked.incarnation), (cluster.target.to_bytes(), 3));
     let threads = client.ok("threads", json!({})).await;
     assert_eq!(threads["threads"][0]["name"], "index 00112233 · node-1 · attempt 0");
 

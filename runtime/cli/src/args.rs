@@ -364,6 +364,9 @@ pub struct DebugAgentArgs {
     /// Ask the node for debug information that is not on this machine
     #[arg(long, requires = "stdio")]
     pub ask_for_debug_info: bool,
+    /// Listen there too, for debug adapters of this machine that know the cluster's token
+    #[arg(long, value_name = "SOCKET", requires = "stdio")]
+    pub line: Option<PathBuf>,
     /// Be an ordinary debug adapter for the client that connects here
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "stdio")]
     pub listen: Option<SocketAddr>,

@@ -31,6 +31,7 @@ mod tests;
 use std::{
     collections::{BTreeMap, HashMap},
     mem,
+    path::PathBuf,
     time::Duration,
 };
 
@@ -158,7 +159,7 @@ pub enum Effect {
     /// Call `on_timer` then.
     Timer(Timer, Duration),
     /// Start the debug agent of a native worker.
-    StartAgent { worker: ProcessId, pid: u32 },
+    StartAgent { worker: ProcessId, pid: u32, line: PathBuf },
     /// A DAP message for a debug agent.
     ToAgent(ProcessId, Bytes),
     /// Let a debug agent detach and end.

@@ -308,7 +308,9 @@ impl Shared {
                     }
                 });
             }
-            Effect::StartAgent { worker, pid } => return Some(self.start_agent(state, worker, pid)),
+            Effect::StartAgent { worker, pid, line } => {
+                return Some(self.start_agent(state, worker, pid, line));
+            }
             Effect::ToAgent(worker, dap) => {
                 if let Some(Err(mpsc::error::TrySendError::Full(_))) =
                     state.agents.get(&worker).map(|agent| agent.try_send(dap))
@@ -499,8 +501,14 @@ impl Shared {
         }
     }
 
-    fn start_agent(self: &Arc<Self>, state: &mut State, worker: ProcessId, pid: u32) -> FollowUp {
-        match agent::start(self, worker, pid) {
+    fn start_agent(
+        self: &Arc<Self>,
+        state: &mut State,
+        worker: ProcessId,
+        pid: u32,
+        line: PathBuf,
+    ) -> FollowUp {
+        match agent::start(self, worker, pid, line) {
             Ok((agent_pid, sender)) => {
                 state.agents.insert(worker, sender);
                 Box::new(move |core| core.on_agent_started(worker, agent_pid))

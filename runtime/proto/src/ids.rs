@@ -116,6 +116,24 @@ id!(/** A task, over all its attempts. */ TaskId, "task", 16);
 id!(/** An actor. Its creation task has the same bytes as its id. */ ActorId, "actor", 16);
 id!(/** An object: the task that made it, and a big-endian index. */ ObjectId, "object", 20);
 
+/// Which of a target's engines: a native worker has one debug agent after the other, under one target id. They count from 0.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Incarnation(pub u32);
+
+impl Incarnation {
+    /// The one after it.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+}
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
 impl ObjectId {
     /// `put` counts from here; return values count from 0.
     pub const FIRST_PUT: u32 = 1 << 31;

@@ -5,11 +5,19 @@
 //! Its messages are numbered without gaps, so whichever copy comes first is heard and the other is dropped: a line may break, or never be
 //! made, and nothing is lost. Frames are a little-endian `u32` length and the DAP message; the adapter's first one is [`hello`].
 
+mod listener;
+
 use std::path::{Path, PathBuf};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use crate::{PROTOCOL_VERSION, ids::ProcessId, limits::MESSAGE_BYTES_MAX, token::Token};
+pub use self::listener::Listener;
+use crate::{
+    PROTOCOL_VERSION,
+    ids::{Incarnation, ProcessId},
+    limits::MESSAGE_BYTES_MAX,
+    token::Token,
+};
 
 /// A node's own requests to its targets have numbers from here on; a session's are below.
 pub const NODE_SEQ_MIN: i64 = 1 << 30;
@@ -21,8 +29,8 @@ pub struct TooLong(pub usize);
 
 /// Where a target listens, in its node's folder.
 #[must_use]
-pub fn socket(node_dir: &Path, target: ProcessId) -> PathBuf {
-    node_dir.join(format!("d-{target}.sock"))
+pub fn socket(node_dir: &Path, target: ProcessId, incarnation: Incarnation) -> PathBuf {
+    node_dir.join(format!("d-{target}-{incarnation}.sock"))
 }
 
 /// What an adapter says first.

@@ -18,15 +18,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use manta_proto::line as wire;
+use manta_proto::{
+    ids::Incarnation,
+    line::{self as wire, Listener},
+};
 use manta_worker::Core;
 use parking_lot::Mutex;
 use pyo3::{exceptions::PyRuntimeError, prelude::*, types::PyBytes};
 
-use crate::{
-    connection,
-    line::{Line, wait_for},
-};
+use crate::connection;
 
 /// How long a message waits for the next one. Where it is steps that it tells of, they have come to their ends by then.
 const SOON: Duration = Duration::from_micros(500);
@@ -47,7 +47,7 @@ struct State {
     server: Option<ThreadId>,
     to_node: Outbox,
     to_line: Outbox,
-    line: Option<Line>,
+    line: Option<Listener>,
 }
 
 /// Messages of the engine that wait for the next one.
@@ -83,7 +83,7 @@ impl Outbox {
 
 impl State {
     fn is_heard(&self) -> bool {
-        self.line.as_ref().is_some_and(Line::is_heard)
+        self.line.as_ref().is_some_and(Listener::is_heard)
     }
 
     /// When something has waited long enough.
@@ -172,8 +172,9 @@ impl Tunnel {
                 }
                 fds.clear();
                 fds.push(wait_for(self.bell.as_raw_fd(), libc::POLLIN));
-                if let Some(line) = &state.line {
-                    line.add_waits(&mut fds);
+                for (fd, writes) in state.line.iter().flat_map(Listener::waits) {
+                    let writes = if writes { libc::POLLOUT } else { 0 };
+                    fds.push(wait_for(fd.as_raw_fd(), libc::POLLIN | writes));
                 }
                 state.next_due()
             };
@@ -187,6 +188,11 @@ impl Tunnel {
             }
         }
     }
+}
+
+/// An entry of `poll`.
+fn wait_for(fd: i32, events: i16) -> libc::pollfd {
+    libc::pollfd { fd, events, revents: 0 }
 }
 
 /// Waits until one of them is ready, or it is time.
@@ -242,9 +248,9 @@ pub fn debug_receive(py: Python<'_>) -> PyResult<Bound<'_, PyBytes>> {
         let mut state = tunnel.state.lock();
         if state.server.replace(thread::current().id()).is_none() {
             let process = core.process();
-            let path = wire::socket(&process.session_dir, process.process_id);
+            let path = wire::socket(&process.session_dir, process.process_id, Incarnation::default());
             // Where it cannot listen, the way over the node is there.
-            let line = Line::listen(&path, core.token()).inspect_err(|error| {
+            let line = Listener::listen(&path, core.token()).inspect_err(|error| {
                 tracing::warn!(
                     "debug adapters reach this worker over its node only, as it cannot listen at {}: {error}",
                     path.display()

@@ -10,7 +10,6 @@ mod debug;
 mod decode;
 mod encode;
 mod head;
-mod line;
 mod msgpack;
 mod object_ref;
 mod objects;

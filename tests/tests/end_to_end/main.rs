@@ -14,6 +14,7 @@ mod kills;
 mod languages;
 mod launch;
 mod levels;
+mod lines;
 mod looking;
 mod moving;
 mod stops;

@@ -29,7 +29,7 @@ fn options() -> Result<AgentOptions, String> {
 }
 
 fn main() -> ExitCode {
-    let done = options().and_then(|options| run(&options).map_err(|error| error.to_string()));
+    let done = options().and_then(|options| run(&options, None).map_err(|error| error.to_string()));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {

@@ -54,7 +54,7 @@ impl Engine {
             }
             let body = NeedsDebugInfoBody { build_id: hex(&key.0), kind: part, name };
             self.wishes.of_file.insert(key, Wish::Asked);
-            self.outbox.event::<MantaNeedsDebugInfo>(&body);
+            self.outbox.event_for_node::<MantaNeedsDebugInfo>(&body);
             asked = true;
         }
         if asked {

@@ -148,7 +148,7 @@ impl Engine {
             handles: Handles::default(),
             tokio: Tokio::default(),
             mode,
-            outbox: Outbox::default(),
+            outbox: Outbox::new(mode == Mode::Cluster),
             asks_for_debug_info: false,
             wishes: debug_files::Wishes::default(),
             looks: looks::Looks::default(),

@@ -1,6 +1,6 @@
 //! `stackTrace`: the innermost frame from memory, more from the target.
 
-use dap::{RequestMessage, StackTraceArguments, StackTraceResponseBody, ThreadId, requests};
+use dap::{RequestMessage, Source, StackTraceArguments, StackTraceResponseBody, ThreadId, requests};
 
 use super::{Handled, Refusal};
 use crate::{
@@ -58,8 +58,20 @@ pub(crate) fn answered(
     body: StackTraceResponseBody,
 ) -> Result<StackTraceResponseBody, Refusal> {
     let mut stack_frames = Vec::with_capacity(body.stack_frames.len());
-    for frame in body.stack_frames {
-        stack_frames.push(session.shown_frame(frame, target, arena)?);
+    // A recursion has the same file in each frame: whether the client has it is looked up once.
+    let mut last: Option<(Source, Source)> = None;
+    for mut frame in body.stack_frames {
+        let source = frame.source.take();
+        let mut shown = session.shown_frame(frame, target, arena)?;
+        shown.source = source.map(|source| match &last {
+            Some((own, shown)) if *own == source => shown.clone(),
+            _ => {
+                let shown = session.shown_source(source.clone(), target);
+                last = Some((source, shown.clone()));
+                shown
+            }
+        });
+        stack_frames.push(shown);
     }
     Ok(StackTraceResponseBody { stack_frames, total_frames: body.total_frames })
 }

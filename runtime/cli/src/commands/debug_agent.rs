@@ -2,16 +2,20 @@
 
 use std::{
     io,
+    os::fd::BorrowedFd,
+    path::Path,
     thread::sleep,
     time::{Duration, Instant},
 };
 
 use anyhow::Context;
+use bytes::Bytes;
 use manta_native::{
     agent::{self, AgentError, AgentOptions},
     attach::Refused,
     dump,
 };
+use manta_proto::{line::Listener, token::Token};
 
 use crate::args::DebugAgentArgs;
 
@@ -34,9 +38,10 @@ pub fn run(args: &DebugAgentArgs) -> anyhow::Result<()> {
         takes_pictures: !args.stdio,
         asks_for_debug_info: args.ask_for_debug_info,
     };
+    let mut line = args.line.as_deref().and_then(listen);
     let until = Instant::now() + ALLOW_TIME;
     loop {
-        match agent::run(&options) {
+        match agent::run(&options, line.as_mut().map(|line| line as _)) {
             Err(AgentError::Attach(refused))
                 if args.stdio && refused.may_be_allowed_later() && Instant::now() < until =>
             {
@@ -47,6 +52,47 @@ pub fn run(args: &DebugAgentArgs) -> anyhow::Result<()> {
             }
             ended => return Ok(ended?),
         }
+    }
+}
+
+/// Where it cannot listen, the way over the node is there.
+fn listen(path: &Path) -> Option<ToAdapter> {
+    let listens = Token::find()
+        .map_err(anyhow::Error::from)
+        .and_then(|token| Listener::listen(path, token).context("the system refuses it"));
+    listens
+        .inspect_err(|error| {
+            tracing::warn!(
+                "debug adapters reach this agent over its node only, as it cannot listen at {}: {error:#}",
+                path.display()
+            );
+        })
+        .ok()
+        .map(ToAdapter)
+}
+
+/// The cluster's line as the agent has it.
+struct ToAdapter(Listener);
+
+impl agent::Line for ToAdapter {
+    fn is_heard(&self) -> bool {
+        self.0.is_heard()
+    }
+
+    fn waits(&self) -> Vec<(BorrowedFd<'_>, bool)> {
+        self.0.waits().collect()
+    }
+
+    fn take(&mut self, give: &mut dyn FnMut(Bytes)) {
+        self.0.take(give);
+    }
+
+    fn send(&mut self, message: &[u8]) {
+        self.0.send(message);
+    }
+
+    fn flush(&mut self) {
+        self.0.flush();
     }
 }
 

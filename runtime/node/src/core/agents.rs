@@ -23,6 +23,9 @@ impl Core {
     /// The agent of a native worker ended, as it was told to or not. Its worker runs on.
     pub fn on_agent_ended(&mut self, id: ProcessId, cause: &str) {
         self.forget_debug_files(id);
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.incarnation = worker.incarnation.next();
+        }
         let Some(target) = self.debug.targets.get_mut(&id) else { return };
         target.agent_runs = false;
         target.loaded = false;
@@ -30,7 +33,6 @@ impl Core {
         let failures = target.agent_failures;
         let requests: Vec<_> = std::mem::take(&mut target.requests).into_values().collect();
         let paused: Vec<_> = target.paused.keys().copied().collect();
-        let had_paused = !paused.is_empty();
         for task in paused {
             self.on_task_paused(id, task, false);
         }
@@ -52,19 +54,25 @@ impl Core {
                 target_id: id.to_bytes(),
                 cause,
             }));
-        } else if had_paused {
-            // The session has no breakpoints any more, and still shows the tasks that were paused.
+        } else if self.debug.config.is_some() {
+            // The session has no breakpoints any more, and still shows the tasks that were paused; the line may have told it of some that
+            // this node has not heard of.
             self.tell_agent_lost(id, cause);
+        } else if let Some(up) = self.target_up(id) {
+            // For the next session.
+            self.tell_head(node_to_head::Message::TargetUp(up));
         }
     }
 
     /// The session forgets what the agent held. A later one is another target to it, although of the same worker.
     fn tell_agent_lost(&mut self, id: ProcessId, cause: &str) {
-        let Some(up) = self.workers.get(&id).and_then(|worker| worker.target_up(id, &self.me)) else {
-            return;
-        };
+        let Some(up) = self.target_up(id) else { return };
         let down = v1::TargetDown { target_id: id.to_bytes(), cause: cause.to_owned() };
         self.tell_head(node_to_head::Message::TargetDown(down));
         self.tell_head(node_to_head::Message::TargetUp(up));
+    }
+
+    fn target_up(&self, id: ProcessId) -> Option<v1::TargetUp> {
+        self.workers.get(&id)?.target_up(id, &self.me)
     }
 }

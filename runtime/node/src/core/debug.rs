@@ -222,6 +222,7 @@ impl Core {
     fn tell_target(&mut self, id: ProcessId, dap: Bytes) {
         let Some(worker) = self.workers.get(&id).filter(|worker| worker.is_attached()) else { return };
         let (python, pid) = (worker.key.is_python(), worker.pid().unwrap_or(0));
+        let line = worker.line(id, &self.me);
         let target = self.debug.targets.entry(id).or_default();
         target.loaded = true;
         if python {
@@ -230,7 +231,7 @@ impl Core {
         }
         if !target.agent_runs {
             target.agent_runs = true;
-            self.effects.push(Effect::StartAgent { worker: id, pid });
+            self.effects.push(Effect::StartAgent { worker: id, pid, line });
         }
         self.effects.push(Effect::ToAgent(id, dap));
     }
@@ -238,16 +239,22 @@ impl Core {
     /// A session's message for one of our targets.
     pub(super) fn on_message_for_target(&mut self, message: v1::ToTarget) {
         let Ok(id) = ProcessId::try_from(&message.target_id) else { return };
-        let reachable =
-            self.workers.get(&id).is_some_and(|worker| worker.is_attached() && worker.state != State::Ending);
-        if reachable {
-            self.tell_target(id, message.dap);
-        } else {
-            let cause = "this target is not there any more".to_owned();
-            self.tell_head(node_to_head::Message::TargetDown(v1::TargetDown {
-                target_id: message.target_id,
-                cause,
-            }));
+        let reachable = self
+            .workers
+            .get(&id)
+            .filter(|worker| worker.is_attached() && worker.state != State::Ending)
+            .map(|worker| worker.incarnation);
+        match reachable {
+            Some(incarnation) if incarnation.0 == message.incarnation => self.tell_target(id, message.dap),
+            // The session hears of that one's end before anything of the next, which has other threads under the same numbers.
+            Some(_) => {}
+            None => {
+                let cause = "this target is not there any more".to_owned();
+                self.tell_head(node_to_head::Message::TargetDown(v1::TargetDown {
+                    target_id: message.target_id,
+                    cause,
+                }));
+            }
         }
     }
 

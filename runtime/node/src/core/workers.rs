@@ -1,9 +1,13 @@
 //! The worker pool: which processes run tasks of which job, and which of them are free.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use manta_proto::{
-    ids::{ActorId, JobId, LeaseId, ProcessId},
+    ids::{ActorId, Incarnation, JobId, LeaseId, ProcessId},
     line,
     v1::{self, JobConfig, ProcessHello, node_to_head, node_to_process},
 };
@@ -122,6 +126,8 @@ pub(super) struct Worker {
     /// Why this node kills it, when its machine is out of memory.
     pub killed_for_memory: Option<String>,
     language_version: String,
+    /// Which of its engines debugs it, or will.
+    pub incarnation: Incarnation,
     pub peer_socket: String,
     /// How well its engine can debug it, once it has said so.
     debug_level: String,
@@ -147,6 +153,11 @@ impl Worker {
         format!("{kind}{separator}{} worker {pid} on {node_name}", version.join("."))
     }
 
+    /// Where its engine listens for adapters of this machine.
+    pub fn line(&self, id: ProcessId, node: &Identity) -> PathBuf {
+        line::socket(Path::new(&node.session_dir), id, self.incarnation)
+    }
+
     pub fn target_up(&self, id: ProcessId, node: &Identity) -> Option<v1::TargetUp> {
         self.attached.then(|| v1::TargetUp {
             target_id: id.to_bytes(),
@@ -156,12 +167,9 @@ impl Worker {
             pid: self.pid.unwrap_or(0),
             job_id: self.key.job.to_bytes(),
             description: self.description(&node.name),
-            line: if self.key.is_python() {
-                line::socket(Path::new(&node.session_dir), id).display().to_string()
-            } else {
-                String::new()
-            },
+            line: self.line(id, node).display().to_string(),
             debug_level: self.debug_level.clone(),
+            incarnation: self.incarnation.0,
         })
     }
 }
@@ -183,6 +191,7 @@ impl Core {
             announced: false,
             killed_for_memory: None,
             language_version: String::new(),
+            incarnation: Incarnation::default(),
             peer_socket: String::new(),
             debug_level: String::new(),
             slots: Vec::new(),

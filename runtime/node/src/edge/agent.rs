@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    path::PathBuf,
     process::{ExitStatus, Stdio},
     sync::Arc,
 };
@@ -21,10 +22,17 @@ const QUEUE_MAX: usize = 1024;
 /// Bytes of a message's header.
 const HEADER_BYTES_MAX: usize = 1024;
 
-/// Starts the agent for a worker. Dropping the sender lets it detach and end.
-pub fn start(shared: &Arc<Shared>, worker: ProcessId, pid: u32) -> io::Result<(u32, mpsc::Sender<Bytes>)> {
+/// Starts the agent for a worker, which listens at `line` for adapters of this machine. Dropping the sender lets it detach and end.
+pub fn start(
+    shared: &Arc<Shared>,
+    worker: ProcessId,
+    pid: u32,
+    line: PathBuf,
+) -> io::Result<(u32, mpsc::Sender<Bytes>)> {
     let mut child = Command::new(shared.host.manta())
-        .args(["debug-agent", "--pid", &pid.to_string(), "--stdio", "--ask-for-debug-info"])
+        .args(["debug-agent", "--pid", &pid.to_string(), "--stdio", "--ask-for-debug-info", "--line"])
+        .arg(&line)
+        .env("MANTA_TOKEN", shared.token.as_str())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -49,6 +57,8 @@ pub fn start(shared: &Arc<Shared>, worker: ProcessId, pid: u32) -> io::Result<(u
             let _gone = child.start_kill();
         }
         let status = child.wait().await;
+        // One that was killed has left it.
+        let _gone = std::fs::remove_file(&line);
         let cause = end_sentence(agent_pid, read.err(), status.ok(), &words);
         tracing::info!(cause, "a debug agent ended");
         shared.agent_ended(worker, &cause);

@@ -361,10 +361,44 @@ fn the_agent_ends_with_the_session_and_with_the_worker() {
     stage.settle();
     stage.expect(|effect| *effect == Effect::StopAgent(worker));
     stage.core.on_agent_ended(worker, "it was told to");
+    stage.settle();
+    // The next session is told of the next agent's line.
+    stage
+        .expect_head(|message| matches!(message, node_to_head::Message::TargetUp(up) if up.incarnation == 1));
     stage.core.on_worker_exited(worker, &Exit { signal: 9, ..Exit::default() });
     stage.settle();
     stage.expect_head(|message| matches!(message, node_to_head::Message::TargetDown(_)));
     stage.expect(|effect| *effect == Effect::Close(worker));
+}
+
+#[test]
+fn what_was_meant_for_one_agent_does_not_reach_the_next() {
+    let mut stage = Stage::new(1.0);
+    let worker = native_with_agent(&mut stage);
+    let request = |incarnation| {
+        let dap = json!({"seq": 7, "type": "request", "command": "threads"}).to_string();
+        head_to_node::Message::ToTarget(v1::ToTarget {
+            session_id: SessionId(id(5)).to_bytes(),
+            target_id: worker.to_bytes(),
+            dap: dap.into(),
+            incarnation,
+        })
+    };
+    stage.head(request(0));
+    assert_eq!(expect_agent_request(&mut stage, worker, "threads"), 7);
+    stage.core.on_agent_ended(worker, "it was killed");
+    stage.settle();
+    stage.expect_head(|message| matches!(message, node_to_head::Message::TargetDown(_)));
+    let up = stage.expect_head(|message| matches!(message, node_to_head::Message::TargetUp(_)));
+    let node_to_head::Message::TargetUp(up) = up else { unreachable!("looked at above") };
+    let started = stage.expect(|effect| matches!(effect, Effect::StartAgent { .. }));
+    let Effect::StartAgent { line, .. } = started else { unreachable!("looked at above") };
+    assert_eq!((up.incarnation, up.line), (1, line.display().to_string()));
+    expect_agent_request(&mut stage, worker, "mantaConfigure");
+    stage.head(request(0));
+    stage.expect_nothing();
+    stage.head(request(1));
+    assert_eq!(expect_agent_request(&mut stage, worker, "threads"), 7);
 }
 
 const BUILD_ID: &str = "abcdef";
