@@ -51,7 +51,7 @@ pub fn enter_task(task_id: [u8; 16], attempt: u32, job_id: [u8; 16], name: &str)
         if cell.load(Ordering::Relaxed) == 0
             && cell.compare_exchange(0, BEING_FILLED, Ordering::Acquire, Ordering::Relaxed).is_ok()
         {
-            write_record(slot, record);
+            write_fresh(slot, record);
             cell.store(tid, Ordering::Release);
             SLOT.set(slot);
             return CurrentTask { slot, outer: None, stays_on_its_thread: PhantomData };
@@ -99,20 +99,27 @@ fn record_of(task_id: [u8; 16], attempt: u32, job_id: [u8; 16], name: &str) -> T
 }
 
 /// Replaces the record of a slot that this thread owns, and gives back the old one.
-fn write_record(slot: usize, mut record: TaskRecord) -> TaskRecord {
+fn write_record(slot: usize, record: TaskRecord) -> TaskRecord {
+    let place = MANTA_TASK_TABLE.records[slot].get();
+    // SAFETY: as in `write_fresh`.
+    let old = unsafe { place.read_volatile() };
+    write_fresh(slot, record);
+    old
+}
+
+/// Writes the record of a slot that this thread owns.
+fn write_fresh(slot: usize, mut record: TaskRecord) {
     let place = MANTA_TASK_TABLE.records[slot].get();
     // SAFETY: the slot is this thread's own (its `tids` entry is our tid, or -1 by our exchange), so nothing else in this
     // process reads or writes the record. A debugger outside checks `sequence`; volatile keeps the order of the writes.
     unsafe {
-        let old = place.read_volatile();
-        let writing = old.sequence.wrapping_add(1) | 1;
+        let writing = (&raw const (*place).sequence).read_volatile().wrapping_add(1) | 1;
         (&raw mut (*place).sequence).write_volatile(writing);
         compiler_fence(Ordering::SeqCst);
         record.sequence = writing;
         place.write_volatile(record);
         compiler_fence(Ordering::SeqCst);
         (&raw mut (*place).sequence).write_volatile(writing.wrapping_add(1));
-        old
     }
 }
 

@@ -1,6 +1,12 @@
 //! Running tasks that were cancelled. Nothing can interrupt native code; a task that runs for long looks here.
 
-use std::{collections::HashSet, sync::LazyLock};
+use std::{
+    collections::HashSet,
+    sync::{
+        LazyLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use manta_worker::Core;
 use parking_lot::Mutex;
@@ -8,19 +14,23 @@ use parking_lot::Mutex;
 type Cancelled = Mutex<HashSet<[u8; 16]>>;
 
 static CANCELLED: LazyLock<Cancelled> = LazyLock::new(Mutex::default);
+/// Whether there is one; it is looked at after each task.
+static ARE_SOME: AtomicBool = AtomicBool::new(false);
 
 /// Hears of tasks that are to be interrupted.
 pub(crate) fn listen(core: &Core) {
     core.set_interrupt_handler(Box::new(|task| {
         CANCELLED.lock().insert(task.0);
+        ARE_SOME.store(true, Ordering::Release);
     }));
 }
 
 /// The task is over.
 pub(crate) fn forget(task: manta_worker::TaskId) {
-    let mut cancelled = CANCELLED.lock();
-    if !cancelled.is_empty() {
+    if ARE_SOME.load(Ordering::Acquire) {
+        let mut cancelled = CANCELLED.lock();
         cancelled.remove(&task.0);
+        ARE_SOME.store(!cancelled.is_empty(), Ordering::Release);
     }
 }
 

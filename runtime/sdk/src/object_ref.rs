@@ -1,6 +1,11 @@
 //! Refs with a type, and what can be done with them.
 
-use std::{cell::RefCell, fmt, marker::PhantomData, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    marker::PhantomData,
+    time::Duration,
+};
 
 use manta_worker::{FetchedValue, Format, NewValue};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, de::DeserializeOwned, ser};
@@ -39,9 +44,23 @@ impl<T> fmt::Debug for ObjectRef<T> {
     }
 }
 
+/// Memory of a larger value is not kept for the next one.
+const SPARE_BYTES_MAX: usize = 64 * 1024;
+
 thread_local! {
-    /// The refs that were written since the outermost serialization began.
+    /// The refs that were written, for each serialization behind those of the one around it.
     static WRITTEN: RefCell<Vec<manta_worker::ObjectRef>> = const { RefCell::new(Vec::new()) };
+    /// Memory for the next value.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// The value is where it belongs; the next one may have its memory.
+pub(crate) fn recycle(value: Serialized) {
+    let Serialized { mut bytes, .. } = value;
+    if bytes.capacity() <= SPARE_BYTES_MAX {
+        bytes.clear();
+        SPARE.set(bytes);
+    }
 }
 
 impl<T> Serialize for ObjectRef<T> {
@@ -78,11 +97,15 @@ impl Serialized {
 }
 
 pub(crate) fn serialize<T: Serialize + ?Sized>(value: &T) -> Result<Serialized, Error> {
-    let outer = WRITTEN.take();
-    let bytes = rmp_serde::to_vec_named(value);
-    let contained = WRITTEN.replace(outer);
-    match bytes {
-        Ok(bytes) => Ok(Serialized { bytes, contained, raw: false }),
+    let before = WRITTEN.with_borrow(Vec::len);
+    let mut bytes = SPARE.take();
+    let written = rmp_serde::encode::write_named(&mut bytes, value);
+    let contained = WRITTEN.with_borrow_mut(|written| match written.len() {
+        after if after > before => written.split_off(before),
+        _ => Vec::new(),
+    });
+    match written {
+        Ok(()) => Ok(Serialized { bytes, contained, raw: false }),
         Err(error) => {
             let kind = std::any::type_name::<T>();
             Err(Error::Value(format!("a value of type {kind} cannot be written as MessagePack: {error}")))
@@ -158,8 +181,14 @@ pub fn cancel<T>(object: &ObjectRef<T>, force: bool, recursive: bool) -> Result<
 fn fetch<T: DeserializeOwned>(refs: &[&ObjectRef<T>], timeout: Option<Duration>) -> Result<Vec<T>, Error> {
     let inner = refs.iter().map(|reference| reference.inner.as_ref().map_err(Error::clone));
     let inner = inner.collect::<Result<Vec<_>, _>>()?;
-    let values = session::core()?.get(&inner, timeout, &mut || false).map_err(Error::from_get)?;
-    values.iter().map(deserialize).collect()
+    let values = session::core()?.get_repeated(&inner, timeout, &mut || false).map_err(Error::from_get)?;
+    let mut read = Vec::with_capacity(refs.len());
+    for (value, count) in &values {
+        for _ in 0..*count {
+            read.push(deserialize(value)?);
+        }
+    }
+    Ok(read)
 }
 
 /// Waits for a value. Inside a task, its CPU is free for others meanwhile.

@@ -200,22 +200,25 @@ impl Template {
         &self,
         arguments: [Arg; COUNT],
     ) -> Result<manta_worker::ObjectRef, Error> {
-        let core = session::core()?;
-        let template = self.prepared(&core)?;
         let mut given = Vec::with_capacity(COUNT);
         for argument in arguments {
             given.push(argument.0?);
         }
         let args: Vec<_> = given.iter().map(|given| (None, given.argument())).collect();
         let mut made = None;
-        core.submit_again(&template, &args, None, |reference| made = Some(reference))?;
+        let mut submit = |core: &Core, template: &manta_worker::Template| {
+            Ok(core.submit_again(template, &args, None, |reference| made = Some(reference))?)
+        };
+        session::with_core(|core| {
+            if let Some(template) = self.prepared.read().as_ref().filter(|template| template.is_of(core)) {
+                return submit(core, template);
+            }
+            submit(core, &*self.prepare(core)?)
+        })?;
         made.ok_or_else(Error::not_initialized)
     }
 
-    fn prepared(&self, core: &Core) -> Result<Arc<manta_worker::Template>, Error> {
-        if let Some(template) = self.prepared.read().as_ref().filter(|template| template.is_of(core)) {
-            return Ok(Arc::clone(template));
-        }
+    fn prepare(&self, core: &Core) -> Result<Arc<manta_worker::Template>, Error> {
         let options = (self.options)();
         let made = Arc::new(with_task(&options, &[], |task| Ok(core.template(task)?))?);
         *self.prepared.write() = Some(Arc::clone(&made));

@@ -180,6 +180,12 @@ pub(crate) fn core() -> Result<Core, Error> {
     CORE.read().clone().ok_or_else(Error::not_initialized)
 }
 
+/// Does something with the core of this process, which does not leave its cluster meanwhile.
+pub(crate) fn with_core<R>(action: impl FnOnce(&Core) -> Result<R, Error>) -> Result<R, Error> {
+    // Somebody who waits for the write lock would hold a thread up for ever that has the read lock and takes it again.
+    action(CORE.read_recursive().as_ref().ok_or_else(Error::not_initialized)?)
+}
+
 pub(crate) fn set_core(core: Core) {
     *CORE.write() = Some(core);
 }

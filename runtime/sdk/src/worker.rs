@@ -5,7 +5,7 @@ use std::{process, sync::Arc, thread};
 use manta_worker::{Core, Format, NewValue, NextSlot, NextTask, RunnableTask, TaskFunction};
 
 use crate::{
-    TaskError, TaskErrorKind, cancelled, host,
+    TaskError, TaskErrorKind, cancelled, host, object_ref,
     panics::{self, Caught},
     registry::{self, Arguments, Done, Failure, Outcome, TaskDefinition},
     session,
@@ -66,7 +66,8 @@ fn run_slot(core: &Core, slot: u32) {
                     return host::serve();
                 }
             }
-            NextTask::Run(task) => run_task(core, *task, &mut known),
+            NextTask::Run(task) if task.streaming => run_streaming(core, *task, &mut known),
+            NextTask::Run(task) => run_plain(core, task, &mut known),
             NextTask::Nothing => {}
             NextTask::Exit(_) => return,
         }
@@ -82,12 +83,21 @@ fn find(path: &Arc<str>, known: &mut Known) -> Option<&'static TaskDefinition> {
     Some(definition)
 }
 
-fn run_task(core: &Core, mut task: RunnableTask, known: &mut Known) {
+fn run_plain(core: &Core, mut task: Box<RunnableTask>, known: &mut Known) {
+    let arguments = Arguments::of(&mut task);
+    run_task(core, &task, arguments, known);
+    core.recycle(task);
+}
+
+/// Runs a task that gives its values one by one.
+fn run_streaming(core: &Core, mut task: RunnableTask, known: &mut Known) {
     let mut arguments = Arguments::of(&mut task);
     let task = Arc::new(task);
-    if task.streaming {
-        arguments.sender = Some(Sender { core: core.clone(), task: Arc::clone(&task) });
-    }
+    arguments.sender = Some(Sender { core: core.clone(), task: Arc::clone(&task) });
+    run_task(core, &task, arguments, known);
+}
+
+fn run_task(core: &Core, task: &RunnableTask, mut arguments: Arguments, known: &mut Known) {
     let definition = match &task.function {
         TaskFunction::Named(path) => find(path, known).ok_or_else(|| {
             format!(
@@ -98,13 +108,13 @@ fn run_task(core: &Core, mut task: RunnableTask, known: &mut Known) {
         TaskFunction::Python(_) => Err("it is a Python task, and this is a native worker".to_owned()),
     };
     let outcome = match definition {
-        Ok(definition) => guarded(&task, || (definition.run)(&mut arguments)),
+        Ok(definition) => guarded(task, || (definition.run)(&mut arguments)),
         Err(sentence) => Ok(Err(Failure::Call(sentence))),
     };
     // Refs among unread arguments go before the task ends, so that its end is the end of its needs.
     drop(arguments);
     cancelled::forget(task.id);
-    finish(core, &task, outcome);
+    finish(core, task, outcome);
 }
 
 /// Runs a task's code where debuggers see whose it is, and panics come back.
@@ -118,7 +128,10 @@ pub(crate) fn guarded<R>(task: &RunnableTask, run: impl FnOnce() -> R) -> Result
 /// Ends a task with what its code has come to.
 pub(crate) fn finish(core: &Core, task: &RunnableTask, outcome: Result<Outcome, Caught>) {
     let error = match outcome {
-        Ok(Ok(Done(result))) => return core.finish(task, &[result.as_new_value()], false),
+        Ok(Ok(Done(result))) => {
+            core.finish(task, &[result.as_new_value()], false);
+            return object_ref::recycle(result);
+        }
         Ok(Err(Failure::Returned(message))) => error(task, TaskErrorKind::Error, message),
         Ok(Err(Failure::Call(message))) => error(task, TaskErrorKind::Call, message),
         Err(caught) if caught.exits => error(

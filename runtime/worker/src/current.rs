@@ -1,6 +1,8 @@
 //! The task that a thread runs.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, sync::Arc};
+
+use manta_proto::ids::TaskId;
 
 use crate::CurrentTask;
 
@@ -15,8 +17,16 @@ pub fn get() -> Option<CurrentTask> {
 }
 
 /// Its id.
-pub(crate) fn id() -> Option<manta_proto::ids::TaskId> {
+pub(crate) fn id() -> Option<TaskId> {
     CURRENT.with_borrow(|task| task.as_ref().map(|task| task.id))
+}
+
+/// The next of the tasks that share this very name, and differ in their ids alone.
+pub(crate) fn set_next(id: TaskId, name: &Arc<str>, new: impl FnOnce() -> CurrentTask) {
+    CURRENT.with_borrow_mut(|task| match task {
+        Some(task) if Arc::ptr_eq(&task.name, name) => task.id = id,
+        other => *other = Some(new()),
+    });
 }
 
 pub(crate) fn set(task: Option<CurrentTask>) {

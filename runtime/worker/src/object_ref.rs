@@ -8,8 +8,8 @@ use manta_proto::{
 };
 
 use crate::{
-    reactor::{Dropped, RefCounts, SeriesId, State},
-    shared::Shared,
+    reactor::{Dropped, Front, SeriesId, State},
+    shared::{SeriesChange, Shared},
 };
 
 /// A counted reference to an object. The last drop in the owner's process lets it free the object, unless the ref has left the
@@ -38,7 +38,7 @@ pub(crate) struct SeriesRefs {
     pub id: SeriesId,
     pub owner: ProcessId,
     pub owner_node: NodeId,
-    pub counts: Arc<RefCounts>,
+    pub front: Arc<Front>,
     pub shared: Arc<Shared>,
 }
 
@@ -53,7 +53,7 @@ impl Clone for ObjectRef {
         Self(match &self.0 {
             Kind::Own(counted) => Kind::Own(Arc::clone(counted)),
             Kind::OfSeries(series, index) => {
-                series.counts.add(usize::from(*index));
+                series.front.counts.add(usize::from(*index));
                 Kind::OfSeries(Arc::clone(series), *index)
             }
         })
@@ -63,10 +63,10 @@ impl Clone for ObjectRef {
 impl Drop for ObjectRef {
     fn drop(&mut self) {
         if let Kind::OfSeries(series, index) = &self.0 {
-            match series.counts.drop_one(usize::from(*index)) {
+            match series.front.counts.drop_one(usize::from(*index)) {
                 Dropped::Nothing => {}
                 Dropped::LastOfOne => series.shared.ref_dropped(series.object(*index)),
-                Dropped::LastOfAll => series.shared.series_changed(series.id, false),
+                Dropped::LastOfAll => series.shared.series_changed(series.id, SeriesChange::Unreferenced),
             }
         }
     }
@@ -127,6 +127,14 @@ impl ObjectRef {
     pub(crate) fn adopt(shared: &Arc<Shared>, state: &mut State, address: RefAddress) -> Self {
         state.add_ref(address);
         Self::counted(shared, address)
+    }
+
+    /// The series whose task's result it is, and the task's number there.
+    pub(crate) fn place_in_series(&self) -> Option<(SeriesId, usize)> {
+        match &self.0 {
+            Kind::OfSeries(series, index) => Some((series.id, usize::from(*index))),
+            Kind::Own(_) => None,
+        }
     }
 
     pub(crate) fn address(&self) -> RefAddress {

@@ -1,7 +1,7 @@
 //! The worker's side: taking tasks and giving results.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -26,6 +26,8 @@ const ERROR_CHARS_MAX: usize = 1_001;
 thread_local! {
     /// What the calling thread works off.
     static STRETCH: RefCell<Option<Held>> = const { RefCell::new(None) };
+    /// A task that it has run, for the next one that differs in its id and arguments alone.
+    static SPARE: Cell<Option<Box<RunnableTask>>> = const { Cell::new(None) };
 }
 
 struct Held {
@@ -46,7 +48,7 @@ impl Core {
     pub fn next_task(&self, slot: u32, wait: Option<Duration>) -> NextTask {
         let (next, is_done) = self.next_of_stretch(slot);
         match next {
-            Some(task) => NextTask::Run(Box::new(task)),
+            Some(task) => NextTask::Run(task),
             None => self.next_of(slot, wait, is_done, |state| state.pop_task(slot)),
         }
     }
@@ -57,16 +59,21 @@ impl Core {
     }
 
     /// The next task of those that the calling thread works off, and whether it has come to their end.
-    fn next_of_stretch(&self, slot: u32) -> (Option<RunnableTask>, bool) {
-        let held = STRETCH.take().filter(|held| held.is_of(self, slot));
-        let Some(held) = held else { return (None, false) };
-        while let Some(index) = held.stretch.take() {
-            if let Some(task) = self.runnable_of(slot, &held.stretch, index) {
-                STRETCH.set(Some(held));
-                return (Some(task), false);
+    fn next_of_stretch(&self, slot: u32) -> (Option<Box<RunnableTask>>, bool) {
+        let next = STRETCH.with_borrow(|held| {
+            let held = held.as_ref().filter(|held| held.is_of(self, slot))?;
+            while let Some(index) = held.stretch.take() {
+                if let Some(task) = self.runnable_of(slot, &held.stretch, index) {
+                    return Some(task);
+                }
             }
+            None
+        });
+        if next.is_some() {
+            return (next, false);
         }
-        (None, true)
+        current::set(None);
+        (None, STRETCH.take().is_some_and(|held| held.is_of(self, slot)))
     }
 
     /// With `has_results`, there may be some to be sent.
@@ -98,7 +105,7 @@ impl Core {
                     let shared = Arc::as_ptr(&self.0);
                     STRETCH.set(Some(Held { stretch, slot, shared }));
                     match self.next_of_stretch(slot) {
-                        (Some(task), _) => return NextTask::Run(Box::new(task)),
+                        (Some(task), _) => return NextTask::Run(task),
                         (None, is_done) => has_results = is_done,
                     }
                     continue;
@@ -127,10 +134,30 @@ impl Core {
     }
 
     /// A task of those that the calling thread works off; one whose arguments are of no use fails at once.
-    fn runnable_of(&self, slot: u32, stretch: &Stretch, index: usize) -> Option<RunnableTask> {
+    fn runnable_of(&self, slot: u32, stretch: &Stretch, index: usize) -> Option<Box<RunnableTask>> {
         let sent = &stretch.sent;
-        let (id, name, job_id) = (sent.task(index), Arc::clone(&sent.name), sent.job_id);
-        let mut args = Vec::new();
+        let (id, name) = (sent.task(index), &sent.name);
+        // A name is of one message, whose tasks have all else in common too.
+        let spare = SPARE.take().filter(|spare| Arc::ptr_eq(&spare.name, name));
+        let job_id = sent.job_id;
+        let mut task = spare.unwrap_or_else(|| {
+            Box::new(RunnableTask {
+                id,
+                attempt: 0,
+                name: Arc::clone(name),
+                function: sent.function.clone(),
+                args: Vec::new(),
+                num_returns: 1,
+                streaming: false,
+                backpressure: 0,
+                job_id,
+                slot,
+                cross_language: sent.cross_language(),
+                creates: None,
+            })
+        });
+        task.id = id;
+        current::set_next(id, name, || CurrentTask { id, attempt: 0, name: Arc::clone(name), job_id, slot });
         for argument in sent.arguments_of(index) {
             let Some(task_argument::Value::Inline(value)) = &argument.value else {
                 let sentence = format!("an argument of task '{name}' came without its value");
@@ -143,23 +170,22 @@ impl Core {
                 self.give_up(slot, id, SystemErrorKind::ObjectLost, sentence);
                 return None;
             }
-            args.push(((!argument.keyword.is_empty()).then_some(argument.keyword), value));
+            task.args.push(((!argument.keyword.is_empty()).then_some(argument.keyword), value));
         }
-        current::set(Some(CurrentTask { id, attempt: 0, name: Arc::clone(&name), job_id, slot }));
-        Some(RunnableTask {
-            id,
-            attempt: 0,
-            name,
-            function: sent.function.clone(),
-            args,
-            num_returns: 1,
-            streaming: false,
-            backpressure: 0,
-            job_id,
-            slot,
-            cross_language: sent.cross_language(),
-            creates: None,
-        })
+        Some(task)
+    }
+
+    /// Worker: gives a task back that is over, so that the next one need not be made anew.
+    pub fn recycle(&self, mut task: Box<RunnableTask>) {
+        let is_of_stretch = STRETCH.with_borrow(|held| {
+            held.as_ref().is_some_and(|held| {
+                held.is_of(self, task.slot) && Arc::ptr_eq(&held.stretch.sent.name, &task.name)
+            })
+        });
+        if is_of_stretch && !task.streaming && task.creates.is_none() {
+            task.args.clear();
+            SPARE.set(Some(task));
+        }
     }
 
     /// Leaves a small result to be sent with others; `false` if it has to go by itself.
@@ -167,7 +193,7 @@ impl Core {
         let left = STRETCH.with_borrow(|held| {
             let held = held.as_ref().filter(|held| held.is_of(self, task.slot))?;
             let index = held.stretch.sent.index_of(task.id)?;
-            Some(held.stretch.leave(index, result, Instant::now()))
+            Some(held.stretch.leave(index, result, Instant::now))
         });
         match left {
             Some(Left::Kept) => true,
@@ -271,12 +297,12 @@ impl Core {
 
     /// Worker: ends a task with its results, or with one error value when it `failed`.
     pub fn finish(&self, task: &RunnableTask, results: &[NewValue<'_>], failed: bool) {
-        current::set(None);
         if let ([result], false) = (results, failed)
             && self.leave_result(task, result)
         {
             return;
         }
+        current::set(None);
         let (values, failed) = self.result_values(task, results, failed);
         let mut state = self.0.lock();
         state.on_finished(task.slot, task.id, values, failed);

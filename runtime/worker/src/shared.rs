@@ -47,8 +47,7 @@ pub(crate) struct Shared {
     drops: Mutex<Vec<ObjectId>>,
     /// The same for handles of actors.
     actor_drops: Mutex<Vec<ActorId>>,
-    /// Series without refs, or to which nothing more is submitted.
-    series_changes: Mutex<Vec<(SeriesId, bool)>>,
+    series_changes: Mutex<Vec<(SeriesId, SeriesChange)>>,
     has_drops: AtomicBool,
     polling: AtomicBool,
     pub task_ids: Mutex<TaskIds>,
@@ -66,6 +65,17 @@ pub(crate) struct Shared {
     pub io: Mutex<Option<IoThread>>,
     pub outgoing: Outgoing,
     pub incoming: Incoming,
+}
+
+/// What the reactor has to hear of a series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SeriesChange {
+    /// Tasks were appended.
+    Grown,
+    /// Nothing more is appended.
+    Closed,
+    /// None of its results has a ref.
+    Unreferenced,
 }
 
 /// The engine's handler, or the messages that came before it was set.
@@ -123,11 +133,12 @@ impl Shared {
                 state.on_actor_handle_dropped(id);
             }
             let changed = std::mem::take(&mut *self.series_changes.lock());
-            for (id, is_closed) in changed {
-                if is_closed {
-                    state.close_series(id);
+            for (id, change) in changed {
+                match change {
+                    SeriesChange::Grown => state.grow_series(id),
+                    SeriesChange::Closed => state.close_series(id),
+                    SeriesChange::Unreferenced => state.sweep_series(id),
                 }
-                state.sweep_series(id);
             }
         }
         for id in state.take_recyclable() {
@@ -276,9 +287,9 @@ impl Shared {
         }
     }
 
-    /// The last ref of a series' results was dropped, or nothing more is submitted to it; the caller may hold the lock.
-    pub fn series_changed(&self, id: SeriesId, is_closed: bool) {
-        self.series_changes.lock().push((id, is_closed));
+    /// A series has changed; taken into account soon, since the caller may hold the lock.
+    pub fn series_changed(&self, id: SeriesId, change: SeriesChange) {
+        self.series_changes.lock().push((id, change));
         self.tell_dropped();
     }
 

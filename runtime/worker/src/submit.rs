@@ -30,6 +30,7 @@ struct Arguments<'a> {
 }
 
 /// Arguments as a submission has them.
+#[derive(Default)]
 pub(crate) struct EncodedArguments {
     /// All of them, when none is a ref.
     pub fixed: Vec<TaskArgument>,

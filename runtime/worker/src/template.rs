@@ -17,16 +17,19 @@ use crate::{
     ActorRef, Argument, Core, Function, FunctionId, NewTask, ObjectRef, SubmitError, convert, current,
     object_ref::SeriesRefs,
     reactor::{
-        ClassId, ClassKey, ClassOf, EncodedTask, SERIES_ARGUMENTS_BYTES_MAX, SeriesId, SeriesTemplate, State,
-        Submission,
+        Appended, ClassId, ClassKey, ClassOf, EncodedTask, SERIES_ARGUMENTS_BYTES_MAX, SeriesId,
+        SeriesTemplate, State, Submission,
     },
-    shared::Shared,
+    shared::{SeriesChange, Shared},
+    submit::EncodedArguments,
 };
 
 /// Arguments in a `TaskSpec`.
 const ARGUMENTS_FIELD: u32 = 7;
 /// A template that was used so often is used again: its tasks are worth a series.
 const USES_BEFORE_SERIES: usize = 4;
+/// So many tasks that were appended to a series wait for the I/O thread to look by itself before it is woken.
+const WAITING_MAX: usize = 128;
 
 /// A task without its arguments, for one connection to a cluster.
 pub struct Template {
@@ -58,7 +61,7 @@ struct Uses {
 impl Drop for Template {
     fn drop(&mut self) {
         if let Some(series) = self.uses.get_mut().series.take() {
-            self.shared.series_changed(series.id, true);
+            self.shared.series_changed(series.id, SeriesChange::Closed);
         }
     }
 }
@@ -96,7 +99,7 @@ impl Template {
         uses.count = if uses.parent == parent { uses.count + 1 } else { 1 };
         uses.parent = parent;
         if let Some(series) = uses.series.take() {
-            self.shared.series_changed(series.id, true);
+            self.shared.series_changed(series.id, SeriesChange::Closed);
         }
         None
     }
@@ -185,7 +188,7 @@ impl Core {
         if !template.is_of(self) {
             return Err(SubmitError::StaleRef);
         }
-        let arguments = self.arguments(args)?;
+        let arguments = if args.is_empty() { EncodedArguments::default() } else { self.arguments(args)? };
         let own = encode_arguments(&arguments.fixed);
         let is_plain = template.actor.is_none()
             && template.num_returns == 1
@@ -205,7 +208,7 @@ impl Core {
             return Ok(());
         }
         let id = self.0.task_ids.lock().next();
-        let encoded = EncodedTask { shared: template.fixed.clone(), arguments: own, parent };
+        let encoded = EncodedTask { shared: template.fixed.clone(), arguments: Bytes::from(own), parent };
         let make = |state: &mut State| Submission {
             id,
             class: ClassOf::Known(template.class(state)),
@@ -249,31 +252,43 @@ impl Core {
     ) -> Result<ObjectRef, SubmitError> {
         let shared = &self.0;
         let Uses { parent, series, .. } = uses;
-        let parent = *parent;
+        // The I/O thread looks in a moment for what was appended. Nobody else appends to the series meanwhile.
+        if shared.is_polling()
+            && let Some(series) = &*series
+            && let Some(Appended { index, waiting }) = series.front.append(arguments)
+        {
+            match waiting {
+                1 => shared.series_changed(series.id, SeriesChange::Grown),
+                WAITING_MAX => shared.wake.notify_one(),
+                _ => {}
+            }
+            return Ok(ObjectRef::of_series(Arc::clone(series), index));
+        }
         shared.with_lazily(|state| {
             if let Some(cause) = &state.gone {
                 return Err(SubmitError::Disconnected(cause.clone()));
             }
             loop {
                 if let Some(series) = &*series
-                    && let Some(index) = state.extend_series(series.id, parent, arguments)
+                    && let Some(Appended { index, .. }) = series.front.append(arguments)
                 {
+                    state.grow_series(series.id);
                     return Ok(ObjectRef::of_series(Arc::clone(series), index));
                 }
                 let id = SeriesId::new(shared.task_ids.lock().next());
                 let common = template.of_series(state);
-                let counts = state.begin_series(id, common, parent);
+                let front = state.begin_series(id, common, *parent);
                 let (owner, owner_node) = (state.me.process, state.me.node);
                 let shared = Arc::clone(shared);
-                *series = Some(Arc::new(SeriesRefs { id, owner, owner_node, counts, shared }));
+                *series = Some(Arc::new(SeriesRefs { id, owner, owner_node, front, shared }));
             }
         })
     }
 }
 
-fn encode_arguments(arguments: &[TaskArgument]) -> Bytes {
+fn encode_arguments(arguments: &[TaskArgument]) -> Vec<u8> {
     if arguments.is_empty() {
-        return Bytes::new();
+        return Vec::new();
     }
     let length =
         arguments.iter().map(|argument| encoding::message::encoded_len(ARGUMENTS_FIELD, argument)).sum();
@@ -281,5 +296,5 @@ fn encode_arguments(arguments: &[TaskArgument]) -> Bytes {
     for argument in arguments {
         encoding::message::encode(ARGUMENTS_FIELD, argument, &mut bytes);
     }
-    bytes.into()
+    bytes
 }

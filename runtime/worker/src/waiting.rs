@@ -13,7 +13,7 @@ use crate::{
     idle::Idle,
     io::IoThread,
     parking::Parking,
-    reactor::{Known, State, Unread, Wait, WaiterId},
+    reactor::{Awaited, Known, Range, State, Unread, Wait, WaiterId},
 };
 
 /// Polled about every 100 ms on the waiting thread; `true` ends the wait.
@@ -49,53 +49,67 @@ impl Core {
         timeout: Option<Duration>,
         interrupted: Interrupted<'_>,
     ) -> Result<Vec<FetchedValue>, GetError> {
-        let ids = self.ids(refs)?;
+        let values = self.get_repeated(refs, timeout, interrupted)?;
+        Ok(values.into_iter().flat_map(|(value, count)| std::iter::repeat_n(value, count)).collect())
+    }
+
+    /// As [`Core::get`], with so many refs in a row for each value that have the very same.
+    ///
+    /// # Errors
+    /// As [`Core::get`].
+    pub fn get_repeated<R: Borrow<ObjectRef>>(
+        &self,
+        refs: &[R],
+        timeout: Option<Duration>,
+        interrupted: Interrupted<'_>,
+    ) -> Result<Vec<(FetchedValue, usize)>, GetError> {
+        let objects = self.awaited(refs)?;
         let start = Instant::now();
         loop {
             let left = timeout.map(|timeout| timeout.saturating_sub(start.elapsed()));
-            if !self.wait_until(&ids, ids.len(), true, left, interrupted)? {
+            if !self.wait_until(&objects, refs.len(), true, left, interrupted)? {
                 return Err(GetError::Timeout(timeout.unwrap_or_default()));
             }
-            if let Some(values) = self.open_all(&ids) {
+            if let Some(values) = self.open_all(&objects) {
                 return Ok(values);
             }
         }
     }
 
     /// The values of ready objects; `None` when one of them turned out to be lost, and is made again or has failed by now.
-    fn open_all(&self, ids: &[ObjectId]) -> Option<Vec<FetchedValue>> {
+    fn open_all(&self, objects: &[Awaited]) -> Option<Vec<(FetchedValue, usize)>> {
         let shared = &self.0;
         let values = shared.with(|state| {
-            let values = ids.iter().map(|id| state.known_value(*id)).collect::<Option<Vec<_>>>()?;
-            let adopt = |value: Known| {
+            let values = state.known_values(objects)?;
+            let adopt = |(id, value): (ObjectId, Known)| {
                 let contained = match &value {
                     Known::Value(value) => convert::adopt_contained(shared, state, value),
-                    Known::OfSeries(_) => Vec::new(),
+                    Known::OfSeries(..) => Vec::new(),
                 };
-                (value, contained)
+                (id, value, contained)
             };
             Some(values.into_iter().map(adopt).collect::<Vec<_>>())
         })?;
         let mut opened = Vec::with_capacity(values.len());
-        for (id, (value, contained)) in ids.iter().zip(values) {
+        for (id, value, contained) in values {
             let value = match value {
                 Known::Value(value) => value,
-                Known::OfSeries(value) => {
-                    opened.push(convert::open_inline(value.format, &value.data));
+                Known::OfSeries(value, count) => {
+                    opened.push((convert::open_inline(value.format, &value.data), count));
                     continue;
                 }
             };
             match convert::open(shared, &value, contained) {
-                Ok(value) => opened.push(value),
+                Ok(value) => opened.push((value, 1)),
                 Err(Unread { kind: SystemErrorKind::DiskFull, sentence }) => {
                     // The value is where it was, and for this node's want of room nobody else is to suffer.
                     let error = convert::system_error(SystemErrorKind::DiskFull, sentence);
-                    opened.push(convert::open_inline(error.format, &error.data));
+                    opened.push((convert::open_inline(error.format, &error.data), 1));
                 }
                 Err(Unread { sentence, .. }) => {
                     let place = value.in_store.as_ref();
                     let nodes = place.map(|location| location.node_ids.clone()).unwrap_or_default();
-                    shared.with(|state| state.on_value_lost(*id, &nodes, &sentence));
+                    shared.with(|state| state.on_value_lost(id, &nodes, &sentence));
                     return None;
                 }
             }
@@ -115,9 +129,10 @@ impl Core {
         fetch_local: bool,
         interrupted: Interrupted<'_>,
     ) -> Result<Vec<bool>, GetError> {
-        let ids = self.ids(refs)?;
-        self.wait_until(&ids, num_returns.min(ids.len()), fetch_local, timeout, interrupted)?;
-        Ok(self.0.with(|state| ids.iter().map(|id| state.is_ready(*id, fetch_local)).collect()))
+        let objects = self.awaited(refs)?;
+        self.wait_until(&objects, num_returns.min(refs.len()), fetch_local, timeout, interrupted)?;
+        let ids = objects.iter().flat_map(|awaited| awaited.objects());
+        Ok(self.0.with(|state| ids.map(|id| state.is_ready(id, fetch_local)).collect()))
     }
 
     /// Says of refs, one by one, whether they are ready, without a wait. `look` runs under the reactor's lock: it must not call in again.
@@ -139,17 +154,32 @@ impl Core {
         self.0.with(|state| state.on_ready_call(object.id(), done));
     }
 
-    fn ids<R: Borrow<ObjectRef>>(&self, refs: &[R]) -> Result<Vec<ObjectId>, GetError> {
-        if refs.iter().all(|object| object.borrow().is_of(&self.0)) {
-            return Ok(refs.iter().map(|object| object.borrow().id()).collect());
+    fn awaited<R: Borrow<ObjectRef>>(&self, refs: &[R]) -> Result<Vec<Awaited>, GetError> {
+        let mut awaited: Vec<Awaited> = Vec::new();
+        for object in refs {
+            let object = object.borrow();
+            if !object.is_of(&self.0) {
+                return Err(GetError::Disconnected("an object ref of an earlier cluster connection was used; refs end with the connection that made them".into()));
+            }
+            match (object.place_in_series(), awaited.last_mut()) {
+                (Some((series, index)), Some(Awaited::Range(range)))
+                    if range.end == index && range.series == series =>
+                {
+                    range.end += 1;
+                }
+                (Some((series, index)), _) => {
+                    awaited.push(Awaited::Range(Range { series, first: index, end: index + 1 }));
+                }
+                (None, _) => awaited.push(Awaited::One(object.id())),
+            }
         }
-        Err(GetError::Disconnected("an object ref of an earlier cluster connection was used; refs end with the connection that made them".into()))
+        Ok(awaited)
     }
 
     /// Whether enough objects became ready in time.
     fn wait_until(
         &self,
-        ids: &[ObjectId],
+        objects: &[Awaited],
         need: usize,
         fetch: bool,
         timeout: Option<Duration>,
@@ -163,7 +193,7 @@ impl Core {
         let mut idle = Idle::new(shared);
         let mut state = shared.lock();
         let deadline = timeout.and_then(|timeout| state.now.checked_add(timeout));
-        let outcome = match state.wait_for(ids, need, fetch, task) {
+        let outcome = match state.wait_for(objects, need, fetch, task) {
             Wait::Done => Ok(true),
             Wait::Waiting(id, parking) => {
                 // Who waits for an answer sends its question.
@@ -172,7 +202,7 @@ impl Core {
                 }
                 let outcome = block(&mut state, &mut idle, (id, &parking), deadline, interrupted);
                 state.now = Instant::now();
-                state.end_wait(id, ids);
+                state.end_wait(id, objects);
                 outcome
             }
         };

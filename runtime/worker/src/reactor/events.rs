@@ -237,8 +237,8 @@ impl State {
         self.note_task(id);
     }
 
-    pub(super) fn note_series_submitted(&mut self) {
-        self.events.submitted += 1;
+    pub(super) fn note_series_submitted(&mut self, count: usize) {
+        self.events.submitted += count as u64;
         self.arm_events();
     }
 

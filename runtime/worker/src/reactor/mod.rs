@@ -50,13 +50,14 @@ pub(crate) use events::EventBatch;
 pub(crate) use ids::{ClassId, ConnId, FastMap, FastSet, PutIds, RequestId, TaskIds, WaiterId};
 pub(crate) use leases::ClassKey;
 pub(crate) use objects::Watcher;
+pub(crate) use queue::Range;
 pub(crate) use rooms::Unread;
 pub(crate) use series::{
-    ARGUMENTS_BYTES_MAX as SERIES_ARGUMENTS_BYTES_MAX, Dropped, RefCounts, SeriesId, SeriesTemplate,
+    ARGUMENTS_BYTES_MAX as SERIES_ARGUMENTS_BYTES_MAX, Appended, Dropped, Front, SeriesId, SeriesTemplate,
 };
 pub(crate) use slots::{ACTOR_SLOT, Left, Popped, Stretch};
 pub(crate) use tasks::{ClassOf, EncodedTask, NewArgument, Submission};
-pub(crate) use waits::{Known, Wait};
+pub(crate) use waits::{Awaited, Known, Wait};
 
 use crate::FunctionId;
 

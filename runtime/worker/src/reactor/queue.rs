@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 
-use manta_proto::ids::TaskId;
+use manta_proto::ids::{ObjectId, TaskId};
 
 use super::series::SeriesId;
 
 /// Tasks of a series that follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Range {
+pub(crate) struct Range {
     pub series: SeriesId,
     pub first: usize,
     pub end: usize,
@@ -21,6 +21,10 @@ impl Range {
 
     pub fn tasks(self) -> impl DoubleEndedIterator<Item = TaskId> {
         (self.first..self.end).map(move |index| self.series.task(index))
+    }
+
+    pub fn results(self) -> impl Iterator<Item = ObjectId> {
+        self.tasks().map(|task| ObjectId::of(task, 0))
     }
 }
 

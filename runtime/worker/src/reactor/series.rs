@@ -5,9 +5,11 @@
 //! fails, is cancelled or stopped, its worker is lost, somebody takes its result as an argument), it *leaves* the series first
 //! ([`State::unfold`]): then it is a task and an object as any other, and the rest of the reactor need not know of series.
 //!
-//! The refs of results are counted without the reactor's lock. When none is left of a whole series, it is told, and forgets the values.
+//! Tasks are appended, and the refs of results counted, without the reactor's lock ([`Front`]). The reactor takes in what was appended as
+//! soon as anybody has its lock. When no ref is left of a whole series, it is told, and forgets the values.
 
 mod counts;
+mod front;
 mod marks;
 
 use std::{
@@ -27,6 +29,7 @@ use super::{
 };
 use crate::FunctionId;
 pub(crate) use counts::{Dropped, RefCounts};
+pub(crate) use front::{Appended, Front};
 use marks::Marks;
 
 /// Tasks of one series: as many as the last byte of an id can number.
@@ -57,6 +60,11 @@ impl SeriesId {
         let mut task = self.0;
         task.0[15] = u8::try_from(index).unwrap_or(u8::MAX);
         task
+    }
+
+    /// What a task gives.
+    pub fn result(self, index: usize) -> ObjectId {
+        ObjectId::of(self.task(index), 0)
     }
 
     pub fn from_wire(bytes: &Bytes) -> Option<Self> {
@@ -110,7 +118,8 @@ struct Entry {
     stage: Stage,
     /// Where its arguments end among those of all.
     arguments_end: u32,
-    value: Option<SeriesValue>,
+    /// The place of its result among those of the series.
+    value: Option<u32>,
 }
 
 impl Entry {
@@ -123,10 +132,11 @@ pub(super) struct Series {
     template: SeriesTemplate,
     parent: Option<TaskId>,
     submitted: Instant,
-    counts: Arc<RefCounts>,
+    front: Arc<Front>,
     entries: Vec<Entry>,
     arguments: Vec<u8>,
     leases: Vec<(LeaseId, Place)>,
+    values: Values,
     waiters: Vec<(WaiterId, Marks)>,
     looked: (u64, Marks),
     /// No more tasks are submitted to it.
@@ -143,6 +153,10 @@ impl Series {
     fn arguments_of(&self, index: usize) -> &[u8] {
         let start = index.checked_sub(1).map_or(0, |before| self.entries[before].arguments_end as usize);
         self.arguments.get(start..self.entries[index].arguments_end as usize).unwrap_or_default()
+    }
+
+    fn value_of(&self, index: usize) -> Option<&SeriesValue> {
+        self.values.get(self.entries[index].value?)
     }
 
     fn lease_place(&mut self, lease: LeaseId, place: Place) -> u8 {
@@ -195,7 +209,44 @@ impl AllSeries {
 
     /// A result's value; `None` for what is no result of a series.
     pub fn value(&self, object: ObjectId) -> Option<Option<&SeriesValue>> {
-        self.find_result(object).map(|(series, index)| series.entries[index].value.as_ref())
+        self.find_result(object).map(|(series, index)| series.value_of(index))
+    }
+
+    /// A range's tasks by their numbers; `None` when the series is forgotten.
+    fn range(&self, range: Range) -> Option<(&Series, impl Iterator<Item = (usize, &Entry)>)> {
+        let series = self.by_id.get(&range.series)?;
+        let entries = series.entries.get(range.first..range.end)?;
+        Some((series, (range.first..).zip(entries)))
+    }
+
+    /// How many results of a range are there, and which of them are no results of the series any more.
+    pub fn count_ready(&self, range: Range) -> (usize, Vec<ObjectId>) {
+        let Some((_, entries)) = self.range(range) else { return (0, range.results().collect()) };
+        let (mut ready, mut left) = (0, Vec::new());
+        for (index, entry) in entries {
+            match entry.stage {
+                Stage::Done => ready += 1,
+                Stage::Left | Stage::Gone => left.push(range.series.result(index)),
+                Stage::Queued | Stage::Sent(_) => {}
+            }
+        }
+        (ready, left)
+    }
+
+    /// The values of a range, as `take` gets them: each with the first result that has it, and with how many follow that have the same
+    /// memory. Of what is no result of the series any more, or not there yet, it gets none.
+    pub fn values_of(&self, range: Range, mut take: impl FnMut(ObjectId, Option<&SeriesValue>, usize)) {
+        let Some((series, entries)) = self.range(range) else {
+            return range.results().for_each(|object| take(object, None, 1));
+        };
+        let mut entries = entries.peekable();
+        while let Some((index, entry)) = entries.next() {
+            let mut count = 1;
+            while entry.value.is_some() && entries.next_if(|(_, next)| next.value == entry.value).is_some() {
+                count += 1;
+            }
+            take(range.series.result(index), series.value_of(index), count);
+        }
     }
 
     /// The results with refs, and the names of their tasks; `None` in place of a size that is not known yet.
@@ -204,8 +255,9 @@ impl AllSeries {
             let meant = |entry: &Entry| matches!(entry.stage, Stage::Queued | Stage::Sent(_) | Stage::Done);
             let entries = series.entries.iter().enumerate().filter(move |(_, entry)| meant(entry));
             entries.map(move |(index, entry)| {
-                let size = entry.value.as_ref().map(|value| value.data.len() as u64);
-                (ObjectId::of(id.task(index), 0), &series.template.name, size)
+                let value = entry.value.and_then(|place| series.values.get(place));
+                let size = value.map(|value| value.data.len() as u64);
+                (id.result(index), &series.template.name, size)
             })
         })
     }
@@ -218,16 +270,17 @@ impl State {
         id: SeriesId,
         template: SeriesTemplate,
         parent: Option<TaskId>,
-    ) -> Arc<RefCounts> {
-        let counts = Arc::new(RefCounts::new());
+    ) -> Arc<Front> {
+        let front = Arc::new(Front::new());
         let series = Series {
             template,
             parent,
             submitted: self.now,
-            counts: Arc::clone(&counts),
-            entries: Vec::new(),
+            front: Arc::clone(&front),
+            entries: Vec::with_capacity(TASKS_MAX),
             arguments: Vec::new(),
             leases: Vec::new(),
+            values: Values::default(),
             waiters: Vec::new(),
             looked: (0, Marks::default()),
             closed: false,
@@ -236,33 +289,35 @@ impl State {
             swept: 0,
         };
         self.series.by_id.insert(id, series);
-        counts
+        front
     }
 
-    /// Submits another task of a series, and says its number; its result has one ref. `None` when the series is full, or another task
-    /// submits this one: then it is closed.
-    pub fn extend_series(&mut self, id: SeriesId, parent: Option<TaskId>, arguments: &[u8]) -> Option<usize> {
-        let series = self.series.by_id.get_mut(&id)?;
-        let index = series.entries.len();
-        if index == TASKS_MAX || series.parent != parent {
-            self.close_series(id);
-            return None;
+    /// Takes in what was appended to a series; a full one is closed.
+    pub fn grow_series(&mut self, id: SeriesId) {
+        let Some(series) = self.series.by_id.get_mut(&id) else { return };
+        let mut new = series.front.take();
+        let (first, before) = (series.entries.len(), series.arguments.len());
+        series.arguments.append(&mut new.arguments);
+        let before = u32::try_from(before).unwrap_or(u32::MAX);
+        let entry = |end| Entry { stage: Stage::Queued, arguments_end: before + end, value: None };
+        series.entries.extend(new.ends.into_iter().map(entry));
+        let range = Range { series: id, first, end: series.entries.len() };
+        series.closed |= range.end == TASKS_MAX;
+        if range.len() == 0 {
+            return;
         }
-        series.arguments.extend_from_slice(arguments);
-        let arguments_end = u32::try_from(series.arguments.len()).unwrap_or(u32::MAX);
-        series.entries.push(Entry { stage: Stage::Queued, arguments_end, value: None });
-        series.counts.begin(index);
-        series.pending += 1;
-        self.series.pending += 1;
+        series.pending += range.len();
+        self.series.pending += range.len();
         let class = series.template.class;
-        self.classes[class.0].queue.push_range(Range { series: id, first: index, end: index + 1 });
-        self.note_series_submitted();
+        self.classes[class.0].queue.push_range(range);
+        self.note_series_submitted(range.len());
+        self.lazy += range.len();
         self.mark_dirty(class);
-        Some(index)
     }
 
-    /// Nothing more is submitted to the series.
+    /// Nothing more is appended to the series.
     pub fn close_series(&mut self, id: SeriesId) {
+        self.grow_series(id);
         if let Some(series) = self.series.by_id.get_mut(&id) {
             series.closed = true;
             self.forget_series_if_over(id);
@@ -383,9 +438,9 @@ impl State {
         }
         let was_pending = entry.is_pending();
         let stage = std::mem::replace(&mut entry.stage, Stage::Left);
-        let value = entry.value.take();
+        let value = entry.value.take().and_then(|place| series.values.take(place));
         series.over += 1;
-        let has_refs = series.counts.leave(index);
+        let has_refs = series.front.counts.leave(index);
         if has_refs || was_pending {
             let mut object = Object::result(u32::from(has_refs), value.map(SeriesValue::into_value));
             for (waiter, marks) in &mut series.waiters {
@@ -411,7 +466,7 @@ impl State {
             let task_of_its_own = Task::of_series(&series.template, encoded, series.submitted, place);
             self.tasks.insert(task, Box::new(task_of_its_own));
         }
-        if self.series.by_id.get(&id).is_some_and(|series| series.counts.has_none()) {
+        if self.series.by_id.get(&id).is_some_and(|series| series.front.counts.has_none()) {
             self.sweep_series(id);
         }
     }
@@ -457,8 +512,9 @@ impl State {
             series.swept += 1;
         }
         for (index, entry) in series.entries.iter_mut().enumerate().skip(series.swept) {
-            if entry.stage == Stage::Done && !series.counts.has_refs(index) {
-                (entry.stage, entry.value) = (Stage::Gone, None);
+            if entry.stage == Stage::Done && !series.front.counts.has_refs(index) {
+                entry.stage = Stage::Gone;
+                entry.value.take().and_then(|place| series.values.take(place));
                 series.over += 1;
             }
         }
@@ -468,40 +524,37 @@ impl State {
     /// A ref of a result was dropped by somebody who does not count himself; `false` if it is no result of a series.
     pub(super) fn on_series_ref_dropped(&mut self, object: ObjectId) -> bool {
         let Some((series, index)) = self.series.find_result(object) else { return false };
-        series.counts.drop_one(index);
+        series.front.counts.drop_one(index);
         self.sweep_series(SeriesId::of(object.task()).0);
         true
     }
 
-    /// A thread waits for a result that is to come; `false` if that is no result of a series any more.
-    pub(super) fn wait_for_series(&mut self, object: ObjectId, waiter: WaiterId) -> bool {
-        if object.index() != 0 || self.series.by_id.is_empty() {
-            return false;
-        }
-        let (id, index) = SeriesId::of(object.task());
-        let Some(series) = self.series.by_id.get_mut(&id) else { return false };
-        if !series.entries.get(index).is_some_and(Entry::is_pending) {
-            return false;
-        }
-        let marks = match series.waiters.iter().position(|(other, _)| *other == waiter) {
-            Some(place) => &mut series.waiters[place].1,
-            None => {
-                series.waiters.push((waiter, Marks::default()));
-                let last = series.waiters.len() - 1;
-                &mut series.waiters[last].1
+    /// A thread waits for results that are to come. Those that are no results of a series any more come back.
+    pub(super) fn wait_for_series(&mut self, range: Range, waiter: WaiterId) -> Vec<ObjectId> {
+        let Some(series) = self.series.by_id.get_mut(&range.series) else { return range.results().collect() };
+        let place = series.waiters.iter().position(|(other, _)| *other == waiter).unwrap_or_else(|| {
+            series.waiters.push((waiter, Marks::default()));
+            series.waiters.len() - 1
+        });
+        let marks = &mut series.waiters[place].1;
+        let mut left = Vec::new();
+        let entries = series.entries.get(range.first..range.end).unwrap_or_default();
+        for (index, entry) in (range.first..).zip(entries) {
+            match entry.stage {
+                // One that is waited for twice, which one bit cannot say, is one by itself.
+                Stage::Queued | Stage::Sent(_) if marks.insert(index) => {}
+                Stage::Done => {}
+                Stage::Queued | Stage::Sent(_) | Stage::Left | Stage::Gone => left.push(index),
             }
-        };
-        let is_new = marks.insert(index);
-        if !is_new {
-            // It is waited for twice, which one bit cannot say.
-            self.unfold(object.task());
         }
-        is_new
+        series.waiters.retain(|(_, marks)| !marks.is_empty());
+        let tasks = left.into_iter().map(|index| range.series.task(index));
+        tasks.inspect(|task| self.unfold(*task)).map(|task| ObjectId::of(task, 0)).collect()
     }
 
     /// The thread waits no more.
-    pub(super) fn stop_waiting_for_series(&mut self, object: ObjectId, waiter: WaiterId) {
-        if let Some(series) = self.series.by_id.get_mut(&SeriesId::of(object.task()).0) {
+    pub(super) fn stop_waiting_for_series(&mut self, id: SeriesId, waiter: WaiterId) {
+        if let Some(series) = self.series.by_id.get_mut(&id) {
             series.waiters.retain(|(other, _)| *other != waiter);
         }
     }
@@ -543,14 +596,19 @@ impl Series {
         left: &mut Vec<usize>,
     ) -> Option<(Option<usize>, usize)> {
         let (mut lease, mut ended) = (None, 0);
+        let mut same = None;
         for (index, entry) in self.entries.get_mut(range.first..range.end)?.iter_mut().enumerate() {
             let place = range.first + index;
             match entry.stage {
                 Stage::Sent(of) => {
                     lease = Some(usize::from(of));
                     ended += 1;
-                    if self.counts.has_refs(place) {
-                        (entry.stage, entry.value) = (Stage::Done, Some(values.of(index)));
+                    if self.front.counts.has_refs(place) {
+                        let known = same.filter(|_| values.are_same());
+                        let value = known.unwrap_or_else(|| self.values.add(values.of(index)));
+                        same = Some(value);
+                        self.values.share(value);
+                        (entry.stage, entry.value) = (Stage::Done, Some(value));
                     } else {
                         entry.stage = Stage::Gone;
                         self.over += 1;
@@ -565,6 +623,38 @@ impl Series {
             self.arguments = Vec::new();
         }
         Some((lease, ended))
+    }
+}
+
+/// Small results, of which many may be one.
+#[derive(Default)]
+struct Values(Vec<(SeriesValue, u32)>);
+
+impl Values {
+    /// Adds one that nobody has yet.
+    fn add(&mut self, value: SeriesValue) -> u32 {
+        self.0.push((value, 0));
+        // Each is of one task at least.
+        u32::try_from(self.0.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// One task more has it.
+    fn share(&mut self, place: u32) {
+        if let Some((_, users)) = self.0.get_mut(place as usize) {
+            *users += 1;
+        }
+    }
+
+    fn get(&self, place: u32) -> Option<&SeriesValue> {
+        self.0.get(place as usize).map(|(value, _)| value)
+    }
+
+    /// A task has it no more; with the last goes its memory.
+    fn take(&mut self, place: u32) -> Option<SeriesValue> {
+        let (value, users) = self.0.get_mut(place as usize)?;
+        *users -= 1;
+        let data = if *users == 0 { std::mem::take(&mut value.data) } else { value.data.clone() };
+        Some(SeriesValue { format: value.format, data })
     }
 }
 
@@ -587,6 +677,10 @@ impl Results {
             }));
         }
         Self { format: done.format, data: Bytes::copy_from_slice(&done.data), bounds }
+    }
+
+    fn are_same(&self) -> bool {
+        self.bounds.is_empty()
     }
 
     fn of(&self, index: usize) -> SeriesValue {

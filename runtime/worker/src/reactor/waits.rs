@@ -7,7 +7,7 @@ use manta_proto::{
     v1::Value,
 };
 
-use super::{State, WaiterId, Watcher, series::SeriesValue};
+use super::{Range, State, WaiterId, Watcher, series::SeriesValue};
 use crate::{Seen, parking::Parking};
 
 /// A waiting thread.
@@ -23,11 +23,40 @@ pub(crate) struct Waiter {
     pub task: Option<(u32, TaskId)>,
 }
 
+/// What a thread waits for: an object, or results of a series that follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    One(ObjectId),
+    Range(Range),
+}
+
+impl Awaited {
+    pub fn len(self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Range(range) => range.len(),
+        }
+    }
+
+    pub fn objects(self) -> impl Iterator<Item = ObjectId> {
+        let (one, range) = match self {
+            Self::One(object) => (Some(object), None),
+            Self::Range(range) => (None, Some(range)),
+        };
+        one.into_iter().chain(range.into_iter().flat_map(Range::results))
+    }
+
+    /// How many objects these are.
+    pub fn count(all: &[Self]) -> usize {
+        all.iter().map(|awaited| awaited.len()).sum()
+    }
+}
+
 /// The value of a ready object.
 pub(crate) enum Known {
     Value(Arc<Value>),
-    /// A small one, without refs inside.
-    OfSeries(SeriesValue),
+    /// A small one, without refs inside, of so many results that follow each other.
+    OfSeries(SeriesValue, usize),
 }
 
 /// The outcome of [`State::wait_for`].
@@ -42,12 +71,12 @@ impl State {
     /// Begins to wait until `need` of the objects are ready, and on this node if `fetch`.
     pub fn wait_for(
         &mut self,
-        ids: &[ObjectId],
+        objects: &[Awaited],
         need: usize,
         fetch: bool,
         task: Option<(u32, TaskId)>,
     ) -> Wait {
-        let ready = ids.iter().filter(|id| self.is_ready(**id, fetch)).count();
+        let ready = objects.iter().map(|awaited| self.count_ready(*awaited, fetch)).sum();
         if ready >= need {
             return Wait::Done;
         }
@@ -55,19 +84,17 @@ impl State {
         let parking = Arc::<Parking>::default();
         let waiter = Waiter { need, ready, fetch, paused: 0, parking: Arc::clone(&parking), task };
         self.waiters.insert(id, waiter);
-        for object in ids {
-            if self.wait_for_series(*object, id) {
-                continue;
-            }
-            if !self.is_ready(*object, fetch) {
-                if self.objects.get(object).is_some_and(|object| object.paused) {
-                    self.change_waiter_pause(id, true);
+        for awaited in objects {
+            match awaited {
+                Awaited::One(object) => self.begin_wait(*object, id, fetch),
+                Awaited::Range(range) => {
+                    let left = self.wait_for_series(*range, id);
+                    left.into_iter().for_each(|object| self.begin_wait(object, id, fetch));
                 }
-                self.add_watcher(*object, Watcher::Wait(id));
             }
         }
         if self.is_satisfied(id) {
-            self.stop_waiting(id, ids);
+            self.stop_waiting(id, objects);
             return Wait::Done;
         }
         if let Some((slot, task)) = task {
@@ -75,6 +102,27 @@ impl State {
         }
         self.is_quiet = true;
         Wait::Waiting(id, parking)
+    }
+
+    fn begin_wait(&mut self, object: ObjectId, id: WaiterId, fetch: bool) {
+        if self.is_ready(object, fetch) {
+            return;
+        }
+        self.unfold_result(object);
+        if self.objects.get(&object).is_some_and(|object| object.paused) {
+            self.change_waiter_pause(id, true);
+        }
+        self.add_watcher(object, Watcher::Wait(id));
+    }
+
+    fn count_ready(&self, awaited: Awaited, fetch: bool) -> usize {
+        match awaited {
+            Awaited::One(object) => usize::from(self.is_ready(object, fetch)),
+            Awaited::Range(range) => {
+                let (ready, left) = self.series.count_ready(range);
+                ready + left.iter().filter(|object| self.is_ready(**object, fetch)).count()
+            }
+        }
     }
 
     /// Whether the thread has what it waits for.
@@ -88,24 +136,28 @@ impl State {
     }
 
     /// The thread waits no more.
-    pub fn end_wait(&mut self, id: WaiterId, ids: &[ObjectId]) {
+    pub fn end_wait(&mut self, id: WaiterId, objects: &[Awaited]) {
         let task = self.waiters.get(&id).and_then(|waiter| waiter.task);
-        self.stop_waiting(id, ids);
+        self.stop_waiting(id, objects);
         if let Some((slot, task)) = task {
             self.on_blocked(slot, task, false);
         }
     }
 
-    fn stop_waiting(&mut self, id: WaiterId, ids: &[ObjectId]) {
+    fn stop_waiting(&mut self, id: WaiterId, objects: &[Awaited]) {
         while self.waiters.get(&id).is_some_and(|waiter| waiter.paused > 0) {
             self.change_waiter_pause(id, false);
         }
-        if self.waiters.remove(&id).is_none_or(|waiter| waiter.ready >= ids.len()) {
+        if self.waiters.remove(&id).is_none_or(|waiter| waiter.ready >= Awaited::count(objects)) {
             return;
         }
-        for object in ids {
-            self.stop_waiting_for_series(*object, id);
-            if let Some(object) = self.objects.get_mut(object) {
+        for awaited in objects {
+            if let Awaited::Range(range) = awaited {
+                self.stop_waiting_for_series(range.series, id);
+            }
+        }
+        for object in objects.iter().flat_map(|awaited| awaited.objects()) {
+            if let Some(object) = self.objects.get_mut(&object) {
                 object.watchers.retain(|watcher| !matches!(watcher, Watcher::Wait(waiter) if *waiter == id));
             }
         }
@@ -166,14 +218,33 @@ impl State {
     pub fn value(&self, id: ObjectId) -> Option<Arc<Value>> {
         match self.known_value(id)? {
             Known::Value(value) => Some(value),
-            Known::OfSeries(value) => Some(Arc::new(value.into_value())),
+            Known::OfSeries(value, _) => Some(Arc::new(value.into_value())),
         }
     }
 
-    /// The same as it is kept.
-    pub fn known_value(&self, id: ObjectId) -> Option<Known> {
+    /// The values of ready objects as they are kept, each with the first object that has it; `None` when one is not ready.
+    pub fn known_values(&self, objects: &[Awaited]) -> Option<Vec<(ObjectId, Known)>> {
+        let mut known = Vec::with_capacity(objects.len());
+        let mut are_all_ready = true;
+        let mut add_one = |object: ObjectId, known: &mut Vec<_>| match self.known_value(object) {
+            Some(value) => known.push((object, value)),
+            None => are_all_ready = false,
+        };
+        for awaited in objects {
+            match awaited {
+                Awaited::One(object) => add_one(*object, &mut known),
+                Awaited::Range(range) => self.series.values_of(*range, |object, value, count| match value {
+                    Some(value) => known.push((object, Known::OfSeries(value.clone(), count))),
+                    None => add_one(object, &mut known),
+                }),
+            }
+        }
+        are_all_ready.then_some(known)
+    }
+
+    fn known_value(&self, id: ObjectId) -> Option<Known> {
         if let Some(value) = self.series.value(id) {
-            return value.cloned().map(Known::OfSeries);
+            return value.map(|value| Known::OfSeries(value.clone(), 1));
         }
         self.objects.get(&id).and_then(|object| object.value.clone()).map(Known::Value)
     }

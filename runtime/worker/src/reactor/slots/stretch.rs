@@ -29,6 +29,10 @@ use crate::{
 
 /// Results are kept no longer than this for others to join them, while the thread goes on with the next task.
 const KEEP_RESULTS: Duration = Duration::from_micros(200);
+/// Reading the clock takes longer than a task that does nothing. After tasks that took less than this each,
+const SHORT_TASK: Duration = Duration::from_micros(2);
+/// up to so many go by between two readings. One of them that is slow is settled when the reactor finds that it runs for long.
+const UNTIMED_MAX: usize = 8;
 /// So many bytes of results are not kept.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
 
@@ -139,12 +143,41 @@ struct Work {
     end: usize,
     running: Option<(usize, Instant)>,
     results: Results,
-    /// When the thread was last seen between two tasks.
+    /// When the clock was last read between two tasks.
     at: Instant,
+    /// Tasks that were done since, and how many may be.
+    untimed: usize,
+    untimed_max: usize,
     /// Since when results are kept.
     kept_since: Instant,
     /// The reactor has taken the rest.
     settled: bool,
+}
+
+impl Work {
+    fn new(first: usize, end: usize, now: Instant) -> Self {
+        Self {
+            next: first,
+            end,
+            running: None,
+            results: Results::from(first),
+            at: now,
+            untimed: 0,
+            untimed_max: 0,
+            kept_since: now,
+            settled: false,
+        }
+    }
+
+    /// The clock was read between two tasks.
+    fn on_time(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.at);
+        let done = std::mem::take(&mut self.untimed) + 1;
+        let is_short = passed < SHORT_TASK * u32::try_from(done).unwrap_or(u32::MAX);
+        self.untimed_max = if is_short { UNTIMED_MAX.min(2 * self.untimed_max + 1) } else { 0 };
+        self.results.run += passed;
+        self.at = now;
+    }
 }
 
 /// Results of tasks that followed each other.
@@ -210,16 +243,7 @@ pub(crate) enum Left {
 impl Stretch {
     fn new(part: Part, now: Instant) -> Self {
         let Part { conn, lease, sent, first, end } = part;
-        let work = Work {
-            next: first,
-            end,
-            running: None,
-            results: Results::from(first),
-            at: now,
-            kept_since: now,
-            settled: false,
-        };
-        Self { conn, lease, sent, work: Mutex::new(work) }
+        Self { conn, lease, sent, work: Mutex::new(Work::new(first, end, now)) }
     }
 
     /// The next task, by its number; `None` when the reactor has to be asked.
@@ -234,8 +258,8 @@ impl Stretch {
         Some(index)
     }
 
-    /// The task has gone well.
-    pub fn leave(&self, index: usize, value: &NewValue<'_>, now: Instant) -> Left {
+    /// The task has gone well. The clock is read now and then.
+    pub fn leave(&self, index: usize, value: &NewValue<'_>, clock: impl FnOnce() -> Instant) -> Left {
         let format = value.format.to_wire() as i32;
         let mut work = self.work.lock();
         let Some((_, since)) = work.running.filter(|(running, _)| !work.settled && *running == index) else {
@@ -248,12 +272,16 @@ impl Stretch {
         if work.results.count == 0 {
             work.kept_since = since;
         }
-        work.results.run += now - since;
         work.results.add(index, value, format);
-        (work.running, work.at) = (None, now);
-        let is_due = work.next == work.end
-            || now - work.kept_since >= KEEP_RESULTS
-            || work.results.data.len() >= KEPT_BYTES_MAX;
+        work.running = None;
+        let is_last = work.next == work.end;
+        if work.untimed < work.untimed_max && !is_last && work.results.data.len() < KEPT_BYTES_MAX {
+            work.untimed += 1;
+            return Left::Kept;
+        }
+        work.on_time(clock());
+        let is_due =
+            is_last || work.at - work.kept_since >= KEEP_RESULTS || work.results.data.len() >= KEPT_BYTES_MAX;
         if is_due { Left::Due } else { Left::Kept }
     }
 
@@ -393,5 +421,26 @@ impl Slot {
         if self.queue.iter().any(|waiting| matches!(waiting, Waiting::Part(_))) {
             self.queue = self.queue.drain(..).flat_map(spread).collect();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_is_read_less_often_only_after_short_tasks() {
+        let mut now = Instant::now();
+        let mut work = Work::new(0, TASKS_MAX, now);
+        let mut after = |work: &mut Work, untimed: usize, passed: Duration| {
+            (now, work.untimed) = (now + passed, untimed);
+            work.on_time(now);
+            work.untimed_max
+        };
+        let short = SHORT_TASK / 2;
+        assert_eq!([0, 1, 3].map(|untimed| after(&mut work, untimed, short)), [1, 3, 7]);
+        assert_eq!(after(&mut work, 7, SHORT_TASK * 7), UNTIMED_MAX);
+        assert_eq!(after(&mut work, 7, SHORT_TASK * 8), 0);
+        assert_eq!(work.results.run, short * 3 + SHORT_TASK * 15);
     }
 }

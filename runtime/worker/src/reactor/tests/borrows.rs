@@ -10,7 +10,7 @@ use prost::Message;
 
 use super::{
     super::{EncodedTask, Wait},
-    sim::{Random, Sim, Who, inline, message, stored},
+    sim::{Random, Sim, Who, awaited, inline, message, stored},
 };
 use crate::object_ref::RefAddress;
 
@@ -63,10 +63,10 @@ fn result_of(task: &TaskSpec) -> ObjectId {
 
 /// The value, as a thread gets it: with counted refs for what is inside.
 fn get(sim: &mut Sim, who: Who, id: ObjectId) -> (Value, Vec<RefAddress>) {
-    if let Wait::Waiting(waiter, _) = sim.state(who).wait_for(&[id], 1, true, None) {
+    if let Wait::Waiting(waiter, _) = sim.state(who).wait_for(&awaited(&[id]), 1, true, None) {
         sim.settle();
         assert!(sim.state(who).is_satisfied(waiter), "nobody answered");
-        sim.state(who).end_wait(waiter, &[id]);
+        sim.state(who).end_wait(waiter, &awaited(&[id]));
     }
     let value = Value::clone(&sim.state(who).value(id).unwrap());
     let refs: Vec<_> = value.contained.iter().filter_map(RefAddress::from_ref).collect();
@@ -157,8 +157,10 @@ fn an_answer_that_comes_too_late_frees_nothing() {
     let mut sim = Sim::new(1);
     let object = put(&mut sim, 0, &[]);
     sim.state(1).add_ref(object);
-    let Wait::Waiting(waiter, _) = sim.state(1).wait_for(&[object.object], 1, true, None) else { panic!() };
-    sim.state(1).end_wait(waiter, &[object.object]);
+    let Wait::Waiting(waiter, _) = sim.state(1).wait_for(&awaited(&[object.object]), 1, true, None) else {
+        panic!()
+    };
+    sim.state(1).end_wait(waiter, &awaited(&[object.object]));
     sim.state(1).on_ref_dropped(object.object);
     sim.settle();
     assert_eq!(sim.freed, [], "it is its owner's");
@@ -330,9 +332,9 @@ impl History {
             return;
         }
         let id = held[self.random.below(held.len())].object;
-        let waiting = self.sim.state(who).wait_for(&[id], 1, false, None);
+        let waiting = self.sim.state(who).wait_for(&awaited(&[id]), 1, false, None);
         if let Wait::Waiting(waiter, _) = waiting {
-            return self.sim.state(who).end_wait(waiter, &[id]);
+            return self.sim.state(who).end_wait(waiter, &awaited(&[id]));
         }
         let (_, refs) = get(&mut self.sim, who, id);
         refs.into_iter().for_each(|address| self.keep(who, address));

@@ -10,7 +10,7 @@ use prost::Message;
 
 use super::{
     super::{Cancellation, Wait, WaiterId, objects::error_value},
-    sim::{Random, Sim, Who, inline, stored},
+    sim::{Random, Sim, Who, awaited, inline, stored},
 };
 use crate::SystemErrorKind;
 
@@ -134,7 +134,7 @@ impl History {
         }
         let Some(Running { task, nested, .. }) = self.running.remove(&worker) else { return };
         if let Some((object, waiter)) = nested {
-            self.sim.state(worker).end_wait(waiter, &[object]);
+            self.sim.state(worker).end_wait(waiter, &awaited(&[object]));
             self.sim.state(worker).on_ref_dropped(object);
         }
         let result = ObjectId::of(TaskId::try_from(&task.task_id).unwrap(), 0);
@@ -157,7 +157,7 @@ impl History {
         };
         let id = TaskId::try_from(&running.task.task_id).unwrap();
         let object = self.sim.submit(worker, "nested", &[], 5);
-        match self.sim.state(worker).wait_for(&[object], 1, true, Some((0, id))) {
+        match self.sim.state(worker).wait_for(&awaited(&[object]), 1, true, Some((0, id))) {
             Wait::Waiting(waiter, _) => running.nested = Some((object, waiter)),
             Wait::Done => panic!("nobody can have run it"),
         }

@@ -6,14 +6,14 @@ use manta_proto::ids::{NodeId, ObjectId, TaskId};
 
 use super::{
     super::{Wait, WaiterId},
-    sim::{Sim, inline, message, stored},
+    sim::{Sim, awaited, inline, message, stored},
 };
 
 const HERE: NodeId = NodeId([9; 16]);
 const ELSEWHERE: NodeId = NodeId([8; 16]);
 
 fn wait(sim: &mut Sim, object: ObjectId) -> WaiterId {
-    let Wait::Waiting(waiter, _) = sim.state(0).wait_for(&[object], 1, true, None) else {
+    let Wait::Waiting(waiter, _) = sim.state(0).wait_for(&awaited(&[object]), 1, true, None) else {
         panic!("it is there")
     };
     sim.settle();
@@ -38,7 +38,7 @@ fn a_lost_result_is_made_again_for_who_waits() {
     assert!(!sim.state(0).is_satisfied(waiter));
     run(&mut sim, "make", HERE);
     assert!(sim.state(0).is_satisfied(waiter));
-    sim.state(0).end_wait(waiter, &[result]);
+    sim.state(0).end_wait(waiter, &awaited(&[result]));
     sim.assert_empty(0, &[result]);
     assert!(sim.freed.contains(&result));
 }
@@ -58,7 +58,7 @@ fn arguments_that_are_gone_are_made_first() {
     run(&mut sim, "first", HERE);
     run(&mut sim, "second", HERE);
     assert!(sim.state(0).is_satisfied(waiter));
-    sim.state(0).end_wait(waiter, &[second]);
+    sim.state(0).end_wait(waiter, &awaited(&[second]));
     sim.assert_empty(0, &[second]);
 }
 
@@ -70,7 +70,7 @@ fn retries_are_what_a_task_may_run_again() {
     run(&mut sim, "never", ELSEWHERE);
     let waiter = wait(&mut sim, never);
     assert!(sim.state(0).is_satisfied(waiter));
-    sim.state(0).end_wait(waiter, &[never]);
+    sim.state(0).end_wait(waiter, &awaited(&[never]));
     let said = message(sim.value(0, never).as_ref());
     assert!(said.ends_with("the task 'never' has max_retries=0"), "{said}");
     let once = sim.submit(0, "once", &[], 1);
@@ -78,7 +78,7 @@ fn retries_are_what_a_task_may_run_again() {
     let waiter = wait(&mut sim, once);
     run(&mut sim, "once", ELSEWHERE);
     assert!(sim.state(0).is_satisfied(waiter));
-    sim.state(0).end_wait(waiter, &[once]);
+    sim.state(0).end_wait(waiter, &awaited(&[once]));
     let said = message(sim.value(0, once).as_ref());
     assert!(said.contains("the task 'once' ran 2 times"), "{said}");
     sim.assert_empty(0, &[never, once]);
@@ -106,7 +106,7 @@ fn a_worker_that_does_not_find_an_argument_has_it_made_again() {
 fn lose(sim: &mut Sim, object: ObjectId) {
     sim.pull_error = "node-2 is gone".into();
     let waiter = wait(sim, object);
-    sim.state(0).end_wait(waiter, &[object]);
+    sim.state(0).end_wait(waiter, &awaited(&[object]));
     sim.settle();
 }
 

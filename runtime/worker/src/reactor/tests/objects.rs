@@ -6,7 +6,7 @@ use manta_proto::ids::{NodeId, ObjectId, TaskId};
 
 use super::{
     super::Wait,
-    sim::{Sim, inline, message, stored},
+    sim::{Sim, awaited, inline, message, stored},
 };
 use crate::{Seen, object_ref::RefAddress};
 
@@ -67,12 +67,12 @@ fn another_process_gets_the_value_from_its_owner() {
     let pending = sim.submit(0, "pending", &[], 3);
     let address = sim.state(0).own_address(pending);
     sim.state(1).add_ref(address);
-    let waiting = sim.state(1).wait_for(&[pending], 1, true, None);
+    let waiting = sim.state(1).wait_for(&awaited(&[pending]), 1, true, None);
     let Wait::Waiting(waiter, _) = waiting else { panic!("it is not ready") };
     sim.run_all(Duration::ZERO);
     sim.settle();
     assert!(sim.state(1).is_satisfied(waiter));
-    sim.state(1).end_wait(waiter, &[pending]);
+    sim.state(1).end_wait(waiter, &awaited(&[pending]));
     assert_eq!(sim.value(1, pending), Some(inline(b"pending")));
     sim.state(1).on_ref_dropped(pending);
     sim.pass(Duration::from_secs(1));
@@ -86,12 +86,12 @@ fn the_object_of_a_dead_owner_is_an_error_that_says_so() {
     sim.state(0).add_ref(address);
     sim.kill(1);
     sim.settle();
-    let Wait::Waiting(waiter, _) = sim.state(0).wait_for(&[address.object], 1, true, None) else {
+    let Wait::Waiting(waiter, _) = sim.state(0).wait_for(&awaited(&[address.object]), 1, true, None) else {
         panic!("it is not here")
     };
     sim.settle();
     assert!(sim.state(0).is_satisfied(waiter));
-    sim.state(0).end_wait(waiter, &[address.object]);
+    sim.state(0).end_wait(waiter, &awaited(&[address.object]));
     let said = message(sim.value(0, address.object).as_ref());
     assert!(said.ends_with("is lost, because the process that owned it ended: worker 4711 on node-1 was killed by signal 9 (SIGKILL)"), "{said}");
     sim.assert_empty(0, &[address.object]);
@@ -101,15 +101,19 @@ fn the_object_of_a_dead_owner_is_an_error_that_says_so() {
 fn a_value_on_another_node_is_pulled_once_for_all_who_wait() {
     let mut sim = Sim::new(1);
     let result = sim.submit(0, "elsewhere", &[], 3);
-    let Wait::Waiting(first, _) = sim.state(0).wait_for(&[result], 1, true, None) else { panic!() };
-    let Wait::Waiting(second, _) = sim.state(0).wait_for(&[result], 1, true, None) else { panic!() };
-    let Wait::Waiting(without, _) = sim.state(0).wait_for(&[result], 1, false, None) else { panic!() };
+    let Wait::Waiting(first, _) = sim.state(0).wait_for(&awaited(&[result]), 1, true, None) else { panic!() };
+    let Wait::Waiting(second, _) = sim.state(0).wait_for(&awaited(&[result]), 1, true, None) else {
+        panic!()
+    };
+    let Wait::Waiting(without, _) = sim.state(0).wait_for(&awaited(&[result]), 1, false, None) else {
+        panic!()
+    };
     let task = sim.take(1).unwrap();
     sim.finish(1, &task, stored(result, ELSEWHERE));
     assert_eq!(sim.pulls, [result]);
     for waiter in [first, second, without] {
         assert!(sim.state(0).is_satisfied(waiter));
-        sim.state(0).end_wait(waiter, &[result]);
+        sim.state(0).end_wait(waiter, &awaited(&[result]));
     }
     sim.assert_empty(0, &[result]);
 }
@@ -134,14 +138,14 @@ fn an_argument_that_is_lost_fails_the_task_with_the_cause() {
 fn waiting_for_some_of_many_ends_when_enough_are_there() {
     let mut sim = Sim::new(2);
     let refs: Vec<_> = (0..4).map(|index| sim.submit(0, &format!("task {index}"), &[], 3)).collect();
-    let Wait::Waiting(waiter, _) = sim.state(0).wait_for(&refs, 2, true, None) else { panic!() };
+    let Wait::Waiting(waiter, _) = sim.state(0).wait_for(&awaited(&refs), 2, true, None) else { panic!() };
     for worker in [1, 2] {
         assert!(!sim.state(0).is_satisfied(waiter));
         let task = sim.take(worker).unwrap();
         sim.finish(worker, &task, inline(b""));
     }
     assert!(sim.state(0).is_satisfied(waiter));
-    sim.state(0).end_wait(waiter, &refs);
+    sim.state(0).end_wait(waiter, &awaited(&refs));
     sim.run_all(Duration::ZERO);
     sim.assert_empty(0, &refs);
 }

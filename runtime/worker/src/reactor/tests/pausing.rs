@@ -9,7 +9,7 @@ use manta_proto::{
 
 use super::{
     super::Wait,
-    sim::{Sim, inline},
+    sim::{Sim, awaited, inline},
 };
 
 fn debugger(sim: &mut Sim, worker: usize, task: &TaskSpec, paused: bool) {
@@ -25,7 +25,9 @@ fn a_paused_task_lets_go_of_those_behind_it_and_is_known_to_those_who_wait() {
     let mut sim = Sim::new(1);
     let refs = [sim.submit(0, "first", &[], 3), sim.submit(0, "second", &[], 3)];
     let task = sim.take(1).unwrap();
-    let Wait::Waiting(waiter, _) = sim.state(0).wait_for(&refs[..1], 1, true, None) else { panic!() };
+    let Wait::Waiting(waiter, _) = sim.state(0).wait_for(&awaited(&refs[..1]), 1, true, None) else {
+        panic!()
+    };
     debugger(&mut sim, 1, &task, true);
     assert!(sim.state(0).is_wait_paused(waiter));
     assert!(
@@ -36,7 +38,7 @@ fn a_paused_task_lets_go_of_those_behind_it_and_is_known_to_those_who_wait() {
     assert!(!sim.state(0).is_wait_paused(waiter));
     sim.finish(1, &task, inline(b""));
     assert!(sim.state(0).is_satisfied(waiter));
-    sim.state(0).end_wait(waiter, &refs[..1]);
+    sim.state(0).end_wait(waiter, &awaited(&refs[..1]));
     sim.run_all(Duration::ZERO);
     sim.assert_empty(0, &refs);
 }
@@ -49,11 +51,11 @@ fn a_pause_reaches_those_who_wait_for_a_dependent_task() {
     let third = sim.submit(0, "third", &[second], 3);
     let task = sim.take(1).unwrap();
     debugger(&mut sim, 1, &task, true);
-    let Wait::Waiting(waiter, _) = sim.state(0).wait_for(&[third], 1, true, None) else { panic!() };
+    let Wait::Waiting(waiter, _) = sim.state(0).wait_for(&awaited(&[third]), 1, true, None) else { panic!() };
     assert!(sim.state(0).is_wait_paused(waiter));
     debugger(&mut sim, 1, &task, false);
     assert!(!sim.state(0).is_wait_paused(waiter));
-    sim.state(0).end_wait(waiter, &[third]);
+    sim.state(0).end_wait(waiter, &awaited(&[third]));
     sim.finish(1, &task, inline(b""));
     sim.run_all(Duration::ZERO);
     sim.assert_empty(0, &[first, second, third]);
@@ -66,8 +68,10 @@ fn a_task_that_waits_for_a_paused_one_is_paused_to_its_owner_and_its_cpu_is_free
     let outer_task = sim.take(1).unwrap();
     let inner = sim.submit(1, "inner", &[], 3);
     let me = Some((0, TaskId::try_from(&outer_task.task_id).unwrap()));
-    let Wait::Waiting(inside, _) = sim.state(1).wait_for(&[inner], 1, true, me) else { panic!() };
-    let Wait::Waiting(outside, _) = sim.state(0).wait_for(&[outer], 1, true, None) else { panic!() };
+    let Wait::Waiting(inside, _) = sim.state(1).wait_for(&awaited(&[inner]), 1, true, me) else { panic!() };
+    let Wait::Waiting(outside, _) = sim.state(0).wait_for(&awaited(&[outer]), 1, true, None) else {
+        panic!()
+    };
     let inner_task = sim.take(2).unwrap();
     assert_eq!(sim.blocked(), 1);
     debugger(&mut sim, 2, &inner_task, true);
@@ -76,11 +80,11 @@ fn a_task_that_waits_for_a_paused_one_is_paused_to_its_owner_and_its_cpu_is_free
     debugger(&mut sim, 2, &inner_task, false);
     assert!(!sim.state(0).is_wait_paused(outside));
     sim.finish(2, &inner_task, inline(b"inner"));
-    sim.state(1).end_wait(inside, &[inner]);
+    sim.state(1).end_wait(inside, &awaited(&[inner]));
     sim.settle();
     assert_eq!(sim.blocked(), 0);
     sim.finish(1, &outer_task, inline(b"outer"));
-    sim.state(0).end_wait(outside, &[outer]);
+    sim.state(0).end_wait(outside, &awaited(&[outer]));
     sim.state(1).on_ref_dropped(inner);
     sim.assert_empty(0, &[outer]);
 }
@@ -92,10 +96,10 @@ fn a_blocked_task_returns_what_was_sent_behind_it() {
     let task = sim.take(1).unwrap();
     let never = sim.submit(1, "nested", &[], 3);
     let me = Some((0, TaskId::try_from(&task.task_id).unwrap()));
-    let Wait::Waiting(waiter, _) = sim.state(1).wait_for(&[never], 1, true, me) else { panic!() };
+    let Wait::Waiting(waiter, _) = sim.state(1).wait_for(&awaited(&[never]), 1, true, me) else { panic!() };
     sim.settle();
     assert!(sim.state(0).leftovers().iter().any(|left| left == "1 of class 0 queued"));
-    sim.state(1).end_wait(waiter, &[never]);
+    sim.state(1).end_wait(waiter, &awaited(&[never]));
     sim.finish(1, &task, inline(b""));
     assert_eq!(sim.run_all(Duration::ZERO), [(1, "behind".to_owned())]);
     // The driver's idle lease goes back, and the nested task gets the only worker.
@@ -110,7 +114,9 @@ fn a_pause_that_outlives_its_worker_is_forgotten_with_it() {
     let mut sim = Sim::new(2);
     let object = sim.submit(0, "paused", &[], 3);
     let task = sim.take(1).unwrap();
-    let Wait::Waiting(waiter, _) = sim.state(0).wait_for(&[object], 1, true, None) else { panic!() };
+    let Wait::Waiting(waiter, _) = sim.state(0).wait_for(&awaited(&[object]), 1, true, None) else {
+        panic!()
+    };
     debugger(&mut sim, 1, &task, true);
     assert!(sim.state(0).is_wait_paused(waiter));
     sim.kill(1);
@@ -118,7 +124,7 @@ fn a_pause_that_outlives_its_worker_is_forgotten_with_it() {
     assert!(!sim.state(0).is_wait_paused(waiter));
     sim.run_all(Duration::ZERO);
     assert!(sim.state(0).is_satisfied(waiter));
-    sim.state(0).end_wait(waiter, &[object]);
+    sim.state(0).end_wait(waiter, &awaited(&[object]));
     sim.assert_empty(0, &[object]);
 }
 

@@ -10,7 +10,7 @@ use prost::Message;
 
 use super::{
     super::{Cancellation, Wait, objects::error_value},
-    sim::{Sim, inline, message},
+    sim::{Sim, awaited, inline, message},
 };
 use crate::SystemErrorKind;
 
@@ -60,7 +60,7 @@ fn a_thousand_tasks_get_their_arguments_and_give_their_results() {
     let text = |index: usize| format!("{}", index / 3).into_bytes();
     let refs: Vec<_> =
         (0..1000).map(|index| sim.submit_in_series(0, "task", &argument(&text(index)), 3)).collect();
-    let Wait::Waiting(waiter, _) = sim.state(0).wait_for(&refs, 1000, true, None) else { panic!() };
+    let Wait::Waiting(waiter, _) = sim.state(0).wait_for(&awaited(&refs), 1000, true, None) else { panic!() };
     let mut ran = 0;
     loop {
         let taken: Vec<_> = (1..=2).filter_map(|worker| Some((worker, sim.take(worker)?))).collect();
@@ -78,7 +78,7 @@ fn a_thousand_tasks_get_their_arguments_and_give_their_results() {
     for (index, object) in refs.iter().enumerate() {
         assert_eq!(sim.value(0, *object), Some(result(&text(index))), "{index}");
     }
-    sim.state(0).end_wait(waiter, &refs);
+    sim.state(0).end_wait(waiter, &awaited(&refs));
     sim.assert_empty(0, &refs);
 }
 
@@ -168,7 +168,7 @@ fn a_task_that_is_stopped_in_a_debugger_pauses_its_waiters_and_gives_back_what_w
     let refs = submit(&mut sim, 8, 3);
     let task = sim.take(1).unwrap();
     let object = object_of(&task);
-    let Wait::Waiting(waiter, _) = sim.state(0).wait_for(&refs, 8, true, None) else { panic!() };
+    let Wait::Waiting(waiter, _) = sim.state(0).wait_for(&awaited(&refs), 8, true, None) else { panic!() };
     pause(&mut sim, 1, &task, true);
     assert!(sim.state(0).is_wait_paused(waiter));
     while let Some(other) = sim.take(2) {
@@ -180,7 +180,7 @@ fn a_task_that_is_stopped_in_a_debugger_pauses_its_waiters_and_gives_back_what_w
     sim.finish(1, &task, inline(b"stopped"));
     assert!(sim.state(0).is_satisfied(waiter));
     assert_eq!(sim.value(0, object), Some(inline(b"stopped")));
-    sim.state(0).end_wait(waiter, &refs);
+    sim.state(0).end_wait(waiter, &awaited(&refs));
     sim.assert_empty(0, &refs);
 }
 
@@ -190,11 +190,11 @@ fn results_are_arguments_and_are_waited_for_twice() {
     let refs = submit(&mut sim, 3, 3);
     let dependent = sim.submit(0, "dependent", &[refs[0], refs[2]], 0);
     let twice = [refs[1], refs[1], refs[2]];
-    let Wait::Waiting(waiter, _) = sim.state(0).wait_for(&twice, 3, true, None) else { panic!() };
+    let Wait::Waiting(waiter, _) = sim.state(0).wait_for(&awaited(&twice), 3, true, None) else { panic!() };
     let names: Vec<_> = sim.run_all(SHORT).into_iter().map(|(_, name)| name).collect();
     assert_eq!(names, ["task", "task", "task", "dependent"]);
     assert!(sim.state(0).is_satisfied(waiter));
-    sim.state(0).end_wait(waiter, &twice);
+    sim.state(0).end_wait(waiter, &awaited(&twice));
     sim.assert_empty(0, &[&refs[..], &[dependent]].concat());
 }
 
@@ -206,12 +206,14 @@ fn a_task_that_waits_for_another_gives_back_what_is_behind_it() {
     let task = sim.take(1).unwrap();
     let id = TaskId::try_from(&task.task_id).unwrap();
     let nested = sim.submit(1, "nested", &[], 0);
-    let Wait::Waiting(waiter, _) = sim.state(1).wait_for(&[nested], 1, true, Some((0, id))) else { panic!() };
+    let Wait::Waiting(waiter, _) = sim.state(1).wait_for(&awaited(&[nested]), 1, true, Some((0, id))) else {
+        panic!()
+    };
     sim.settle();
     assert_eq!(sim.blocked(), 1);
     assert!(sim.state(0).leftovers().iter().any(|left| left == "2 of class 0 queued"), "two came back");
     assert_eq!(sim.run_all(SHORT).len(), 1, "the nested one, on the CPU that it gave back");
-    sim.state(1).end_wait(waiter, &[nested]);
+    sim.state(1).end_wait(waiter, &awaited(&[nested]));
     sim.state(1).on_ref_dropped(nested);
     sim.finish(1, &task, inline(b""));
     assert_eq!(sim.run_all(SHORT).len(), 2);

@@ -20,10 +20,33 @@ use manta_proto::{
 use prost::Message;
 
 use super::super::{
-    ClassKey, ClassOf, ConnId, Effect, EncodedTask, Identity, Left, NewArgument, Popped, SeriesId,
-    SeriesTemplate, State, Stretch, Submission, Wait,
+    Appended, Awaited, ClassKey, ClassOf, ConnId, Effect, EncodedTask, Front, Identity, Left, NewArgument,
+    Popped, Range, SeriesId, SeriesTemplate, State, Stretch, Submission, Wait,
 };
 use crate::{Format, Language, NewValue};
+
+/// The objects as threads wait for them: what follows each other in a series together.
+pub fn awaited(objects: &[ObjectId]) -> Vec<Awaited> {
+    let mut awaited: Vec<Awaited> = Vec::new();
+    for object in objects {
+        let (series, first) = SeriesId::of(object.task());
+        match awaited.last_mut() {
+            _ if object.index() != 0 => awaited.push(Awaited::One(*object)),
+            Some(Awaited::Range(range)) if range.series == series && range.end == first => range.end += 1,
+            _ => awaited.push(Awaited::Range(Range { series, first, end: first + 1 })),
+        }
+    }
+    // One is as good by itself.
+    let alone = |awaited| match awaited {
+        Awaited::Range(range) if range.len() == 1 => {
+            Awaited::One(ObjectId::of(range.series.task(range.first), 0))
+        }
+        more => more,
+    };
+    let all: Vec<_> = awaited.into_iter().map(alone).collect();
+    assert_eq!(all.iter().flat_map(|awaited| awaited.objects()).collect::<Vec<_>>(), objects);
+    all
+}
 
 const NODE: NodeId = NodeId([9; 16]);
 
@@ -36,7 +59,7 @@ pub struct Process {
     /// What its thread works off.
     stretch: Option<Arc<Stretch>>,
     /// The series that its next task joins.
-    series: Option<SeriesId>,
+    series: Option<(SeriesId, Arc<Front>)>,
     /// The other end of each connection.
     peers: BTreeMap<ConnId, (Who, ConnId)>,
 }
@@ -128,11 +151,11 @@ impl Sim {
     /// Has the driver find out that nobody has an object any more.
     pub fn lose(&mut self, object: ObjectId) {
         self.pull_error = "node-2 is gone".into();
-        let Wait::Waiting(waiter, _) = self.state(0).wait_for(&[object], 1, true, None) else {
+        let Wait::Waiting(waiter, _) = self.state(0).wait_for(&awaited(&[object]), 1, true, None) else {
             panic!("it is there")
         };
         self.settle();
-        self.state(0).end_wait(waiter, &[object]);
+        self.state(0).end_wait(waiter, &awaited(&[object]));
     }
 
     /// Lets everything happen that needs no time.
@@ -312,13 +335,14 @@ impl Sim {
 
     /// Submits a task of one result as the next of its series, in which all have the same name and number of retries.
     pub fn submit_in_series(&mut self, who: Who, name: &str, arguments: &[u8], max_retries: u32) -> ObjectId {
-        let mut series = self.processes[who].series;
+        let mut series = self.processes[who].series.take();
         let state = self.state(who);
         loop {
-            if let Some(id) = series
-                && let Some(index) = state.extend_series(id, None, arguments)
+            if let Some((id, front)) = series
+                && let Some(Appended { index, .. }) = front.append(arguments)
             {
-                self.processes[who].series = Some(id);
+                state.grow_series(id);
+                self.processes[who].series = Some((id, front));
                 return ObjectId::of(id.task(index), 0);
             }
             let id = SeriesId::new(TaskId::random());
@@ -331,14 +355,13 @@ impl Sim {
                 max_retries,
                 retry_exceptions: false,
             };
-            state.begin_series(id, template, None);
-            series = Some(id);
+            series = Some((id, state.begin_series(id, template, None)));
         }
     }
 
     /// The next task is the first of another series.
     pub fn close_series(&mut self, who: Who) {
-        if let Some(series) = self.processes[who].series.take() {
+        if let Some((series, _)) = self.processes[who].series.take() {
             self.state(who).close_series(series);
         }
     }
@@ -422,7 +445,7 @@ impl Sim {
         if let (Some(stretch), Some(index), false, None) =
             (&self.processes[worker].stretch, index, failed, &value.in_store)
         {
-            match stretch.leave(index, &NewValue::plain(Format::Raw, &value.data), self.now) {
+            match stretch.leave(index, &NewValue::plain(Format::Raw, &value.data), || self.now) {
                 Left::Kept => return,
                 Left::Due => return self.state(worker).send_results(0),
                 Left::Refused => {}

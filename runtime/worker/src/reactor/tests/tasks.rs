@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     super::{Urgency, Wait, objects::error_value},
-    sim::{Sim, inline, message},
+    sim::{self, Sim, inline, message},
 };
 use crate::SystemErrorKind;
 
@@ -215,6 +215,6 @@ fn every_submission_is_sent_by_its_thread_or_announced_to_one_that_is_awake() {
     assert_eq!(submit_and_forget(&mut sim, false), Urgency::Now);
     sim.state(0).take_effects(&mut effects);
     let awaited = sim.submit(0, "awaited", &[], 0);
-    assert!(matches!(sim.state(0).wait_for(&[awaited], 1, true, None), Wait::Waiting(..)));
+    assert!(matches!(sim.state(0).wait_for(&sim::awaited(&[awaited]), 1, true, None), Wait::Waiting(..)));
     assert_eq!(submit_and_forget(&mut sim, false), Urgency::Now, "a thread has waited since the last");
 }
