@@ -8,6 +8,10 @@ pub const LOG_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub const TERM_GRACE: Duration = Duration::from_millis(500);
 /// How long a node looks for a head that is gone, before it ends.
 pub const HEAD_SEARCH: Duration = Duration::from_secs(60);
+/// How long processes that were killed are waited for.
+pub const REAP_LIMIT: Duration = Duration::from_secs(1);
+/// Between two looks at them.
+pub const REAP_AGAIN: Duration = Duration::from_millis(5);
 /// How long the pipes of a worker that ended are still read.
 pub const PIPE_DRAIN: Duration = Duration::from_millis(500);
 /// Load is reported at most this often.

@@ -64,7 +64,7 @@ pub fn start(shared: &Arc<Shared>, job: &SubmittedJob, place: Place) -> io::Resu
         if tokio::time::timeout(PIPE_DRAIN, &mut reader).await.is_err() {
             reader.abort();
         }
-        process::reap_group(pid);
+        process::reap_group(pid).await;
         shared.logs.close(&log);
         let exit = Exit {
             code: status.as_ref().ok().and_then(ExitStatus::code).unwrap_or(0),

@@ -6,7 +6,7 @@ use std::{
     path::Path,
     process::{ExitStatus, Stdio},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use manta_proto::{ids::ProcessId, v1::JobConfig};
@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     core::Exit,
-    limits::{PIPE_DRAIN, TERM_GRACE},
+    limits::{PIPE_DRAIN, REAP_AGAIN, REAP_LIMIT, TERM_GRACE},
 };
 
 const BUSY_TRIES: u32 = 20;
@@ -102,7 +102,7 @@ pub fn start(
         if tokio::time::timeout(PIPE_DRAIN, drained).await.is_err() {
             readers.abort_all();
         }
-        reap_group(pid);
+        reap_group(pid).await;
         shared.logs.close(&written.out);
         shared.logs.close(&written.err);
         let exit = Exit {
@@ -156,13 +156,20 @@ pub(super) fn signal(group: u32, signal: Signal) {
     }
 }
 
-/// Takes the zombies of a worker's children, which became this process' children when the worker ended.
-pub(super) fn reap_group(group: u32) {
+/// Takes the zombies of a worker's children, which became this process' children when the worker ended. They were killed, and may be about
+/// to end: nobody else waits for them, so what is left here stays a zombie as long as the node.
+pub(super) async fn reap_group(group: u32) {
     let Ok(group) = i32::try_from(group) else { return };
+    let until = Instant::now() + REAP_LIMIT;
     while let Ok(status) = waitpid(Pid::from_raw(-group), Some(WaitPidFlag::WNOHANG)) {
-        if status == WaitStatus::StillAlive {
+        if status != WaitStatus::StillAlive {
+            continue;
+        }
+        if Instant::now() > until {
+            tracing::warn!(group, "a process that was killed has not ended");
             return;
         }
+        tokio::time::sleep(REAP_AGAIN).await;
     }
 }
 
@@ -202,4 +209,25 @@ fn command(shared: &Shared, worker: ProcessId, job: &JobConfig, arguments: &[Str
 fn package_folder(job: &JobConfig) -> Option<&str> {
     let has_package = |folder: &&String| Path::new(folder).join("manta/_worker.py").is_file();
     job.sys_path.iter().find(has_package).map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_killed_a_moment_ago_is_reaped_too() {
+        nix::sys::prctl::set_child_subreaper(true).unwrap();
+        for _ in 0..20 {
+            let mut shell = Command::new("/bin/sh");
+            shell.args(["-c", "sleep 1000 & exit 0"]).process_group(0);
+            let mut child = shell.spawn().unwrap();
+            let group = child.id().unwrap();
+            child.wait().await.unwrap();
+            signal(group, Signal::SIGKILL);
+            reap_group(group).await;
+            let left = waitpid(Pid::from_raw(-group.cast_signed()), Some(WaitPidFlag::WNOHANG));
+            assert_eq!(left, Err(Errno::ECHILD));
+        }
+    }
 }

@@ -376,7 +376,7 @@ impl Drop for Installer {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 let _status = child.wait().await;
-                process::reap_group(group);
+                process::reap_group(group).await;
             });
         }
     }
