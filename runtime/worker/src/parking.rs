@@ -19,7 +19,8 @@ impl Bell {
         &self.0
     }
 
-    fn ring(&self) {
+    /// Wakes it.
+    pub fn ring(&self) {
         // It fails only when it has been rung 2^64 - 2 times and nobody came.
         let _ = self.0.write(1);
     }

@@ -197,6 +197,10 @@ impl Incoming {
         for event in &ready.events[..ready.count] {
             if event.data() == BELL {
                 self.bell.silence();
+                if ready.waited.is_none() && self.is_led.load(Ordering::SeqCst) {
+                    // It may have been rung for who leads since the look.
+                    self.bell.ring();
+                }
                 continue;
             }
             let conn = ConnId(event.data());
@@ -403,6 +407,20 @@ mod tests {
         let received = read(&incoming, &ready);
         assert!(!ready.is_empty() && received.messages.is_empty() && received.ended.is_empty());
         assert!(lead.wait(Some(Duration::ZERO)).is_empty());
+    }
+
+    #[test]
+    fn the_bell_that_rings_for_a_leader_is_not_silenced_by_who_looked_before() {
+        let incoming = Incoming::new().unwrap();
+        incoming.bell.ring();
+        let before = incoming.look();
+        let lead = incoming.try_lead().unwrap();
+        let parking = crate::parking::Parking::default();
+        read(&incoming, &lead.wait(None));
+        parking.reader_sleeps(&incoming.bell);
+        parking.notify_one();
+        read(&incoming, &before);
+        assert!(!lead.wait(Some(Duration::ZERO)).is_empty(), "the leader sleeps on");
     }
 
     #[test]

@@ -194,8 +194,8 @@ impl<'a> Sending<'a> {
     pub fn carry_out(&mut self, effect: Effect) -> Option<Effect> {
         match effect {
             Effect::Send { conn, message } => self.send(conn, message),
-            Effect::Push { conn, id, task, lease, attempt, arguments } => {
-                let push = Push { id, task: &task, lease, attempt, arguments: &arguments };
+            Effect::Push { conn, id, task, lease, attempt, made_again, arguments } => {
+                let push = Push { id, task: &task, lease, attempt, made_again, arguments: &arguments };
                 let outcome = self.outbox(conn).map(|outbox| outbox.append(|buffer| push.write(buffer)));
                 if let Some(Err(error)) = outcome {
                     self.failed.push((id, error));

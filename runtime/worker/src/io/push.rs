@@ -15,6 +15,7 @@ pub(super) struct Push<'a> {
     pub task: &'a EncodedTask,
     pub lease: LeaseId,
     pub attempt: u32,
+    pub made_again: bool,
     pub arguments: &'a [TaskArgument],
 }
 
@@ -23,7 +24,7 @@ impl Push<'_> {
     /// in pieces, one after the other, and its fields in any order.
     pub fn write(&self, buffer: &mut BytesMut) -> Result<(), FrameError> {
         use bytes::BufMut;
-        use prost::encoding::{self, WireType, encoded_len_varint, key_len, message, uint32};
+        use prost::encoding::{self, WireType, bool, encoded_len_varint, key_len, message, uint32};
 
         const PUSH_FIELD: u32 = 3;
         const TASK_ID_FIELD: u32 = 1;
@@ -31,6 +32,7 @@ impl Push<'_> {
         const LEASE_FIELD: u32 = 3;
         const ARGUMENTS_FIELD: u32 = 7;
         const PARENT_FIELD: u32 = 10;
+        const MADE_AGAIN_FIELD: u32 = 16;
         /// An id with its field's key and length.
         const ID_FIELD_BYTES: usize = 18;
 
@@ -46,6 +48,7 @@ impl Push<'_> {
             + arguments.len()
             + ids * ID_FIELD_BYTES
             + attempt
+            + if self.made_again { bool::encoded_len(MADE_AGAIN_FIELD, &true) } else { 0 }
             + self.arguments.iter().map(|one| message::encoded_len(ARGUMENTS_FIELD, one)).sum::<usize>();
         let length = key_len(PUSH_FIELD) + encoded_len_varint(spec as u64) + spec;
         if length > manta_proto::limits::MESSAGE_BYTES_MAX {
@@ -65,6 +68,9 @@ impl Push<'_> {
         }
         if self.attempt != 0 {
             uint32::encode(ATTEMPT_FIELD, &self.attempt, buffer);
+        }
+        if self.made_again {
+            bool::encode(MADE_AGAIN_FIELD, &true, buffer);
         }
         for argument in self.arguments {
             message::encode(ARGUMENTS_FIELD, argument, buffer);
@@ -86,7 +92,7 @@ mod tests {
     #[test]
     fn a_task_in_parts_is_read_as_one() {
         let argument = |keyword: &str| TaskArgument { keyword: keyword.into(), ..TaskArgument::default() };
-        for (parent, attempt) in [(None, 0), (Some(TaskId([4; 16])), 300)] {
+        for (parent, attempt, made_again) in [(None, 0, false), (Some(TaskId([4; 16])), 300, true)] {
             let shared = TaskSpec { name: "f".into(), num_returns: 2, ..TaskSpec::default() };
             let own = TaskSpec { arguments: vec![argument("a")], ..TaskSpec::default() };
             let task = EncodedTask {
@@ -95,7 +101,7 @@ mod tests {
                 parent,
             };
             let (id, lease) = (TaskId([1; 16]), LeaseId([2; 16]));
-            let push = Push { id, task: &task, lease, attempt, arguments: &[argument("b")] };
+            let push = Push { id, task: &task, lease, attempt, made_again, arguments: &[argument("b")] };
             let mut buffer = BytesMut::new();
             push.write(&mut buffer).unwrap();
             push.write(&mut buffer).unwrap();
@@ -104,6 +110,7 @@ mod tests {
                 lease_id: lease.to_bytes(),
                 parent_task_id: parent.map(TaskId::to_bytes).unwrap_or_default(),
                 attempt,
+                made_again,
                 arguments: vec![argument("a"), argument("b")],
                 ..shared
             };

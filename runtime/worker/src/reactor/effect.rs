@@ -20,6 +20,7 @@ pub(crate) enum Effect {
         task: EncodedTask,
         lease: LeaseId,
         attempt: u32,
+        made_again: bool,
         arguments: Vec<TaskArgument>,
     },
     /// Makes a connection: to the socket, or else through the relay of the node at an address.

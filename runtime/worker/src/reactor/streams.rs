@@ -41,18 +41,24 @@ pub(super) struct Source {
 #[derive(Default)]
 pub(super) struct Streams {
     consumed: FastMap<TaskId, Stream>,
+    /// How many values consumers had asked for that are gone, where some had not come.
+    abandoned: FastMap<TaskId, u32>,
     sources: FastMap<TaskId, Source>,
 }
 
 #[cfg(test)]
 impl Streams {
     pub fn len(&self) -> usize {
-        self.consumed.len() + self.sources.len()
+        self.consumed.len() + self.abandoned.len() + self.sources.len()
     }
 }
 
 fn item(task: TaskId, index: u32) -> ObjectId {
     ObjectId::of(task, index + 1)
+}
+
+fn no_further_value() -> Value {
+    error_value(SystemErrorKind::Internal, "the stream has no further value")
 }
 
 impl State {
@@ -108,6 +114,9 @@ impl State {
         for index in stream.taken..stream.end.unwrap_or(stream.arrived) {
             self.on_ref_dropped(item(id, index));
         }
+        if stream.end.is_none() && stream.taken > stream.arrived {
+            self.streams.abandoned.insert(id, stream.taken);
+        }
         if let (true, Some(conn)) = (stream.backpressure, stream.worker) {
             self.tell_taken(conn, id, u32::MAX);
         }
@@ -137,7 +146,9 @@ impl State {
         let object = item(id, index);
         self.note_item(id, index);
         self.free_replaced(object, &value);
-        let Some(stream) = self.streams.consumed.get_mut(&id) else {
+        // One that ran again may give more than the time before, of which its consumer was told the end.
+        let is_wanted = |stream: &&mut Stream| stream.end.is_none_or(|end| index < end);
+        let Some(stream) = self.streams.consumed.get_mut(&id).filter(is_wanted) else {
             // Nobody consumes it: the task runs on, and need not wait for anybody.
             self.tell_taken(conn, id, u32::MAX);
             return self.set_value(object, value);
@@ -171,15 +182,15 @@ impl State {
         }
         // For the consumer that waits for one value more than there are.
         for index in end..taken {
-            let over = error_value(SystemErrorKind::Internal, "the stream has no further value");
-            self.set_value(item(id, index), over);
+            self.set_value(item(id, index), no_further_value());
         }
         if kept_for_result {
             self.on_stream_dropped(id);
         }
     }
 
-    /// The task is over: what it gave in an attempt before and was lost has come again, or never will, or is lost once more.
+    /// The task is over: what it gave in an attempt before and was lost has come again, or never will, or is lost once more. What a consumer
+    /// had asked for who is gone, and has not come, never will.
     pub(super) fn settle_items(&mut self, id: TaskId, given: u32, all: u32, failure: Option<&Value>) {
         for index in 0..all {
             let object = item(id, index);
@@ -198,6 +209,12 @@ impl State {
                     let error = error_value(SystemErrorKind::ReconstructionFailed, sentence);
                     self.set_value(object, error);
                 }
+            }
+        }
+        let asked_for = self.streams.abandoned.remove(&id).unwrap_or_default();
+        for object in (all..asked_for).map(|index| item(id, index)) {
+            if self.is_awaited(object) {
+                self.set_value(object, failure.cloned().unwrap_or_else(no_further_value));
             }
         }
     }

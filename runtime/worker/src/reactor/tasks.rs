@@ -117,6 +117,8 @@ pub(super) struct Task {
     stored: Box<[ObjectId]>,
     /// How often its worker did not find an argument.
     arguments_lost: u32,
+    /// It had ended, and runs again because its result is lost.
+    made_again: bool,
     /// Of a streaming task: the values that this attempt has given, and the most that one before has.
     items: u32,
     items_before: u32,
@@ -156,6 +158,7 @@ impl Task {
             cancelled: false,
             stored: Box::default(),
             arguments_lost: 0,
+            made_again: false,
             items: 0,
             items_before: 0,
         }
@@ -278,6 +281,7 @@ impl State {
             cancelled: false,
             stored: stored.iter().map(|(object, _)| *object).collect(),
             arguments_lost: 0,
+            made_again: false,
             items: 0,
             items_before: 0,
         };
@@ -316,6 +320,8 @@ impl State {
         task.stage = Stage::Pushed(lease);
         task.place = Some(place);
         let (encoded, attempt, function) = (task.encoded.clone(), task.attempt, task.function);
+        // A call had its turn among its caller's, and may be what one of them waits for.
+        let made_again = task.made_again && task.is_call();
         let arguments = self.resolve_arguments(id);
         for argument in &arguments {
             if let Some(task_argument::Value::Inline(Value { in_store: Some(location), .. })) =
@@ -328,7 +334,7 @@ impl State {
         if let Some(function) = function {
             self.send_function(conn, function);
         }
-        self.effects.push(Effect::Push { conn, id, task: encoded, lease, attempt, arguments });
+        self.effects.push(Effect::Push { conn, id, task: encoded, lease, attempt, made_again, arguments });
     }
 
     /// A worker has finished a task.

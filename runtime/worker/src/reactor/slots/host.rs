@@ -57,18 +57,19 @@ struct Group {
 }
 
 impl Group {
-    /// The first call that may start now. One whose arguments are still to come holds up those that its caller sent after it.
+    /// The first call that may start now. One whose arguments are still to come holds up those that its caller sent after it, but not those
+    /// that run once more: their turn was before, and it may be their results that it waits for.
     fn ready(&self) -> Option<usize> {
         if self.running >= self.limit {
             return None;
         }
         let mut held_up = Vec::new();
         self.queue.iter().position(|queued| {
-            let is_held_up = held_up.contains(&queued.conn);
-            if queued.missing > 0 && !is_held_up {
+            let has_turn = queued.spec.made_again || !held_up.contains(&queued.conn);
+            if queued.missing > 0 && !queued.spec.made_again {
                 held_up.push(queued.conn);
             }
-            queued.missing == 0 && !is_held_up
+            queued.missing == 0 && has_turn
         })
     }
 }

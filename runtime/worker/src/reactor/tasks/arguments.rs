@@ -112,6 +112,7 @@ impl State {
             self.pin(address);
             task.pinned.push(address.object);
         }
+        task.made_again = true;
         self.begin_attempt(id, task);
         self.await_arguments(id);
     }

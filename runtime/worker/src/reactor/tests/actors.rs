@@ -40,7 +40,7 @@ fn make(sim: &mut Sim, who: Who, max_restarts: u32) -> ActorId {
     make_with(sim, who, max_restarts, &[])
 }
 
-fn make_with(sim: &mut Sim, who: Who, max_restarts: u32, arguments: &[ObjectId]) -> ActorId {
+pub fn make_with(sim: &mut Sim, who: Who, max_restarts: u32, arguments: &[ObjectId]) -> ActorId {
     let id = ActorId(TaskId::random().0);
     let new = NewActor {
         id,
@@ -62,7 +62,7 @@ fn call(sim: &mut Sim, who: Who, actor: ActorId, name: &str, max_retries: u32) -
     call_with(sim, who, actor, name, max_retries, &[])
 }
 
-fn call_with(
+pub fn call_with(
     sim: &mut Sim,
     who: Who,
     actor: ActorId,
@@ -378,6 +378,27 @@ fn lost_results_of_calls_are_made_again_by_their_actor_and_in_their_order() {
     drop_handle(&mut sim, 0, actor);
     let left = sim.state(0).leftovers();
     assert!(!left.iter().any(|left| left.ends_with("kept") || left.ends_with("objects")), "{left:?}");
+}
+
+#[test]
+fn a_call_that_waits_for_a_lost_result_of_one_before_does_not_hold_that_up() {
+    let mut sim = Sim::new(1);
+    let actor = make(&mut sim, 0, 0);
+    create(&mut sim, 1);
+    let before = call(&mut sim, 0, actor, "before", 2);
+    run_stored_call(&mut sim, 1, "before", ELSEWHERE);
+    let first = call_with(&mut sim, 0, actor, "first", 2, &[before]);
+    run_stored_call(&mut sim, 1, "first", ELSEWHERE);
+    sim.state(0).on_ref_dropped(before);
+    sim.settle();
+    sim.pull_error = "node-2 is gone".into();
+    let waits = call_with(&mut sim, 0, actor, "waits", 0, &[first]);
+    let behind = call(&mut sim, 0, actor, "behind", 0);
+    sim.settle();
+    run_stored_call(&mut sim, 1, "before", HERE);
+    run_stored_call(&mut sim, 1, "first", HERE);
+    assert_eq!(run_all(&mut sim, 1), ["waits", "behind"]);
+    assert!(sim.value(0, waits).is_some() && sim.value(0, behind).is_some());
 }
 
 #[test]

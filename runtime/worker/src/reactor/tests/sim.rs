@@ -106,9 +106,15 @@ pub struct Sim {
     /// Tasks whose thread is to be interrupted, and in which process.
     pub interrupted: Vec<(Who, TaskId)>,
     pub pull_error: String,
+    /// Whether what cannot be pulled has no room here, and is not lost.
+    pub disk_full: bool,
     pub refuse: Option<String>,
     /// Whether the node starts a worker for each CPU that a blocked lease gives back.
     pub start_workers: bool,
+    /// Whether the node ends workers that come back as unusable, and starts others.
+    pub ends_workers: bool,
+    /// Whether what lies on another node may be lost.
+    pub loses: bool,
     /// So many connections are not taken.
     pub dead_on_arrival: usize,
 }
@@ -136,8 +142,11 @@ impl Sim {
             ended: Vec::new(),
             interrupted: Vec::new(),
             pull_error: String::new(),
+            disk_full: false,
             refuse: None,
             start_workers: false,
+            ends_workers: false,
+            loses: false,
             dead_on_arrival: 0,
         }
     }
@@ -231,10 +240,11 @@ impl Sim {
                 None => self.state(who).on_conn_lost(conn, "nobody is there"),
             },
             Effect::Send { conn, message } => self.send(who, conn, message),
-            Effect::Push { conn, id, task, lease, attempt, arguments } => {
+            Effect::Push { conn, id, task, lease, attempt, made_again, arguments } => {
                 let mut spec = TaskSpec::decode(task.shared).unwrap();
                 let (task_id, lease_id) = (id.to_bytes(), lease.to_bytes());
-                let tail = TaskSpec { task_id, lease_id, attempt, arguments, ..TaskSpec::default() };
+                let tail =
+                    TaskSpec { task_id, lease_id, attempt, made_again, arguments, ..TaskSpec::default() };
                 spec.merge(&tail.encode_to_vec()[..]).unwrap();
                 self.send(who, conn, peer_message::Message::Push(Box::new(spec)));
             }
@@ -486,10 +496,10 @@ impl Sim {
         (0..self.processes.len()).for_each(|who| self.close_series(who));
         // Long enough for those who died to be forgotten.
         self.pass(Duration::from_secs(3));
+        self.node.assert_empty();
         for (who, process) in self.processes.iter().enumerate().filter(|(_, process)| process.alive) {
             assert_eq!(process.state.leftovers(), Vec::<String>::new(), "process {who}");
         }
-        self.node.assert_empty();
     }
 }
 

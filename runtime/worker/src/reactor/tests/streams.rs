@@ -161,6 +161,22 @@ fn what_nobody_takes_is_let_go() {
     sim.assert_empty(0, &[ObjectId::of(id, 0), first]);
 }
 
+#[test]
+fn what_was_asked_for_and_never_comes_is_over_with_its_task_also_when_the_consumer_is_gone() {
+    let mut sim = Sim::new(1);
+    let id = submit(&mut sim, false, 0);
+    let refs: Vec<_> = (0..3).filter_map(|_| next(&mut sim, id)).map(|(object, _)| object).collect();
+    sim.state(0).on_stream_dropped(id);
+    // One of them is let go before it is known that it will not come.
+    sim.state(0).on_ref_dropped(refs[2]);
+    let task = sim.take(1).unwrap();
+    give(&mut sim, 1, &task, 0);
+    assert_eq!((sim.value(0, refs[0]), sim.value(0, refs[1])), (Some(value(0)), None));
+    sim.finish(1, &task, inline(ENDED));
+    assert!(message(sim.value(0, refs[1]).as_ref()).contains("no further value"));
+    sim.assert_empty(0, &[ObjectId::of(id, 0), refs[0], refs[1]]);
+}
+
 /// A stream of three values that lie elsewhere, all taken, whose task has ended.
 fn ended_elsewhere(sim: &mut Sim, max_retries: u32) -> (TaskId, Vec<ObjectId>) {
     let id = submit(sim, false, max_retries);
@@ -182,6 +198,18 @@ fn a_lost_value_is_given_again_by_the_whole_task() {
     (0..3).for_each(|index| give_stored(&mut sim, 1, &again, index, HERE));
     sim.finish(1, &again, inline(ENDED));
     assert!(refs.iter().all(|object| sim.state(0).is_ready(*object, true)));
+    assert_eq!(next(&mut sim, id), None, "the stream has ended as before");
+    assert_empty(&mut sim, id, &refs);
+}
+
+#[test]
+fn what_a_task_gives_beyond_its_end_of_before_is_let_go() {
+    let mut sim = Sim::new(1);
+    let (id, refs) = ended_elsewhere(&mut sim, 1);
+    sim.lose(refs[1]);
+    let again = sim.take(1).unwrap();
+    (0..5).for_each(|index| give_stored(&mut sim, 1, &again, index, HERE));
+    sim.finish(1, &again, inline(ENDED));
     assert_eq!(next(&mut sim, id), None, "the stream has ended as before");
     assert_empty(&mut sim, id, &refs);
 }

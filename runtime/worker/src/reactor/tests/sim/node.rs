@@ -42,7 +42,8 @@ impl Node {
     }
 
     pub fn assert_empty(&self) {
-        assert!(self.leases.is_empty(), "{} leases were not returned", self.leases.len());
+        let kept: Vec<_> = self.leases.values().map(|lease| (lease.owner, lease.worker)).collect();
+        assert!(kept.is_empty(), "leases were not returned by these to these: {kept:?}");
         assert!(self.waiting.is_empty(), "{} lease requests were not cancelled", self.waiting.len());
         assert!(self.blocked.is_empty(), "{} leases stayed blocked", self.blocked.len());
     }
@@ -64,10 +65,21 @@ impl Sim {
             process_to_node::Message::CancelLease(cancel) => {
                 self.node.waiting.retain(|waiting| *waiting != (who, cancel.request_id));
             }
-            process_to_node::Message::ReturnLease(LeaseReturn { lease_id, .. }) => {
+            process_to_node::Message::ReturnLease(LeaseReturn { lease_id, worker_unusable, .. }) => {
                 let id = LeaseId::try_from(&lease_id).unwrap();
                 assert!(self.node.returned.insert(id), "a lease was returned twice");
-                self.free_lease(id);
+                let worker = self.node.leases.get(&id).map(|lease| lease.worker);
+                match worker
+                    .filter(|worker| worker_unusable && self.ends_workers && self.processes[*worker].alive)
+                {
+                    Some(worker) => {
+                        self.node.leases.remove(&id);
+                        self.node.blocked.remove(&id);
+                        self.kill(worker);
+                        self.add_worker();
+                    }
+                    None => self.free_lease(id),
+                }
             }
             process_to_node::Message::Blocked(blocked) => {
                 let id = LeaseId::try_from(&blocked.lease_id).unwrap();
@@ -92,9 +104,12 @@ impl Sim {
             process_to_node::Message::TaskEnded(ended) => self.ended.push(ended.task_id),
             process_to_node::Message::Pull(pull) => {
                 self.pulls.push(ObjectId::try_from(&pull.object_id).unwrap());
+                let is_lost = self.loses && self.random.as_mut().is_some_and(|random| random.below(3) == 0);
+                let lost = if is_lost { "it is lost" } else { "" };
                 let pulled = Pulled {
                     request_id: pull.request_id,
-                    error: self.pull_error.clone(),
+                    error: format!("{}{lost}", self.pull_error),
+                    disk_full: self.disk_full && !is_lost,
                     ..Pulled::default()
                 };
                 self.tell(who, node_to_process::Message::Pulled(pulled));
