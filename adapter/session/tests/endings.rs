@@ -160,3 +160,15 @@ fn a_head_that_comes_back_finds_its_session() {
     sim.check_empty();
     sim.finish();
 }
+
+#[test]
+fn what_a_target_had_said_before_its_end_is_not_heard_after_it() {
+    let mut sim = Sim::attached(json!({}));
+    let ids = sim.set_lines(&[10]);
+    let stop = sim.targets.get_mut("t1").unwrap().stop(1, "a-1", "breakpoint", &ids);
+    sim.target_down("t1", "it was killed by signal 9 (SIGKILL)");
+    sim.on(Event::FromTarget { target: TargetId::new("t1"), message: stop });
+    assert!(sim.threads().is_empty());
+    sim.check_empty();
+    sim.finish();
+}
