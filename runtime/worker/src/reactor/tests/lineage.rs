@@ -44,6 +44,28 @@ fn a_lost_result_is_made_again_for_who_waits() {
 }
 
 #[test]
+fn what_there_is_only_no_room_for_is_not_made_again() {
+    let mut sim = Sim::new(1);
+    let result = sim.submit(0, "make", &[], 2);
+    run(&mut sim, "make", ELSEWHERE);
+    (sim.pull_error, sim.disk_full) = ("the disk is full".into(), true);
+    let waiter = wait(&mut sim, result);
+    assert!(sim.state(0).is_satisfied(waiter), "who waits goes on, to read it and hear why that cannot be");
+    sim.state(0).end_wait(waiter, &awaited(&[result]));
+    let location = sim.value(0, result).and_then(|value| value.in_store).unwrap();
+    let request = sim.state(0).on_need_object(result, &location);
+    sim.settle();
+    let unread = sim.state(0).take_fetched(request).unwrap().unwrap_err();
+    assert_eq!(unread.kind, crate::SystemErrorKind::DiskFull);
+    // A task that takes it starts, and finds it out by itself.
+    let taker = sim.submit(0, "take", &[result], 2);
+    run(&mut sim, "take", HERE);
+    assert!(sim.take(1).is_none(), "nothing runs again");
+    sim.assert_empty(0, &[result, taker]);
+    assert!(sim.freed.contains(&result));
+}
+
+#[test]
 fn arguments_that_are_gone_are_made_first() {
     let mut sim = Sim::new(1);
     let first = sim.submit(0, "first", &[], 2);
