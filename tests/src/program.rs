@@ -122,3 +122,14 @@ pub fn isolated(program: &Path, home: &Path) -> Command {
     command.env("MANTA_HOME", home).current_dir(home);
     command
 }
+
+/// The same for a Rust fixture that calls what Python fixtures have.
+///
+/// # Errors
+/// When it is not built, or there is no Python.
+pub fn rust_with_python(fixture: &str, home: &Path) -> Result<Command> {
+    let mut command = isolated(&rust_fixture(fixture)?, home);
+    let paths = env::join_paths([root().join("tests/fixtures/python"), python_path()])?;
+    command.env("MANTA_PYTHON", python()?).env("PYTHONPATH", paths);
+    Ok(command)
+}

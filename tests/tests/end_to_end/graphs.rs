@@ -1,8 +1,8 @@
-//! Promise 4 on a graph of tasks, calls and refs: whatever is paused, stepped, resumed or killed in it, the job gives what it gives
-//! undisturbed.
+//! Graphs of tasks, calls and refs. Promise 4 on one of them: whatever is paused, stepped, resumed or killed in it, the job gives what it
+//! gives undisturbed.
 
 use anyhow::{Context, Result, ensure};
-use manta_tests::{Chance, Cluster, DapClient, Driver, cluster::kill_9, program};
+use manta_tests::{Chance, Cluster, DapClient, Driver, cluster::kill_9, on, program};
 use serde_json::json;
 
 use crate::support::{explained, thread_gone};
@@ -11,6 +11,23 @@ use crate::support::{explained, thread_gone};
 const STOPS: usize = 10;
 /// Of so many stops, one ends with the death of the worker and one with a step.
 const KINDS: u64 = 4;
+
+#[test]
+fn graphs_of_both_languages_give_what_a_plain_walk_gives() -> Result<()> {
+    let seed = Chance::of_test().below(1 << 31).to_string();
+    let arguments = ["--seed", &seed, "--steps", "40"];
+    let cluster = Cluster::start(2, 2)?;
+    let rust = program::rust_fixture("rust_graph")?.display().to_string();
+    let of_python = Driver::python(&cluster, "random_graph", &[&arguments[..], &["--rust", &rust]].concat())?;
+    let mut command = program::rust_with_python("rust_graph", cluster.home())?;
+    command.args(arguments).arg("--python");
+    let of_rust = Driver::start(on(&cluster, command), "rust_graph")?;
+    // Each compares its results with those of the walk itself.
+    for driver in [of_python, of_rust] {
+        driver.result()?;
+    }
+    cluster.stop()
+}
 
 #[test]
 fn a_graph_that_is_paused_and_loses_workers_gives_what_it_gives_undisturbed() -> Result<()> {

@@ -60,15 +60,7 @@ fn python_calls_functions_and_actors_in_rust() -> Result<()> {
 #[test]
 fn rust_calls_functions_and_actors_in_python() -> Result<()> {
     let cluster = Cluster::start(1, 4)?;
-    let mut command = program::isolated(&program::rust_fixture("cross_language")?, cluster.home());
-    let fixtures = program::python_source("cross_language")
-        .parent()
-        .context("it lies in a folder")?
-        .display()
-        .to_string();
-    command
-        .env("MANTA_PYTHON", program::python()?)
-        .env("PYTHONPATH", format!("{fixtures}:{}", program::python_path().display()));
+    let command = program::rust_with_python("cross_language", cluster.home())?;
     let seen = seen(Driver::start(manta_tests::on(&cluster, command), "cross_language")?)?;
     ensure!(seen["root"] == 4.0 && seen["of ref"] == 9 && seen["passed"] == 6, "{seen}");
     ensure!(seen["made"] == json!({"squares": [0, 1, 4, 9]}) && seen["bytes"] == json!(b"cba"), "{seen}");

@@ -179,23 +179,20 @@ impl Nodes {
 
     /// Starts a job on the first node. Its program is in one language, and has tasks and actors in both.
     pub fn driver(&self, graph: Graph, arguments: &[&str]) -> Result<Driver> {
-        let python = program::python()?;
-        let (source, binary) = (program::python_source("random_graph"), program::rust_fixture("rust_graph")?);
-        let fixtures = source.parent().context("a fixture lies in a folder")?.to_owned();
-        let path = std::env::join_paths([program::python_path(), fixtures])?;
         let mut command = match graph {
             Graph::Python => {
-                let mut command = program::isolated(&python, self.home.path());
-                command.arg(&source).arg("--rust").arg(&binary);
+                let mut command = program::isolated(&program::python()?, self.home.path());
+                command.arg(program::python_source("random_graph")).env("PYTHONPATH", program::python_path());
+                command.arg("--rust").arg(program::rust_fixture("rust_graph")?);
                 command
             }
             Graph::Rust => {
-                let mut command = program::isolated(&binary, self.home.path());
-                command.arg("--python").env("MANTA_PYTHON", &python);
+                let mut command = program::rust_with_python("rust_graph", self.home.path())?;
+                command.arg("--python");
                 command
             }
         };
-        command.args(arguments).env("PYTHONPATH", path).env("MANTA_ADDRESS", &self.address);
+        command.args(arguments).env("MANTA_ADDRESS", &self.address);
         Driver::start(command, graph.name())
     }
 
