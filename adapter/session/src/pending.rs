@@ -183,8 +183,10 @@ impl Session {
             self.looks.forget_variables(&pending.target);
         }
         let seq = message.seq;
-        let effect = Effect::ToTarget { target: pending.target.clone(), message: message.into() };
-        self.effects.push(effect);
+        if let Some(message) = self.returning.keep(&pending.target, message) {
+            let effect = Effect::ToTarget { target: pending.target.clone(), message: message.into() };
+            self.effects.push(effect);
+        }
         self.requests.pending.insert(seq, pending);
         self.sweep_later();
         Ok(())

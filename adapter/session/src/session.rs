@@ -140,10 +140,7 @@ impl Session {
             Event::ClusterView(nodes) => self.on_view(nodes),
             Event::ClusterLost(cause) => self.on_cluster_lost(&cause),
             Event::ClusterAway(cause) => self.on_cluster_away(&cause),
-            Event::TargetUp(target) => {
-                self.returning.has_target(&target.id);
-                self.targets.insert(target.id.clone(), target);
-            }
+            Event::TargetUp(target) => self.on_target_up(target),
             Event::TargetDown { target, cause } => self.on_target_down(&target, &cause),
             Event::FromTarget { target, message } => self.on_target(&target, message),
             Event::TaskEnded { target, task } => self.on_task_ended(&target, &task),
@@ -256,7 +253,7 @@ impl Session {
     pub(crate) fn on_target_down(&mut self, target: &TargetId, cause: &str) {
         let description = self.target_name(target);
         self.targets.remove(target);
-        self.returning.has_target(target);
+        self.forget_returning(target);
         self.breakpoints.on_target_down(target);
         self.sources.on_target_down(target);
         let cause = cause.trim_end_matches('.');

@@ -136,6 +136,9 @@ fn a_head_that_comes_back_finds_its_session() {
     assert_eq!(sim.published.len(), before + 1);
     assert_eq!(sim.published[before].1["sources"][0]["breakpoints"].as_array().unwrap().len(), 2);
     assert_eq!(sim.response(set)["breakpoints"][1]["verified"], true);
+    // The head does not know yet where the workers are.
+    let early = sim.send("scopes", json!({"frameId": frame}));
+    sim.check_empty();
     // Both workers are there. One tells its stop again, and a stop that nobody heard of; the other's task has run on.
     for (name, node) in [("t1", "node-1"), ("t2", "node-2")] {
         sim.on(Event::TargetUp(manta_session::Target {
@@ -144,6 +147,7 @@ fn a_head_that_comes_back_finds_its_session() {
             description: format!("python worker {name} on {node}"),
         }));
     }
+    sim.response(early);
     let again = sim.targets["t1"].tell_again(4);
     sim.on(Event::FromTarget { target: TargetId::new("t1"), message: again });
     sim.check_empty();
