@@ -265,27 +265,31 @@ class Host:
     def _failed(self, call: _manta.Task, error: BaseException, retried: Retried) -> None:
         self._end_output()
         if isinstance(error, ActorExit):
-            self._wind_up()
+            self._wind_up(error)
             _manta.exit_actor(_EXITED)
         elif isinstance(error, SystemExit):
-            self._wind_up()
+            self._wind_up(error)
             _manta.exit_actor(f"its method '{call.name}' ended it with sys.exit({error.code!r})")
         else:
             _errors.end_failed(call, error, self._node_name, retried)
 
-    def _wind_up(self) -> None:
+    def _wind_up(self, error: BaseException) -> None:
         """Does what the actor wants done at an orderly end; what fails is said, and ends nothing else."""
         wishes = [wish] if callable(wish := getattr(self._instance, "__ray_shutdown__", None)) else []
-        for wish in [*wishes, atexit._run_exitfuncs, self._let_go]:
+        for wish in [*wishes, atexit._run_exitfuncs, functools.partial(self._let_go, error)]:
             try:
                 wish()
             except BaseException:
                 traceback.print_exc()
         self._end_output()
 
-    def _let_go(self) -> None:
-        """Has the instance's finalizer run, which may have to wait for the traceback of `exit_actor` to go."""
+    def _let_go(self, error: BaseException) -> None:
+        """Has the instance's finalizer run, now and not when the process is ending: the method's frames let go of it too."""
         self._instance = None
+        seen: BaseException | None = error
+        while seen is not None:
+            traceback.clear_frames(seen.__traceback__)
+            seen = seen.__context__
         gc.collect()
 
 
