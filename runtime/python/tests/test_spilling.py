@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -266,7 +265,9 @@ cluster.communicate()
 
 def test_a_full_disk_is_an_error_of_what_needs_it(tmp_path: Path) -> None:
     private = ["unshare", "--user", "--map-root-user", "--mount"]
-    if subprocess.run([*private, "mount", "-t", "tmpfs", "none", str(tmp_path)], capture_output=True).returncode:
+    if subprocess.run(
+        [*private, "mount", "-t", "tmpfs", "none", str(tmp_path)], capture_output=True
+    ).returncode:
         pytest.skip("a user may mount nothing here, so there is no small disk")
     program, runs = tmp_path / "full.py", tmp_path / "runs"
     program.write_text(FULL_DISK)
