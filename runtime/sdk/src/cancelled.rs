@@ -20,7 +20,9 @@ static ARE_SOME: AtomicBool = AtomicBool::new(false);
 /// Hears of tasks that are to be interrupted.
 pub(crate) fn listen(core: &Core) {
     core.set_interrupt_handler(Box::new(|task| {
-        CANCELLED.lock().insert(task.0);
+        let mut cancelled = CANCELLED.lock();
+        cancelled.insert(task.0);
+        // Under the lock, as who forgets the last one says the contrary.
         ARE_SOME.store(true, Ordering::Release);
     }));
 }
