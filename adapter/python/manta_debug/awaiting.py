@@ -88,7 +88,7 @@ def await_stack(coroutine: Any) -> list[FrameType]:
 
 def tasks() -> list[Any]:
     """The unfinished tasks of the event loop that the calling thread runs, in the order of their names' numbers."""
-    loop = _running_loop()
+    loop = running_loop()
     if loop is None:
         return []
     found = sys.modules["asyncio.tasks"].all_tasks(loop)
@@ -97,12 +97,12 @@ def tasks() -> list[Any]:
 
 def has_loop() -> bool:
     """Whether the calling thread runs an event loop."""
-    return _running_loop() is not None
+    return running_loop() is not None
 
 
 def current_task() -> Any:
     """The task that runs on the calling thread, if any."""
-    loop = _running_loop()
+    loop = running_loop()
     return sys.modules["asyncio.tasks"].current_task(loop) if loop is not None else None
 
 
@@ -129,7 +129,8 @@ def awaiters(frame: FrameType) -> Iterator[Any]:
         yield task
 
 
-def _running_loop() -> Any:
+def running_loop() -> Any:
+    """The event loop that the calling thread runs, if any."""
     events = sys.modules.get("asyncio.events")
     return events._get_running_loop() if events is not None and "asyncio.tasks" in sys.modules else None
 

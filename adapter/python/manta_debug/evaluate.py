@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from types import CodeType, FrameType, ModuleType
 from typing import Any, Final
 
-from .codes import CO_OPTIMIZED
+from .codes import CO_COROUTINE, CO_OPTIMIZED
 from .errors import RequestError
 
 _WRITES_THROUGH = sys.version_info >= (3, 13)
@@ -32,6 +32,7 @@ class MainScope:
 
 
 Scope = FrameType | MainScope
+Drive = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 def evaluate_code(frame: Scope, code: CodeType, extra: Mapping[str, Any] | None = None) -> Any:
@@ -43,52 +44,100 @@ def evaluate_code(frame: Scope, code: CodeType, extra: Mapping[str, Any] | None 
     return eval(code, frame.f_globals, names)
 
 
-def evaluate(frame: Scope, text: str, *, statements: bool, extra: Mapping[str, Any] | None = None) -> Any:
-    """The value of an expression; with `statements`, also runs statements: their value is that of a last expression, or `NOTHING`."""
+def evaluate(
+    frame: Scope,
+    text: str,
+    *,
+    statements: bool,
+    extra: Mapping[str, Any] | None = None,
+    drive: Drive | None = None,
+) -> Any:
+    """The value of an expression; with `statements`, also runs statements: their value is that of a last expression, or `NOTHING`.
+
+    With `drive`, which runs a coroutine to its end, `await` may stand in them.
+    """
     text = text.strip()
     try:
         code = compile(text, _NAME, "eval", dont_inherit=True)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError) as error:
         if not statements:
-            raise
-        return _run(frame, text, extra)
+            raise _without_await(error) from None
+        return _run(frame, text, extra, drive)
     result = evaluate_code(frame, code, extra)
     if ":=" in text:
         write_back(frame)
     return result
 
 
-def _run(frame: Scope, text: str, extra: Mapping[str, Any] | None) -> Any:
+def _run(frame: Scope, text: str, extra: Mapping[str, Any] | None, drive: Drive | None) -> Any:
     module = ast.parse(text, _NAME)
     last = module.body.pop() if module.body and isinstance(module.body[-1], ast.Expr) else None
-    execute(frame, compile(module, _NAME, "exec", dont_inherit=True), extra)
-    if not isinstance(last, ast.Expr):
+    code = _compiled(module, "exec", drive)
+    # All is compiled before anything runs.
+    rest = _compiled(ast.Expression(last.value), "eval", drive) if isinstance(last, ast.Expr) else None
+    execute(frame, code, extra, drive)
+    if rest is None:
         return NOTHING
-    result = evaluate_code(
-        frame, compile(ast.Expression(last.value), _NAME, "eval", dont_inherit=True), extra
-    )
+    if rest.co_flags & CO_COROUTINE:
+        return _run_on_copy(frame, rest, extra, drive)
+    result = evaluate_code(frame, rest, extra)
     write_back(frame)
     return result
 
 
-def execute(frame: Scope, code: CodeType, extra: Mapping[str, Any] | None = None) -> None:
+def _compiled(tree: ast.Module | ast.Expression, mode: str, drive: Drive | None) -> CodeType:
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT if drive is not None else 0
+    try:
+        code: CodeType = compile(tree, _NAME, mode, flags=flags, dont_inherit=True)
+    except SyntaxError as error:
+        raise _without_await(error) from None
+    return code
+
+
+def _without_await(error: Exception) -> Exception:
+    """The error, in other words where it is about awaiting."""
+    if isinstance(error, SyntaxError) and str(error.msg).startswith(
+        ("'await' outside", "asynchronous comprehension")
+    ):
+        return RequestError(
+            "`await` works in the debug console of a stopped frame alone, as other tasks of its event loop run on meanwhile."
+        )
+    return error
+
+
+def execute(
+    frame: Scope, code: CodeType, extra: Mapping[str, Any] | None = None, drive: Drive | None = None
+) -> None:
     """Runs statements in a frame; what they bind stays bound."""
-    names = frame.f_locals
-    if not extra and not _has_nested_code(code):
-        exec(code, frame.f_globals, names)
+    if not extra and not _has_nested_code(code) and not code.co_flags & CO_COROUTINE:
+        exec(code, frame.f_globals, frame.f_locals)
         write_back(frame)
         return
-    before = {**frame.f_globals, **names, **(extra or {})}
+    _run_on_copy(frame, code, extra, drive)
+
+
+def _run_on_copy(frame: Scope, code: CodeType, extra: Mapping[str, Any] | None, drive: Drive | None) -> Any:
+    """Runs code on one dictionary with all that the frame sees, and then gives the frame what was bound there."""
+    before = {**frame.f_globals, **frame.f_locals, **(extra or {})}
     after = dict(before)
-    exec(code, after)
-    for name, value in after.items():
-        if name in (extra or {}) or name == "__builtins__" or before.get(name, _MISSING) is value:
-            continue
-        if name in names or name not in frame.f_globals:
-            names[name] = value
-        else:
-            frame.f_globals[name] = value
-    write_back(frame)
+    result = eval(code, after)
+    if code.co_flags & CO_COROUTINE and drive is not None:
+        result = drive(result)
+    bound = {
+        name: value
+        for name, value in after.items()
+        if name not in (extra or {}) and name != "__builtins__" and before.get(name, _MISSING) is not value
+    }
+    if bound:
+        # Looked at anew: what has run meanwhile may have changed other variables.
+        names = frame.f_locals
+        for name, value in bound.items():
+            if name in names or name not in frame.f_globals:
+                names[name] = value
+            else:
+                frame.f_globals[name] = value
+        write_back(frame)
+    return result
 
 
 def assign_local(frame: FrameType, name: str, value: Any) -> None:

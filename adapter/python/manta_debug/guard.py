@@ -6,12 +6,13 @@ behind.
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import heapq
 import itertools
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -37,13 +38,15 @@ class Interrupted(BaseException):
 class Guarded:
     """One guarded call, which any thread may interrupt."""
 
-    __slots__ = ("_ident", "_lock", "_running", "_fired", "arrived")
+    __slots__ = ("_ident", "_lock", "_running", "_fired", "_told", "_raises", "arrived")
 
     def __init__(self) -> None:
         self._ident = unpatched.get_ident()
         self._lock = unpatched.Lock()
         self._running = True
         self._fired = False
+        self._told: Callable[[], None] | None = None
+        self._raises = True
         self.arrived = False
 
     def interrupt(self) -> None:
@@ -51,7 +54,23 @@ class Guarded:
         with self._lock:
             if self._running and not self._fired:
                 self._fired = True
-                _raise_in(self._ident, Interrupted)
+                if self._told is not None:
+                    self._told()
+                if self._raises:
+                    _raise_in(self._ident, Interrupted)
+
+    @contextlib.contextmanager
+    def interrupted_by(self, tell: Callable[[], None], *, raises: bool) -> Iterator[None]:
+        """Has an interrupt call `tell`; whether it also raises inside the thread, or the code in here ends by itself."""
+        with self._lock:
+            if self._fired:
+                tell()
+            self._told, self._raises = tell, raises
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._told, self._raises = None, True
 
     def finish(self) -> None:
         """The call is over: an interrupt that is on its way must arrive here, not in the thread's own code.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from .. import careful, guard, limits
+from ..drive import drive
 from ..errors import RequestError, text_of
 from ..evaluate import NOTHING, MainScope, evaluate
 from ..values import tree
@@ -26,7 +28,13 @@ def _evaluate(engine: Engine, stop: Stop, arguments: Arguments) -> Body:
     def run() -> Any:
         if context == "hover":
             return careful.look(frame, text, extra)
-        return evaluate(frame, text, statements=context == "repl", extra=extra)
+        if context != "repl":
+            return evaluate(frame, text, statements=False, extra=extra)
+        return evaluate(frame, text, statements=True, extra=extra, drive=driven)
+
+    def driven(coroutine: Coroutine[Any, Any, Any]) -> Any:
+        assert stop.running is not None
+        return drive(coroutine, stop.running)
 
     try:
         value = stop.bounded(run, seconds)
