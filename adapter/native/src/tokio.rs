@@ -25,10 +25,15 @@ use crate::values::view::counted;
 /// In the names of tokio's own units: those of a registry, and of a copy of its sources.
 const UNITS: [&str; 2] = ["/@/tokio.", "/tokio/src/lib.rs/@/"];
 const CONTEXT: &str = "tokio::runtime::context::Context";
+/// What a thread that runs a `LocalSet` has of it.
+const LOCAL: &str = "tokio::task::local::LocalData";
+const LOCAL_STORAGE: &str = "std::sys::thread_local::native::eager::Storage<tokio::task::local::LocalData>";
+const LOCAL_CONTEXT: &str = "core::option::Option<alloc::rc::Rc<tokio::task::local::Context";
 const STORAGE: &str = "std::sys::thread_local::native::eager::Storage<tokio::runtime::context::Context>";
 const HANDLE: &str = "core::option::Option<tokio::runtime::scheduler::Handle";
 const TASK_ID: &str = "core::option::Option<tokio::runtime::task::id::Id";
 const OWNED: &str = "tokio::runtime::task::list::OwnedTasks<";
+const LOCAL_OWNED: &str = "tokio::runtime::task::list::LocalOwnedTasks<";
 const LINKED_LIST: &str = "tokio::util::linked_list::LinkedList<";
 const STAGE: &str = "tokio::runtime::task::core::Stage<";
 const JOIN_HANDLE: &str = "tokio::runtime::task::join::JoinHandle<";
@@ -46,6 +51,7 @@ const HAS_JOIN_WAKER: u64 = 16;
 #[derive(Default)]
 pub struct Tokio {
     context: OnceCell<Option<ContextVariable>>,
+    local: OnceCell<Option<ContextVariable>>,
     trailer: OnceCell<Option<TypeId>>,
     tables: RefCell<HashMap<Address, Rc<Table>>>,
 }
@@ -70,6 +76,8 @@ pub struct Runtime {
     /// "current thread" or "multi thread".
     pub kind: &'static str,
     handle: Value,
+    /// What the tasks of the `LocalSet` share that the thread runs at the moment.
+    local: Option<Value>,
     /// The task that the thread runs.
     current: Option<u64>,
 }
@@ -125,7 +133,7 @@ impl Tokio {
     /// The runtime of the thread with this base, if it has one.
     #[must_use]
     pub fn runtime(&self, module: &Rc<Module>, memory: &dyn Memory, thread_base: u64) -> Option<Runtime> {
-        let variable = self.context.get_or_init(|| find_context(module)).as_ref()?;
+        let variable = self.context.get_or_init(|| find_context(module, CONTEXT, STORAGE)).as_ref()?;
         let place = module.global_place(variable.unit, variable.entry, thread_base)?;
         let storage = Value::new(module, variable.type_id, crate::dwarf::evaluate::Place::Memory(place))?;
         let context = storage.find(4, &|part| part.of.name == CONTEXT)?;
@@ -134,7 +142,18 @@ impl Tokio {
         let (kind, shared) = some.field("__0")?.variant(memory)?;
         let current = context.field("current_task_id").and_then(|id| optional_id(&id, memory));
         let kind = if kind == "CurrentThread" { "current thread" } else { "multi thread" };
-        Some(Runtime { kind, handle: counted(&shared.field("__0")?, memory)?, current })
+        let local = self.local_set(module, memory, thread_base);
+        Some(Runtime { kind, handle: counted(&shared.field("__0")?, memory)?, local, current })
+    }
+
+    /// What the tasks of the `LocalSet` share in which a thread is.
+    fn local_set(&self, module: &Rc<Module>, memory: &dyn Memory, thread_base: u64) -> Option<Value> {
+        let variable = self.local.get_or_init(|| find_context(module, LOCAL, LOCAL_STORAGE)).as_ref()?;
+        let place = module.global_place(variable.unit, variable.entry, thread_base)?;
+        let storage = Value::new(module, variable.type_id, crate::dwarf::evaluate::Place::Memory(place))?;
+        let option = storage.find(6, &|part| part.of.name.starts_with(LOCAL_CONTEXT))?;
+        let (_, some) = option.variant(memory).filter(|(variant, _)| variant == "Some")?;
+        counted(&counted(&some.field("__0")?, memory)?.field("shared")?, memory)
     }
 
     /// The tasks that a runtime owns.
@@ -146,9 +165,14 @@ impl Tokio {
             .ok_or_else(|| not_recognised("its list of tasks"))?;
         let mut headers = HashSet::new();
         let mut tasks = Vec::new();
-        for shard in 0..lists.len.min(TOKIO_TASKS_MAX as u64) {
-            let list =
-                lists.get(shard).and_then(|own| own.find(6, &|part| part.of.name.starts_with(LINKED_LIST)));
+        let linked = |own: Value| own.find(6, &|part| part.of.name.starts_with(LINKED_LIST));
+        let local = runtime.local.as_ref().map(|shared| {
+            let owned = shared.find(4, &|part| part.of.name.starts_with(LOCAL_OWNED));
+            owned.and_then(linked)
+        });
+        let shards =
+            (0..lists.len.min(TOKIO_TASKS_MAX as u64)).map(|shard| lists.get(shard).and_then(linked));
+        for list in shards.chain(local) {
             let list = list.ok_or_else(|| not_recognised("its list of tasks"))?;
             let mut next = list.field("head").and_then(|head| optional_pointer(&head, memory));
             // A list that changes under the walk may lead in a circle.
@@ -338,9 +362,9 @@ fn units(module: &Module) -> impl Iterator<Item = UnitIndex> {
     })
 }
 
-/// Finds the variable in which each thread has its runtime. When the compiler made it in two ways, the one that says whether
-/// it is destroyed is the one in use.
-fn find_context(module: &Rc<Module>) -> Option<ContextVariable> {
+/// Finds the variable in which each thread has something of tokio's, by its type. When the compiler made it in two ways, the one that
+/// says whether it is destroyed is the one in use.
+fn find_context(module: &Rc<Module>, plain: &str, stored: &str) -> Option<ContextVariable> {
     let mut found = None;
     for unit in units(module) {
         for entry in module.image.scopes(unit).globals() {
@@ -350,10 +374,10 @@ fn find_context(module: &Rc<Module>) -> Option<ContextVariable> {
                 .map(|(unit, entry)| TypeId { unit, entry });
             let Some(type_id) = of else { continue };
             let name = module.path_of(type_id.unit, type_id.entry);
-            if name == STORAGE {
+            if name == stored {
                 return Some(ContextVariable { unit, entry, type_id });
             }
-            if name == CONTEXT {
+            if name == plain {
                 found = Some(ContextVariable { unit, entry, type_id });
             }
         }

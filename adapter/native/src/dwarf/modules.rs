@@ -43,6 +43,8 @@ pub struct Module {
     pub(super) library_vtables: OnceCell<HashMap<FileAddress, TypeId>>,
     /// The state of a `Once` that nobody has begun, once somebody has asked.
     pub(crate) fresh_once: OnceCell<Option<u64>>,
+    /// Types that were looked for by their paths, in a unit each.
+    types_by_path: RefCell<HashMap<(UnitIndex, &'static str), Option<TypeId>>>,
 }
 
 /// One frame as people see it: several of them may share a physical frame, when calls were inlined.
@@ -235,6 +237,7 @@ impl Module {
             vtables: OnceCell::new(),
             library_vtables: OnceCell::new(),
             fresh_once: OnceCell::new(),
+            types_by_path: RefCell::default(),
         }
     }
 
@@ -392,7 +395,11 @@ impl Module {
         if !path.contains("::") || path.contains("{impl#") {
             // The namespace of a trait's implementation has no name, and a unit with lines only has no namespaces at all;
             // the linker's name tells them.
-            if let Some(linkage) = self.inherited_text(unit, entry, dw::DW_AT_linkage_name) {
+            // What is no name of Rust's is of another language, whose own name is as good.
+            let linkage = self
+                .inherited_text(unit, entry, dw::DW_AT_linkage_name)
+                .filter(|linkage| path.is_empty() || rustc_demangle::try_demangle(linkage).is_ok());
+            if let Some(linkage) = linkage {
                 let symbol = short_symbol(linkage);
                 // To the linker the body of an async function is a closure of it.
                 return match symbol.rsplit_once("::") {
@@ -448,6 +455,27 @@ impl Module {
             .is_some_and(|(own, outer)| outer.is_type && own.name.is_some() && own.name == outer.name)
     }
 
+    /// The type of this path that a unit describes. The first time the whole unit is read for it.
+    #[must_use]
+    pub fn type_by_path(&self, unit: UnitIndex, path: &'static str) -> Option<TypeId> {
+        if let Some(known) = self.types_by_path.borrow().get(&(unit, path)) {
+            return *known;
+        }
+        let last = path.rsplit("::").next().unwrap_or(path);
+        let entries = self.image.scopes(unit).entries_named(last);
+        let found = entries.into_iter().find(|entry| self.path_of(unit, *entry) == path);
+        let found = found.map(|entry| TypeId { unit, entry });
+        self.types_by_path.borrow_mut().insert((unit, path), found);
+        found
+    }
+
+    /// The full path of what contains an entry, and its own name where it is no type and no function.
+    #[must_use]
+    pub fn container_path(&self, unit: UnitIndex, entry: UnitOffset) -> String {
+        let container = self.image.scopes(unit).container_of(entry);
+        container.map_or_else(String::new, |container| self.path_of(unit, container))
+    }
+
     /// The full path of an entry: its containers' names and its own.
     #[must_use]
     pub fn path_of(&self, unit: UnitIndex, entry: UnitOffset) -> String {
@@ -494,8 +522,9 @@ pub fn without_generics(path: &str) -> String {
     let mut result = String::with_capacity(path.len());
     let mut depth = 0usize;
     let mut previous = ' ';
-    for character in path.chars() {
+    for (at, character) in path.char_indices() {
         match character {
+            '<' | '>' if depth == 0 && is_operator(&result, &path[at..]) => result.push(character),
             '<' => depth += 1,
             // The arrow of a function's type.
             '>' if previous == '-' => {}
@@ -508,7 +537,18 @@ pub fn without_generics(path: &str) -> String {
     while result.contains("::::") {
         result = result.replace("::::", "::");
     }
-    result.trim_end_matches("::").replace(":: as ", " as ")
+    result.trim_end_matches("::").trim_end().replace(":: as ", " as ")
+}
+
+/// Does a bracket belong to the name of an operator of C++ (`operator<<`)?
+fn is_operator(before: &str, rest: &str) -> bool {
+    const SIGNS: [char; 4] = ['<', '>', '=', '-'];
+    let last = before.rsplit("::").next().unwrap_or(before);
+    let is_begun =
+        last.strip_prefix("operator").is_some_and(|signs| signs.chars().all(|sign| SIGNS.contains(&sign)));
+    // A function that is called so in Rust has its arguments right behind.
+    let behind = rest.trim_start_matches(SIGNS);
+    is_begun && (behind.is_empty() || behind.starts_with([' ', '(']))
 }
 
 /// Splits `<T as Trait>::f` behind its first bracket, without the brackets.
@@ -551,6 +591,9 @@ mod tests {
         assert_eq!(without_generics("<job::Pair<u8> as From<A>>::from"), "<job::Pair as From>::from");
         assert_eq!(without_generics("job::run::<F, T>"), "job::run");
         assert_eq!(without_generics("job::run::<F>::{closure#0}"), "job::run::{closure#0}");
+        assert_eq!(without_generics("std::operator<< <std::char_traits<char> >"), "std::operator<<");
+        assert_eq!(without_generics("operator->"), "operator->");
+        assert_eq!(without_generics("job::operator<u8>"), "job::operator");
     }
 
     #[test]

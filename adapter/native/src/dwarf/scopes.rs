@@ -143,6 +143,12 @@ impl UnitScopes {
         Some(Named { parent: self.outline.container_of(entry), name, is_type })
     }
 
+    /// The namespace, type or function directly around an entry.
+    #[must_use]
+    pub fn container_of(&self, entry: UnitOffset) -> Option<UnitOffset> {
+        self.outline.container_of(entry)
+    }
+
     /// Entries of functions and types whose own name begins so. Reads the whole unit.
     #[must_use]
     pub fn entries_named(&self, start: &str) -> Vec<UnitOffset> {

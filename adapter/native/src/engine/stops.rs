@@ -7,7 +7,7 @@ use super::exceptions::Fatal;
 use super::guard::Task;
 use crate::address::Address;
 use crate::dwarf::UnitOffset;
-use crate::dwarf::evaluate::{FrameContext, VariableEntry};
+use crate::dwarf::evaluate::{FrameContext, Place, VariableEntry};
 use crate::dwarf::image::UnitIndex;
 use crate::dwarf::modules::{CodeFrame, Module, Modules};
 use crate::dwarf::scopes::ScopeIndex;
@@ -18,6 +18,7 @@ use crate::registers::Registers;
 use crate::target::Memory;
 use crate::values::Value;
 use crate::values::future::Future;
+use crate::values::library::is_begun;
 use crate::values::render::unwrapped;
 
 /// Why a thread is held.
@@ -283,6 +284,31 @@ impl<'a> FrameVariables<'a> {
     }
 }
 
+impl FrameVariables<'_> {
+    /// What a `thread_local!` of the frame's unit has in the frame's thread. The macro makes a constant of this name, and inside it a
+    /// variable for each way in which the type may have to be stored; one of them is used.
+    fn thread_local(&self, name: &str) -> Option<Value> {
+        const STORED: [&str; 2] = ["__RUST_STD_INTERNAL_VAL", "VAL"];
+        let context = self.context();
+        let is_its_own = |entry: &UnitOffset| {
+            let own = self.module.inherited_text(self.unit, *entry, gimli::constants::DW_AT_name);
+            own.is_some_and(|own| STORED.contains(&own))
+                && self.module.container_path(self.unit, *entry).split("::").any(|part| part == name)
+        };
+        let globals = self.module.image.scopes(self.unit).globals().filter(is_its_own);
+        let places: Vec<Value> = globals.filter_map(|entry| self.value(&context.variable(entry)?)).collect();
+        // One that the linker has left out has its place at the beginning of the thread's storage.
+        let start = self.module.thread_local(0, self.physical.registers.fs_base);
+        let is_elsewhere = |value: &&Value| !matches!(value.place, Place::Memory(at) if Some(at) == start);
+        let linked: Vec<Value> = places.iter().filter(is_elsewhere).cloned().collect();
+        let places = if linked.is_empty() { places } else { linked };
+        let has_state = |value: &&Value| value.of.member("state").is_some();
+        let begun = |value: &&Value| is_begun(value, self.memory) == Some(true);
+        let used = places.iter().filter(has_state).find(begun);
+        used.or_else(|| places.iter().find(|value| !has_state(value))).or_else(|| places.first()).cloned()
+    }
+}
+
 impl Names for FrameVariables<'_> {
     /// A variable of the frame, or a static of the frame's own unit.
     fn variable(&self, name: &str) -> Option<Value> {
@@ -293,7 +319,9 @@ impl Names for FrameVariables<'_> {
         };
         let own = self.entries().into_iter().rev().find(|entry| has_name(entry, name));
         let mut globals = self.module.image.scopes(self.unit).globals();
-        let found = own.or_else(|| globals.find(|entry| has_name(entry, last)))?;
-        self.value(&context.variable(found)?)
+        match own.or_else(|| globals.find(|entry| has_name(entry, last))) {
+            Some(found) => self.value(&context.variable(found)?),
+            None => self.thread_local(last),
+        }
     }
 }

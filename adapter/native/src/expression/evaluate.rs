@@ -2,13 +2,15 @@
 
 use std::cmp::Ordering;
 
-use super::parse::{Expression, Operator};
+use super::parse::{Expression, Operator, Range};
+use crate::address::Address;
 use crate::dwarf::types::{ScalarKind, TypeKind};
 use crate::limits::TEXT_BYTES_MAX;
 use crate::target::Memory;
 use crate::values::Value;
 use crate::values::render::{self, Style, unwrapped};
 use crate::values::scalar::signed_of;
+use crate::values::text::TextPlace;
 use crate::values::view::{View, view};
 
 /// Where names come from: the variables of a frame.
@@ -79,7 +81,8 @@ pub fn evaluate(
     match evaluated {
         // A name with a capital is taken for a variant, to be compared with; alone it has no value.
         Evaluated::Variant(name) => Err(format!(
-            "there is no variable {name:?} here; a constant is in no place of the program, and neither is the name of a thread-local variable"
+            "there is no variable {name:?} here; a constant is in no place of the program, and a static or thread-local variable is looked for in \
+             the file of the frame only"
         )),
         evaluated => Ok(evaluated),
     }
@@ -108,6 +111,7 @@ impl Evaluator<'_> {
             },
             Expression::Field(of, name) => Evaluated::Value(self.field(of, name)?),
             Expression::Index(of, index) => Evaluated::Value(self.index(of, index)?),
+            Expression::Slice(of, range) => self.slice(of, range)?,
             Expression::Method(of, name) => self.method(of, name)?,
             Expression::Cast(operand, to) => {
                 cast(&simple(&self.run(operand)?, self.memory), to, self.memory)?
@@ -158,6 +162,57 @@ impl Evaluator<'_> {
                 Err(format!("there is no key {}", key.text(self.memory)))
             }
             (View::Unavailable(reason), _) => Err(reason),
+            _ => Err(format!("a value of the type {} has no elements", value.of.name)),
+        }
+    }
+
+    /// A part of a list or of a text.
+    fn slice(&self, of: &Expression, range: &Range) -> Result<Evaluated, String> {
+        let bound = |bound: &Option<Box<Expression>>| match bound {
+            None => Ok(None),
+            Some(bound) => match simple(&self.run(bound)?, self.memory) {
+                Evaluated::Integer(value) => {
+                    u64::try_from(value).map(Some).map_err(|_| format!("{value} is no index"))
+                }
+                other => Err(format!("{} is no index", other.text(self.memory))),
+            },
+        };
+        let (from, to) = (bound(&range.from)?.unwrap_or(0), bound(&range.to)?);
+        let to = if range.is_inclusive { to.map(|to| to.saturating_add(1)) } else { to };
+        let within = |len: u64, what: &str| {
+            let to = to.unwrap_or(len);
+            if from > to {
+                return Err(format!("the range begins at {from} and ends at {to}"));
+            }
+            if to > len { Err(format!("the range ends at {to}, and there are {len} {what}")) } else { Ok(to) }
+        };
+        let evaluated = self.run(of)?;
+        let of_text = |text: &str| {
+            let to = within(text.len() as u64, "bytes")?;
+            let part = text.get(from as usize..to as usize);
+            part.map(|part| Evaluated::Text(part.to_owned()))
+                .ok_or_else(|| "the range begins or ends inside a character".to_owned())
+        };
+        let value = match &evaluated {
+            Evaluated::Text(text) => return of_text(text),
+            Evaluated::Value(value) => unwrapped(value, self.memory),
+            other => return Err(format!("{} has no elements", other.text(self.memory))),
+        };
+        match view(&value, self.memory) {
+            View::List(list) => {
+                let to = within(list.len, "elements")?;
+                list.slice(from, to).map(Evaluated::Value).ok_or_else(|| {
+                    "these elements do not lie one after another in memory; open the value, or take them one by one".to_owned()
+                })
+            }
+            View::Text(text) => {
+                let to = within(text.bytes, "bytes")?;
+                let place =
+                    TextPlace { address: Address(text.address.0.wrapping_add(from)), bytes: to - from };
+                let (part, _) = place.read(self.memory, TEXT_BYTES_MAX)?;
+                Ok(Evaluated::Text(part))
+            }
+            View::Unavailable(reason) => Err(reason),
             _ => Err(format!("a value of the type {} has no elements", value.of.name)),
         }
     }
@@ -402,7 +457,6 @@ fn arithmetic(
 mod tests {
     use super::super::parse;
     use super::*;
-    use crate::address::Address;
     use crate::target::MemoryError;
 
     struct Nothing;
@@ -436,6 +490,9 @@ mod tests {
         assert!(text("1 as Point").contains("no type that can be cast to"));
         assert_eq!(text("\"ab\".len() == 2"), "true");
         assert_eq!(text("'a' < 'b'"), "true");
+        assert_eq!(text("\"abcd\"[1..3]"), "\"bc\"");
+        assert_eq!(text("\"abcd\"[2..]"), "\"cd\"");
+        assert_eq!(text("\"abcd\"[..=1]"), "\"ab\"");
     }
 
     #[test]
@@ -444,6 +501,11 @@ mod tests {
         assert!(text("x > 1").contains("no variable \"x\""));
         assert!(text("LIMIT").contains("no variable \"LIMIT\""));
         assert!(text("1 == \"a\"").contains("cannot be compared"));
+        assert!(text("\"abc\"[2..1]").contains("begins at 2 and ends at 1"));
+        assert!(text("\"abc\"[1..9]").contains("ends at 9, and there are 3 bytes"));
+        assert!(text("\"abc\"['a'..]").contains("is no index"));
+        assert!(text("\"é\"[1..]").contains("inside a character"));
+        assert!(text("1..3").contains("stands in brackets"));
         assert!(text("1 && true").contains("need truth values"));
         assert!(text("\"a\".to_uppercase()").contains("never run"));
     }

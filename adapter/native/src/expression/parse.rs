@@ -22,6 +22,8 @@ pub enum Expression {
     Field(Box<Expression>, String),
     /// `a[1]`
     Index(Box<Expression>, Box<Expression>),
+    /// `a[1..3]`
+    Slice(Box<Expression>, Range),
     /// `a.len()`: one of a few methods that reading alone can answer.
     Method(Box<Expression>, String),
     /// `!a`, `-a`, `*a`, `&a`
@@ -30,6 +32,17 @@ pub enum Expression {
     Cast(Box<Expression>, String),
     /// `a == b`
     Binary(Operator, Box<Expression>, Box<Expression>),
+}
+
+/// What stands in the brackets of a part of a list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Range {
+    /// The first; all from the beginning on without it.
+    pub from: Option<Box<Expression>>,
+    /// The end; all that follow without it.
+    pub to: Option<Box<Expression>>,
+    /// The end is one of them.
+    pub is_inclusive: bool,
 }
 
 /// What stands between two operands.
@@ -75,6 +88,9 @@ pub fn parse(text: &str) -> Result<Expression, String> {
     let mut parser = Parser { text, at: 0, depth: 0 };
     let expression = parser.binary(0)?;
     parser.skip_space();
+    if parser.rest().starts_with("..") {
+        return Err("a range stands in brackets, behind what it is a part of: list[1..3]".to_owned());
+    }
     if parser.at < text.len() {
         return Err(format!(
             "{:?} is not understood here; calls, macros and blocks cannot be evaluated",
@@ -172,11 +188,11 @@ impl Parser<'_> {
     fn postfix(&mut self) -> Result<Expression, String> {
         let mut expression = self.primary()?;
         loop {
+            self.skip_space();
             if self.take("[") {
-                let index = self.deeper(|parser| parser.binary(0))?;
+                expression = self.deeper(|parser| parser.index(expression))?;
                 self.expect("]")?;
-                expression = Expression::Index(Box::new(expression), Box::new(index));
-            } else if self.take(".") {
+            } else if !self.rest().starts_with("..") && self.take(".") {
                 let name = self.word();
                 if name.is_empty() {
                     return Err("a field's name is missing after the point".to_owned());
@@ -192,6 +208,25 @@ impl Parser<'_> {
                 return Ok(expression);
             }
         }
+    }
+
+    /// What stands in brackets behind a list.
+    fn index(&mut self, of: Expression) -> Result<Expression, String> {
+        self.skip_space();
+        let from = if self.rest().starts_with("..") { None } else { Some(Box::new(self.binary(0)?)) };
+        let of = Box::new(of);
+        let is_inclusive = self.take("..=");
+        if !is_inclusive && !self.take("..") {
+            return from
+                .map(|index| Expression::Index(of, index))
+                .ok_or_else(|| "an index is missing".to_owned());
+        }
+        self.skip_space();
+        let to = if self.rest().starts_with(']') { None } else { Some(Box::new(self.binary(0)?)) };
+        if is_inclusive && to.is_none() {
+            return Err("the end of the range is missing behind \"..=\"".to_owned());
+        }
+        Ok(Expression::Slice(of, Range { from, to, is_inclusive }))
     }
 
     fn word(&mut self) -> String {
@@ -329,6 +364,7 @@ mod tests {
             ("", "ends too early"),
             ("a.", "name is missing"),
             ("a[1", "\"]\" is missing"),
+            ("a[1..=]", "end of the range is missing"),
             ("f(1)", "not understood"),
             ("a.push(1)", "cannot be called"),
             ("\"open", "closing"),

@@ -3,8 +3,29 @@
 use dap::{ExceptionBreakMode, ExceptionDetails, ExceptionInfoArguments, ExceptionInfoResponseBody};
 
 use super::{Answer, Answered, Server};
-use crate::engine::stops::Reason;
+use crate::engine::stops::{Reason, Stack};
 use crate::engine::user_code::is_user_code;
+
+/// Frames of the text that goes with an exception.
+const FRAMES_IN_TEXT_MAX: usize = 64;
+
+/// The stack as text, from the first frame of the user's own code on, as clients show it beside the exception.
+fn text_of(stack: &Stack) -> String {
+    let first = stack.frames.iter().position(|frame| is_user_code(&frame.code)).unwrap_or(0);
+    let shown = stack.frames[first..].iter().take(FRAMES_IN_TEXT_MAX).map(|frame| {
+        let code = &frame.code;
+        match &code.file {
+            Some(file) => format!("{} at {file}:{}\n", code.name, code.line),
+            None => format!("{}\n", code.name),
+        }
+    });
+    let mut text: String = shown.collect();
+    let rest = stack.frames.len().saturating_sub(first + FRAMES_IN_TEXT_MAX);
+    if rest > 0 {
+        text.push_str(&format!("… {rest} more\n"));
+    }
+    text
+}
 
 impl Server {
     pub(super) fn exception_info(
@@ -30,8 +51,12 @@ impl Server {
             Some(what) => format!("{what}, {place}"),
             None => format!("A panic begins {place}."),
         };
-        let details =
-            ExceptionDetails { message: what, type_name: Some(id.to_owned()), ..Default::default() };
+        let details = ExceptionDetails {
+            message: what,
+            type_name: Some(id.to_owned()),
+            stack_trace: Some(text_of(&stack)),
+            ..Default::default()
+        };
         Ok(Answer::Now(ExceptionInfoResponseBody {
             exception_id: id.to_owned(),
             description: Some(description),

@@ -54,6 +54,7 @@ impl Server {
             supports_goto_targets_request: Some(true),
             supports_step_in_targets_request: Some(true),
             supports_stepping_granularity: Some(true),
+            support_terminate_debuggee: Some(true),
             supports_delayed_stack_trace_loading: Some(true),
             supports_single_thread_execution_requests: Some(true),
             exception_breakpoint_filters: Some(filters),

@@ -1,7 +1,9 @@
 //! `mantaRelease` and `disconnect`: everything that was set is taken out, and every thread runs on.
 
 use dap::requests::Disconnect;
-use dap::{RequestMessage, ResponseMessage};
+use dap::{DisconnectArguments, RequestMessage, ResponseMessage};
+
+use crate::engine::Mode;
 
 use crate::protocol::{MantaRelease, ReleaseArguments};
 
@@ -33,7 +35,21 @@ impl Server {
         self.releasing = Some(Releasing { answer, then });
     }
 
+    /// The program runs on, unless the client asks for its end; a session's programs are not its to end.
     pub(super) fn disconnect(&mut self, request: &RequestMessage) {
+        let ends = match request.arguments::<DisconnectArguments>() {
+            Ok(arguments) => arguments.terminate_debuggee == Some(true),
+            Err(malformed) => return self.engine.outbox.respond(request.err(malformed.reason)),
+        };
+        if ends && self.engine.mode == Mode::Standalone {
+            let pid = self.engine.process.pid();
+            // SAFETY: it takes numbers only.
+            if unsafe { libc::kill(pid, libc::SIGKILL) } != 0 {
+                let error = std::io::Error::last_os_error();
+                let refusal = request.err(format!("The process {pid} cannot be ended: {error}."));
+                return self.engine.outbox.respond(refusal);
+            }
+        }
         self.release(request.ok::<Disconnect>(&dap::Empty), Flow::Close);
     }
 

@@ -1,4 +1,4 @@
-//! `setVariable`: numbers, truth values, characters and plain enums.
+//! `setVariable`: numbers, truth values, characters, plain enums, and enums that hold one of these.
 
 use dap::{SetVariableArguments, SetVariableResponseBody};
 
@@ -9,8 +9,7 @@ use crate::engine::handles::Handle;
 use crate::registers::Registers;
 use crate::target::Target;
 use crate::values::Value;
-use crate::values::render::unwrapped;
-use crate::values::scalar::parse_scalar;
+use crate::values::assign::parts;
 use crate::values::view::display_type;
 
 impl Server {
@@ -62,13 +61,29 @@ impl Server {
         value: &Value,
         text: &str,
     ) -> Result<(), String> {
-        let value = unwrapped(value, &self.engine.process);
-        let bytes = parse_scalar(&value.of, text).map_err(|reason| format!("It cannot be set: {reason}."))?;
+        let writes = parts(value, text, &self.engine.process)
+            .map_err(|reason| format!("It cannot be set: {reason}."))?;
+        for (part, bytes) in writes {
+            self.write_part(tid, frame, &part, &bytes)?;
+        }
+        if let Some(stop) = self.engine.threads.get_mut(tid).and_then(|thread| thread.stop_mut()) {
+            stop.forget_stack();
+        }
+        Ok(())
+    }
+
+    fn write_part(
+        &mut self,
+        tid: crate::address::Tid,
+        frame: Option<usize>,
+        value: &Value,
+        bytes: &[u8],
+    ) -> Result<(), String> {
         match &value.place {
             Place::Memory(address) => {
                 self.engine
                     .process
-                    .write(*address, &bytes)
+                    .write(*address, bytes)
                     .map_err(|error| format!("It cannot be set: {error}."))?;
             }
             Place::Bytes { register: Some(register), .. } => {
@@ -85,16 +100,13 @@ impl Server {
                     .to_le_bytes();
                 word.get_mut(..bytes.len())
                     .ok_or("It does not fit into its register.")?
-                    .copy_from_slice(&bytes);
+                    .copy_from_slice(bytes);
                 self.set_register(tid, *register, u64::from_le_bytes(word))?;
             }
             Place::Bytes { register: None, .. } => {
                 return Err("It is a constant of the compiler and cannot be set.".to_owned());
             }
             Place::Unavailable(reason) => return Err(format!("It cannot be set: {reason}.")),
-        }
-        if let Some(stop) = self.engine.threads.get_mut(tid).and_then(|thread| thread.stop_mut()) {
-            stop.forget_stack();
         }
         Ok(())
     }

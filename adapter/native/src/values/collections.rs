@@ -3,13 +3,14 @@
 //! Dispatch is on the full type name and on the fields that are there, never on the compiler's version. What does not look as
 //! expected is shown as the struct that it is.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 use super::tree::Tree;
-use super::{Child, Value};
+use super::{Child, Value, channels, iterators};
 use crate::address::Address;
 use crate::dwarf::evaluate::Place;
-use crate::dwarf::types::{TypeId, TypeKind};
+use crate::dwarf::types::{Type, TypeId, TypeKind};
 use crate::limits::{HASH_BUCKETS_MAX, LENGTH_BELIEVED_MAX, LIST_NODES_MAX};
 use crate::target::Memory;
 
@@ -32,7 +33,7 @@ pub struct List {
 }
 
 #[derive(Clone)]
-enum Start {
+pub(super) enum Start {
     /// One after another in memory.
     Memory(Address),
     /// Inside the owner's own bytes.
@@ -54,6 +55,8 @@ pub struct Table {
 enum Entries {
     /// Buckets of a hash table, of which those with these numbers are in use.
     Hashed { entry: TypeId, stride: u64, control: Address, full: Vec<u64> },
+    /// One after another.
+    Listed(List),
     /// A tree, in the order of the keys. There may be more than were read.
     Ordered { tree: Tree, len: u64 },
 }
@@ -84,6 +87,9 @@ impl List {
         }
         if name.starts_with("alloc::collections::vec_deque::VecDeque<") {
             return Self::of_ring(value, memory);
+        }
+        if let Some(list) = iterators::list(value, memory).or_else(|| channels::waiting(value, memory)) {
+            return Some(list);
         }
         let is_slice = name.starts_with("&[")
             || name.starts_with("&mut [")
@@ -128,7 +134,7 @@ impl List {
         Self::new(value, element, Start::Memory(start), wide.field("length")?.word(memory)?)
     }
 
-    fn new(owner: &Value, element: TypeId, start: Start, len: u64) -> Option<Self> {
+    pub(super) fn new(owner: &Value, element: TypeId, start: Start, len: u64) -> Option<Self> {
         let stride = owner.module.type_of(element)?.bytes;
         if len > LENGTH_BELIEVED_MAX {
             return None;
@@ -168,6 +174,39 @@ impl List {
         }
     }
 
+    /// Some of the elements as a value of their own; `None` where they do not lie one after another.
+    #[must_use]
+    pub fn slice(&self, from: u64, to: u64) -> Option<Value> {
+        let count = to.checked_sub(from)?;
+        let first = self.head.checked_add(from)?;
+        // From one end of the ring to the other, or all behind the end.
+        let is_behind = first >= self.capacity;
+        if !is_behind && count > 0 && first.checked_add(count)? > self.capacity {
+            return None;
+        }
+        let first = if is_behind { first - self.capacity } else { first };
+        let (offset, bytes) = (first.checked_mul(self.stride)?, count.checked_mul(self.stride)?);
+        let place = match (&self.start, &self.owner.place) {
+            (Start::Memory(start), _) => Place::Memory(start.offset(offset)),
+            (Start::Inside, Place::Bytes { bytes: all, .. }) => {
+                let part = all.get(usize::try_from(offset).ok()?..)?.get(..usize::try_from(bytes).ok()?)?;
+                Place::Bytes { bytes: part.into(), register: None }
+            }
+            _ => return None,
+        };
+        let element = self.owner.module.type_of(self.element)?;
+        let of = Type {
+            // It has no description of its own; that of its elements is the nearest.
+            id: self.element,
+            name: format!("[{}]", element.name),
+            bytes,
+            kind: TypeKind::Array { element: self.element, count },
+            parameters: Vec::new(),
+            called: OnceCell::new(),
+        };
+        Some(Value { module: Rc::clone(&self.owner.module), of: Rc::new(of), place })
+    }
+
     /// Some elements, named by their index.
     #[must_use]
     pub fn children(&self, start: u64, count: u64) -> Vec<Child> {
@@ -181,15 +220,20 @@ impl Table {
     /// The table that a map or a set is.
     #[must_use]
     pub fn of(value: &Value, memory: &dyn Memory) -> Option<Self> {
-        const KINDS: [(&str, bool, bool); 4] = [
-            ("std::collections::hash::map::HashMap<", true, false),
-            ("std::collections::hash::set::HashSet<", true, true),
-            ("alloc::collections::btree::map::BTreeMap<", false, false),
-            ("alloc::collections::btree::set::BTreeSet<", false, true),
+        type Read = fn(&Value, &dyn Memory) -> Option<Entries>;
+        const KINDS: [(&str, Read, bool); 8] = [
+            ("std::collections::hash::map::HashMap<", Table::hashed, false),
+            ("std::collections::hash::set::HashSet<", Table::hashed, true),
+            ("hashbrown::map::HashMap<", Table::hashed, false),
+            ("hashbrown::set::HashSet<", Table::hashed, true),
+            ("alloc::collections::btree::map::BTreeMap<", Table::ordered, false),
+            ("alloc::collections::btree::set::BTreeSet<", Table::ordered, true),
+            ("indexmap::map::IndexMap<", Table::listed, false),
+            ("indexmap::set::IndexSet<", Table::listed, true),
         ];
         let kind = KINDS.iter().find(|(start, ..)| value.of.name.starts_with(start))?;
-        let (_, is_hashed, is_set) = *kind;
-        let entries = if is_hashed { Self::hashed(value, memory)? } else { Self::ordered(value, memory)? };
+        let (_, read, is_set) = *kind;
+        let entries = read(value, memory)?;
         Some(Self { owner: value.clone(), entries, is_set })
     }
 
@@ -211,6 +255,12 @@ impl Table {
         Some(Entries::Hashed { entry, stride, control, full })
     }
 
+    /// Entries in the order in which they came, each with its hash.
+    fn listed(value: &Value, memory: &dyn Memory) -> Option<Entries> {
+        let core = value.find(4, &|part| part.of.member("entries").is_some())?;
+        Some(Entries::Listed(List::of(&core.field("entries")?, memory)?))
+    }
+
     fn ordered(value: &Value, memory: &dyn Memory) -> Option<Entries> {
         let map =
             value.find(2, &|part| part.of.name.starts_with("alloc::collections::btree::map::BTreeMap<"))?;
@@ -223,6 +273,7 @@ impl Table {
     pub fn len(&self) -> u64 {
         match &self.entries {
             Entries::Hashed { full, .. } => full.len() as u64,
+            Entries::Listed(list) => list.len,
             Entries::Ordered { len, .. } => *len,
         }
     }
@@ -243,6 +294,10 @@ impl Table {
                 let address = Address(control.0.wrapping_sub((bucket + 1).wrapping_mul(*stride)));
                 let entry = self.owner.at(address, *entry)?;
                 Some((entry.field("__0")?, entry.field("__1")?))
+            }
+            Entries::Listed(list) => {
+                let entry = list.get(index)?;
+                Some((entry.field("key")?, entry.field("value")?))
             }
             Entries::Ordered { tree, .. } => tree.get(index),
         }

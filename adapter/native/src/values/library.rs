@@ -46,6 +46,9 @@ pub fn notation(value: &Value, memory: &dyn Memory) -> Option<View> {
             }))
         }
         _ if name.starts_with("std::sync::once_lock::OnceLock<") => once_lock(value, memory),
+        _ if name.starts_with("std::sync::lazy_lock::LazyLock<") => lazy_lock(value, memory),
+        _ if name.starts_with("core::cell::lazy::LazyCell<") => lazy_cell(value, memory),
+        _ if name.starts_with("std::sys::thread_local::native::") => of_thread(value, memory),
         _ if name.starts_with("alloc::rc::Weak<") || name.starts_with("alloc::sync::Weak<") => {
             weak(value, memory)
         }
@@ -77,7 +80,7 @@ fn clock(value: &Value, memory: &dyn Memory) -> Option<(i64, u32)> {
 }
 
 /// A point in time as a date of the Gregorian calendar, in UTC.
-fn date(seconds: i64, nanoseconds: u32) -> String {
+pub(super) fn date(seconds: i64, nanoseconds: u32) -> String {
     let (days, of_day) = (seconds.div_euclid(SECONDS_OF_DAY), seconds.rem_euclid(SECONDS_OF_DAY));
     // Years begin in March here, so that the day that some of them lack is the last one. 400 years have 146,097 days.
     let shifted = i128::from(days) + 719_468;
@@ -111,19 +114,75 @@ fn weak(value: &Value, memory: &dyn Memory) -> Option<View> {
 /// What a `OnceLock` holds, if it was set. What stands for "set" is a constant of the library's code and has changed over
 /// time. A variable of the library that is of this type tells: in the program's file it is as nobody has touched it.
 fn once_lock(value: &Value, memory: &dyn Memory) -> Option<View> {
-    let state = once_state(value)?.unsigned(memory)? as u64;
-    let fresh = (*value.module.fresh_once.get_or_init(|| fresh_once(&value.module)))?;
-    // Bits above these say that threads wait.
-    let is_set = if fresh == 0 { state >= 3 } else { state & 3 == 0 };
-    if !is_set {
-        let text = if state & 3 == fresh { "(not set)" } else { "(being set)" };
-        return Some(View::Scalar(text.to_owned()));
+    if let Some(state) = once_not_done(value, memory)? {
+        return Some(View::Scalar(format!("({state} set)")));
     }
     let inner = value
         .field("value")?
         .find(3, &|part| matches!(part.of.kind, TypeKind::Union(_)))?
         .field_of_union()?;
     Some(View::Wrapped { inner, sign: "" })
+}
+
+/// What a `LazyLock` has computed: its place has the function before, and the value afterwards.
+fn lazy_lock(value: &Value, memory: &dyn Memory) -> Option<View> {
+    if let Some(state) = once_not_done(value, memory)? {
+        return Some(View::Scalar(format!("({state} computed)")));
+    }
+    let data = value.field("data")?.find(3, &|part| matches!(part.of.kind, TypeKind::Union(_)))?;
+    Some(View::Wrapped { inner: data.field("value")?, sign: "" })
+}
+
+fn lazy_cell(value: &Value, memory: &dyn Memory) -> Option<View> {
+    let is_state = |part: &Value| matches!(part.of.kind, TypeKind::Struct { variants: Some(_), .. });
+    let (name, fields) = value.field("state")?.find(3, &is_state)?.variant(memory)?;
+    Some(match name.as_str() {
+        "Init" => View::Wrapped { inner: fields.field("__0")?, sign: "" },
+        "Uninit" => View::Scalar("(not computed)".to_owned()),
+        _ => View::Scalar("(its function has panicked)".to_owned()),
+    })
+}
+
+/// What a thread-local variable has in this thread.
+fn of_thread(value: &Value, memory: &dyn Memory) -> Option<View> {
+    if let Some(inner) = value.field("val") {
+        return Some(View::Wrapped { inner, sign: "" });
+    }
+    if !is_begun(value, memory)? {
+        return Some(View::Scalar("(not set in this thread)".to_owned()));
+    }
+    let inner = value
+        .field("value")?
+        .find(3, &|part| matches!(part.of.kind, TypeKind::Union(_)))?
+        .field_of_union()?;
+    Some(View::Wrapped { inner, sign: "" })
+}
+
+/// Has this thread used the storage of a thread-local variable? What is stored without a state is always in use.
+#[must_use]
+pub fn is_begun(value: &Value, memory: &dyn Memory) -> Option<bool> {
+    let Some(state) = value.field("state") else { return Some(true) };
+    let is_state = |part: &Value| {
+        matches!(part.of.kind, TypeKind::Enumeration { .. } | TypeKind::Struct { variants: Some(_), .. })
+    };
+    let state = state.find(4, &is_state)?;
+    let name = match &state.of.kind {
+        TypeKind::Enumeration { enumerators } => {
+            let now = state.unsigned(memory)?;
+            enumerators.iter().find(|(_, own)| *own == now)?.0.clone()
+        }
+        _ => state.variant(memory)?.0,
+    };
+    Some(!matches!(name.as_str(), "Initial" | "Uninitialized"))
+}
+
+/// How far a `Once` is that is not done: "not" or "being".
+fn once_not_done(value: &Value, memory: &dyn Memory) -> Option<Option<&'static str>> {
+    let state = once_state(value)?.unsigned(memory)? as u64;
+    let fresh = (*value.module.fresh_once.get_or_init(|| fresh_once(&value.module)))?;
+    // Bits above these say that threads wait.
+    let is_done = if fresh == 0 { state >= 3 } else { state & 3 == 0 };
+    Some((!is_done).then_some(if state & 3 == fresh { "not" } else { "being" }))
 }
 
 fn once_state(value: &Value) -> Option<Value> {

@@ -2,8 +2,13 @@
 //!
 //! Nothing here runs code of the program. What a value's memory says is never believed without a bound.
 
+pub mod assign;
+pub mod channels;
 pub mod collections;
+pub mod errors;
+pub mod foreign;
 pub mod future;
+pub mod iterators;
 pub mod library;
 pub mod render;
 pub mod scalar;

@@ -1,6 +1,7 @@
 //! Numbers, truth values and characters: as text, and back.
 
 use crate::dwarf::types::{ScalarKind, Type, TypeKind, mask};
+use crate::expression::{Expression, parse};
 
 /// A scalar as a Rust programmer writes it.
 #[must_use]
@@ -25,6 +26,27 @@ pub fn format_scalar(kind: ScalarKind, bytes: &[u8]) -> String {
             _ => format!("{unsigned:#x} (a float of {} bytes)", bytes.len()),
         },
     }
+}
+
+/// A number of the processor's own eighty bits (Intel's manual, volume 1, section 4.2.2), which C calls `long double`: as the nearest
+/// number of 64 bits.
+#[must_use]
+pub fn format_extended(bytes: &[u8]) -> Option<String> {
+    const BIAS: i32 = 16_383;
+    const FRACTION_BITS: i32 = 63;
+    let mantissa = u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?);
+    let top = u16::from_le_bytes(bytes.get(8..10)?.try_into().ok()?);
+    let (is_negative, exponent) = (top >> 15 == 1, i32::from(top & 0x7fff));
+    let size = match (exponent, mantissa << 1) {
+        (0x7fff, 0) => f64::INFINITY,
+        (0x7fff, _) => f64::NAN,
+        // In two steps: the smallest numbers would be nothing in between.
+        _ => {
+            let power = (exponent - BIAS - FRACTION_BITS).clamp(-4000, 4000);
+            mantissa as f64 * 2f64.powi(power / 2) * 2f64.powi(power - power / 2)
+        }
+    };
+    Some(format!("{:?}", if is_negative { -size } else { size }))
 }
 
 /// Little-endian bytes as an unsigned number; more than sixteen are cut.
@@ -56,15 +78,13 @@ pub fn parse_scalar(of: &Type, text: &str) -> Result<Vec<u8>, String> {
         TypeKind::Scalar(ScalarKind::Bool) => match text {
             "true" => Ok(vec![1]),
             "false" => Ok(vec![0]),
-            _ => Err(refuse()),
+            _ => Err(format!("{}; it is true or false", refuse())),
         },
         TypeKind::Scalar(ScalarKind::Char) => {
-            let inner =
-                text.strip_prefix('\'').and_then(|text| text.strip_suffix('\'')).ok_or_else(refuse)?;
-            let mut characters = inner.chars();
-            match (characters.next(), characters.next()) {
-                (Some(character), None) => Ok(u32::from(character).to_le_bytes().to_vec()),
-                _ => Err(refuse()),
+            // As in an expression: with the escapes of the language.
+            match parse(text) {
+                Ok(Expression::Char(character)) => Ok(u32::from(character).to_le_bytes().to_vec()),
+                _ => Err(format!("{}; a char is written as 'x'", refuse())),
             }
         }
         TypeKind::Scalar(ScalarKind::Float) => match of.bytes {
@@ -87,7 +107,11 @@ pub fn parse_scalar(of: &Type, text: &str) -> Result<Vec<u8>, String> {
         }
         TypeKind::Enumeration { enumerators } => {
             let wanted = text.rsplit("::").next().unwrap_or(text);
-            let (_, value) = enumerators.iter().find(|(name, _)| name == wanted).ok_or_else(refuse)?;
+            let found = enumerators.iter().find(|(name, _)| name == wanted);
+            let (_, value) = found.ok_or_else(|| {
+                let names: Vec<_> = enumerators.iter().map(|(name, _)| name.as_str()).collect();
+                format!("{}, which has {}", refuse(), names.join(", "))
+            })?;
             Ok(value.to_le_bytes()[..of.bytes as usize].to_vec())
         }
         _ => Err(format!("only numbers, bool, char and plain enums can be set; this is a {}", of.name)),
@@ -130,6 +154,21 @@ mod tests {
         assert_eq!(format_scalar(ScalarKind::Char, &u32::from('ß').to_le_bytes()), "'ß'");
         assert_eq!(format_scalar(ScalarKind::Bool, &[2]), "2 (not a bool)");
         assert_eq!(format_scalar(ScalarKind::Empty, &[]), "()");
+    }
+
+    #[test]
+    fn numbers_of_eighty_bits_are_the_nearest_of_sixty_four() {
+        let shown = |top: u16, mantissa: u64| {
+            let bytes: Vec<u8> = mantissa.to_le_bytes().into_iter().chain(top.to_le_bytes()).collect();
+            format_extended(&bytes).unwrap()
+        };
+        assert_eq!(shown(0x4000, 0xa000_0000_0000_0000), "2.5");
+        assert_eq!(shown(0xbfff, 0x8000_0000_0000_0000), "-1.0");
+        assert_eq!(shown(0, 0), "0.0");
+        assert_eq!(shown(0x7fff, 0x8000_0000_0000_0000), "inf");
+        assert_eq!(shown(0x7fff, 0xc000_0000_0000_0000), "NaN");
+        assert_eq!(shown(0x7ffe, u64::MAX), "inf");
+        assert_eq!(format_extended(&[0; 4]), None);
     }
 
     #[test]

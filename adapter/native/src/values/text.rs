@@ -38,6 +38,9 @@ pub fn text_place(value: &Value, memory: &dyn Memory) -> Option<TextPlace> {
         let address = bytes.field("buf")?.first_pointer()?.word(memory)?;
         return believe(address, len);
     }
+    if let Some(left) = super::iterators::text_left(value, memory) {
+        return Some(left);
+    }
     if ZERO_ENDED.iter().any(|start| name.starts_with(start)) {
         let wide = value.find(3, &|part| part.of.member("data_ptr").is_some())?;
         let len = wide.field("length")?.word(memory)?.checked_sub(1)?;

@@ -1,14 +1,15 @@
 //! How a value is shown: as people think of the type, not as the library built it.
 
 use super::collections::{List, Table};
+use super::errors::io_error;
 use super::future::Future;
 use super::library::notation;
-use super::scalar::format_scalar;
+use super::scalar::{format_extended, format_scalar};
 use super::text::{TextPlace, text_place};
 use super::{Child, Value};
 use crate::address::Address;
 use crate::dwarf::evaluate::Place;
-use crate::dwarf::types::{ScalarKind, TypeKind};
+use crate::dwarf::types::{Member, ScalarKind, TypeKind};
 use crate::limits::LENGTH_BELIEVED_MAX;
 use crate::target::Memory;
 
@@ -79,7 +80,7 @@ const COUNTED: [&str; 2] = ["alloc::rc::Rc<", "alloc::sync::Arc<"];
 const COUNTS_BYTES: u64 = 16;
 
 /// Types that guard a value, and the field that it is in.
-const GUARDS: [(&str, &str); 7] = [
+const GUARDS: [(&str, &str); 18] = [
     ("core::cell::RefCell<", "value"),
     ("std::sync::poison::mutex::Mutex<", "data"),
     ("std::sync::poison::rwlock::RwLock<", "data"),
@@ -87,6 +88,17 @@ const GUARDS: [(&str, &str); 7] = [
     ("std::sync::poison::mutex::MutexGuard<", "lock"),
     ("std::sync::poison::rwlock::RwLockWriteGuard<", "lock"),
     ("alloc::collections::binary_heap::BinaryHeap<", "data"),
+    ("std::sync::reentrant_lock::ReentrantLock<", "data"),
+    ("tokio::sync::mutex::Mutex<", "c"),
+    ("tokio::sync::mutex::MutexGuard<", "lock"),
+    ("tokio::sync::mutex::OwnedMutexGuard<", "lock"),
+    ("tokio::sync::rwlock::RwLock<", "c"),
+    ("lock_api::mutex::Mutex<", "data"),
+    ("lock_api::mutex::MutexGuard<", "mutex"),
+    ("lock_api::rwlock::RwLock<", "data"),
+    ("lock_api::rwlock::RwLockReadGuard<", "rwlock"),
+    ("lock_api::rwlock::RwLockWriteGuard<", "rwlock"),
+    ("once_cell::sync::OnceCell<", "__0"),
 ];
 
 /// Looks at one level of a value.
@@ -118,33 +130,42 @@ pub fn view(value: &Value, memory: &dyn Memory) -> View {
                 },
             }
         }
-        TypeKind::Struct { variants: Some(_), .. } => match value.variant(memory) {
-            Some((name, fields)) => fields_of(&fields, name),
-            None => match value.bytes(memory) {
-                Ok(_) => View::Unavailable(
-                    "its discriminant names no variant; it may not be initialised yet".to_owned(),
-                ),
-                Err(reason) => View::Unavailable(reason),
-            },
-        },
-        TypeKind::Struct { .. } => structure(value, memory),
-        TypeKind::Union(members) => {
-            let child = |member: &crate::dwarf::types::Member| {
-                Some(Child { name: member.name.clone(), value: value.member(member)? })
-            };
-            View::Fields {
-                name: short_name(&value.of.name),
-                fields: members.iter().filter_map(child).collect(),
-                is_tuple: false,
-            }
+        TypeKind::Struct { variants: Some(_), .. } => {
+            super::foreign::enumeration(value, memory).unwrap_or_else(|| variant(value, memory))
         }
+        TypeKind::Struct { .. } => structure(value, memory),
+        TypeKind::Union(members) => union(value, members),
         TypeKind::Function => View::Scalar("a function".to_owned()),
         TypeKind::Other => View::Unavailable("a type that this engine does not know".to_owned()),
     }
 }
 
+fn variant(value: &Value, memory: &dyn Memory) -> View {
+    match value.variant(memory) {
+        Some((name, fields)) => fields_of(&fields, name),
+        None => match value.bytes(memory) {
+            Ok(_) => View::Unavailable(
+                "its discriminant names no variant; it may not be initialised yet".to_owned(),
+            ),
+            Err(reason) => View::Unavailable(reason),
+        },
+    }
+}
+
+fn union(value: &Value, members: &[Member]) -> View {
+    let child = |member: &Member| Some(Child { name: member.name.clone(), value: value.member(member)? });
+    View::Fields {
+        name: short_name(&value.of.name),
+        fields: members.iter().filter_map(child).collect(),
+        is_tuple: false,
+    }
+}
+
 fn scalar(value: &Value, kind: ScalarKind, memory: &dyn Memory) -> View {
     match value.bytes(memory) {
+        Ok(bytes) if value.of.name == "long double" => {
+            View::Scalar(format_extended(&bytes).unwrap_or_else(|| format_scalar(kind, &bytes)))
+        }
         Ok(bytes) => View::Scalar(format_scalar(kind, &bytes)),
         Err(reason) => View::Unavailable(reason),
     }
@@ -178,7 +199,8 @@ fn pointer(value: &Value, memory: &dyn Memory) -> View {
 }
 
 fn structure(value: &Value, memory: &dyn Memory) -> View {
-    if let Some(view) = notation(value, memory) {
+    let own = notation(value, memory).or_else(|| io_error(value, memory));
+    if let Some(view) = own.or_else(|| super::foreign::structure(value, memory)) {
         return view;
     }
     if let Some(text) = text_place(value, memory) {
@@ -238,10 +260,14 @@ pub(crate) fn counted(value: &Value, memory: &dyn Memory) -> Option<Value> {
 
 /// What somebody has borrowed from a cell or a lock.
 fn borrowed(value: &Value, memory: &dyn Memory) -> Option<Value> {
-    const BORROWS: [(&str, &str); 3] = [
+    const BORROWS: [(&str, &str); 7] = [
         ("core::cell::Ref<", "value"),
         ("core::cell::RefMut<", "value"),
         ("std::sync::poison::rwlock::RwLockReadGuard<", "data"),
+        ("std::sync::poison::mutex::MappedMutexGuard<", "data"),
+        ("std::sync::poison::rwlock::MappedRwLockReadGuard<", "data"),
+        ("tokio::sync::rwlock::read_guard::RwLockReadGuard<", "data"),
+        ("tokio::sync::rwlock::write_guard::RwLockWriteGuard<", "data"),
     ];
     let (_, field) = BORROWS.iter().find(|(start, _)| value.of.name.starts_with(start))?;
     value.field(field)?.first_pointer()?.pointee(memory)

@@ -226,7 +226,25 @@ fn tokio_tasks_are_listed_with_what_each_waits_for() {
             agent.request("continue", &json!({"threadId": stop["threadId"]}));
             assert_eq!(program.line(), result);
         }
+        let stop = agent.event("stopped");
+        tasks_of_a_local_set_are_listed(&mut agent, &stop["threadId"]);
+        agent.request("continue", &json!({"threadId": stop["threadId"]}));
+        assert_eq!(program.line(), "local 9");
         program.ends_well();
+    }
+}
+
+/// They belong to a set, and that to a thread; the thread's runtime does not know of them.
+fn tasks_of_a_local_set_are_listed(agent: &mut Agent, thread: &Value) {
+    let trace = agent.request("stackTrace", &json!({"threadId": thread, "levels": 1}));
+    let all = scopes(agent, &trace["stackFrames"][0]["id"]);
+    let (_, tasks) = all.iter().find(|(name, _)| name == "Tokio tasks").expect("a scope of tasks").clone();
+    let listed = parts(agent, &tasks);
+    let values: Vec<_> = listed.iter().map(|(_, value, _)| value.as_str()).collect();
+    let sleeps = format!("runtimes::sleeper: idle, waits at {}", place("runtimes", "sleeps"));
+    // What was aborted in the thread's runtime may not have been cleared away.
+    for expected in [sleeps.as_str(), "async fn step: it is the one that stopped"] {
+        assert!(values.contains(&expected), "no {expected} in {values:?}");
     }
 }
 

@@ -6,6 +6,7 @@ mod attach;
 mod bad_input;
 mod blocked;
 mod control;
+mod crates;
 mod damaged;
 mod entry_values;
 mod exceptions;

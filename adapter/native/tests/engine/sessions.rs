@@ -95,3 +95,23 @@ fn a_release_of_a_session_leaves_the_next_one_alone() {
     alone.go();
     assert_eq!(program.line(), alone.line());
 }
+
+#[test]
+fn a_client_that_asks_for_the_programs_end_gets_it_and_others_leave_it_running() {
+    for ends in [true, false] {
+        let mut program = Program::start("tasks", Build::Plain);
+        let (mut agent, capabilities) = Agent::attach_over_tcp(&program);
+        assert_eq!(capabilities["supportTerminateDebuggee"], true);
+        agent.request("attach", &json!({}));
+        agent.request("configurationDone", &json!({}));
+        agent.request("disconnect", &json!({"terminateDebuggee": ends}));
+        agent.close();
+        if ends {
+            assert_eq!(program.ends_by_signal(), libc::SIGKILL);
+        } else {
+            program.go();
+            assert!(program.line().starts_with("results"));
+            program.ends_well();
+        }
+    }
+}

@@ -330,6 +330,8 @@ fn a_panic_stops_before_it_unwinds() {
     assert_eq!(agent.locals(&stop), ["count: usize = 5", "items: Vec<usize> = [1, 2, 3]"]);
     let info = agent.request("exceptionInfo", &json!({"threadId": stop["threadId"]}));
     assert!(info["description"].as_str().unwrap().contains("values::risky"), "{info}");
+    let stack = info["details"]["stackTrace"].as_str().unwrap();
+    assert!(stack.starts_with("values::risky at ") && stack.contains("\nvalues::main at "), "{stack}");
     agent.go_on(&stop);
     assert_eq!(program.line(), "sum 5 origin 0 caught true");
 }
