@@ -243,6 +243,9 @@ pub struct StartArgs {
     /// Where the head listens; port 0 takes a free one. Other machines can reach it only on an address of theirs
     #[arg(long, value_name = "HOST:PORT", default_value = DEFAULT_ADDRESS, conflicts_with = "address")]
     pub listen: SocketAddr,
+    /// The head's port, as Ray has it: only so that what to write in its place can be said
+    #[arg(long, hide = true, value_name = "PORT")]
+    pub port: Option<u16>,
     #[command(flatten)]
     pub resources: ResourceArgs,
     /// Serve metrics for Prometheus there; without a host on 127.0.0.1

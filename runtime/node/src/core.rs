@@ -102,6 +102,8 @@ pub enum Timer {
     Resumed { worker: ProcessId, task: TaskId, times: u64 },
     /// A worker whose end somebody asks for had its time to end.
     Fate(ProcessId),
+    /// A worker whose actor winds up had its time for that.
+    WindUp(ProcessId),
     /// A worker above the number of CPUs had no work for a while.
     Idle(ProcessId),
     /// A worker whose connection ended had its time to end.
@@ -149,7 +151,7 @@ pub enum Effect {
     /// Ask a peer for a lease.
     AskLease { ask: AskId, node: NodeId, address: String, request: Box<v1::LeaseRequest> },
     /// Give a lease of a peer back.
-    ReturnLease { address: String, lease: LeaseId, node: NodeId, worker_unusable: bool },
+    ReturnLease { address: String, lease: LeaseId, node: NodeId, worker_unusable: bool, orderly: bool },
     /// The answer to `on_peer_lease`.
     AnswerLease(ReplyId, v1::LeaseReply),
     /// Ask a peer for the fate of its worker.

@@ -34,8 +34,8 @@ use manta_proto::{
     limits::CHANNEL_MESSAGES_MAX,
     token::Token,
     v1::{
-        JobConfig, LeaseReply, NodeToHead, NodeToProcess, ObjectList, TaskOutput, WorkerFateReply,
-        node_to_head, node_to_process,
+        JobConfig, LeaseReply, LeaseReturn, NodeToHead, NodeToProcess, ObjectList, TaskOutput,
+        WorkerFateReply, node_to_head, node_to_process,
     },
 };
 use tokio::{
@@ -283,8 +283,10 @@ impl Shared {
             Effect::AskLease { ask, node, address, request } => {
                 peer_client::ask_lease(Arc::clone(self), ask, node, address, *request);
             }
-            Effect::ReturnLease { address, lease, node, worker_unusable } => {
-                peer_client::return_lease(Arc::clone(self), address, lease, node, worker_unusable);
+            Effect::ReturnLease { address, lease, node, worker_unusable, orderly } => {
+                let (lease_id, node_id) = (lease.to_bytes(), node.to_bytes());
+                let returned = LeaseReturn { lease_id, node_id, worker_unusable, orderly };
+                peer_client::return_lease(Arc::clone(self), address, lease, returned);
             }
             Effect::AnswerLease(id, reply) => {
                 if let Some(sender) = state.lease_replies.remove(&id) {

@@ -18,7 +18,7 @@ pub mod v1 {
 }
 
 /// Rises with every change that an older peer would misunderstand. Peers with different versions refuse each other.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// The version that people see in messages and `manta --version`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

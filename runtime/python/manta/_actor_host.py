@@ -35,6 +35,7 @@ RETRIED = "__manta_retried__"
 Retried = tuple[type[BaseException], ...] | None
 # Calls whose cancellation came before them, or after their end.
 NOT_FOUND_MAX = 10_000
+SHOWN_NAME_CHARS_MAX = 200
 
 _EXITED = "it ended itself with exit_actor()"
 _hosted: Host | None = None
@@ -47,6 +48,11 @@ class ActorExit(SystemExit):
 def hosted() -> Host | None:
     """The actor that this worker hosts."""
     return _hosted
+
+
+def shown_name() -> str | None:
+    """What the hosted actor wants to be called before the lines that it prints; None for its methods' names."""
+    return _hosted.shown_name if _hosted is not None else None
 
 
 def exit_actor() -> NoReturn:
@@ -87,6 +93,7 @@ class Host:
         self.description: Any = None
         # Where the actor's class was defined.
         self.module = ""
+        self.shown_name: str | None = None
         # What runs on threads other than the main one.
         self.threads: dict[int, _manta.Task] = {}
         self._idle = [0] * len(self._limits)
@@ -120,6 +127,8 @@ class Host:
                 self._instance = self._loop.run_until_complete(_call(functools.partial(cls, *args, **kwargs)))
             else:
                 self._instance = cls(*args, **kwargs)
+            self._end_output()
+            self.shown_name = _own_name(self._instance)
         except BaseException:
             _hosted = None
             raise
@@ -132,6 +141,8 @@ class Host:
             for group in range(1, len(self._limits)):
                 self._start_thread(group)
             self._serve_thread(0, is_main=True)
+        # Nobody can call it any more, or its node leaves.
+        self._wind_up()
 
     def _serve_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         for group in range(len(self._limits)):
@@ -273,7 +284,7 @@ class Host:
         else:
             _errors.end_failed(call, error, self._node_name, retried)
 
-    def _wind_up(self, error: BaseException) -> None:
+    def _wind_up(self, error: BaseException | None = None) -> None:
         """Does what the actor wants done at an orderly end; what fails is said, and ends nothing else."""
         wishes = [wish] if callable(wish := getattr(self._instance, "__ray_shutdown__", None)) else []
         for wish in [*wishes, atexit._run_exitfuncs, functools.partial(self._let_go, error)]:
@@ -283,10 +294,10 @@ class Host:
                 traceback.print_exc()
         self._end_output()
 
-    def _let_go(self, error: BaseException) -> None:
+    def _let_go(self, error: BaseException | None) -> None:
         """Has the instance's finalizer run, now and not when the process is ending: the method's frames let go of it too."""
         self._instance = None
-        seen: BaseException | None = error
+        seen = error
         while seen is not None:
             traceback.clear_frames(seen.__traceback__)
             seen = seen.__context__
@@ -320,6 +331,17 @@ def _send_kept(task: _manta.Task, kept: _generator.Values, node_name: str) -> An
         task.yield_error(count, _errors.pack(error, task.name, node_name))
         count += 1
     return kept.refs(task, count)
+
+
+def _own_name(instance: Any) -> str | None:
+    """The text of an actor whose class says how it reads, in one line."""
+    if all("__repr__" not in vars(base) for base in type(instance).__mro__[:-1]):
+        return None
+    try:
+        return " ".join(repr(instance).split())[:SHOWN_NAME_CHARS_MAX]
+    except Exception:
+        # It runs without a name of its own.
+        return None
 
 
 async def _call(function: Callable[[], Any]) -> Any:

@@ -99,6 +99,7 @@ def unpack(data: Any) -> BaseException:
 
 _SYSTEM_ERRORS: dict[str, type[exceptions.RayError]] = {
     "worker_died": exceptions.WorkerCrashedError,
+    "node_died": exceptions.NodeDiedError,
     "unschedulable": exceptions.TaskUnschedulableError,
     "object_lost": exceptions.ObjectLostError,
     "forgotten": exceptions.ReferenceCountingAssertionError,
@@ -112,15 +113,20 @@ _SYSTEM_ERRORS: dict[str, type[exceptions.RayError]] = {
     "actor_died": exceptions.ActorDiedError,
     "actor_unavailable": exceptions.ActorUnavailableError,
     "actor_unschedulable": exceptions.ActorUnschedulableError,
+    "group_removed": exceptions.TaskPlacementGroupRemoved,
+    "actor_group_removed": exceptions.ActorPlacementGroupRemoved,
     "environment_failed": exceptions.RuntimeEnvSetupError,
     "out_of_memory": exceptions.OutOfMemoryError,
     "internal": exceptions.RaySystemError,
 }
 
 
-def system_error(kind: str, sentence: str) -> exceptions.RayError:
+def system_error(kind: str, sentence: str, actor_id: str | None = None) -> exceptions.RayError:
     """The exception for a failure that is the cluster's and not the task's."""
-    return _SYSTEM_ERRORS[kind](sentence)
+    error = _SYSTEM_ERRORS[kind](sentence)
+    if isinstance(error, exceptions.RayActorError):
+        error._actor_id = actor_id
+    return error
 
 
 def rust_error(data: bytes) -> exceptions.RayError:

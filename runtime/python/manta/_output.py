@@ -127,7 +127,8 @@ class TaskStream(io.TextIOBase):
                 self._send(partial)
 
     def _send(self, lines: str) -> None:
-        if not _manta.send_output(self._is_stderr, lines, _actor_host.running.get()):
+        call, name = _actor_host.running.get(), _actor_host.shown_name()
+        if not _manta.send_output(self._is_stderr, lines, call, name):
             self._pipe.write(lines + "\n")
             self._pipe.flush()
 

@@ -13,6 +13,7 @@ from manta._actor_class import ClassDescription, MethodDescription, describe
 from manta._actor_options import METHOD_OPTIONS, ActorOptions, MethodOptions
 from manta._generator import ObjectRefGenerator
 from manta._ids import ActorID
+from manta.exceptions import ActorHandleNotFoundError
 
 if TYPE_CHECKING:
     from manta import dag
@@ -324,7 +325,10 @@ def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
             f"kill() is for actors, and this is a {type(actor).__name__}; tasks cannot be killed so"
         )
     _session.ensure_initialized()
-    _manta.kill_actor(actor._ray_actor, no_restart)
+    try:
+        _manta.kill_actor(actor._ray_actor, no_restart)
+    except ValueError as error:
+        raise ActorHandleNotFoundError(str(error)) from None
 
 
 def make_actor_class(cls: type, options: dict[str, Any]) -> ActorClass:

@@ -166,15 +166,15 @@ class ActorAlreadyExistsError(ValueError, RayError):
 
 
 class ActorHandleNotFoundError(ValueError, RayError):
-    """A handle of an actor of another cluster was used; for programs that name it."""
+    """A handle of an actor of an earlier connection was used."""
 
 
 class ActorPlacementGroupRemoved(RayError):
-    """The placement group that the actor was to run in was removed; for programs that name it."""
+    """The placement group that the actor was to run in was removed."""
 
 
 class TaskPlacementGroupRemoved(RayError):
-    """The placement group that the task was to run in was removed; for programs that name it."""
+    """The placement group that the task was to run in was removed."""
 
 
 class LocalRayletDiedError(RayError):

@@ -141,8 +141,9 @@ pub fn find_actor<'py>(py: Python<'py>, namespace: Option<&str>, name: &str) -> 
 /// Ends an actor.
 #[pyfunction]
 pub fn kill_actor(actor: &Bound<'_, PyActorRef>, no_restart: bool) -> PyResult<()> {
-    connection::core()?.kill_actor(&actor.get().0, no_restart);
-    Ok(())
+    connection::core()?
+        .kill_actor(&actor.get().0, no_restart)
+        .map_err(|error| submit_error(actor.py(), &error))
 }
 
 /// Ends the actor that this worker hosts.

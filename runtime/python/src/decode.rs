@@ -63,7 +63,8 @@ pub fn failure(py: Python<'_>, value: &FetchedValue) -> PyResult<PyErr> {
     let errors = py.import(intern!(py, "manta._errors"))?;
     let exception = match (value.format(), value.system_error()) {
         (_, Some(error)) => {
-            errors.call_method1(intern!(py, "system_error"), (kind_name(error.kind), error.message))?
+            let actor = error.actor.map(|id| id.to_string());
+            errors.call_method1(intern!(py, "system_error"), (kind_name(error.kind), error.message, actor))?
         }
         (Format::RustError, _) => {
             errors.call_method1(intern!(py, "rust_error"), (PyBytes::new(py, value.inband()),))?
@@ -78,6 +79,7 @@ fn kind_name(kind: manta_worker::SystemErrorKind) -> &'static str {
     use manta_worker::SystemErrorKind as Kind;
     match kind {
         Kind::WorkerDied => "worker_died",
+        Kind::NodeDied => "node_died",
         Kind::Unschedulable => "unschedulable",
         Kind::ObjectLost => "object_lost",
         Kind::Forgotten => "forgotten",
@@ -91,6 +93,8 @@ fn kind_name(kind: manta_worker::SystemErrorKind) -> &'static str {
         Kind::ActorDied => "actor_died",
         Kind::ActorUnavailable | Kind::ActorRestarting => "actor_unavailable",
         Kind::ActorUnschedulable => "actor_unschedulable",
+        Kind::GroupRemoved => "group_removed",
+        Kind::ActorGroupRemoved => "actor_group_removed",
         Kind::EnvironmentFailed => "environment_failed",
         Kind::OutOfMemory => "out_of_memory",
         Kind::Internal => "internal",

@@ -81,6 +81,7 @@ fn get_error(py: Python<'_>, error: &GetError) -> PyResult<PyErr> {
     let class = match error {
         GetError::Timeout(_) => "GetTimeoutError",
         GetError::Interrupted | GetError::Disconnected(_) => "RaySystemError",
+        GetError::StaleRef => return Ok(PyValueError::new_err(error.to_string())),
     };
     exception(py, class, &error.to_string())
 }

@@ -78,13 +78,15 @@ pub fn next_output(py: Python<'_>, most: usize) -> Option<Vec<(bool, String, u32
 }
 
 /// Sends whole lines as printed by `task`, or else by the task that runs; answers with false when none does, and sends nothing then.
+/// They are shown with `name` before them, or else with the task's.
 #[pyfunction]
-#[pyo3(signature = (to_stderr, lines, task = None))]
+#[pyo3(signature = (to_stderr, lines, task = None, name = None))]
 pub fn send_output(
     py: Python<'_>,
     to_stderr: bool,
     lines: &str,
     task: Option<&Bound<'_, Task>>,
+    name: Option<&str>,
 ) -> PyResult<bool> {
     let given = task.map(|task| task.get().current());
     let Some(task) = given.or_else(connection::running_task) else { return Ok(false) };
@@ -92,7 +94,7 @@ pub fn send_output(
     py.detach(|| {
         let text: String =
             lines.split('\n').map(shortened).fold(String::new(), |text, line| text + &line + "\n");
-        core.send_output(Some((task.id, &task.name)), to_stderr, &text);
+        core.send_output(Some((task.id, name.unwrap_or(&task.name))), to_stderr, &text);
     });
     Ok(true)
 }

@@ -149,7 +149,7 @@ impl Task {
     /// Ends the task that makes an actor for another language; the sentence says why there is none.
     fn fail_creation(&self, py: Python<'_>, sentence: String, line: &str) -> PyResult<()> {
         connection::core()?.failing(&self.0, line);
-        let error = SystemError { kind: SystemErrorKind::ActorDied, message: sentence }.encode();
+        let error = SystemError { kind: SystemErrorKind::ActorDied, message: sentence, actor: None }.encode();
         self.finish(py, &[Encoded::of(Format::SystemError, error, Vec::new())], true)
     }
 

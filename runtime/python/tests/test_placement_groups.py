@@ -86,7 +86,7 @@ def test_what_is_reserved_is_there_for_nobody_else_until_the_group_is_removed(gr
     remove_placement_group(group)
     assert manta.get(outside, timeout=SECONDS)
     assert placement_group_table(group)["state"] == "REMOVED"
-    with pytest.raises(manta.exceptions.TaskUnschedulableError, match=f"{group.id.hex()}.* was removed"):
+    with pytest.raises(manta.exceptions.TaskPlacementGroupRemoved, match=f"{group.id.hex()}.* was removed"):
         manta.get(where.options(scheduling_strategy=within(group)).remote(), timeout=SECONDS)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from conftest import until
 import manta
 from manta import exceptions
 from manta.experimental import tqdm_ray
+from manta.util.placement_group import placement_group, remove_placement_group
+from manta.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from manta.util.state import list_nodes, list_tasks
 
 
@@ -40,6 +43,51 @@ def test_libraries_start_as_many_threads_as_there_are_cpus_for(ray: Any) -> None
     assert ray.get(own.remote()) == "7"
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("ends", ["with its last handle", "by itself"])
+def test_an_actor_finalizes_itself_at_an_orderly_end(
+    ray: Any, tmp_path: Path, is_async: bool, ends: str
+) -> None:
+    class Leaves:
+        def __init__(self, folder: str) -> None:
+            import atexit
+
+            self.folder = folder
+            atexit.register(self.leave, "atexit")
+
+        def leave(self, name: str) -> None:
+            open(f"{self.folder}/{name}", "w").close()
+
+        def __ray_shutdown__(self) -> None:
+            self.leave("shutdown")
+
+        async def later(self) -> None: ...
+
+        def now(self) -> None: ...
+
+    class Finalizes(Leaves):
+        if not is_async:
+            later = Leaves.now  # type: ignore[assignment]
+
+        def __init__(self, folder: str) -> None:
+            self.folder = folder
+
+        def __del__(self) -> None:
+            self.leave("del")
+
+    expected = []
+    for cls, name in ((Leaves, "atexit"), (Finalizes, "del")):
+        if not is_async:
+            cls.later = cls.now  # type: ignore[assignment]
+        actor = ray.remote(num_cpus=0)(cls).remote(str(tmp_path))
+        ray.get(actor.now.remote())
+        if ends == "by itself":
+            actor.__ray_terminate__.remote()
+        del actor
+        expected.append(tmp_path / name)
+    until(lambda: all(path.exists() for path in [*expected, tmp_path / "shutdown"]))
+
+
 @pytest.mark.parametrize("how", ["__ray_terminate__", "leave", "leave_later"])
 def test_an_actor_that_ends_itself_has_its_finalizer_run(ray: Any, tmp_path: Path, how: str) -> None:
     class Finalizes:
@@ -61,6 +109,69 @@ def test_an_actor_that_ends_itself_has_its_finalizer_run(ray: Any, tmp_path: Pat
     with pytest.raises(exceptions.ActorDiedError):
         ray.get(getattr(actor, how).remote())
     until(made.exists)
+
+
+def test_an_actor_that_is_killed_does_not_finalize_itself(ray: Any, tmp_path: Path) -> None:
+    @ray.remote(num_cpus=0)
+    class Finalizes:
+        def __init__(self, path: str) -> None:
+            self.path = path
+
+        def pid(self) -> int:
+            return os.getpid()
+
+        def __del__(self) -> None:
+            open(self.path, "w").close()
+
+    actor = Finalizes.remote(str(tmp_path / "made"))
+    process = os.pidfd_open(ray.get(actor.pid.remote()))
+    ray.kill(actor)
+    until(lambda: _has_ended(process))
+    assert not (tmp_path / "made").exists()
+
+
+def _has_ended(process: int) -> bool:
+    import select
+
+    return bool(select.select([process], [], [], 0)[0])
+
+
+def test_what_waits_for_a_placement_group_that_is_removed_says_so(ray: Any) -> None:
+    group = placement_group([{"CPU": 1}])
+    assert group.wait(30)
+    remove_placement_group(group)
+    strategy = PlacementGroupSchedulingStrategy(group)
+
+    @ray.remote(num_cpus=1, scheduling_strategy=strategy)
+    def task() -> None: ...
+
+    @ray.remote(num_cpus=1, scheduling_strategy=strategy)
+    class Actor:
+        def method(self) -> None: ...
+
+    with pytest.raises(exceptions.TaskPlacementGroupRemoved, match="was removed"):
+        ray.get(task.remote(), timeout=30)
+    with pytest.raises(exceptions.ActorPlacementGroupRemoved, match="was removed"):
+        ray.get(Actor.remote().method.remote(), timeout=30)
+
+
+def test_errors_of_actors_know_their_actor(ray: Any) -> None:
+    @ray.remote(num_cpus=0)
+    class Dies:
+        def die(self) -> None:
+            os._exit(1)
+
+        def method(self) -> None: ...
+
+    actor = Dies.remote()
+    with pytest.raises(exceptions.ActorDiedError) as caught:
+        ray.get(actor.die.remote())
+    assert caught.value.actor_id == actor._actor_id.hex()
+    actor = Dies.remote()
+    ray.kill(actor)
+    with pytest.raises(exceptions.ActorDiedError) as caught:
+        ray.get(actor.method.remote())
+    assert caught.value.actor_id == actor._actor_id.hex()
 
 
 def test_a_generator_is_what_get_of_it_answers_with(ray: Any) -> None:
@@ -132,6 +243,41 @@ def test_rows_have_rays_fields(ray: Any) -> None:
     assert node["Labels"]["ray.io/node-id"] == node["NodeID"]
     assert ray.get_runtime_context().get_node_labels() == node["Labels"]
     assert node["ObjectManagerPort"] == node["MetricsExportPort"] == 0
+
+
+def test_refs_and_handles_of_an_earlier_connection_are_of_no_use(run_script: Any) -> None:
+    done = run_script(
+        """
+        import manta as ray
+
+        @ray.remote
+        class Actor:
+            def method(self):
+                return 1
+
+        ray.init(num_cpus=1)
+        ref, actor = ray.put(1), Actor.remote()
+        ray.shutdown()
+        ray.init(num_cpus=1)
+        uses = {
+            "get": lambda: ray.get(ref),
+            "wait": lambda: ray.wait([ref]),
+            "kill": lambda: ray.kill(actor),
+            "call": lambda: actor.method.remote(),
+        }
+        for name, use in uses.items():
+            try:
+                use()
+            except ValueError as error:
+                print(name, type(error).__name__, "earlier cluster connection" in str(error))
+        """
+    )
+    assert done.stdout.splitlines() == [
+        "get ValueError True",
+        "wait ValueError True",
+        "kill ActorHandleNotFoundError True",
+        "call ValueError True",
+    ], done.stderr
 
 
 def test_init_takes_what_rays_takes(run_script: Any) -> None:
@@ -216,6 +362,92 @@ def test_a_logging_config_is_checked_where_it_is_made() -> None:
         manta.LoggingConfig(additional_log_standard_attrs=["nothing"])
     config = manta.LoggingConfig("JSON", "DEBUG", ["name"])
     assert manta.LoggingConfig.from_dict({**config.to_dict(), "newer": 1}) == config
+
+
+def test_a_task_whose_node_is_gone_says_so(run_script: Any) -> None:
+    done = run_script(
+        """
+        import os
+        import manta as ray
+        from manta.cluster_utils import Cluster
+
+        cluster = Cluster(initialize_head=True, connect=True, head_node_args={"num_cpus": 0})
+        other = cluster.add_node(num_cpus=1)
+        assert cluster.remaining_processes_alive() and other.unique_id == other.node_id
+
+        @ray.remote
+        class Started:
+            async def set(self):
+                self.there.set()
+
+            def __init__(self):
+                import asyncio
+
+                self.there = asyncio.Event()
+
+            async def wait(self):
+                await self.there.wait()
+
+        @ray.remote(max_retries=0)
+        def runs(started):
+            import threading
+
+            ray.get(started.set.remote())
+            threading.Event().wait()
+
+        started = Started.options(num_cpus=0, label_selector={"ray.io/node-id": cluster.head_node.node_id}).remote()
+        task = runs.remote(started)
+        ray.get(started.wait.remote(), timeout=50)
+        cluster.remove_node(other, allow_graceful=False)
+        try:
+            ray.get(task, timeout=50)
+        except ray.exceptions.NodeDiedError as error:
+            print("the worker that ran task 'runs' ended" in str(error))
+        cluster.shutdown()
+        """
+    )
+    assert done.stdout == "True\n", done.stderr
+
+
+def test_an_actor_prints_under_its_own_name_when_it_has_one(run_script: Any) -> None:
+    done = run_script(
+        """
+        import manta as ray
+
+        @ray.remote
+        class Named:
+            def __init__(self):
+                print("starts")
+
+            def __repr__(self):
+                return "Named of\\n3"
+
+            def method(self):
+                print("runs")
+
+            async def later(self):
+                print("runs later")
+
+        @ray.remote
+        class Odd:
+            def __repr__(self):
+                raise ValueError
+
+            def method(self):
+                print("odd")
+
+        ray.init(num_cpus=1)
+        named = Named.remote()
+        ray.get([named.method.remote(), named.later.remote(), Odd.remote().method.remote()])
+        """
+    )
+    lines = sorted(re.sub(r"pid=\d+", "pid=N", line) for line in done.stdout.splitlines())
+    assert lines == [
+        "(Named of 3 pid=N) runs",
+        "(Named of 3 pid=N) runs later",
+        "(Named.__init__ pid=N) starts",
+        "(Odd.method pid=N) odd",
+    ], done.stderr
 
 
 def test_progress_is_told_in_lines(capsys: Any) -> None:

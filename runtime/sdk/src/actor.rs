@@ -294,7 +294,7 @@ pub fn restart(actor: &impl AnyActor) -> Result<(), Error> {
 }
 
 fn end(actor: &impl AnyActor, no_restart: bool) -> Result<(), Error> {
-    session::core()?.kill_actor(actor.raw_handle().actor.as_ref().map_err(Error::clone)?, no_restart);
+    session::core()?.kill_actor(actor.raw_handle().actor.as_ref().map_err(Error::clone)?, no_restart)?;
     Ok(())
 }
 

@@ -53,9 +53,9 @@ impl Error {
 
     pub(crate) fn from_system(error: SystemError) -> Self {
         match error.kind {
-            SystemErrorKind::ActorDied | SystemErrorKind::ActorUnschedulable => {
-                Self::ActorDied(error.message)
-            }
+            SystemErrorKind::ActorDied
+            | SystemErrorKind::ActorUnschedulable
+            | SystemErrorKind::ActorGroupRemoved => Self::ActorDied(error.message),
             SystemErrorKind::ActorUnavailable => Self::ActorUnavailable(error.message),
             SystemErrorKind::ActorRestarting => Self::ActorRestarting(error.message),
             SystemErrorKind::Cancelled => Self::Cancelled(error.message),
@@ -68,6 +68,7 @@ impl Error {
             GetError::Timeout(timeout) => Self::Timeout(timeout),
             GetError::Interrupted => Self::Disconnected("the wait was interrupted".to_owned()),
             GetError::Disconnected(cause) => Self::Disconnected(cause),
+            GetError::StaleRef => Self::Disconnected(error.to_string()),
         }
     }
 }

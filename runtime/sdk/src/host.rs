@@ -140,7 +140,7 @@ pub(crate) fn create(core: &Core, mut task: RunnableTask) -> bool {
 fn fail(core: &Core, task: &RunnableTask, class: &str, cause: &str) {
     let message = format!("the actor '{class}' died because its constructor failed: {cause}");
     core.failing(task, message.lines().next().unwrap_or_default());
-    let error = SystemError { kind: SystemErrorKind::ActorDied, message }.encode();
+    let error = SystemError { kind: SystemErrorKind::ActorDied, message, actor: None }.encode();
     core.finish(task, &[manta_worker::NewValue::plain(manta_worker::Format::SystemError, &error)], true);
 }
 

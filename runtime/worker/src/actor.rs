@@ -303,8 +303,16 @@ impl Core {
     }
 
     /// Ends an actor at once: its pending calls fail. With `no_restart` false it is made anew if it has restarts left.
-    pub fn kill_actor(&self, actor: &ActorRef, no_restart: bool) {
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitError::StaleRef`] for a handle of an earlier connection.
+    pub fn kill_actor(&self, actor: &ActorRef, no_restart: bool) -> Result<(), SubmitError> {
+        if !actor.is_of(self) {
+            return Err(SubmitError::StaleRef);
+        }
         self.0.with(|state| state.on_kill_actor(actor.id(), no_restart));
+        Ok(())
     }
 
     /// Worker: ends the actor that it hosts, for good. The cause is for people.

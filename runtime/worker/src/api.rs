@@ -393,6 +393,11 @@ pub enum GetError {
     /// The process has left its cluster, or lost it.
     #[error("{0}")]
     Disconnected(String),
+    /// A ref that belongs to another cluster connection.
+    #[error(
+        "an object ref of an earlier cluster connection was used; refs end with the connection that made them"
+    )]
+    StaleRef,
 }
 
 /// Identifies this process in the cluster.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use manta_object_store::{SharedBuffer, layout};
-use manta_proto::v1;
+use manta_proto::{ids::ActorId, v1};
 
 use crate::ObjectRef;
 
@@ -126,6 +126,8 @@ impl FetchedValue {
 pub enum SystemErrorKind {
     /// The worker that ran the task ended.
     WorkerDied,
+    /// The node of the worker that ran the task is gone.
+    NodeDied,
     /// No node of the cluster can ever run the task.
     Unschedulable,
     /// The object's bytes are gone.
@@ -154,6 +156,10 @@ pub enum SystemErrorKind {
     ActorRestarting,
     /// No node of the cluster can ever host the actor.
     ActorUnschedulable,
+    /// The placement group of the task was removed.
+    GroupRemoved,
+    /// The placement group of the actor was removed.
+    ActorGroupRemoved,
     /// The environment of the task or actor could not be made.
     EnvironmentFailed,
     /// The worker that ran the task was killed, because its machine ran out of memory.
@@ -162,8 +168,9 @@ pub enum SystemErrorKind {
     Internal,
 }
 
-const KINDS: [(SystemErrorKind, &str); 18] = [
+const KINDS: [(SystemErrorKind, &str); 21] = [
     (SystemErrorKind::WorkerDied, "worker-died"),
+    (SystemErrorKind::NodeDied, "node-died"),
     (SystemErrorKind::Unschedulable, "unschedulable"),
     (SystemErrorKind::ObjectLost, "object-lost"),
     (SystemErrorKind::Forgotten, "forgotten"),
@@ -178,6 +185,8 @@ const KINDS: [(SystemErrorKind, &str); 18] = [
     (SystemErrorKind::ActorUnavailable, "actor-unavailable"),
     (SystemErrorKind::ActorRestarting, "actor-restarting"),
     (SystemErrorKind::ActorUnschedulable, "actor-unschedulable"),
+    (SystemErrorKind::GroupRemoved, "group-removed"),
+    (SystemErrorKind::ActorGroupRemoved, "actor-group-removed"),
     (SystemErrorKind::EnvironmentFailed, "environment-failed"),
     (SystemErrorKind::OutOfMemory, "out-of-memory"),
     (SystemErrorKind::Internal, "internal"),
@@ -191,29 +200,33 @@ pub struct SystemError {
     pub kind: SystemErrorKind,
     /// What happened, the cause, and what to do.
     pub message: String,
+    /// The actor that it befell.
+    pub actor: Option<ActorId>,
 }
 
 impl SystemError {
     pub(crate) fn new(kind: SystemErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), actor: None }
     }
 
-    /// The bytes that [`SystemError::decode`] reads: the kind's name, a newline, the sentence.
+    /// The bytes that [`SystemError::decode`] reads: the kind's name and the actor's id, a newline, the sentence.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let name = KINDS.iter().find(|(kind, _)| *kind == self.kind).map_or("internal", |(_, name)| name);
-        format!("{name}\n{}", self.message).into_bytes()
+        let actor = self.actor.map(|id| format!(" {id}")).unwrap_or_default();
+        format!("{name}{actor}\n{}", self.message).into_bytes()
     }
 
     /// Reads what [`SystemError::encode`] wrote; a kind from a newer release reads as `Internal`.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Self {
         let text = String::from_utf8_lossy(bytes);
-        let (name, message) = text.split_once('\n').unwrap_or(("internal", &text));
+        let (head, message) = text.split_once('\n').unwrap_or(("internal", &text));
+        let (name, actor) = head.split_once(' ').unwrap_or((head, ""));
         let kind = KINDS
             .iter()
             .find(|(_, known)| *known == name)
             .map_or(SystemErrorKind::Internal, |(kind, _)| *kind);
-        Self { kind, message: message.to_owned() }
+        Self { kind, message: message.to_owned(), actor: ActorId::from_hex(actor) }
     }
 }

@@ -159,7 +159,7 @@ impl Core {
         for object in refs {
             let object = object.borrow();
             if !object.is_of(&self.0) {
-                return Err(GetError::Disconnected("an object ref of an earlier cluster connection was used; refs end with the connection that made them".into()));
+                return Err(GetError::StaleRef);
             }
             match (object.place_in_series(), awaited.last_mut()) {
                 (Some((series, index)), Some(Awaited::Range(range)))

@@ -1,6 +1,7 @@
 //! `manta list`, `manta get` and `manta summary`: what the cluster is and does, row by row.
 
 use anyhow::{Context, bail};
+use manta_node::resources::Resources;
 use manta_proto::{
     PROTOCOL_VERSION,
     token::Token,
@@ -249,6 +250,11 @@ fn cell(row: &Value, key: &str) -> String {
         ("object_id", Value::String(id)) => id.clone(),
         (_, Value::String(id)) if key.ends_with("_id") => id.chars().take(16).collect(),
         (_, Value::Number(ms)) if key.ends_with("_unix_ms") => table::moment(ms.as_u64().unwrap_or(0)),
+        ("total" | "available", Value::Object(amounts)) => {
+            let named = amounts.iter().filter_map(|(name, amount)| Some((name.as_str(), amount.as_f64()?)));
+            Resources::from_amounts(named)
+                .map_or_else(|error| error, |amounts| amounts.for_people().to_string())
+        }
         (_, Value::Object(amounts)) => {
             let amounts: Vec<_> =
                 amounts.iter().map(|(name, amount)| format!("{name} {}", text(amount))).collect();

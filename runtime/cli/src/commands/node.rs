@@ -35,7 +35,7 @@ pub async fn run(args: NodeArgs) -> anyhow::Result<()> {
     let host = host()?;
     logging::to_folder(host.session_dir())?;
     let resources = args.resources.resources()?;
-    let shown = resources.to_string();
+    let shown = resources.for_people().to_string();
     let options = NodeOptions {
         listen_host: own_address_towards(&args.address),
         head_address: args.address,

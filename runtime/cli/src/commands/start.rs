@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use manta_proto::{DEFAULT_ADDRESS, token::Token};
 
 use super::{head::HeadReady, node::NodeReady};
@@ -23,6 +23,11 @@ use crate::{
 /// When something runs there already, or cannot be started.
 #[expect(clippy::print_stdout, reason = "the command's output")]
 pub async fn run(args: StartArgs) -> anyhow::Result<()> {
+    if let Some(port) = args.port {
+        bail!(
+            "there is no --port: give the head's whole address with --listen 127.0.0.1:{port}, or 0.0.0.0:{port} for other machines; without --head a node starts beside it"
+        );
+    }
     let joins = args.address.is_some();
     let token = if joins { Token::find()? } else { Token::find_or_create()? };
     let mut metrics = None;
@@ -234,6 +239,7 @@ fn explain(args: &StartArgs, address: &str, names: &[String]) {
     let verb = if args.address.is_some() { "joined the cluster at" } else { "started, with its head at" };
     if args.head {
         println!("A head listens on {address}; nodes that it had before find it by themselves.");
+        println!("It runs no tasks itself: others join it with 'manta start --address {address}'.");
     } else {
         println!("{} {verb} {address}: {}", nodes(args.nodes), names.join(", "));
     }

@@ -156,6 +156,11 @@ impl Core {
         format!("its placement group ({group}) was removed")
     }
 
+    /// Whether what needs this can never run, because its group was removed.
+    pub(super) fn is_group_removed(&self, need: &Resources) -> bool {
+        group_of(need).is_some_and(|group| self.bundles.removed.contains(group))
+    }
+
     /// For what is in a group: why it can never run, or that it waits for its group.
     pub(super) fn hopeless_in_group(&self, need: &Resources) -> Option<Option<String>> {
         let group = group_of(need)?;

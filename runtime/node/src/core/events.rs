@@ -95,6 +95,7 @@ impl Core {
             Timer::TargetConfig(target, generation) => self.on_target_config_timeout(target, generation),
             Timer::Grace { loss } => self.on_grace_over(loss),
             Timer::Resumed { worker, task, times } => self.on_resumed_timer(worker, task, times),
+            Timer::WindUp(worker) => self.on_wind_up_timer(worker),
             Timer::Idle(worker) => self.on_idle_timeout(worker),
             Timer::Fate(worker) => self.on_fate_timeout(worker),
             Timer::Detached(worker) => self.on_detached_timeout(worker),

@@ -57,6 +57,7 @@ impl Core {
             last_stderr: exit.last_stderr.clone(),
             intended,
             out_of_memory: worker.killed_for_memory.is_some(),
+            node_gone: false,
         }
     }
 
@@ -85,7 +86,8 @@ impl Core {
             self.effects.push(Effect::AskFate { process: from, address, request: request.clone() });
         } else {
             let sentence = format!("{} was lost, and its workers with it", self.node_name(node));
-            self.answer_fate(asker, WorkerFateReply { sentence, ..WorkerFateReply::default() });
+            let fate = WorkerFateReply { sentence, node_gone: true, ..WorkerFateReply::default() };
+            self.answer_fate(asker, fate);
         }
     }
 

@@ -301,12 +301,14 @@ impl Core {
     }
 
     pub(super) fn answer(&mut self, pending: &Pending, result: lease_reply::Result) {
-        self.answer_about(pending, result, false);
+        self.answer_with(pending, LeaseReply { result: Some(result), ..LeaseReply::default() });
     }
 
-    fn answer_about(&mut self, pending: &Pending, result: lease_reply::Result, environment_failed: bool) {
-        let reply =
-            LeaseReply { request_id: pending.request.request_id, result: Some(result), environment_failed };
+    pub(super) fn answer_with(&mut self, pending: &Pending, mut reply: LeaseReply) {
+        reply.request_id = pending.request.request_id;
+        if matches!(reply.result, Some(lease_reply::Result::Refused(_))) {
+            reply.group_removed |= self.is_group_removed(&pending.need);
+        }
         match pending.asker {
             Asker::Process { .. } => self.tell_process(pending.owner, node_to_process::Message::Lease(reply)),
             Asker::Peer { reply: id, .. } => self.effects.push(Effect::AnswerLease(id, reply)),
@@ -322,7 +324,8 @@ impl Core {
         let Some(pending) = self.leases.remove(number) else { return };
         self.budget.give(&pending.need);
         self.gpus.give(&pending.gpus);
-        self.answer_about(&pending, lease_reply::Result::Refused(sentence.to_owned()), environment_failed);
+        let result = Some(lease_reply::Result::Refused(sentence.to_owned()));
+        self.answer_with(&pending, LeaseReply { result, environment_failed, ..LeaseReply::default() });
     }
 
     pub(super) fn on_lease_cancel(&mut self, from: ProcessId, request_id: u64) {
@@ -371,7 +374,7 @@ impl Core {
             {
                 let result = Some(lease_reply::Result::Refused("the job has ended".to_owned()));
                 let request_id = pending.request.request_id;
-                let reply_message = LeaseReply { request_id, result, environment_failed: false };
+                let reply_message = LeaseReply { request_id, result, ..LeaseReply::default() };
                 self.effects.push(Effect::AnswerLease(reply, reply_message));
             }
             self.forget_pending(number);
@@ -381,10 +384,21 @@ impl Core {
     pub(super) fn on_lease_return_message(&mut self, returned: &v1::LeaseReturn) {
         let Ok(lease) = LeaseId::try_from(&returned.lease_id) else { return };
         if let Some((node, _)) = self.leases.elsewhere.remove(&lease) {
-            self.return_to_peer(lease, node, returned.worker_unusable);
+            self.return_to_peer(lease, node, returned.worker_unusable, returned.orderly);
         } else {
-            self.on_lease_returned(lease, returned.worker_unusable);
+            self.take_back(lease, returned);
         }
+    }
+
+    /// A lease of this node comes back from who asked for it.
+    pub(super) fn take_back(&mut self, id: LeaseId, returned: &v1::LeaseReturn) {
+        if returned.orderly
+            && let Some(worker) =
+                self.leases.granted.get(&id).and_then(|lease| self.workers.get_mut(&lease.worker))
+        {
+            worker.may_wind_up = true;
+        }
+        self.on_lease_returned(id, returned.worker_unusable);
     }
 
     /// A lease of this node comes back, from a process here or from a peer.
@@ -472,7 +486,7 @@ impl Core {
         for (id, node) in elsewhere {
             self.leases.elsewhere.remove(&id);
             if !self.is_detached_elsewhere(id) {
-                self.return_to_peer(id, node, true);
+                self.return_to_peer(id, node, true, false);
             }
         }
         self.dispatch();
@@ -495,10 +509,16 @@ impl Core {
         self.on_lease_returned(id, python);
     }
 
-    pub(super) fn return_to_peer(&mut self, lease: LeaseId, node: NodeId, worker_unusable: bool) {
+    pub(super) fn return_to_peer(
+        &mut self,
+        lease: LeaseId,
+        node: NodeId,
+        worker_unusable: bool,
+        orderly: bool,
+    ) {
         if let Some(peer) = self.peers.get(&node) {
             let address = peer.address.clone();
-            self.effects.push(Effect::ReturnLease { address, lease, node, worker_unusable });
+            self.effects.push(Effect::ReturnLease { address, lease, node, worker_unusable, orderly });
         }
     }
 }

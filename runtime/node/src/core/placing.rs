@@ -70,9 +70,7 @@ impl Core {
         task_name: &str,
     ) -> Option<String> {
         if let Some(sentence) = self.hopeless_in_group(need) {
-            let task =
-                if task_name.is_empty() { String::new() } else { format!("task '{task_name}' cannot run: ") };
-            return sentence.map(|sentence| format!("{task}{sentence}"));
+            return sentence;
         }
         let mut nodes = Vec::new();
         let mut only_amounts = true;

@@ -63,13 +63,11 @@ impl Core {
     /// A peer answered, or could not be asked (`Err` with the cause).
     pub fn on_lease_answer(&mut self, ask: AskId, node: NodeId, answer: Result<LeaseReply, String>) {
         self.leases.asks = self.leases.asks.saturating_sub(1);
-        let result = match answer {
-            Ok(reply) => reply.result.unwrap_or(lease_reply::Result::Busy(manta_proto::v1::LeaseBusy {})),
-            Err(cause) => {
-                tracing::info!(%node, cause, "a peer could not be asked for a lease");
-                lease_reply::Result::Busy(manta_proto::v1::LeaseBusy {})
-            }
-        };
+        let mut reply = answer.unwrap_or_else(|cause| {
+            tracing::info!(%node, cause, "a peer could not be asked for a lease");
+            LeaseReply::default()
+        });
+        let result = reply.result.take().unwrap_or(lease_reply::Result::Busy(manta_proto::v1::LeaseBusy {}));
         let asked =
             self.leases.pendings.get(&ask.0).is_some_and(|pending| pending.stage == Stage::AskingPeer(node));
         match result {
@@ -80,7 +78,7 @@ impl Core {
                     self.on_actor_granted_elsewhere(lease, &pending.request);
                     self.answer(&pending, lease_reply::Result::Granted(grant));
                 } else {
-                    self.return_to_peer(lease, node, false);
+                    self.return_to_peer(lease, node, false, false);
                 }
             }
             lease_reply::Result::Busy(_) => {
@@ -93,7 +91,8 @@ impl Core {
             }
             lease_reply::Result::Refused(sentence) => {
                 if asked && let Some(pending) = self.leases.remove(ask.0) {
-                    self.answer(&pending, lease_reply::Result::Refused(sentence));
+                    let result = Some(lease_reply::Result::Refused(sentence));
+                    self.answer_with(&pending, LeaseReply { result, ..reply });
                 }
             }
         }
@@ -113,7 +112,7 @@ impl Core {
     /// A peer gives a lease of ours back.
     pub fn on_peer_return(&mut self, returned: &LeaseReturn) {
         if let Ok(lease) = LeaseId::try_from(&returned.lease_id) {
-            self.on_lease_returned(lease, returned.worker_unusable);
+            self.take_back(lease, returned);
         }
     }
 

@@ -18,6 +18,8 @@ use super::{Core, Effect, Identity, Timer};
 pub(super) const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Workers above the number of CPUs are kept this long without work.
 const SPARE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an actor that nobody can call any more may wind up.
+const WIND_UP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Workers of a node.
 pub(super) const WORKERS_MAX: usize = 1024;
 /// Python workers of one pool that start at one time.
@@ -125,6 +127,8 @@ pub(super) struct Worker {
     announced: bool,
     /// Why this node kills it, when its machine is out of memory.
     pub killed_for_memory: Option<String>,
+    /// Its actor has had its last call, and may end in its own way.
+    pub may_wind_up: bool,
     language_version: String,
     /// Which of its engines debugs it, or will.
     pub incarnation: Incarnation,
@@ -190,6 +194,7 @@ impl Core {
             attached: false,
             announced: false,
             killed_for_memory: None,
+            may_wind_up: false,
             language_version: String::new(),
             incarnation: Incarnation::default(),
             peer_socket: String::new(),
@@ -390,9 +395,22 @@ impl Core {
         };
         let was_starting = matches!(worker.state, State::Starting | State::Configuring);
         worker.state = State::Ending;
-        let key = worker.key.clone();
+        let (key, may_wind_up) = (worker.key.clone(), worker.may_wind_up);
         self.leave_pool(id, &key, was_starting);
-        self.effects.push(Effect::EndWorker(id));
+        if may_wind_up {
+            let exit = v1::Exit { cause: "nobody can call its actor any more".to_owned() };
+            self.tell_process(id, node_to_process::Message::Exit(exit));
+            self.effects.push(Effect::Timer(Timer::WindUp(id), WIND_UP_TIMEOUT));
+        } else {
+            self.effects.push(Effect::EndWorker(id));
+        }
+    }
+
+    /// A worker that was told to end has had its time.
+    pub(super) fn on_wind_up_timer(&mut self, id: ProcessId) {
+        if self.workers.contains_key(&id) {
+            self.effects.push(Effect::EndWorker(id));
+        }
     }
 
     /// A worker's connection ended. It ends itself then; if it does not, it is of no use to anybody and is ended.

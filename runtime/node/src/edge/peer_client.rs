@@ -83,15 +83,8 @@ pub fn ask_lease(shared: Arc<Shared>, ask: AskId, node: NodeId, address: String,
     });
 }
 
-pub fn return_lease(
-    shared: Arc<Shared>,
-    address: String,
-    lease: LeaseId,
-    node: NodeId,
-    worker_unusable: bool,
-) {
+pub fn return_lease(shared: Arc<Shared>, address: String, lease: LeaseId, message: LeaseReturn) {
     tokio::spawn(async move {
-        let message = LeaseReturn { lease_id: lease.to_bytes(), node_id: node.to_bytes(), worker_unusable };
         let returned = async {
             let mut client = shared.peers.client(&address).await?;
             client
@@ -116,6 +109,7 @@ pub fn ask_fate(shared: Arc<Shared>, process: ProcessId, address: String, reques
         };
         let mut fate = answer.await.unwrap_or_else(|cause| WorkerFateReply {
             sentence: format!("how the worker ended cannot be found out: {cause}"),
+            node_gone: true,
             ..WorkerFateReply::default()
         });
         fate.request_id = request_id;

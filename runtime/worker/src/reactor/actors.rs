@@ -16,7 +16,11 @@ use manta_proto::{
     v1::{ActorAsk, ActorState, KillActor, Value, actor_state, peer_message},
 };
 
-use super::{ConnId, FastMap, RequestId, State, Submission, events::Place, objects::error_value};
+use super::{
+    ConnId, FastMap, RequestId, State, Submission,
+    events::Place,
+    objects::{actor_error, error_value},
+};
 use crate::SystemErrorKind;
 
 pub(crate) use owner::NewActor;
@@ -180,7 +184,7 @@ impl State {
                 self.actors.known.remove(&id);
             }
             (Some(_), Phase::Alive(_)) if !actor.escaped && !actor.address.detached => {
-                self.kill_owned(id, "its last handle is gone");
+                self.release_owned(id);
             }
             _ => {}
         }
@@ -214,7 +218,7 @@ impl State {
         let Some(actor) = self.actors.known.get_mut(&id) else {
             let name = self.task_name(task);
             let sentence = format!("the call '{name}' cannot run again: its actor is gone");
-            return self.fail_call(task, error_value(SystemErrorKind::ActorDied, sentence));
+            return self.fail_call(task, actor_error(id, SystemErrorKind::ActorDied, sentence));
         };
         actor.sent.remove(&task);
         if let Err(place) = actor.place_of(order) {
@@ -308,8 +312,12 @@ impl State {
             if let Some(actor) = self.actors.known.get_mut(&id) {
                 actor.waiting.retain(|(_, other)| *other != task);
             }
-            let error =
-                unavailable(SystemErrorKind::ActorRestarting, &self.task_name(task), "it is being made anew");
+            let error = unavailable(
+                id,
+                SystemErrorKind::ActorRestarting,
+                &self.task_name(task),
+                "it is being made anew",
+            );
             self.fail_call(task, error);
         }
     }
@@ -335,11 +343,14 @@ impl State {
             Some((Phase::Unknown | Phase::Lost, lost)) => return lost.push((task, fate.to_owned())),
             Some((Phase::Dead(error), _)) => error.clone(),
             Some((Phase::Pending | Phase::Restarting | Phase::Alive(_), _)) => unavailable(
+                id,
                 SystemErrorKind::ActorUnavailable,
                 &name,
                 &format!("its worker ended while the call was under way: {fate}"),
             ),
-            None => error_value(SystemErrorKind::ActorDied, format!("the call '{name}' was lost: {fate}")),
+            None => {
+                actor_error(id, SystemErrorKind::ActorDied, format!("the call '{name}' was lost: {fate}"))
+            }
         };
         self.fail_call(task, error);
     }
@@ -551,8 +562,9 @@ impl State {
 /// What calls of an actor fail with that was killed.
 const KILLED: &str = "it was killed by kill()";
 
-fn unavailable(kind: SystemErrorKind, call: &str, cause: &str) -> Value {
-    error_value(
+fn unavailable(id: ActorId, kind: SystemErrorKind, call: &str, cause: &str) -> Value {
+    actor_error(
+        id,
         kind,
         format!(
             "the actor is not available for the call '{call}': {cause}. Call it again, or give it max_task_retries"
@@ -561,6 +573,12 @@ fn unavailable(kind: SystemErrorKind, call: &str, cause: &str) -> Value {
 }
 
 fn death(state: &ActorState) -> Value {
-    let said = || error_value(SystemErrorKind::ActorDied, format!("the actor is dead: {}", state.cause));
+    let said = || {
+        let sentence = format!("the actor is dead: {}", state.cause);
+        match ActorId::try_from(&state.actor_id) {
+            Ok(id) => actor_error(id, SystemErrorKind::ActorDied, sentence),
+            Err(_) => error_value(SystemErrorKind::ActorDied, sentence),
+        }
+    };
     state.error.clone().unwrap_or_else(said)
 }

@@ -277,6 +277,8 @@ impl State {
             (Some(class), Some(lease_reply::Result::Refused(sentence))) => {
                 let kind = if reply.environment_failed {
                     SystemErrorKind::EnvironmentFailed
+                } else if reply.group_removed {
+                    SystemErrorKind::GroupRemoved
                 } else {
                     SystemErrorKind::Unschedulable
                 };
@@ -405,6 +407,7 @@ impl State {
             lease_id,
             node_id,
             worker_unusable,
+            orderly: false,
         }));
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use manta_proto::{
-    ids::{NodeId, ObjectId, ProcessId},
+    ids::{ActorId, NodeId, ObjectId, ProcessId},
     v1::{
         self, FreeObjectsRequest, GetObject, ObjectReply, ObjectsRecycled, Value, peer_message,
         process_to_node, value,
@@ -125,7 +125,16 @@ fn detached(mut value: Value) -> Value {
 
 /// A value that says what the runtime has to say.
 pub(crate) fn error_value(kind: SystemErrorKind, sentence: impl Into<String>) -> Value {
-    let bytes = SystemError::new(kind, sentence).encode();
+    encoded_error(&SystemError::new(kind, sentence))
+}
+
+/// The same of something that befell an actor.
+pub(crate) fn actor_error(id: ActorId, kind: SystemErrorKind, sentence: impl Into<String>) -> Value {
+    encoded_error(&SystemError { actor: Some(id), ..SystemError::new(kind, sentence) })
+}
+
+fn encoded_error(error: &SystemError) -> Value {
+    let bytes = error.encode();
     let mut data = vec![0; manta_object_store::layout::encoded_len(bytes.len(), std::iter::empty())];
     manta_object_store::layout::encode(&mut data, &bytes, &[]);
     Value {

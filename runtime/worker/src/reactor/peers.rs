@@ -239,7 +239,10 @@ impl State {
                     node_id: node.to_bytes(),
                 }));
             }
-            _ => self.answer_fate(question, &format!("the connection to it ended ({cause})")),
+            _ => {
+                let fate = format!("the connection to it ended ({cause})");
+                self.answer_fate(question, SystemErrorKind::WorkerDied, &fate);
+            }
         }
     }
 
@@ -276,7 +279,8 @@ impl State {
         if reply.out_of_memory {
             return self.answer_out_of_memory(question, &fate);
         }
-        self.answer_fate(question, &fate);
+        let kind = if reply.node_gone { SystemErrorKind::NodeDied } else { SystemErrorKind::WorkerDied };
+        self.answer_fate(question, kind, &fate);
     }
 
     /// The process was killed to free memory: its tasks run again, as often as that happens.
@@ -287,15 +291,15 @@ impl State {
         for task in std::mem::take(&mut question.tasks) {
             self.end_out_of_memory(task, fate);
         }
-        self.answer_fate(question, fate);
+        self.answer_fate(question, SystemErrorKind::WorkerDied, fate);
     }
 
-    fn answer_fate(&mut self, question: FateQuestion, fate: &str) {
+    fn answer_fate(&mut self, question: FateQuestion, kind: SystemErrorKind, fate: &str) {
         for actor in question.actors {
             self.on_actor_fate(actor, fate);
         }
         for task in question.tasks {
-            self.fail_for_fate(task, fate);
+            self.fail_for_fate(task, kind, fate);
         }
         for object in question.objects {
             let sentence =

@@ -14,7 +14,7 @@ use crate::{
     reactor::{
         ConnId, RequestId, State, Submission,
         events::Place,
-        objects::{error_value, is_error},
+        objects::{actor_error, is_error},
         tasks::Task,
     },
 };
@@ -128,10 +128,12 @@ impl State {
                 let sentence = format!("the actor '{}' cannot be made: {sentence}", self.class_name(id));
                 let kind = if reply.environment_failed {
                     SystemErrorKind::EnvironmentFailed
+                } else if reply.group_removed {
+                    SystemErrorKind::ActorGroupRemoved
                 } else {
                     SystemErrorKind::ActorUnschedulable
                 };
-                let error = error_value(kind, sentence);
+                let error = actor_error(id, kind, sentence);
                 self.end_owned(id, error);
             }
             _ if wanted => self.request_actor_worker(id),
@@ -189,13 +191,15 @@ impl State {
         let system = crate::convert::system_error_of(error);
         let error = match system {
             None if was_sent => error.clone(),
-            None => error_value(
+            None => actor_error(
+                id,
                 SystemErrorKind::ActorDied,
                 format!(
                     "the actor '{class}' was not made, because an argument of its constructor failed; get() of that argument says why"
                 ),
             ),
-            Some(said) => error_value(
+            Some(said) => actor_error(
+                id,
                 SystemErrorKind::ActorDied,
                 format!("the actor '{class}' was not made: {}", said.message),
             ),
@@ -242,11 +246,11 @@ impl State {
             Some(owned) => {
                 let fate = owned.wish.unwrap_or(fate);
                 let sentence = format!("the actor '{class}' is dead: {fate}");
-                self.end_owned(id, error_value(SystemErrorKind::ActorDied, sentence));
+                self.end_owned(id, actor_error(id, SystemErrorKind::ActorDied, sentence));
             }
             None => {
                 let sentence = format!("the actor is dead, because the process that made it ended: {fate}");
-                self.set_phase(id, Phase::Dead(error_value(SystemErrorKind::ActorDied, sentence)));
+                self.set_phase(id, Phase::Dead(actor_error(id, SystemErrorKind::ActorDied, sentence)));
             }
         }
     }
@@ -254,7 +258,7 @@ impl State {
     /// Ends an actor of ours for good.
     pub(super) fn kill_owned(&mut self, id: ActorId, cause: &str) {
         let sentence = format!("the actor '{}' is dead: {cause}", self.class_name(id));
-        self.end_owned(id, error_value(SystemErrorKind::ActorDied, sentence));
+        self.end_owned(id, actor_error(id, SystemErrorKind::ActorDied, sentence));
     }
 
     /// Ends the worker of an actor of ours; it is made anew if it has restarts left.
@@ -285,8 +289,18 @@ impl State {
         self.drop_creation(creation_task(id), made, error);
     }
 
+    /// Ends an actor of ours that nobody can call any more: it may wind up first.
+    pub(super) fn release_owned(&mut self, id: ActorId) {
+        if let Some((lease, place)) = self.owned(id).and_then(|owned| owned.lease.take()) {
+            let (lease_id, node_id) = (lease.to_bytes(), place.node.to_bytes());
+            let returned = LeaseReturn { lease_id, node_id, worker_unusable: true, orderly: true };
+            self.tell_node(process_to_node::Message::ReturnLease(returned));
+        }
+        self.kill_owned(id, "its last handle is gone");
+    }
+
     fn return_actor_lease(&mut self, lease_id: bytes::Bytes, node_id: bytes::Bytes) {
-        let returned = LeaseReturn { lease_id, node_id, worker_unusable: true };
+        let returned = LeaseReturn { lease_id, node_id, worker_unusable: true, orderly: false };
         self.tell_node(process_to_node::Message::ReturnLease(returned));
     }
 

@@ -15,7 +15,7 @@ use manta_proto::{
 
 use super::super::{
     ConnId, FastMap, RequestId, State, cancel,
-    objects::{error_value, is_error},
+    objects::{actor_error, error_value, is_error},
     tasks::ARGUMENTS_LOST_MAX,
 };
 use super::{Popped, Queued, Running, location_of};
@@ -209,7 +209,11 @@ impl State {
 
     fn refuse_call(&mut self, conn: ConnId, spec: &TaskSpec, cause: &str) {
         let sentence = format!("the call '{}' did not run: {cause}", spec.name);
-        self.send_done(conn, spec, vec![error_value(SystemErrorKind::ActorDied, sentence)], true, 0);
+        let error = match ActorId::try_from(&spec.actor_id) {
+            Ok(id) => actor_error(id, SystemErrorKind::ActorDied, sentence),
+            Err(_) => error_value(SystemErrorKind::ActorDied, sentence),
+        };
+        self.send_done(conn, spec, vec![error], true, 0);
     }
 
     /// A stored argument of a queued call has come to this node, or is lost.
@@ -358,7 +362,7 @@ impl State {
         let queued: Vec<_> = host.groups.iter_mut().flat_map(|group| group.queue.drain(..)).collect();
         let mut running: Vec<_> = host.running.keys().copied().collect();
         running.sort_unstable();
-        let error = error_value(SystemErrorKind::ActorDied, format!("the actor is dead: {cause}"));
+        let error = actor_error(actor, SystemErrorKind::ActorDied, format!("the actor is dead: {cause}"));
         for task in running {
             self.on_finished(ACTOR_SLOT, task, vec![error.clone()], true);
         }

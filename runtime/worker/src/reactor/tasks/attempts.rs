@@ -56,7 +56,7 @@ impl State {
     }
 
     /// Ends a task whose worker died.
-    pub(in crate::reactor) fn fail_for_fate(&mut self, id: TaskId, fate: &str) {
+    pub(in crate::reactor) fn fail_for_fate(&mut self, id: TaskId, kind: SystemErrorKind, fate: &str) {
         let Some(task) = self.tasks.get(&id).filter(|task| task.stage == Stage::AwaitingFate) else { return };
         match task.actor {
             Some(Role::Call(actor, _)) => return self.fail_lost_call(id, actor, fate),
@@ -72,7 +72,7 @@ impl State {
         let tried =
             if attempts == 1 { String::new() } else { format!(" It was the last of {attempts} attempts.") };
         let sentence = format!("the worker that ran task '{}' ended: {fate}.{tried}", task.name);
-        self.complete(id, vec![error_value(SystemErrorKind::WorkerDied, sentence)], true);
+        self.complete(id, vec![error_value(kind, sentence)], true);
     }
 
     /// The task runs again because its worker was killed to free memory, which counts as no retry.
@@ -88,8 +88,8 @@ impl State {
     pub(in crate::reactor) fn end_out_of_memory(&mut self, id: TaskId, fate: &str) {
         let Some(task) = self.tasks.get(&id).filter(|task| task.stage == Stage::AwaitingFate) else { return };
         match task.actor {
-            Some(_) => self.fail_for_fate(id, fate),
-            None if task.cancelled => self.fail_for_fate(id, fate),
+            Some(_) => self.fail_for_fate(id, SystemErrorKind::WorkerDied, fate),
+            None if task.cancelled => self.fail_for_fate(id, SystemErrorKind::WorkerDied, fate),
             None if task.retriable => self.run_again(id, None),
             None => {
                 let sentence = format!("task '{}' ran out of memory: {fate}.", task.name);
