@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What the Python suites, the fixtures and the demo import.
-const PACKAGES: [&str; 4] = ["pytest", "numpy", "cloudpickle", "joblib"];
+const PACKAGES: [&str; 5] = ["pytest", "numpy", "cloudpickle", "joblib", "jinja2"];
 
 /// What checks Python's sources. The versions are fixed: a new one finds new mistakes, on a day when nobody changed anything.
 const LINTERS: [&str; 2] = ["ruff==0.17.6", "mypy==2.4.1"];

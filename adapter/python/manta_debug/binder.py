@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import weakref
 from types import CodeType
+from typing import Any
 
+from . import templates
 from .codes import CodeTree, first_line, first_traceable_offset, is_reentry, start_line
 from .table import Breakpoint, Table
 
@@ -58,15 +60,22 @@ class Binder:
         binding = self.bindings.get(id(code))
         return binding if binding is not None and binding.reference() is code else None
 
-    def consider(self, code: CodeType) -> list[CodeType]:
-        """Binds a code object and all nested in it; answers those that own a line and were not bound before."""
+    def consider(self, code: CodeType, names: dict[str, Any] | None = None) -> list[CodeType]:
+        """Binds a code object and all nested in it; answers those that own a line and were not bound before.
+
+        `names` are the globals of a frame that runs it, where there is one.
+        """
         if self.find(code) is not None:
             return []
         tree = CodeTree(code)
         fresh = [t.code for t in tree.walk() if self.find(t.code) is None]
         for inner in fresh:
             self._enter(inner)
+        template = templates.lines_of(code, names)
         for breakpoint in self.table.in_file(code.co_filename):
+            if template is not None:
+                self._bind_in_template(breakpoint, tree, template)
+                continue
             line, owners = tree.owners(breakpoint.requested_line)
             for owner in owners:
                 self.bindings[id(owner.code)].add(line, breakpoint)
@@ -74,6 +83,16 @@ class Binder:
         for inner in fresh:
             self._bind_functions(inner)
         return [inner for inner in fresh if self.bindings[id(inner)].lines]
+
+    def _bind_in_template(self, breakpoint: Breakpoint, tree: CodeTree, whole: templates.Lines) -> None:
+        line = whole.line_from(breakpoint.requested_line)
+        if line is None:
+            return
+        for inner in tree.walk():
+            lines = templates.lines_of(inner.code)
+            for at in lines.places(line) if lines is not None else ():
+                self.bindings[id(inner.code)].add(at, breakpoint)
+                self._bound(breakpoint, line, inner.code)
 
     def take_changed(self) -> list[Breakpoint]:
         """The breakpoints that were bound since the last call."""

@@ -186,11 +186,11 @@ class Core:
 
     # ---------------------------------------------------------------- what the program's threads call
 
-    def discover(self, code: CodeType) -> None:
-        """Code that concerns the table runs for the first time: binds it before its first line."""
+    def discover(self, code: CodeType, names: dict[str, Any]) -> None:
+        """Code that concerns the table runs for the first time, with these globals: binds it before its first line."""
         try:
             with self.lock:
-                bound = self.binder.consider(code)
+                bound = self.binder.consider(code, names)
                 if bound:
                     self.tracer.watch_codes(bound)
                 changed = self.binder.take_changed()
@@ -230,7 +230,7 @@ class Core:
                 verdict.ids,
                 returned=step.returned if step is not None and step.wants_line(frame) else None,
             )
-        elif step is not None and step.wants_line(frame):
+        elif step is not None and step.ends_at(frame):
             self.on_step_end(thread, frame)
 
     def on_step_end(self, thread: ThreadState, frame: FrameType, returned: Body | None = None) -> None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from . import limits
+from . import limits, templates
 from .errors import text_of
-from .evaluate import evaluate_code
+from .evaluate import Scope, evaluate_code
 from .table import Breakpoint
 from .values.render import render_for_log
 
@@ -28,12 +28,15 @@ class Verdict:
 def judge(core: Core, frame: FrameType, breakpoints: list[Breakpoint]) -> Verdict:
     """Asks each breakpoint. One whose condition fails to evaluate stops, and says so."""
     verdict = Verdict()
+    scope: Scope | None = None
     for breakpoint in breakpoints:
         if breakpoint.function is not None and not _is_in_module(frame, breakpoint.function):
             continue
         try:
-            if breakpoint.condition is not None and not evaluate_code(frame, breakpoint.condition):
-                continue
+            if breakpoint.condition is not None:
+                scope = templates.scope_of(frame) if scope is None else scope
+                if not evaluate_code(scope, breakpoint.condition):
+                    continue
         except (Exception, SystemExit) as error:
             # Whatever the condition's own code raises, `exit()` included: none of it is the program's.
             verdict.text = f"The condition could not be evaluated: {text_of(error)}"
@@ -66,7 +69,8 @@ def _log(core: Core, frame: FrameType, breakpoint: Breakpoint) -> None:
     thread = core.threads.current()
     data = {"threadId": thread.thread_id, "breakpointId": breakpoint.id}
     task = core.task_of(thread)
-    text = breakpoint.log.render(lambda code: evaluate_code(frame, code), render_for_log, text_of)[
+    scope = templates.scope_of(frame)
+    text = breakpoint.log.render(lambda code: evaluate_code(scope, code), render_for_log, text_of)[
         : limits.OUTPUT_CHARS_MAX
     ]
     core.send_event(
@@ -75,7 +79,7 @@ def _log(core: Core, frame: FrameType, breakpoint: Breakpoint) -> None:
             "category": "console",
             "output": text + "\n",
             "source": core.sources.of(frame.f_code),
-            "line": frame.f_lineno,
+            "line": templates.line_of(frame, frame.f_lineno or 0),
             "data": data if task is None else {**data, "task": task},
         },
     )

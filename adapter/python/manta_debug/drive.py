@@ -32,11 +32,27 @@ def drive(coroutine: Coroutine[Any, Any, Any], guarded: Guarded) -> Any:
 def _in_own_loop(coroutine: Coroutine[Any, Any, Any], guarded: Guarded) -> Any:
     import asyncio
 
+    async def whole() -> Any:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        loop.set_exception_handler(_pass_interrupts)
+        # A loop keeps what is raised in a call of its own to itself: then it is the cancelled task that ends.
+        with guarded.interrupted_by(lambda: _wake(loop, task.cancel), raises=True):
+            return await coroutine
+
     # With a factory, nothing is changed that the program sees as the thread's own loop.
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        loop = runner.get_loop()
-        with guarded.interrupted_by(lambda: _wake(loop), raises=True):
-            return runner.run(coroutine)
+        try:
+            return runner.run(whole())
+        except asyncio.CancelledError:
+            if guarded.is_interrupted:
+                raise Interrupted from None
+            raise
+
+
+def _pass_interrupts(loop: Any, context: dict[str, Any]) -> None:
+    if not isinstance(context.get("exception"), Interrupted):
+        loop.default_exception_handler(context)
 
 
 def _in_running_loop(loop: Any, coroutine: Coroutine[Any, Any, Any], guarded: Guarded) -> Any:
@@ -58,7 +74,7 @@ def _in_running_loop(loop: Any, coroutine: Coroutine[Any, Any, Any], guarded: Gu
 
     def give_up() -> None:
         given_up.append(True)
-        _wake(loop)
+        _wake(loop, _nothing)
 
     try:
         # No exception is raised from outside here, as it could meet another task.
@@ -95,10 +111,10 @@ def _fill(loop: Any, count: int, handle: Callable[..., Any]) -> None:
         loop._ready.append(empty)
 
 
-def _wake(loop: Any) -> None:
+def _wake(loop: Any, call: Callable[[], object]) -> None:
     # Who is interrupted may have ended its loop already.
     if not loop.is_closed():
-        loop.call_soon_threadsafe(_nothing)
+        loop.call_soon_threadsafe(call)
 
 
 def _nothing() -> None:

@@ -6,7 +6,7 @@ import ast
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 from types import CodeType, FrameType, ModuleType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from .codes import CO_COROUTINE, CO_OPTIMIZED
 from .errors import RequestError
@@ -31,7 +31,20 @@ class MainScope:
         return MainScope(names) if names and not is_ours else None
 
 
-Scope = FrameType | MainScope
+class OtherScope(Protocol):
+    """What shows a frame by other names than its code's, and writes back what is set."""
+
+    @property
+    def f_code(self) -> CodeType: ...
+    @property
+    def f_globals(self) -> dict[str, Any]: ...
+    @property
+    def f_locals(self) -> dict[str, Any]: ...
+    def write_back(self) -> None:
+        """Gives the frame what its variables were set to."""
+
+
+Scope = FrameType | MainScope | OtherScope
 Drive = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
@@ -140,7 +153,7 @@ def _run_on_copy(frame: Scope, code: CodeType, extra: Mapping[str, Any] | None, 
     return result
 
 
-def assign_local(frame: FrameType, name: str, value: Any) -> None:
+def assign_local(frame: Scope, name: str, value: Any) -> None:
     """Gives a local variable of a frame a new value."""
     names = frame.f_locals
     names[name] = value
@@ -149,6 +162,9 @@ def assign_local(frame: FrameType, name: str, value: Any) -> None:
 
 def write_back(frame: Scope) -> None:
     """Before 3.13, `f_locals` of a function is a copy, which must be written back before it is looked at again."""
+    if not isinstance(frame, (FrameType, MainScope)):
+        frame.write_back()
+        return
     if _WRITES_THROUGH or not frame.f_code.co_flags & CO_OPTIMIZED:
         return
     try:

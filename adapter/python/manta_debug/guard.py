@@ -49,6 +49,11 @@ class Guarded:
         self._raises = True
         self.arrived = False
 
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether somebody has wanted it to end."""
+        return self._fired
+
     def interrupt(self) -> None:
         """Ends the call, if it still runs."""
         with self._lock:

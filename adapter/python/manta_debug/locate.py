@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
-from . import limits
+from . import limits, templates
 from .codes import CodeTree
 from .table import Breakpoint, Table
 
@@ -24,6 +24,9 @@ def running_codes() -> Iterator[CodeType]:
         frame: FrameType | None = top
         while frame is not None:
             if id(frame.f_code) not in seen:
+                templates.lines_of(
+                    frame.f_code, frame.f_globals
+                )  # Remembered: who gets the code has no frame of it.
                 seen.add(id(frame.f_code))
                 yield frame.f_code
             frame = frame.f_back
@@ -72,7 +75,12 @@ def lines_of_file(paths: list[str]) -> frozenset[int]:
             if table.in_file(code.co_filename)
         }
         trees = [CodeTree(code) for code in codes.values()]
-    return frozenset(line for tree in trees for each in tree.walk() for line in each.lines)
+    return frozenset(line for tree in trees for each in tree.walk() for line in _lines_shown(each))
+
+
+def _lines_shown(tree: CodeTree) -> Iterable[int]:
+    lines = templates.lines_of(tree.code)
+    return tree.lines if lines is None else lines.starts.values()
 
 
 def codes_to_look_at(table: Table) -> Iterable[CodeType]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from . import awaiting, limits
+from . import awaiting, limits, templates
 from .codes import CO_OPTIMIZED
 from .origins import Origin, Origins
 from .stops import StackEntry, Stop
@@ -72,8 +72,8 @@ def describe_frame(core: Core, stop: Stop, index: int) -> dict[str, Any]:
     code = entry.frame.f_code
     described: dict[str, Any] = {
         "id": stop.frame_id(index),
-        "name": code.co_qualname,
-        "line": entry.line,
+        "name": templates.name_of(entry.frame) or code.co_qualname,
+        "line": templates.line_of(entry.frame, entry.line),
         "column": 1,
         "source": core.sources.of(code),
     }

@@ -6,7 +6,7 @@ from enum import Enum
 from types import CodeType, FrameType
 from typing import Any
 
-from . import limits
+from . import limits, templates
 from .codes import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
 from .origins import Origins
 from .targets import CallTarget
@@ -39,6 +39,7 @@ class Step:
         "_origins",
         "_anywhere",
         "_target",
+        "_left_line",
     )
 
     def __init__(
@@ -63,6 +64,8 @@ class Step:
         self._origins = origins
         self._anywhere = anywhere
         self._target = target
+        #: The frame and the line that it leaves.
+        self._left_line = (frames[0], frames[0].f_lineno or 0) if frames else None
 
     @property
     def frames(self) -> list[FrameType]:
@@ -72,6 +75,10 @@ class Step:
     def wants_line(self, frame: FrameType) -> bool:
         """Whether a new line of this frame ends the step."""
         return _among(frame, self.line_frames)
+
+    def ends_at(self, frame: FrameType) -> bool:
+        """Whether the step ends with the line event that this frame has: in a template, only where a line of its text begins."""
+        return _among(frame, self.line_frames) and templates.begins_line(frame, self._left_line)
 
     def follows(self, frame: FrameType) -> bool:
         """Whether the step goes on elsewhere when this frame is left."""
@@ -128,8 +135,10 @@ class Step:
             self._watch([frame] if yielding else [])
             self.enters, self._target = True, None
             return Outcome.REARM
-        if yielding and self.kind != "stepOut":
-            return self._watch([frame] if caller is None else [frame, caller])
+        if yielding and (self.kind != "stepOut" or _among(frame, self.line_frames)):
+            # With those that it has yielded for, as by `yield from`: they may go on before anybody else does.
+            new = [f for f in (frame, caller) if f is not None and not _among(f, self.line_frames)]
+            return self._watch([*self.line_frames, *new])
         if caller is None:
             return Outcome.FINISHED
         if not unwinding and caller is frame.f_back:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from . import guard, limits, unpatched
+from . import guard, limits, templates, unpatched
 from .errors import RequestError
+from .evaluate import Scope
 from .targets import CallTarget
 from .threads import ThreadState
 
@@ -79,6 +80,10 @@ class Stop:
     def frame(self, frame_id: int) -> FrameType:
         """The frame behind an id."""
         return self.stack[self.indices[frame_id]].frame
+
+    def scope(self, frame_id: int) -> Scope:
+        """Where expressions about the frame behind an id find their names."""
+        return templates.scope_of(self.frame(frame_id))
 
     def handle(self, node: Any) -> int:
         """A variables reference for a node of the value tree; 0, which means a leaf, when there are too many."""

@@ -134,6 +134,17 @@ class SteppingTest(unittest.TestCase):
             with self.assertRaisesRegex(Refused, "Thread 99 is not stopped"):
                 program.request("continue", threadId=99)
 
+    def test_a_step_over_a_yield_stays_in_the_generator_where_c_code_takes_its_values(self) -> None:
+        path = PROGRAMS / "yields.py"
+        with debugged("yields.py") as program:
+            program.set_lines(path, line_of("yields.py", "inner yields"))
+            program.go()
+            thread = program.stopped()["threadId"]
+            program.request("next", threadId=thread)
+            self.assertEqual(program.stopped()["top"]["line"], line_of("yields.py", "inner goes on"))
+            program.resume(thread)
+            self.assertEqual(program.ended(), 0)
+
 
 if __name__ == "__main__":
     unittest.main()

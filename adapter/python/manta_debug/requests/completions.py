@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def _completions(engine: Engine, stop: Stop, arguments: Arguments) -> Body:
-    return _complete(engine, stop.frame(int(arguments["frameId"])), extra_names(stop), arguments)
+    return _complete(engine, stop.scope(int(arguments["frameId"])), extra_names(stop), arguments)
 
 
 def _completions_in_main(engine: Engine, arguments: Arguments) -> Reply:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def _evaluate(engine: Engine, stop: Stop, arguments: Arguments) -> Body:
     text = str(arguments["expression"])
     context = arguments.get("context") or "repl"
-    frame = stop.frame(int(arguments["frameId"]))
+    frame = stop.scope(int(arguments["frameId"]))
     extra = extra_names(stop)
     seconds = None if context == "repl" else limits.WATCH_SECONDS_MAX
 

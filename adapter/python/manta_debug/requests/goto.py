@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+from types import CodeType
 from typing import TYPE_CHECKING
 
-from .. import limits
+from .. import limits, templates
 from ..codes import traceable_lines
 from ..errors import RequestError
 from ..jump import jump
@@ -29,7 +30,7 @@ def _goto_targets(engine: Engine, arguments: Arguments) -> Reply:
     wanted.add(Breakpoint.of_paths([str(p) for p in paths if p]))
     with engine.core.lock:
         tops = [stop.stack[0].frame.f_code for stop in engine.core.stops.values() if stop.stack]
-    names = {c.co_filename for c in tops if wanted.in_file(c.co_filename) and line in traceable_lines(c)}
+    names = {c.co_filename for c in tops if wanted.in_file(c.co_filename) and _line_of_code(c, line)}
     targets = []
     for name in sorted(names):
         number = next(_ids)
@@ -49,12 +50,21 @@ def _goto(engine: Engine, stop: Stop, arguments: Arguments) -> Reply:
     if target is None:
         raise RequestError("This line is no longer known as a target; ask for the targets again.")
     frame = stop.stack[0].frame
-    if frame.f_code.co_filename != target.filename or target.line not in traceable_lines(frame.f_code):
+    line = _line_of_code(frame.f_code, target.line)
+    if frame.f_code.co_filename != target.filename or line is None:
         raise RequestError(
             f"Line {target.line} is not in {frame.f_code.co_qualname}, where the thread stands."
         )
-    jump(stop, frame, target.line)
+    jump(stop, frame, line)
     return Reply(then=lambda: stop.inbox.put(Resume("goto")))
+
+
+def _line_of_code(code: CodeType, line: int) -> int | None:
+    """The line to go on at in the code for a line that the client sees; nothing where there is none."""
+    template = templates.lines_of(code)
+    if template is not None:
+        return min(template.places(line), default=None)
+    return line if line in traceable_lines(code) else None
 
 
 REQUESTS = {"gotoTargets": OnClient(_goto_targets), "goto": OnStop(of_thread, _goto)}

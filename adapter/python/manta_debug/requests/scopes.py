@@ -22,7 +22,8 @@ def scopes_of(engine: Engine, stop: Stop, arguments: Arguments) -> Body:
         pseudo += tuple((f"(return) {name}", value) for name, value in stop.returned.items())
         if stop.exception is not None:
             pseudo += (("__exception__", stop.exception),)
-    local = ScopeNode(frame, False, pseudo)
+    scope = stop.scope(int(arguments["frameId"]))
+    local = ScopeNode(scope, False, pseudo)
     scopes: list[Body] = [
         {
             "name": "Locals",
@@ -30,7 +31,7 @@ def scopes_of(engine: Engine, stop: Stop, arguments: Arguments) -> Body:
             "variablesReference": stop.handle(local),
             "expensive": False,
         },
-        {"name": "Globals", "variablesReference": stop.handle(ScopeNode(frame, True)), "expensive": True},
+        {"name": "Globals", "variablesReference": stop.handle(ScopeNode(scope, True)), "expensive": True},
     ]
     if frame is stop.stack[0].frame and awaiting.has_loop():
         # A scope, as every client shows scopes, and DAP has threads that are flat: a coroutine that does not run is no thread.

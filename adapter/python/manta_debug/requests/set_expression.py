@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def _set_expression(engine: Engine, stop: Stop, arguments: Arguments) -> Body:
     target, text = str(arguments["expression"]).strip(), str(arguments["value"])
-    frame = stop.frame(int(arguments["frameId"]))
+    frame = stop.scope(int(arguments["frameId"]))
     extra = extra_names(stop)
 
     def run() -> Any:

@@ -181,7 +181,7 @@ class MonitoringTracer:
         core = self._core
         table = core.binder.table
         if table.concerns(code):
-            core.discover(code)
+            core.discover(code, sys._getframe(1).f_globals)
             # Without this event Python 3.13 makes none for a line that the prologue is on too.
             binding = core.binder.find(code)
             if binding is not None and binding.stops_at_start(code):
@@ -210,7 +210,7 @@ class MonitoringTracer:
         if step is None or core.has_breakpoint(code, line):
             return
         frame = sys._getframe(1)
-        if step.wants_line(frame) and not core.has_landed(thread, frame):
+        if step.ends_at(frame) and not core.has_landed(thread, frame):
             core.on_step_end(thread, frame)
 
     def _step_start(self, code: CodeType, offset: int) -> None:

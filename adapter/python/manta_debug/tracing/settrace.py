@@ -177,7 +177,7 @@ class SettraceTracer:
         for top in sys._current_frames().values():
             frame: FrameType | None = top
             while frame is not None:
-                local = self._local_trace(frame.f_code) if self._wanted else None
+                local = self._local_trace(frame) if self._wanted else None
                 if local is not None:
                     frame.f_trace = local
                     frame.f_trace_lines = self._has_lines(frame.f_code)
@@ -192,10 +192,10 @@ class SettraceTracer:
         binding = self._core.binder.find(code)
         return binding is not None and bool(binding.lines)
 
-    def _local_trace(self, code: CodeType) -> Any:
-        """The local trace function for frames of this code; nothing when it does not concern anyone."""
-        core = self._core
-        self._bind(code)
+    def _local_trace(self, frame: FrameType) -> Any:
+        """The local trace function for frames of this one's code; nothing when it does not concern anyone."""
+        core, code = self._core, frame.f_code
+        self._bind(frame)
         binding = core.binder.find(code)
         if binding is not None and binding.lines:
             return self._event_trace(binding.lines) if self._exceptions else self._line_trace(binding.lines)
@@ -244,13 +244,13 @@ class SettraceTracer:
             step = None if thread.busy else thread.step
             if step is not None and (step.on_start(frame) is Outcome.REARM or _among(frame, step.frames)):
                 # The step may end here before a breakpoint does.
-                self._bind(code)
+                self._bind(frame)
                 frame.f_trace_lines = True
                 return self._event
             if step is not None and self._core.collects_returns and self._is_collected(step, frame):
                 frame.f_trace_lines = self._has_lines(code)
                 return self._event
-        local = self._local_trace(code)
+        local = self._local_trace(frame)
         if local is self._event:
             frame.f_trace_lines = False
         elif not self._stepping:
@@ -262,12 +262,12 @@ class SettraceTracer:
         caller = frame.f_back
         if caller is None or not step.wants_line(caller) or not step.collects_from(frame.f_code):
             return False
-        self._bind(frame.f_code)
+        self._bind(frame)
         return True
 
-    def _bind(self, code: CodeType) -> None:
-        if self._core.binder.table.concerns(code):
-            self._core.discover(code)
+    def _bind(self, frame: FrameType) -> None:
+        if self._core.binder.table.concerns(frame.f_code):
+            self._core.discover(frame.f_code, frame.f_globals)
 
     def _on_event(self, frame: FrameType, event: str, arg: Any) -> None:
         # Answering nothing keeps the frame's trace function, which another thread may have replaced meanwhile.
@@ -291,7 +291,7 @@ class SettraceTracer:
             core.on_breakpoint_line(frame, binding, frame.f_lineno)
         elif self._stepping:
             thread = core.threads.current()
-            if thread.step is not None and thread.step.wants_line(frame):
+            if thread.step is not None and thread.step.ends_at(frame):
                 core.on_step_end(thread, frame)
 
     def _on_return(self, frame: FrameType, value: Any) -> None:

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from types import FrameType, FunctionType, MappingProxyType, ModuleType
+from types import FunctionType, MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .. import awaiting, guard, limits
 from ..codes import CO_OPTIMIZED
 from ..errors import RequestError, text_of
+from ..evaluate import Scope
 from . import arrays, calls, object_refs, static, tables, views
 from .render import render, render_key, type_name
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 class ScopeNode:
     """The locals or the globals of a frame."""
 
-    frame: FrameType
+    frame: Scope
     is_globals: bool
     pseudo: tuple[tuple[str, Any], ...] = ()
 
@@ -38,7 +39,7 @@ class ValueNode:
 
     value: Any
     name: str | None
-    frame: FrameType
+    frame: Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class PropertyNode:
 
     attribute: str
     name: str | None
-    frame: FrameType
+    frame: Scope
     compute: Callable[[], Any]
 
 
@@ -56,7 +57,7 @@ class GroupNode:
     """Children that are put together when the client opens it."""
 
     open: Callable[[], list[Child]]
-    frame: FrameType
+    frame: Scope
 
 
 Node = ScopeNode | ValueNode | PropertyNode | GroupNode
@@ -191,9 +192,7 @@ def scope_children(node: ScopeNode) -> list[Child]:
     return pseudo + children
 
 
-def describe(
-    stop: Stop, frame: FrameType, child: Child, parent: str | None, parent_node: Node
-) -> dict[str, Any]:
+def describe(stop: Stop, frame: Scope, child: Child, parent: str | None, parent_node: Node) -> dict[str, Any]:
     """One DAP `Variable`."""
     expression = None if child.suffix is None or parent is None else parent + child.suffix
     variable: dict[str, Any] = {"name": child.name}
@@ -218,7 +217,7 @@ def describe(
     return variable
 
 
-def describe_value(stop: Stop, frame: FrameType, value: Any, expression: str | None) -> dict[str, Any]:
+def describe_value(stop: Stop, frame: Scope, value: Any, expression: str | None) -> dict[str, Any]:
     """The parts that variables, evaluations and assignments share."""
     described: dict[str, Any] = {"value": render(value), "type": type_name(value), "variablesReference": 0}
     count = indexed_count(value)
