@@ -19,7 +19,7 @@ pub fn run(data: &[u8]) {
     let modules = Modules::of_images(Vec::new());
     for tid in core.threads().unwrap_or_default().into_iter().take(THREADS_MAX) {
         let Ok(registers) = core.registers(tid) else { continue };
-        let stack = Stack::walk(&modules, &core, &Unwinder::default(), &registers, FRAMES_MAX);
+        let stack = Stack::walk(&modules, &core, &Unwinder::default(), &registers, 0, FRAMES_MAX);
         assert!(!stack.frames.is_empty(), "a thread is somewhere");
         for bytes in [0, 1, 8, 5000] {
             let _ = core.read_vec(Address(registers.sp()), bytes);

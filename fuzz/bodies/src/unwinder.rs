@@ -22,7 +22,7 @@ pub fn run(data: &[u8]) {
         let unwinder = Unwinder::default();
         for pc in places.iter().step_by(places.len().div_ceil(WALKS_MAX).max(1)) {
             let registers = registers(seed, *pc, &places);
-            let stack = Stack::walk(modules, &memory, &unwinder, &registers, FRAMES_MAX);
+            let stack = Stack::walk(modules, &memory, &unwinder, &registers, 0, FRAMES_MAX);
             assert!(stack.physical.len() <= FRAMES_MAX);
             let _ = unwinder.return_to(modules, &memory, &registers);
         }

@@ -62,6 +62,8 @@ pub struct CodeFrame {
     pub scope: Option<(UnitIndex, ScopeIndex)>,
     /// A call that was inlined into the frame that follows.
     pub is_inlined: bool,
+    /// The inlined call begins at this very address: to people the thread is still at the line that makes it.
+    pub begins_here: bool,
 }
 
 /// All modules of a process.
@@ -285,6 +287,8 @@ impl Module {
                 column,
                 scope: Some((unit, index)),
                 is_inlined: scope.kind != ScopeKind::Function,
+                begins_here: matches!(scope.kind, ScopeKind::Inlined { line: 1.., .. })
+                    && scope.begin == at.0,
             });
             if let ScopeKind::Inlined { file: call_file, line: call_line, column: call_column } = scope.kind {
                 (file, line, column) = (self.file(unit, call_file), call_line, call_column);
@@ -318,7 +322,7 @@ impl Module {
         let file = self.image.path().rsplit('/').next().unwrap_or_default();
         let symbol = self.image.symbol_at(at);
         let name = symbol.map_or_else(|| format!("{file}+{:#x}", at.0), |symbol| short_symbol(symbol.name));
-        CodeFrame { name, file: None, line: 0, column: 0, scope: None, is_inlined: false }
+        CodeFrame { name, file: None, line: 0, column: 0, scope: None, is_inlined: false, begins_here: false }
     }
 
     /// The path of a unit's file. The system's own libraries, when their debug information is installed, have paths of the

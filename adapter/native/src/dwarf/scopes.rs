@@ -39,6 +39,8 @@ pub struct Scope {
     pub kind: ScopeKind,
     /// Its code, as in the file.
     pub ranges: Vec<Range<u64>>,
+    /// Where its code begins to run: what the compiler says, or else the lowest of its addresses.
+    pub begin: u64,
     /// Its entry in the debug information.
     pub entry: UnitOffset,
     /// The scope around it; none for a function.
@@ -120,6 +122,21 @@ impl UnitScopes {
     pub fn indexed(&self, function: usize) -> impl Iterator<Item = (ScopeIndex, &Scope)> {
         let base = function << FUNCTION_SHIFT;
         self.of_function(function).iter().enumerate().map(move |(place, scope)| (base | place, scope))
+    }
+
+    /// All scopes of the function that a scope is in, the function first.
+    pub fn beside(&self, scope: ScopeIndex) -> impl Iterator<Item = (ScopeIndex, &Scope)> {
+        self.indexed(scope >> FUNCTION_SHIFT)
+    }
+
+    /// The function, or the inlined one, that a scope is directly in.
+    #[must_use]
+    pub fn caller_of(&self, scope: ScopeIndex) -> Option<ScopeIndex> {
+        let mut outer = self.get(scope).parent?;
+        while !self.get(outer).is_function() {
+            outer = self.get(outer).parent?;
+        }
+        Some(outer)
     }
 
     /// How many functions have code here.
@@ -291,13 +308,18 @@ impl Reader<'_> {
                 }
             }
         }
-        if ranges.is_empty() {
-            return None;
-        }
+        let lowest = ranges.iter().map(|range| range.start).min()?;
+        let begin = match entry.attr_value(dw::DW_AT_entry_pc) {
+            Some(Attribute::Addr(address)) => address,
+            Some(Attribute::DebugAddrIndex(index)) => self.dwarf.address(self.unit, index).unwrap_or(lowest),
+            Some(value) => value.udata_value().map_or(lowest, |offset| lowest.wrapping_add(offset)),
+            None => lowest,
+        };
         let index = self.base | self.scopes.len();
         self.scopes.push(Scope {
             kind,
             ranges,
+            begin,
             entry: entry.offset(),
             parent,
             children: Vec::new(),

@@ -1,6 +1,7 @@
 //! What the user set: lines and functions, with conditions, counts and messages.
 
 use super::resolve::Resolution;
+use super::stops::{Frame, begun};
 use crate::address::Address;
 use crate::expression::{Expression, parse};
 
@@ -169,6 +170,29 @@ pub fn parse_log_message(message: &str) -> Result<Vec<LogPart>, String> {
 }
 
 impl Breakpoint {
+    /// How many of the innermost frames, at an address where it is set, are inlined calls that its line or its function is about to make.
+    #[must_use]
+    pub fn hides(&self, frames: &[Frame]) -> usize {
+        let last = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+        match (&self.specification.on, &self.resolution) {
+            (On::Line { paths, .. }, Resolution::Bound { line, .. }) => {
+                let name = paths.first().map(|path| last(path));
+                let is_its_line =
+                    |frame: &Frame| frame.code.line == *line && frame.code.file.as_deref().map(last) == name;
+                let inlined = frames.iter().take_while(|frame| frame.code.is_inlined).count();
+                frames.iter().take(inlined + 1).position(is_its_line).unwrap_or(0)
+            }
+            (On::Function(name), _) => {
+                let is_it = |frame: &Frame| {
+                    frame.code.name == *name || frame.code.name.ends_with(&format!("::{name}"))
+                };
+                let begun = begun(frames);
+                frames.iter().take(begun).position(is_it).unwrap_or(begun)
+            }
+            _ => 0,
+        }
+    }
+
     /// Finds the code of a specification and reads the rest. One that cannot be read is in force nowhere, and says why; but
     /// where there is no code for it, it may be written in another engine's language, and is not this engine's to judge.
     #[must_use]

@@ -90,22 +90,28 @@ struct Reader<'a> {
     calls: Vec<LineCall>,
 }
 
-/// The calls that the line has from where the thread is, in the order of the code.
+/// The calls that the line has from where the thread is, in the order of the code. So many of the innermost frames are inlined calls of
+/// the line that are about to begin.
 #[must_use]
 pub fn calls_of_line(
     modules: &Modules,
     memory: &dyn Memory,
     registers: &libc::user_regs_struct,
+    hidden: usize,
 ) -> Vec<LineCall> {
     let pc = Address(registers.rip);
     let Some(module) = modules.at(pc) else { return Vec::new() };
     let at = module.file_address(pc).0;
     let Some(unit) = module.image.unit_at(FileAddress(at)) else { return Vec::new() };
-    let Some(row) = module.image.lines(unit).row_at(at).filter(|row| row.line != 0) else {
-        return Vec::new();
+    let scopes = module.image.scopes(unit);
+    let mut functions = scopes.functions_at(at);
+    let outer = functions.len().saturating_sub(hidden);
+    let line = match functions.get(outer).map(|call| &scopes.get(*call).kind) {
+        Some(ScopeKind::Inlined { file, line, .. }) => Some((*file, *line)),
+        _ => module.image.lines(unit).row_at(at).map(|row| (row.file, row.line)),
     };
-    let functions = module.image.scopes(unit).functions_at(at);
-    let line = (row.file, row.line);
+    let Some(line) = line.filter(|(_, line)| *line != 0) else { return Vec::new() };
+    functions.truncate(outer);
     let mut reader = Reader { modules, memory, registers, module, unit, functions, line, calls: Vec::new() };
     reader.read(at);
     reader.tell_apart();

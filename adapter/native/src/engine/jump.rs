@@ -76,7 +76,8 @@ impl Engine {
         let at = module.file_address(pc);
         let unit = module.image.unit_at(at).ok_or(nowhere)?;
         let scopes = module.image.scopes(unit);
-        let functions = scopes.functions_at(at.0);
+        let mut functions = scopes.functions_at(at.0);
+        functions.truncate(functions.len().saturating_sub(stop.hidden));
         let mut others = Vec::new();
         let mut own = Vec::new();
         for place in files_named(module, std::slice::from_ref(path)) {
@@ -92,8 +93,10 @@ impl Engine {
                 }
             }
         }
-        let name_at = |address| module.frames_at(address).first().map(|frame| frame.name.clone());
-        let function = name_at(pc).unwrap_or_default();
+        let name_at = |address: Address, hidden: usize| {
+            module.frames_at(address).get(hidden).map(|frame| frame.name.clone())
+        };
+        let function = name_at(pc, stop.hidden).unwrap_or_default();
         let cfa_at = |address: u64, registers: &Registers| {
             let lookup = FileAddress(address).live(module.bias);
             self.unwinder.cfa(&self.modules, &self.process, registers, lookup)
@@ -109,7 +112,7 @@ impl Engine {
                  between its first and its last."
             ));
         }
-        let other = others.first().and_then(|address| name_at(address.live(module.bias)));
+        let other = others.first().and_then(|address| name_at(address.live(module.bias), 0));
         Err(match other {
             Some(other) if other != function => format!(
                 "The thread cannot go on from line {line}: that is in {other}, and the thread is paused in {function}. A thread can \

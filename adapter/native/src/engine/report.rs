@@ -6,7 +6,7 @@ use super::breakpoints::On;
 use super::guard::Task;
 use super::handler::Look;
 use super::handles::Handle;
-use super::stops::{Frame, Reason, Stop, frames_of};
+use super::stops::{Frame, Reason, Stop, begun, frames_of};
 use super::threads::State;
 use super::user_code::{is_user_code, origin};
 use super::{Engine, Mode};
@@ -19,6 +19,11 @@ use crate::registers::Registers;
 impl Engine {
     /// Holds a thread that is in a stop, and tells the client.
     pub(crate) fn hold(&mut self, tid: Tid, reason: Reason) {
+        self.hold_hiding(tid, reason, None);
+    }
+
+    /// The same where it is known how many of the innermost frames are inlined calls that are about to begin.
+    pub(crate) fn hold_hiding(&mut self, tid: Tid, reason: Reason, hidden: Option<usize>) {
         // A signal that is about to be taken would be lost, also that of a trap.
         let takes_signal = matches!(reason, Reason::Signal(_))
             || self.threads.get(tid).is_some_and(|thread| thread.trap_pending);
@@ -36,7 +41,8 @@ impl Engine {
         }
         let task = self.guard.as_ref().and_then(|guard| guard.task_of(&self.process, tid));
         self.stops += 1;
-        let mut stop = Stop::new(self.stops, reason, task, registers);
+        let hidden = hidden.unwrap_or_else(|| self.hidden_at(&reason, Address(registers.pc())));
+        let mut stop = Stop::new(self.stops, reason, task, registers, hidden);
         stop.session_id.clone_from(&self.configuration.session_id);
         let Some(thread) = self.threads.get_mut(tid) else { return };
         thread.step = None;
@@ -45,6 +51,20 @@ impl Engine {
         self.set_step_traps(tid);
         self.synced(tid);
         self.report_stop(tid);
+    }
+
+    /// How many of the innermost frames are inlined calls that the line where a thread stops is about to make.
+    fn hidden_at(&self, reason: &Reason, pc: Address) -> usize {
+        match reason {
+            Reason::Breakpoint { ids, .. } => {
+                let frames = frames_of(&self.modules, pc, 0);
+                let breakpoints = self.configuration.breakpoints.iter();
+                let hit = breakpoints.filter(|breakpoint| ids.contains(&breakpoint.specification.id));
+                hit.map(|breakpoint| breakpoint.hides(&frames)).min().unwrap_or(0)
+            }
+            Reason::Goto => begun(&frames_of(&self.modules, pc, 0)),
+            _ => 0,
+        }
     }
 
     fn report_stop(&mut self, tid: Tid) {
@@ -118,7 +138,8 @@ impl Engine {
                 Address(stack.physical[frame.physical].registers.pc()),
             );
         }
-        let frame = frames_of(&self.modules, pc, 0).swap_remove(0);
+        let hidden = stop.hidden;
+        let frame = frames_of(&self.modules, pc, 0).into_iter().nth(hidden)?;
         self.frame_body(tid, 0, &frame, pc)
     }
 

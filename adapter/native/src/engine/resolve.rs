@@ -103,19 +103,22 @@ pub fn resolve_line(module: &Module, paths: &[String], line: u32, sha256: Option
     if files.is_empty() {
         return Resolution::Pending(format!("The program {} has no code from {shown}.", module.image.path()));
     }
-    let rows: Vec<(UnitIndex, Row)> = files
+    let all: Vec<(UnitIndex, Row)> = files
         .iter()
         .filter(|place| place.lines.is_none_or(|(_, last)| last >= line))
         .flat_map(|place| {
             let rows = module.image.rows_of_file(place.unit, place.file).into_iter();
-            rows.filter(move |row| row.line >= line).map(move |row| (place.unit, row))
+            rows.map(move |row| (place.unit, row))
         })
         .collect();
-    let Some(found) = rows.iter().map(|(_, row)| row.line).min() else {
+    let rows: Vec<&(UnitIndex, Row)> = all.iter().filter(|(_, row)| row.line >= line).collect();
+    let Some(with_row) = rows.iter().map(|(_, row)| row.line).min() else {
         return Resolution::Failed(format!(
             "No code of {shown} is at line {line} or after it; it may be unused or optimised away."
         ));
     };
+    let calls = inlined_calls(module, &all, line..=with_row);
+    let found = calls.iter().map(|call| call.line).min().unwrap_or(with_row);
     let missing = rows
         .iter()
         .filter(|(_, row)| row.line == found)
@@ -126,8 +129,15 @@ pub fn resolve_line(module: &Module, paths: &[String], line: u32, sha256: Option
     // The first address of the line in each function, and in each place where that was inlined.
     let mut instances: BTreeMap<(UnitIndex, Option<ScopeIndex>), Vec<u64>> = BTreeMap::new();
     for (unit, row) in rows.iter().filter(|(_, row)| row.line == found) {
-        let instance = module.image.scopes(*unit).functions_at(row.address).last().copied();
-        instances.entry((*unit, instance)).or_default().push(row.address);
+        instances.entry((*unit, owner_of(module, *unit, row))).or_default().push(row.address);
+    }
+    // Where the line is nothing but calls that were inlined, they are all the code that it has.
+    let has_rows: BTreeSet<_> = instances.keys().copied().collect();
+    for call in calls.iter().filter(|call| call.line == found) {
+        let instance = (call.unit, Some(call.caller));
+        if !has_rows.contains(&instance) {
+            instances.entry(instance).or_default().push(call.begin);
+        }
     }
     let addresses: BTreeSet<Address> = instances
         .into_iter()
@@ -139,6 +149,59 @@ pub fn resolve_line(module: &Module, paths: &[String], line: u32, sha256: Option
     let changed = files.first().and_then(|place| change_of(module, place.unit, place.file, sha256));
     let notes: Vec<String> = changed.into_iter().chain(missing).collect();
     bound(&addresses, found, (!notes.is_empty()).then(|| notes.join(" ")))
+}
+
+/// A call that was inlined.
+struct InlinedCall {
+    unit: UnitIndex,
+    /// The line that makes it.
+    line: u32,
+    /// The function that makes it, which may be inlined itself.
+    caller: ScopeIndex,
+    begin: u64,
+}
+
+/// Calls that were inlined at some lines, which need not have code of their own, in the functions that have rows around them.
+fn inlined_calls(module: &Module, all: &[(UnitIndex, Row)], lines: RangeInclusive<u32>) -> Vec<InlinedCall> {
+    let (first, last) = (*lines.start(), *lines.end());
+    let before = all.iter().map(|(_, row)| row.line).filter(|line| *line < first).max();
+    let mut functions = BTreeSet::new();
+    for (unit, row) in all.iter().filter(|(_, row)| Some(row.line) == before || row.line == last) {
+        if let Some(function) = module.image.scopes(*unit).function_at(row.address) {
+            functions.insert((*unit, row.file, function));
+        }
+    }
+    let mut calls = Vec::new();
+    for (unit, file, function) in functions.into_iter().take(LOCATIONS_MAX) {
+        let scopes = module.image.scopes(unit);
+        for (index, scope) in scopes.beside(function) {
+            let ScopeKind::Inlined { file: own, line, .. } = scope.kind else { continue };
+            if own == file
+                && lines.contains(&line)
+                && let Some(caller) = scopes.caller_of(index)
+            {
+                calls.push(InlinedCall { unit, line, caller, begin: scope.begin });
+            }
+        }
+    }
+    calls
+}
+
+/// Whose line a row is. One without code of its own stands before a call that was inlined, and is the line of whoever makes it.
+fn owner_of(module: &Module, unit: UnitIndex, row: &Row) -> Option<ScopeIndex> {
+    let scopes = module.image.scopes(unit);
+    let chain = scopes.functions_at(row.address);
+    let own = (row.file, row.line);
+    let has_code = module.image.lines(unit).row_at(row.address).is_none_or(|at| (at.file, at.line) == own);
+    let is_made_there = |scope: &ScopeIndex| match scopes.get(*scope).kind {
+        ScopeKind::Inlined { file, line, .. } => (file, line) == own,
+        ScopeKind::Function | ScopeKind::Block => false,
+    };
+    let call = chain.iter().rposition(is_made_there).filter(|_| !has_code);
+    match call {
+        Some(call) => scopes.caller_of(chain[call]),
+        None => chain.last().copied(),
+    }
 }
 
 /// Where a function comes to a line first. An async function that is polled again comes to the line of its `.await` in another
@@ -264,7 +327,12 @@ fn after_prologue(module: &Module, unit: UnitIndex, scope: Option<ScopeIndex>, a
     }
     let Some(range) = scope.ranges.iter().find(|range| range.contains(&address)) else { return address };
     match module.image.lines(unit).prologue_end(range) {
-        Some(end) if address < end => end,
+        // The prologue ends within a call that was inlined: where that begins.
+        Some(end) if address < end => {
+            let scopes = module.image.scopes(unit);
+            let call = scopes.functions_at(end).get(1).map(|call| scopes.get(*call).begin);
+            call.filter(|begin| (address..end).contains(begin)).unwrap_or(end)
+        }
         _ => address,
     }
 }

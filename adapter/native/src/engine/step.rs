@@ -8,12 +8,12 @@ use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction};
 
 use super::await_step::Awaiting;
 use super::calls::StepTarget;
-use super::stops::{Frame, Stack, frames_of};
+use super::stops::{Frame, Stack, begun, frames_of};
 use super::user_code::is_user_code;
 use crate::address::{Address, FileAddress};
 use crate::dwarf::image::UnitIndex;
 use crate::dwarf::modules::{Module, Modules};
-use crate::dwarf::scopes::ScopeIndex;
+use crate::dwarf::scopes::{ScopeIndex, ScopeKind};
 use crate::dwarf::unwind::Unwinder;
 use crate::limits::STEP_STOPS_MAX;
 use crate::registers::Registers;
@@ -66,6 +66,8 @@ pub struct StepPlan {
     is_at_target: bool,
     /// Where to learn that calls which it runs over are unwound by a panic.
     unwind_hook: Option<Address>,
+    /// It goes by instructions, which are in the innermost frame.
+    is_by_instruction: bool,
     /// What it ran to before it was unwound.
     before_unwind: Option<RunTo>,
     /// The async function in which it is made.
@@ -79,7 +81,10 @@ pub struct StepPlan {
 #[derive(Clone, Debug)]
 pub enum StepDecision {
     /// Hold it here.
-    Stop,
+    Stop {
+        /// So many of the innermost frames are inlined calls that the line is about to make.
+        hidden: usize,
+    },
     /// Let it go on with the step.
     Continue(Box<StepPlan>),
     /// Its function is suspended: let the thread go, and wait for the one that takes the function up.
@@ -103,6 +108,7 @@ pub struct StepView<'a> {
 }
 
 /// Where a thread is.
+#[derive(Clone)]
 struct Here<'a> {
     module: &'a Module,
     at: FileAddress,
@@ -158,6 +164,7 @@ impl StepPlan {
             target: None,
             is_at_target: false,
             unwind_hook: None,
+            is_by_instruction: false,
             before_unwind: None,
             awaiting: None,
             resumes_at: None,
@@ -169,6 +176,7 @@ impl StepPlan {
     #[must_use]
     pub fn by_instruction(view: &StepView<'_>, kind: StepKind) -> StepDecision {
         let mut plan = Self::new(view, kind, true, view.here().as_ref());
+        plan.is_by_instruction = true;
         if kind == StepKind::Out {
             return plan.out_of_this_frame(view);
         }
@@ -188,17 +196,23 @@ impl StepPlan {
         StepDecision::Continue(Box::new(plan))
     }
 
-    /// Begins a step, into one call of the line if that is given.
+    /// Begins a step, into one call of the line if that is given. So many of the innermost frames are inlined calls that the line is
+    /// about to make: a step into them leads to their first line without running anything.
     #[must_use]
     pub fn begin(
         view: &StepView<'_>,
         kind: StepKind,
         into_framework: bool,
         target: Option<StepTarget>,
+        hidden: usize,
     ) -> StepDecision {
-        let here = view.here();
+        let inner = view.here();
+        let here = inner.as_ref().map(|here| here.without(hidden));
         let mut plan = Self::new(view, kind, into_framework, here.as_ref());
         plan.target = target;
+        if let Some(hidden) = inner.as_ref().and_then(|inner| plan.reveals(inner, hidden)) {
+            return StepDecision::Stop { hidden };
+        }
         let is_physical = plan.functions.len() <= 1;
         if here.is_none() || plan.line.is_none() || (kind == StepKind::Out && is_physical) {
             return plan.out_of_this_frame(view);
@@ -235,10 +249,13 @@ impl StepPlan {
         self.unwind_hook = None;
         let is_entering = std::mem::take(&mut self.is_at_target);
         self.stops += 1;
+        let here = view.here();
         if self.ends_there || self.stops > STEP_STOPS_MAX {
-            return StepDecision::Stop;
+            let is_shown = self.is_by_instruction;
+            let hidden = here.filter(|_| !is_shown).map_or(0, |here| begun(&here.frames));
+            return StepDecision::Stop { hidden };
         }
-        let Some(here) = view.here() else { return self.out_of_this_frame(view) };
+        let Some(here) = here else { return self.out_of_this_frame(view) };
         let (Some(start), Some(now)) = (self.cfa, view.cfa()) else { return self.out_of_this_frame(view) };
         // A call at a function's end may be a jump, into a frame at the same place.
         let is_tail_call = is_entering && here.functions.first() != self.functions.first();
@@ -252,10 +269,11 @@ impl StepPlan {
     }
 
     fn in_a_callee(mut self, view: &StepView<'_>, here: &Here<'_>, is_entering: bool) -> StepDecision {
+        let hidden = begun(&here.frames);
         let is_wanted = match &self.target {
             // Whoever has chosen a call wants to see it, also in a library.
             Some(_) => is_entering && here.line.is_some(),
-            None => self.kind == StepKind::In && here.is_stoppable(self.into_framework),
+            None => self.kind == StepKind::In && here.without(hidden).is_stoppable(self.into_framework),
         };
         if !is_wanted {
             let leads_on =
@@ -284,7 +302,7 @@ impl StepPlan {
                 self.ends_there = true;
                 StepDecision::Continue(Box::new(self))
             }
-            _ => StepDecision::Stop,
+            _ => StepDecision::Stop { hidden },
         }
     }
 
@@ -297,8 +315,9 @@ impl StepPlan {
             }
             self.awaiting = None;
         }
-        if here.is_stoppable(self.into_framework) {
-            return StepDecision::Stop;
+        let hidden = begun(&here.frames);
+        if here.without(hidden).is_stoppable(self.into_framework) {
+            return StepDecision::Stop { hidden };
         }
         if let Some(outer) = here.frames.iter().position(|frame| is_user_code(&frame.code)) {
             // A library's code inside the user's function: to the next line of that.
@@ -309,8 +328,8 @@ impl StepPlan {
             self.line = None;
             return self.next_stretch(view);
         }
-        let stack =
-            Stack::walk(view.modules, view.memory, view.unwinder, view.registers, crate::limits::FRAMES_MAX);
+        let most = crate::limits::FRAMES_MAX;
+        let stack = Stack::walk(view.modules, view.memory, view.unwinder, view.registers, 0, most);
         if stack.frames.iter().any(|frame| is_user_code(&frame.code)) {
             self.out_of_this_frame(view)
         } else {
@@ -325,6 +344,12 @@ impl StepPlan {
             }
             return self.next_stretch(view);
         }
+        // A loop inside the function in which the step began may lead to its beginning; that is no new call of it.
+        let common =
+            here.functions.iter().zip(&self.functions).take_while(|(own, begun)| own == begun).count();
+        let hidden = begun(&here.frames).min(here.functions.len() - common);
+        let inner = here;
+        let here = &inner.without(hidden);
         let begun_in = self.functions.len();
         let is_deeper = here.functions.len() > begun_in && here.functions.starts_with(&self.functions);
         let is_shallower = here.functions.len() < begun_in && self.functions.starts_with(&here.functions);
@@ -343,7 +368,29 @@ impl StepPlan {
                 is_other_line && (here.is_stoppable(self.into_framework) || here.functions == self.functions)
             }
         };
-        if stops { StepDecision::Stop } else { self.next_stretch(view) }
+        if stops {
+            return StepDecision::Stop { hidden };
+        }
+        let is_at_its_line = here.functions == self.functions && here.line == self.line && inner.is_statement;
+        match is_at_its_line.then(|| self.reveals(inner, hidden)).flatten() {
+            Some(hidden) => StepDecision::Stop { hidden },
+            None => self.next_stretch(view),
+        }
+    }
+
+    /// Which of the inlined calls that begin here the step goes into: how many frames are hidden inside it.
+    fn reveals(&self, inner: &Here<'_>, hidden: usize) -> Option<usize> {
+        if self.kind != StepKind::In {
+            return None;
+        }
+        (0..hidden).rev().find(|left| {
+            let shown = inner.without(*left);
+            match &self.target {
+                None => shown.is_stoppable(self.into_framework),
+                Some(StepTarget::Inlined(chains)) => chains.contains(&shown.functions),
+                Some(StepTarget::Call(_)) => false,
+            }
+        })
     }
 
     /// Runs until this physical frame has returned.
@@ -462,6 +509,21 @@ impl<'a> StepView<'a> {
 }
 
 impl Here<'_> {
+    /// The same place without the innermost inlined calls: in the line that makes them.
+    fn without(&self, hidden: usize) -> Self {
+        let mut shown = self.clone();
+        shown.frames.drain(..hidden.min(self.frames.len()));
+        let outer = self.functions.len().saturating_sub(hidden);
+        if let Some((unit, call)) = self.functions.get(outer) {
+            shown.line = match self.module.image.scopes(*unit).get(*call).kind {
+                ScopeKind::Inlined { file, line, .. } if line != 0 => Some((*unit, file, line)),
+                _ => None,
+            };
+        }
+        shown.functions.truncate(outer);
+        shown
+    }
+
     /// May a step end here: the code has lines, and is the user's or is wanted all the same?
     fn is_stoppable(&self, into_framework: bool) -> bool {
         let has_line = self.line.is_some();

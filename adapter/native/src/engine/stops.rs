@@ -75,6 +75,8 @@ pub struct Stop {
     pub session_id: Option<String>,
     /// The thread's registers.
     pub registers: Registers,
+    /// How many of the innermost frames are not shown: inlined calls that are about to begin, of the line at which the thread stopped.
+    pub hidden: usize,
     /// The innermost frames are known at once, the others when somebody asks.
     stack: OnceCell<Rc<Stack>>,
     /// Ids that the client has for frames, by position in the stack.
@@ -107,13 +109,14 @@ pub struct Frame {
 impl Stop {
     /// A stop that nobody has looked at.
     #[must_use]
-    pub fn new(number: u64, reason: Reason, task: Option<Task>, registers: Registers) -> Self {
+    pub fn new(number: u64, reason: Reason, task: Option<Task>, registers: Registers, hidden: usize) -> Self {
         Self {
             number,
             reason,
             task,
             session_id: None,
             registers,
+            hidden,
             stack: OnceCell::new(),
             frame_ids: Vec::new(),
             awaiters: None,
@@ -122,7 +125,8 @@ impl Stop {
 
     /// The whole stack.
     pub fn stack(&self, modules: &Modules, memory: &dyn Memory, unwinder: &Unwinder) -> Rc<Stack> {
-        let walk = || Rc::new(Stack::walk(modules, memory, unwinder, &self.registers, FRAMES_MAX));
+        let walk =
+            || Rc::new(Stack::walk(modules, memory, unwinder, &self.registers, self.hidden, FRAMES_MAX));
         Rc::clone(self.stack.get_or_init(walk))
     }
 
@@ -134,7 +138,7 @@ impl Stop {
         }
         // Twice as deep at least, so that a client that asks page by page does not walk the stack for each page.
         let most = frames.max(known.physical.len().saturating_mul(2));
-        let deeper = Stack::walk(modules, memory, unwinder, &self.registers, most);
+        let deeper = Stack::walk(modules, memory, unwinder, &self.registers, self.hidden, most);
         self.stack = OnceCell::from(Rc::new(deeper));
     }
 
@@ -146,19 +150,21 @@ impl Stop {
 }
 
 impl Stack {
-    /// Walks a stack.
+    /// Walks a stack, and leaves out so many of the innermost frames.
     #[must_use]
     pub fn walk(
         modules: &Modules,
         memory: &dyn Memory,
         unwinder: &Unwinder,
         registers: &Registers,
+        hidden: usize,
         most: usize,
     ) -> Self {
         let (physical, end) = unwinder.frames(modules, memory, registers, most);
         let mut frames = Vec::with_capacity(physical.len());
         for (index, frame) in physical.iter().enumerate() {
-            frames.extend(frames_of(modules, frame.lookup, index));
+            let left_out = if index == 0 { hidden } else { 0 };
+            frames.extend(frames_of(modules, frame.lookup, index).into_iter().skip(left_out));
         }
         Self { frames, physical, end }
     }
@@ -181,10 +187,17 @@ pub fn frames_of(modules: &Modules, lookup: Address, physical: usize) -> Vec<Fra
                 column: 0,
                 scope: None,
                 is_inlined: false,
+                begins_here: false,
             };
             vec![Frame { code: Rc::new(code), physical, module: None }]
         }
     }
+}
+
+/// How many of the frames at an address are inlined calls that begin just there.
+#[must_use]
+pub fn begun(frames: &[Frame]) -> usize {
+    frames.iter().take_while(|frame| frame.code.begins_here).count()
 }
 
 /// The variables of one frame.

@@ -173,9 +173,11 @@ impl Engine {
         }
         let Ok(kernel) = self.registers(tid) else { return };
         let registers = Registers::from_kernel(&kernel);
+        let hidden = self.threads.get(tid).and_then(|thread| thread.stop()).map_or(0, |stop| stop.hidden);
         let view = self.step_view(&registers);
+        let into_framework = self.configuration.into_framework;
         let decision = match unit {
-            StepUnit::Line => StepPlan::begin(&view, kind, self.configuration.into_framework, into),
+            StepUnit::Line => StepPlan::begin(&view, kind, into_framework, into, hidden),
             StepUnit::Instruction => StepPlan::by_instruction(&view, kind),
         };
         self.forget_stop(tid, true);
@@ -185,7 +187,7 @@ impl Engine {
     pub(super) fn follow(&mut self, tid: Tid, decision: StepDecision) {
         let Some(thread) = self.threads.get_mut(tid) else { return };
         match decision {
-            StepDecision::Stop => self.hold(tid, Reason::Step),
+            StepDecision::Stop { hidden } => self.hold_hiding(tid, Reason::Step, Some(hidden)),
             StepDecision::Continue(plan) => {
                 thread.step = Some(*plan);
                 self.go(tid, 0);
@@ -255,7 +257,9 @@ impl Engine {
     }
 
     fn judge_breakpoint(&mut self, index: usize, physical: &PhysicalFrame) -> Judgement {
-        let frame = frames_of(&self.modules, physical.lookup, 0).swap_remove(0);
+        let mut frames = frames_of(&self.modules, physical.lookup, 0);
+        let hidden = self.configuration.breakpoints[index].hides(&frames);
+        let frame = frames.swap_remove(hidden);
         let names = FrameVariables::of(&frame, physical, &self.process);
         let breakpoint = &mut self.configuration.breakpoints[index];
         if let Some(condition) = &breakpoint.condition {

@@ -77,6 +77,7 @@ mod tests {
             column: 1,
             scope: None,
             is_inlined: false,
+            begins_here: false,
         }
     }
 

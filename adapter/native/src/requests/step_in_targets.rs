@@ -20,7 +20,9 @@ impl Server {
         }
         let registers =
             self.engine.registers(tid).map_err(|error| format!("The thread cannot be read: {error}."))?;
-        let calls = calls_of_line(&self.engine.modules, &self.engine.process, &registers);
+        let stop = self.engine.threads.get(tid).and_then(|thread| thread.stop());
+        let hidden = stop.map_or(0, |stop| stop.hidden);
+        let calls = calls_of_line(&self.engine.modules, &self.engine.process, &registers, hidden);
         let mut targets = Vec::with_capacity(calls.len());
         for call in calls {
             let handle = Handle::StepTarget(call.target);

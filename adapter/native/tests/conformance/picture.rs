@@ -18,7 +18,7 @@ const PARTS: u64 = 20;
 pub fn picture(target: &dyn Target, tid: Tid) -> Vec<String> {
     let modules = Modules::of(target).unwrap();
     let registers = target.registers(tid).unwrap();
-    let stack = Stack::walk(&modules, target, &Unwinder::default(), &registers, FRAMES_MAX);
+    let stack = Stack::walk(&modules, target, &Unwinder::default(), &registers, 0, FRAMES_MAX);
     let mut lines = Vec::new();
     for frame in &stack.frames {
         let physical = &stack.physical[frame.physical];

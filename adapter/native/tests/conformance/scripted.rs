@@ -64,7 +64,7 @@ fn at(pc: u64, sp: u64) -> Registers {
 
 fn walk(target: &Simulated) -> Stack {
     let modules = Modules::of(target).unwrap();
-    Stack::walk(&modules, target, &Unwinder::default(), &target.registers(TID).unwrap(), FRAMES_MAX)
+    Stack::walk(&modules, target, &Unwinder::default(), &target.registers(TID).unwrap(), 0, FRAMES_MAX)
 }
 
 /// At a function's first instruction its return address is on top of the stack, which is all that a script has to have.

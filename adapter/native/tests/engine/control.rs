@@ -4,7 +4,7 @@ use crate::support::{Agent, Build, Program, at, line_of};
 use serde_json::{Value, json};
 
 const BUILDS: [Build; 2] = [Build::Plain, Build::Optimized];
-const RESULT: &str = "sum 41 caught 2 moved 4";
+const RESULT: &str = "sum 41 caught 2 moved 4 31";
 
 fn place(function: &str, mark: &str) -> String {
     format!("control::{function}:{}", line_of("control", mark))
@@ -154,7 +154,7 @@ fn a_thread_goes_on_from_another_line_of_its_function() {
         agent.go_on(&again);
         // One was added twice. What the optimiser keeps in registers from line to line does not come back by itself.
         let line = program.line();
-        assert!(build == Build::Optimized || line == "sum 41 caught 2 moved 6", "{line}");
+        assert!(build == Build::Optimized || line == "sum 41 caught 2 moved 6 31", "{line}");
         program.ends_well();
     }
 }
@@ -197,5 +197,54 @@ fn an_ordinary_client_is_told_of_the_new_place() {
     agent.go_on(&moved);
     let again = agent.event("stopped");
     agent.go_on(&again);
-    assert_eq!(program.line(), "sum 41 caught 2 moved 10");
+    assert_eq!(program.line(), "sum 41 caught 2 moved 10 31");
+}
+
+#[test]
+fn a_line_that_begins_with_an_inlined_call_is_shown_as_that_line() {
+    for build in [Build::Optimized, Build::OptimizedDwarf5] {
+        for mark in ["starts", "begins-inlined", "only-inlined"] {
+            let (_program, mut agent, stop) = stopped(build, mark);
+            assert_eq!(at(&stop), place("begins", mark));
+            assert_eq!(agent.stack(&stop)[0], place("begins", mark));
+            // What the line is about to call is not told with the variables.
+            assert!(agent.locals(&stop).iter().all(|own| !own.starts_with("dummy")));
+        }
+    }
+}
+
+#[test]
+fn a_step_goes_from_line_to_line_and_into_inlined_calls_when_it_is_asked_to() {
+    for build in [Build::Plain, Build::Optimized, Build::OptimizedDwarf5] {
+        let (mut program, mut agent, stop) = stopped(build, "starts");
+        let over = agent.step("next", &stop);
+        assert_eq!(at(&over), place("begins", "begins-inlined"));
+        let last = agent.step("next", &over);
+        assert_eq!(at(&last), place("begins", "only-inlined"));
+        let inside = agent.step("stepIn", &last);
+        assert_eq!(at(&inside), place("small", "small"));
+        assert_eq!(agent.stack(&inside)[1], place("begins", "only-inlined"));
+        let out = agent.step("stepOut", &inside);
+        assert!(at(&out).starts_with("control::begins:") || at(&out).starts_with("control::main:"), "{out}");
+        agent.go_on(&out);
+        assert_eq!(program.line(), RESULT);
+        program.ends_well();
+    }
+}
+
+#[test]
+fn a_condition_is_about_the_line_that_makes_an_inlined_call() {
+    let mut program = Program::start("control", Build::Optimized);
+    let mut agent = Agent::attach(&program);
+    let conditions = [
+        ("begins-inlined", json!({"condition": "x == 2"})),
+        ("only-inlined", json!({"condition": "y == 11"})),
+    ];
+    agent.configure("control", &conditions);
+    program.go();
+    let stop = agent.stopped();
+    assert_eq!((at(&stop), &stop["text"]), (place("begins", "begins-inlined"), &Value::Null));
+    agent.go_on(&stop);
+    assert_eq!(program.line(), RESULT);
+    program.ends_well();
 }
