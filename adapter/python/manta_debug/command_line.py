@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from .errors import RequestError
 from .standalone import script
 from .standalone.gate import VARIABLE
 from .standalone.host import StandaloneHost
@@ -26,6 +27,7 @@ examples:
   {prog} --listen 0 -m package.module        a free port, which the first line on stderr names
   {prog} --no-wait server.py                 clients may come later, one at a time
   {prog} --connect 10.0.0.7:5678 script.py   to a client that waits there, by `attach` with `listen`
+  {prog} --pid 4711 --listen 0               a process that runs already
   {prog} --adapter                           a debug adapter on stdin and stdout, for editors
   {prog} --adapter --listen 127.0.0.1:5679   the same, for clients that connect
 """
@@ -39,11 +41,22 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m manta_de
     own, program = _split(sys.argv[1:] if arguments is None else arguments)
     options = parser.parse_args(own)
     if options.adapter:
-        if program or options.module or options.code or options.join or options.connect:
+        if (
+            program
+            or options.module
+            or options.code
+            or options.join
+            or options.connect
+            or options.pid is not None
+        ):
             parser.error("an adapter takes no program: its client names one")
         return _adapt(options.listen, parser)
+    if options.pid is not None and (program or options.module or options.code or options.join):
+        parser.error("--pid names a process that runs already: leave the program out")
     if options.listen and options.connect:
         parser.error("--listen and --connect exclude each other")
+    if options.pid is not None:
+        return _inject(options.pid, options.listen, options.connect, parser)
     is_named = options.module or options.code
     target: str | None = is_named or (program.pop(0) if program else None)
     if target is None:
@@ -120,6 +133,26 @@ def _adapt(address: tuple[str, int] | None, parser: argparse.ArgumentParser) -> 
     return serve.on(listener)
 
 
+def _inject(
+    process_id: int,
+    listen: tuple[str, int] | None,
+    connect: tuple[str, int] | None,
+    parser: argparse.ArgumentParser,
+) -> int:
+    from . import injecting
+
+    try:
+        if connect is not None:
+            address = injecting.connect(process_id, connect)
+        else:
+            address = injecting.listen(process_id, listen or _DEFAULT_ADDRESS)
+    except RequestError as error:
+        parser.error(str(error))
+    done = "has gone to" if connect is not None else "listens on"
+    print(f"manta_debug: process {process_id} {done} {_shown(address)}", file=sys.stderr, flush=True)
+    return 0
+
+
 def _shown(address: Sequence[Any]) -> str:
     name, port = address[:2]
     return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
@@ -130,6 +163,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         prog=prog,
         usage=f"{prog} [-h] [--listen [HOST:]PORT | --connect [HOST:]PORT] [--wait | --no-wait]\n"
         f"       {' ' * len(prog)} (script.py | -m MODULE | -c CODE) [ARGS ...]\n"
+        f"       {prog} --pid PID [--listen [HOST:]PORT | --connect [HOST:]PORT]\n"
         f"       {prog} --adapter [--listen [HOST:]PORT]",
         description=__doc__,
         epilog=_EXAMPLES.format(prog=prog),
@@ -158,6 +192,12 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("-m", dest="module", metavar="MODULE", help="run a module instead of a script")
     parser.add_argument("-c", dest="code", metavar="CODE", help="run this text instead of a script")
     parser.add_argument(
+        "--pid",
+        type=int,
+        metavar="PID",
+        help="a process that runs already, to be debugged as if it had been started here (Linux on x86-64)",
+    )
+    parser.add_argument(
         "--adapter",
         action="store_true",
         help="be a debug adapter: on stdin and stdout, or where --listen says (then without a default)",
@@ -179,7 +219,7 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             return list(arguments[:end]), list(arguments[end:])
         if not word.startswith("-"):
             break
-        at += 2 if word in ("--listen", "--connect") else 1
+        at += 2 if word in ("--listen", "--connect", "--pid") else 1
     return list(arguments[:at]), list(arguments[at:])
 
 

@@ -370,7 +370,9 @@ class LaunchingTest(unittest.TestCase):
         for arguments, sentence in (
             ({}, "needs `connect`"),
             ({"connect": {"port": free}}, f"Nothing could be reached at 127.0.0.1:{free}"),
-            ({"processId": os.getpid()}, "cannot be attached to by its id"),
+            ({"processId": "this"}, "is the number of a process"),
+            ({"processId": 1 << 22}, f"There is no process {1 << 22}"),
+            ({"processId": 1, "connect": {"port": free}}, "one of `processId`, `connect` and `listen`"),
         ):
             with self.subTest(arguments):
                 launcher = self.launcher()

@@ -15,13 +15,14 @@ from ..errors import RequestError, text_of
 from ..framing import FramingError, read_message, write_message
 from ..requests.lifecycle import CAPABILITIES
 from ..standalone.gate import VARIABLE, Gate
-from .configuration import Launch, connection, listening
+from .configuration import Launch, connection, listening, process_id
 from .process import Process
 
 Message = dict[str, Any]
 
 _JOIN_SECONDS_MAX = 30.0
 _CONNECT_SECONDS_MAX = 5.0
+_ANYWHERE = ("127.0.0.1", 0)
 # How long a program may take to end when it is told to, before it is ended with all that it has started.
 _END_SECONDS_MAX = 5.0
 _NOTHING_YET = "No program is debugged yet: send `launch` or `attach` first."
@@ -136,6 +137,16 @@ class Adapter:
         self._tell("process", {"name": launch.name, "isLocalProcess": True, "startMethod": "launch"})
 
     def _on_attach(self, message: Message, arguments: Message) -> None:
+        process = process_id(arguments)
+        if process is not None:
+            from .. import injecting
+
+            if self._begun is None:
+                # A port that nobody else knows of, which stays for the next session.
+                arguments = {
+                    **arguments,
+                    "connect": dict(zip(("host", "port"), injecting.listen(process, _ANYWHERE), strict=True)),
+                }
         place = listening(arguments)
         if place is not None:
             self._await_program(message, place)

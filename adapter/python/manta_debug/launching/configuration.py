@@ -70,13 +70,22 @@ class Launch:
         return told
 
 
+def process_id(arguments: Arguments) -> int | None:
+    """The running process that `attach` names, if it does. Raises `RequestError` for what is none."""
+    given = arguments.get("processId")
+    if given is None:
+        return None
+    if isinstance(given, str) and given.isdigit():
+        given = int(given)  # What a client's list of processes gives.
+    if not isinstance(given, int) or isinstance(given, bool) or given <= 0:
+        raise RequestError("`processId` is the number of a process.")
+    if arguments.get("connect") is not None or arguments.get("listen") is not None:
+        raise RequestError("`attach` takes one of `processId`, `connect` and `listen`.")
+    return given
+
+
 def connection(arguments: Arguments) -> tuple[str, int]:
-    """The address that `attach` names. Raises `RequestError` for what it cannot do, with what to do instead."""
-    if arguments.get("processId") is not None:
-        raise RequestError(
-            "A process that runs already without the engine cannot be attached to by its id: these versions of Python "
-            "offer no safe way in. Start it with `python -m manta.debug --no-wait --listen PORT script.py`, and attach by `connect`."
-        )
+    """The address that `attach` names. Raises `RequestError` for what is none."""
     place = arguments.get("connect")
     return _address(arguments if place is None else place, "connect")
 
