@@ -67,8 +67,10 @@ function faultOfPythonLaunch(configuration: Configuration): string | undefined {
 }
 
 function faultOfPythonAttach(configuration: Configuration): string | undefined {
-  return connection(configuration) === undefined && awaiting(configuration) === undefined
-    ? 'The attach configuration has no address. Start the program with `python -m manta.debug --listen 5678 …`, and set "connect" to {"host": "127.0.0.1", "port": 5678}.'
+  return connection(configuration) === undefined &&
+    awaiting(configuration) === undefined &&
+    processOf(configuration) === undefined
+    ? 'The attach configuration has no address. Start the program with `python -m manta.debug --listen 5678 …`, and set "connect" to {"host": "127.0.0.1", "port": 5678}; or set "processId" to that of a program which runs already.'
     : undefined;
 }
 

@@ -190,8 +190,7 @@ class Core:
         """Code that concerns the table runs for the first time, with these globals: binds it before its first line."""
         try:
             with self.lock:
-                bound = self.binder.consider(code, names)
-                if bound:
+                if bound := self.binder.consider(code, names):
                     self.tracer.watch_codes(bound)
                 changed = self.binder.take_changed()
                 table = self.binder.table
@@ -251,7 +250,8 @@ class Core:
         awaiter = None if yielding or not step.follows(frame) else self._awaiter_of(frame)
         outcome = step.on_exit(frame, unwinding=unwinding, yielding=yielding, awaiter=awaiter)
         if outcome is Outcome.STOP_IN_CALLER and frame.f_back is not None:
-            self.on_step_end(thread, frame.f_back, {name_of(frame.f_code): value})
+            returned = {name_of(frame.f_code): value} if self.origins.is_user(frame) else None
+            self.on_step_end(thread, frame.f_back, returned)
         elif outcome is Outcome.FINISHED:
             thread.step = None
             if step.left is not None:

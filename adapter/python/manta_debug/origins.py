@@ -9,7 +9,16 @@ from types import CodeType, FrameType
 
 from .rules import Rules
 
-_GENERATED = ("<frozen", "<string>", "<attrs generated", "<__array_function__")
+# What a person has typed somewhere; all else that is in no file is made by some library, and has no text to step through.
+_TYPED = (
+    "<command line>",
+    "<stdin>",
+    "<console>",
+    "<input",
+    "<python-input",
+    "<ipython-",
+    "<cell",
+)
 
 
 class Origin(Enum):
@@ -77,14 +86,14 @@ class Origins:
         return frame
 
     def _classify(self, name: str) -> Origin:
-        if name.startswith(_GENERATED):
-            return Origin.LIBRARY
         path = os.path.abspath(name)
         if path.startswith(_ENGINE) or any(path.startswith(d) for d in _runtime_directories()):
             return Origin.RUNTIME
         included = self._rules.includes(name)
         if included is not None:
             return Origin.USER if included else Origin.LIBRARY
+        if name.startswith("<") and not name.startswith(_TYPED):
+            return Origin.LIBRARY
         if "/site-packages/" in path or "/dist-packages/" in path:
             return Origin.LIBRARY
         return Origin.LIBRARY if path.startswith(_STDLIB) else Origin.USER

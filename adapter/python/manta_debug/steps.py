@@ -126,7 +126,7 @@ class Step:
             return Outcome.GO_ON
         if self.kind in ("pause", "entry"):
             return Outcome.GO_ON
-        if yielding and frame.f_code.co_flags & (CO_COROUTINE | CO_ASYNC_GENERATOR):
+        if yielding and _is_coroutine(frame):
             return Outcome.GO_ON
         if awaiter is not None and not yielding:
             return self._watch([awaiter])
@@ -135,18 +135,23 @@ class Step:
             self._watch([frame] if yielding else [])
             self.enters, self._target = True, None
             return Outcome.REARM
-        if yielding and (self.kind != "stepOut" or _among(frame, self.line_frames)):
+        inner = None if caller is None else _called_by(caller, frame)
+        if inner is not None and self.outlives_calls and self.kind != "stepOut" and not _is_coroutine(frame):
+            self.enters, self._target = True, None
+        if yielding and _among(frame, self.line_frames):
             # With those that it has yielded for, as by `yield from`: they may go on before anybody else does.
             new = [f for f in (frame, caller) if f is not None and not _among(f, self.line_frames)]
-            return self._watch([*self.line_frames, *new])
+            return self._watch([*self.line_frames, *new], inner)
         if caller is None:
             return Outcome.FINISHED
         if not unwinding and caller is frame.f_back:
             return Outcome.STOP_IN_CALLER
-        return self._watch([caller])
+        return self._watch([caller], inner)
 
-    def _watch(self, frames: list[FrameType]) -> Outcome:
-        self.line_frames = self.exit_frames = frames
+    def _watch(self, frames: list[FrameType], inner: FrameType | None = None) -> Outcome:
+        """Ends at the next line of these frames, or when this one, which is in between, gives control back to the first."""
+        self.line_frames = frames
+        self.exit_frames = frames if inner is None else [*frames, inner]
         self.returned.clear()
         return Outcome.REARM
 
@@ -162,6 +167,18 @@ class Step:
         while back is not None and not self._origins.may_be_stepped_into(back, anywhere=self._anywhere):
             back = back.f_back
         return back
+
+
+def _is_coroutine(frame: FrameType) -> bool:
+    return bool(frame.f_code.co_flags & (CO_COROUTINE | CO_ASYNC_GENERATOR))
+
+
+def _called_by(caller: FrameType, frame: FrameType) -> FrameType | None:
+    """The frame that `caller` has called on the way to `frame`, unless it is this one."""
+    back = frame.f_back
+    while back is not None and back.f_back is not caller:
+        back = back.f_back
+    return back
 
 
 def name_of(code: CodeType) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 from .client import Message
 
 from manta_debug import limits  # isort: skip
+from manta_debug.origins import Origin, Origins
+
 from manta_debug.codes import CodeTree  # isort: skip
 from manta_debug.errors import text_of  # isort: skip
 from manta_debug.framing import FramingError, read_message, write_message  # isort: skip
@@ -169,6 +171,15 @@ class C:
         self.assertEqual(outer.owners(1)[1], [])
         self.assertEqual(outer.owners(19)[1], [])
         self.assertEqual(outer.owners(4)[0], 9)
+
+
+class OriginsTest(unittest.TestCase):
+    def test_code_without_a_file_is_the_users_only_where_a_person_has_typed_it(self) -> None:
+        origins = Origins()
+        for name in ("<stdin>", "<ipython-input-3-0a1b2c>", "<python-input-0>", "<command line>"):
+            self.assertIs(origins.of_file(name), Origin.USER, name)
+        for name in ("<string>", "<frozen runpy>", "<dynamic-code>", "<attrs generated init a.B>", "<gen>"):
+            self.assertIs(origins.of_file(name), Origin.LIBRARY, name)
 
 
 if __name__ == "__main__":

@@ -145,6 +145,30 @@ class SteppingTest(unittest.TestCase):
             program.resume(thread)
             self.assertEqual(program.ended(), 0)
 
+    def test_a_step_through_a_library_comes_back_to_the_line_that_called_it(self) -> None:
+        path = PROGRAMS / "yields.py"
+        for kind in ("next", "stepIn", "stepOut"):
+            with self.subTest(kind), debugged("yields.py") as program:
+                program.set_lines(path, line_of("yields.py", "in opened"))
+                program.go()
+                thread = program.stopped()["threadId"]
+                for marker in ("closes", "calls"):
+                    program.request(kind, threadId=thread)
+                    self.assertEqual(program.stopped()["top"]["line"], line_of("yields.py", marker))
+                program.resume(thread)
+                self.assertEqual(program.ended(), 0)
+
+    def test_a_step_out_of_a_test_ends_in_the_next_one(self) -> None:
+        path = PROGRAMS / "yields.py"
+        with debugged("yields.py") as program:
+            program.set_lines(path, line_of("yields.py", "tests a"))
+            program.go()
+            thread = program.stopped()["threadId"]
+            program.request("next", threadId=thread)
+            self.assertEqual(program.stopped()["top"]["line"], line_of("yields.py", "sets up"))
+            program.resume(thread)
+            self.assertEqual(program.ended(), 0)
+
 
 if __name__ == "__main__":
     unittest.main()

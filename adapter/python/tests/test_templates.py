@@ -88,7 +88,8 @@ class TemplateTest(unittest.TestCase):
                 ("stepIn", at("macro row")),
                 ("next", at("<li")),
                 ("next", at("in macro")),
-                ("stepOut", at("loops")),
+                ("stepOut", at("in loop")),
+                ("next", at("loops")),
                 ("next", at("in loop")),
                 ("next", at("loops")),
                 ("next", at("after loop")),
@@ -101,7 +102,7 @@ class TemplateTest(unittest.TestCase):
                 top = program.stopped()["top"]
                 if top["source"]["path"] == str(RENDERS):
                     break
-            self.assertEqual(top["line"], line_of("renders.py", "rendered"))
+            self.assertEqual(top["line"], line_of("renders.py", "renders"))
             program.resume(thread)
             self.assertEqual(program.ended(), 0)
 
