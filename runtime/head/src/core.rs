@@ -44,6 +44,8 @@ pub enum Effect {
     ViewTimer,
     /// Call `on_grace_over` after `grace_ms`.
     GraceTimer { loss: u64, grace_ms: u32 },
+    /// Call `on_group_timer` after `ms`.
+    GroupTimer { group: Vec<u8>, since: u64, ms: u64 },
     /// End the process once the nodes are gone.
     Exit,
 }
@@ -159,6 +161,8 @@ impl Core {
             self.on_node_returned(id, &returned);
         }
         self.send_views(Some(link));
+        self.review_hopeless_groups();
+        self.tell_hopeless_groups(id);
         self.place_groups();
         self.place_drivers();
         Ok(id)
@@ -265,6 +269,9 @@ impl Core {
             self.view_timer_runs = true;
             self.effects.push(Effect::ViewTimer);
         }
+        if more {
+            self.review_hopeless_groups();
+        }
         self.place_groups();
     }
 
@@ -353,7 +360,7 @@ impl Core {
         JobId::try_from(job_id).is_ok_and(|id| self.jobs.contains_key(&id))
     }
 
-    fn on_output(&mut self, from: NodeId, output: v1::TaskOutput) {
+    pub(crate) fn on_output(&mut self, from: NodeId, output: v1::TaskOutput) {
         // The node of the driver has already given it to the driver when it comes from there.
         let driver_node =
             JobId::try_from(&output.job_id).ok().and_then(|job| self.jobs.get(&job)).map(|job| job.node);

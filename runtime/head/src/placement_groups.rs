@@ -1,11 +1,15 @@
 //! Placement groups: resources that are reserved together. The head finds nodes for the bundles and has them reserved in two phases:
 //! only when every node has reserved, the bundles may be used; when one could not, all give back, and it is tried again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    time::Duration,
+};
 
 use manta_proto::{
     ids::{JobId, NodeId},
     labels,
+    limits::INFEASIBLE_MS,
     v1::{self, head_to_node, placement_group::State},
 };
 
@@ -32,6 +36,16 @@ struct Group {
     bundles: Vec<Amounts>,
     placed: BTreeMap<usize, NodeId>,
     attempt: Option<Attempt>,
+    hopeless: Hopeless,
+}
+
+/// What was done about a group that no nodes of the cluster can have.
+#[derive(Default)]
+struct Hopeless {
+    /// Which of the timers ends its wait for nodes that can.
+    since: Option<u64>,
+    /// The nodes know that it has waited long enough.
+    told: bool,
 }
 
 /// Nodes have been asked to reserve.
@@ -50,6 +64,8 @@ pub(crate) struct PlacementGroups {
     groups: BTreeMap<GroupId, Group>,
     removed: VecDeque<v1::PlacementGroup>,
     attempts: u64,
+    /// How often a group began to wait for nodes that could have it.
+    waits: u64,
 }
 
 impl Group {
@@ -61,6 +77,26 @@ impl Group {
     fn is_allowed(&self, index: usize, node: NodeId, labels: &LabelsOfNodes) -> bool {
         let rules = self.wire.bundles.get(index).map_or(&[][..], |bundle| &bundle.labels);
         labels.get(&node).is_some_and(|labels| rules.iter().all(|rule| labels::is_met(rule, node, labels)))
+    }
+
+    /// Why no nodes can have it, whatever room they have; empty when some can.
+    fn impossible(&self, totals: &BTreeMap<NodeId, Amounts>, labels: &LabelsOfNodes) -> String {
+        let allowed = |index: usize, node: NodeId| self.is_allowed(index, node, labels);
+        bundles::impossible(self.wire.strategy(), &self.bundles, totals, &allowed)
+    }
+
+    /// For people.
+    fn label(&self) -> String {
+        let id: String = self.wire.group_id.iter().map(|byte| format!("{byte:02x}")).collect();
+        if self.wire.name.is_empty() {
+            return format!("the placement group {id}");
+        }
+        format!("the placement group '{}' ({id})", self.wire.name)
+    }
+
+    fn hopeless_news(&self, why: &str) -> v1::HopelessGroup {
+        let sentence = format!("{} cannot be placed: {why}", self.label());
+        v1::HopelessGroup { group_id: self.wire.group_id.clone(), sentence }
     }
 
     fn nodes(&self) -> BTreeSet<NodeId> {
@@ -113,12 +149,97 @@ impl Core {
         }
         wire.set_state(State::Pending);
         let id = wire.group_id.to_vec();
-        let group = Group { wire, bundles: amounts, placed: BTreeMap::new(), attempt: None };
+        let group = Group {
+            wire,
+            bundles: amounts,
+            placed: BTreeMap::new(),
+            attempt: None,
+            hopeless: Hopeless::default(),
+        };
         self.groups.order.push(id.clone());
         self.groups.groups.insert(id.clone(), group);
         self.mark(Key::Group(id));
+        self.review_hopeless_groups();
         self.place_groups();
         Ok(())
+    }
+
+    /// A group was made, or a node came or went: groups that no nodes can have wait for some that can, for the time that their job
+    /// gives them. The driver hears of it at once.
+    pub(crate) fn review_hopeless_groups(&mut self) {
+        let why = self.why_hopeless();
+        let (mut warnings, mut news) = (Vec::new(), Vec::new());
+        for (id, group) in &mut self.groups.groups {
+            let Some(why) = why.get(id) else {
+                group.hopeless.since = None;
+                if std::mem::take(&mut group.hopeless.told) {
+                    let group_id = group.wire.group_id.clone();
+                    news.push(v1::HopelessGroup { group_id, sentence: String::new() });
+                }
+                continue;
+            };
+            if group.hopeless.since.is_some() {
+                continue;
+            }
+            self.groups.waits += 1;
+            let (since, ms) = (self.groups.waits, group.wire.infeasible_ms.unwrap_or(INFEASIBLE_MS));
+            group.hopeless.since = Some(since);
+            let mut end = "waits until there are nodes for it".to_owned();
+            if ms < u64::MAX {
+                self.effects.push(Effect::GroupTimer { group: id.clone(), since, ms });
+                let seconds = Duration::from_millis(ms).as_secs_f64();
+                end = format!("fails in {seconds} s unless there are nodes for it then");
+            }
+            warnings.push((
+                group.wire.job_id.clone(),
+                format!("{}: {why}. What waits for it {end}\n", group.label()),
+            ));
+        }
+        for (job_id, text) in warnings {
+            let task_name = "scheduler".to_owned();
+            let output = v1::TaskOutput { job_id, task_name, stderr: true, text, ..Default::default() };
+            self.on_output(NodeId([0; 16]), output);
+        }
+        for news in news {
+            self.tell_nodes(&head_to_node::Message::HopelessGroup(news));
+        }
+    }
+
+    /// A group that no nodes can have has waited long enough for some.
+    pub(crate) fn on_group_timer(&mut self, id: &[u8], since: u64) {
+        let Some(why) = self.why_hopeless().remove(id) else { return };
+        let Some(group) = self.groups.groups.get_mut(id).filter(|group| group.hopeless.since == Some(since))
+        else {
+            return;
+        };
+        group.hopeless.told = true;
+        let news = group.hopeless_news(&why);
+        self.tell_nodes(&head_to_node::Message::HopelessGroup(news));
+    }
+
+    /// A node that joins learns which groups have waited long enough.
+    pub(crate) fn tell_hopeless_groups(&mut self, node: NodeId) {
+        let why = self.why_hopeless();
+        let told = self.groups.groups.iter().filter(|(_, group)| group.hopeless.told);
+        let news: Vec<_> = told.filter_map(|(id, group)| Some(group.hopeless_news(why.get(id)?))).collect();
+        for news in news {
+            self.tell_node(node, head_to_node::Message::HopelessGroup(news));
+        }
+    }
+
+    /// The groups that no nodes of the cluster can have, with why.
+    fn why_hopeless(&self) -> BTreeMap<GroupId, String> {
+        let open = |(_, group): &(&GroupId, &Group)| group.placed.len() < group.bundles.len();
+        if !self.groups.groups.iter().any(|entry| open(&entry)) {
+            return BTreeMap::new();
+        }
+        let totals = self.amounts_of_nodes(|node| node.info.total.as_ref());
+        let labels = self.labels_of_nodes();
+        let why = |(id, group): (&GroupId, &Group)| {
+            let why = group.impossible(&totals, &labels);
+            (!why.is_empty()).then(|| (id.clone(), why))
+        };
+        self.groups.groups.iter().filter(open).filter_map(why).collect()
     }
 
     /// Somebody needs a group no more; one that is not there is none to remove.
@@ -146,8 +267,7 @@ impl Core {
         let living = self.groups.order.iter().filter_map(|id| self.groups.groups.get(id)).map(|group| {
             let mut wire = group.wire.clone();
             if group.placed.len() < group.bundles.len() {
-                let allowed = |index: usize, node: NodeId| group.is_allowed(index, node, &labels);
-                let never = bundles::impossible(wire.strategy(), &group.bundles, &totals, &allowed);
+                let never = group.impossible(&totals, &labels);
                 wire.waits_for = if never.is_empty() { "room on the nodes".to_owned() } else { never };
             }
             wire
@@ -278,6 +398,7 @@ impl Core {
         for id in ended {
             self.end_attempt(&id);
         }
+        self.review_hopeless_groups();
         self.place_groups();
     }
 
@@ -298,6 +419,7 @@ impl Core {
             bundles: wire.bundles.iter().map(amounts).collect(),
             placed: wire.bundles.iter().enumerate().filter_map(place).collect(),
             attempt: None,
+            hopeless: Hopeless::default(),
             wire,
         };
         let id = group.wire.group_id.to_vec();

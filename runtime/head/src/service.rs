@@ -340,6 +340,9 @@ impl Shared {
             Effect::GraceTimer { loss, grace_ms } => {
                 self.after(Duration::from_millis(grace_ms.into()), move |core| core.on_grace_over(loss));
             }
+            Effect::GroupTimer { group, since, ms } => {
+                self.after(Duration::from_millis(ms), move |core| core.on_group_timer(&group, since));
+            }
             Effect::Exit => self.exit.notify_one(),
         }
     }

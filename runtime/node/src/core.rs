@@ -113,7 +113,7 @@ pub enum Timer {
     /// Processes may have unmapped objects.
     Room,
     /// What no node can run since one left had its time for the node to come back.
-    Infeasible,
+    Infeasible { pending: u64, since: u64 },
     /// A node that is being drained had its time.
     Drain,
     /// It had its time to have its objects taken over.

@@ -20,5 +20,7 @@ pub const LAST_STDERR_LINES: usize = 20;
 pub const WORKER_FATES_MAX: usize = 10_000;
 /// Parts of an answer to a question that a node sends before it waits for the asker.
 pub const ANSWER_PARTS_AHEAD: usize = 8;
+/// How long, in milliseconds, what no node of the cluster can run waits for a node that can, unless its job says otherwise.
+pub const INFEASIBLE_MS: u64 = 20_000;
 /// Bytes of one such part.
 pub const ANSWER_PART_BYTES: usize = 64 * 1024;

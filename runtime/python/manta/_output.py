@@ -37,7 +37,10 @@ def _runs(lines: list[tuple[bool, str, int, str]]) -> list[tuple[bool, str]]:
     for to_stderr, name, pid, text in lines:
         if not runs or runs[-1][0] != to_stderr:
             runs.append((to_stderr, []))
-        prefix = f"({name} pid={pid}) " if name else f"(pid={pid}) "
+        # What a node or the head says has no worker.
+        of = [name] if name else []
+        of += [f"pid={pid}"] if pid else []
+        prefix = f"({' '.join(of)}) " if of else ""
         runs[-1][1].extend(f"{prefix}{line}\n" for line in text.removesuffix("\n").split("\n"))
     return [(to_stderr, "".join(parts)) for to_stderr, parts in runs]
 

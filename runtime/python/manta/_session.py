@@ -104,6 +104,7 @@ def init(
     ignore_reinit_error: bool = False,
     logging_config: LoggingConfig | dict[str, Any] | None = None,
     _memory: float | None = None,
+    _infeasible_timeout_s: float | None = None,
     **unknown: Any,
 ) -> RayContext:
     """Connects this program to a cluster.
@@ -122,6 +123,8 @@ def init(
         log_to_driver: Whether what tasks print appears here.
         ignore_reinit_error: Whether a second call is let pass.
         logging_config: How records of `logging` look, here and in tasks.
+        _infeasible_timeout_s: Seconds that what no node of the cluster can run waits for a node that can, before it fails; 20 when left
+            out, or what `MANTA_INFEASIBLE_TIMEOUT` says; `math.inf` for no end.
     """
     _refuse_unknown(unknown)
     if namespace is not None and not isinstance(namespace, str):
@@ -134,6 +137,7 @@ def init(
     amounts = _checked_resources(resources, num_gpus, _memory)
     checked_labels = _checked_labels(labels)
     store_bytes = _checked_store_bytes(object_store_memory)
+    _check_infeasible(_infeasible_timeout_s)
     with _lock:
         if _manta.is_connected():
             if ignore_reinit_error:
@@ -168,10 +172,20 @@ def init(
             namespace or "",
             log_to_driver is not False,
             environment or {},
+            _infeasible_timeout_s,
         )
         if logs is not None:
             logs.apply()
         return _context()
+
+
+def _check_infeasible(seconds: Any) -> None:
+    if seconds is None:
+        return
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise TypeError(f"'_infeasible_timeout_s' must be a number of seconds, not {seconds!r}")
+    if not seconds >= 0:
+        raise ValueError(f"'_infeasible_timeout_s' must be 0 or more, not {seconds!r}")
 
 
 def _checked_logs(given: Any) -> LoggingConfig:
@@ -229,6 +243,7 @@ def _connect(
     namespace: str,
     log_to_driver: bool,
     environment: dict[str, Any],
+    infeasible_timeout_s: float | None,
 ) -> None:
     global _printer
     try:
@@ -256,6 +271,7 @@ def _connect(
         with_output=log_to_driver,
         runtime_env=made.json,
         packages=made.packages,
+        infeasible_timeout_s=infeasible_timeout_s,
     )
     if log_to_driver:
         _printer = _output.Printer()

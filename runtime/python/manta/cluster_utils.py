@@ -11,9 +11,10 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from typing import Any
 
-from manta import _api, _manta, _session
+from manta import _manta, _session
 
 __all__ = ["Cluster", "ClusterNode"]
 
@@ -31,22 +32,16 @@ _WITHOUT_EFFECT = frozenset(
 class ClusterNode:
     """One node of a cluster: a process."""
 
-    def __init__(self, process: subprocess.Popen[str], name: str) -> None:
+    def __init__(self, process: subprocess.Popen[str], name: str, node_id: str) -> None:
         self._process = process
         self.name = name
+        # In hexadecimal digits.
+        self.node_id = node_id
 
     @property
     def pid(self) -> int:
         """The process."""
         return self._process.pid
-
-    @property
-    def node_id(self) -> str:
-        """Its id in hexadecimal digits, of a cluster that this program is connected to."""
-        for node in _manta.nodes():
-            if node["name"] == self.name:
-                return str(node["id"])
-        raise RuntimeError(f"the cluster that this program is connected to has no node '{self.name}'")
 
     @property
     def unique_id(self) -> str:
@@ -137,11 +132,18 @@ class Cluster:
             self._start_head()
         command += ["--address", str(self._address)]
         process, ready = self._start(command)
-        node = ClusterNode(process, ready["name"])
+        node = ClusterNode(process, ready["name"], self._living()[ready["name"]])
         if self.head_node is None:
             self.head_node = node
         else:
             self.worker_nodes.add(node)
+        if self._is_connected():
+            # What is submitted from here on may name it.
+            self._wait(
+                lambda: any(other["id"] == node.node_id for other in _manta.nodes()),
+                END_SECONDS_MAX,
+                f"this program's node has not heard of '{node.name}'",
+            )
         return node
 
     def remove_node(self, node: ClusterNode, allow_graceful: bool = True) -> None:
@@ -165,13 +167,11 @@ class Cluster:
         return [*([self.head_node] if self.head_node else []), *self.worker_nodes]
 
     def wait_for_nodes(self, timeout: float = 30) -> None:
-        """Waits until the cluster that this program is connected to has just these nodes; `TimeoutError` after so many seconds."""
-        deadline = time.monotonic() + timeout
+        """Waits until the cluster has just these nodes; `TimeoutError` after so many seconds."""
         wanted = {node.name for node in self.list_all_nodes()}
-        while {node["NodeName"] for node in _api.nodes() if node["Alive"]} != wanted:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"the cluster's nodes are not {sorted(wanted)} after {timeout} s")
-            time.sleep(0.05)
+        self._wait(
+            lambda: self._living().keys() == wanted, timeout, f"the cluster's nodes are not {sorted(wanted)}"
+        )
 
     def remaining_processes_alive(self) -> bool:
         """Whether all nodes that were not removed are there."""
@@ -192,11 +192,23 @@ class Cluster:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
 
+    def _is_connected(self) -> bool:
+        return _manta.is_connected() and _manta.context()["address"] == self._address
+
     def _is_own(self, node: ClusterNode) -> bool:
-        if not _manta.is_connected():
-            return False
-        own = _manta.context()["node_id"]
-        return any(other["id"] == own and other["name"] == node.name for other in _manta.nodes())
+        return _manta.is_connected() and bool(_manta.context()["node_id"] == node.node_id)
+
+    def _living(self) -> dict[str, str]:
+        """The ids of all nodes by their names, as the head knows them."""
+        rows = _manta.Head(self._address).list_state("nodes", [("state", "ALIVE", False)])[0]
+        return {row["name"]: row["node_id"] for row in map(json.loads, rows)}
+
+    def _wait(self, condition: Callable[[], bool], seconds: float, sentence: str) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{sentence} after {seconds} s")
+            time.sleep(0.05)
 
     def _start_head(self) -> None:
         # What this program and its children connect with from now on.

@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use manta_worker::{Core, CurrentTask, DriverOptions, JoinError, Language};
@@ -112,7 +113,7 @@ fn join_error(error: &JoinError) -> PyErr {
 
 /// Joins a cluster as a driver, or starts a private one.
 #[pyfunction]
-#[pyo3(signature = (*, address, num_cpus, object_store_memory, resources, labels, executable, language_version, sys_path, env, job_name, namespace, manta_bin, with_output, runtime_env, packages))]
+#[pyo3(signature = (*, address, num_cpus, object_store_memory, resources, labels, executable, language_version, sys_path, env, job_name, namespace, manta_bin, with_output, runtime_env, packages, infeasible_timeout_s))]
 #[expect(clippy::too_many_arguments, reason = "keyword arguments of a Python function")]
 #[expect(clippy::needless_pass_by_value, reason = "what is taken out of Python arguments is ours")]
 pub fn connect_driver(
@@ -132,6 +133,7 @@ pub fn connect_driver(
     with_output: bool,
     runtime_env: String,
     packages: Vec<Py<PyPackage>>,
+    infeasible_timeout_s: Option<f64>,
 ) -> PyResult<()> {
     if is_forked() {
         return Err(not_connected());
@@ -156,6 +158,8 @@ pub fn connect_driver(
         env,
         manta_bin_hint: manta_bin,
         on_output,
+        infeasible_timeout: infeasible_timeout_s
+            .map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)),
         runtime_env,
         packages: packages.iter().map(|package| package.get().shared()).collect(),
     };

@@ -236,14 +236,14 @@ def test_what_is_not_there_yet_says_so():
     assert not hasattr(manta, "nothing_of_the_kind")
 
 
-def test_too_many_cpus_is_an_error_at_once(ray):
+def test_too_many_cpus_is_an_error(ray):
     big = ray.remote(num_cpus=1000)(lambda: None)
     with pytest.raises(exceptions.TaskUnschedulableError) as raised:
         ray.get(big.remote(), timeout=30)
     assert "1000" in str(raised.value) and "CPU" in str(raised.value)
 
 
-def test_an_unknown_resource_is_an_error_at_once(ray):
+def test_an_unknown_resource_is_an_error(ray):
     with pytest.raises(exceptions.TaskUnschedulableError, match="unobtainium"):
         ray.get(ray.remote(resources={"unobtainium": 1})(lambda: None).remote(), timeout=30)
 

@@ -1,6 +1,6 @@
 //! Joining a cluster.
 
-use std::{io::Write, path::PathBuf};
+use std::{io::Write, path::PathBuf, time::Duration};
 
 use manta_worker::{Core, DriverOptions, Language, Program, TaskOutputLine};
 use parking_lot::RwLock;
@@ -20,6 +20,7 @@ pub struct Options {
     namespace: Option<String>,
     env: Vec<(String, String)>,
     programs: Vec<Program>,
+    infeasible_timeout: Option<Duration>,
     quiet: bool,
 }
 
@@ -81,6 +82,14 @@ impl Options {
         self
     }
 
+    /// How long what no node of the cluster can run waits for a node that can, before it fails: 20 seconds by default, or what
+    /// `MANTA_INFEASIBLE_TIMEOUT` says. [`Duration::MAX`] is without end.
+    #[must_use]
+    pub fn infeasible_timeout(mut self, time: Duration) -> Self {
+        self.infeasible_timeout = Some(time);
+        self
+    }
+
     /// Keeps what tasks print from this process's stdout and stderr.
     #[must_use]
     pub fn quiet(mut self) -> Self {
@@ -133,6 +142,7 @@ pub fn init_with(options: Options) -> Result<Session, Error> {
     let executable = where_it_was(executable);
     let job_name = executable.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let joined = Core::driver(DriverOptions {
+        infeasible_timeout: options.infeasible_timeout,
         address: options.address,
         num_cpus: options.num_cpus,
         object_store_memory: options.object_store_memory,
@@ -166,7 +176,9 @@ fn where_it_was(path: PathBuf) -> PathBuf {
 fn show(output: TaskOutputLine) {
     let TaskOutputLine { task_name, pid, stderr, text, .. } = output;
     let name = if task_name.is_empty() { "worker" } else { &task_name };
-    let lines: String = text.lines().map(|line| format!("({name} pid={pid}) {line}\n")).collect();
+    // What a node or the head says has no worker.
+    let of = if pid == 0 { String::new() } else { format!(" pid={pid}") };
+    let lines: String = text.lines().map(|line| format!("({name}{of}) {line}\n")).collect();
     // A closed terminal is no reason to fail.
     let _ = if stderr {
         std::io::stderr().write_all(lines.as_bytes())

@@ -77,6 +77,9 @@ pub struct DriverOptions {
     pub manta_bin_hint: Option<PathBuf>,
     /// Receives what tasks print.
     pub on_output: Option<OutputHandler>,
+    /// How long what no node of the cluster can run waits for a node that can; `MANTA_INFEASIBLE_TIMEOUT` (seconds) or the default
+    /// when `None`.
+    pub infeasible_timeout: Option<Duration>,
     /// The environment of the job's tasks, as `manta_packages::RuntimeEnv` writes it; empty for none.
     pub runtime_env: String,
     /// The packages that it names; the cluster gets those that it lacks.
@@ -302,6 +305,11 @@ pub enum JoinError {
         /// The head's address.
         address: String,
     },
+    /// A variable that is to be a number of seconds is none.
+    #[error(
+        "MANTA_INFEASIBLE_TIMEOUT is '{0}'; it must be a number of seconds, 0 or more, or 'inf' for a wait without end"
+    )]
+    InfeasibleTimeout(String),
     /// The packages of its environment could not be given to the cluster.
     #[error("the files of the runtime_env could not be sent to the cluster: {0}")]
     Packages(String),

@@ -78,6 +78,11 @@ impl Core {
         JobId::try_from(&self.job_bytes()).ok()
     }
 
+    /// How long what no node can run waits, as the job has it.
+    pub(crate) fn infeasible_ms(&self) -> Option<u64> {
+        self.0.read(|state| state.job.as_ref().and_then(|job| job.infeasible_ms))
+    }
+
     pub(crate) fn job_bytes(&self) -> Bytes {
         self.0.read(|state| state.job.as_ref().map(|job| job.job_id.clone()).unwrap_or_default())
     }

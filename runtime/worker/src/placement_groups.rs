@@ -105,6 +105,7 @@ impl Core {
             bundles,
             job_id: self.job_id().map(|job| job.to_bytes()).unwrap_or_default(),
             detached: group.detached,
+            infeasible_ms: self.infeasible_ms(),
             ..PlacementGroup::default()
         };
         wire.set_strategy(match group.strategy {

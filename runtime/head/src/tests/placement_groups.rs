@@ -143,6 +143,7 @@ fn a_group_without_room_waits_and_says_for_what() {
     let mut stage = Stage::new();
     stage.join(1);
     stage.create(v1::placement_group::Strategy::StrictSpread, 2).unwrap();
+    stage.expect_group_timer();
     let waits_for = stage.core.list_groups()[0].waits_for.clone();
     assert!(waits_for.contains("a node of its own"), "{waits_for}");
     stage.register(2, 2);
@@ -160,6 +161,7 @@ fn the_bundles_of_a_lost_node_get_another_place() {
     let mut stage = spread();
     stage.core.on_node_lost(LinkId(2));
     stage.settle();
+    stage.expect_group_timer();
     stage.expect_view(1, 1);
     assert_eq!(stage.state(), State::Rescheduling);
     stage.register(3, 3);
@@ -180,5 +182,51 @@ fn groups_that_make_no_sense_are_refused() {
     let mut stage = Stage::new();
     assert!(stage.create(v1::placement_group::Strategy::Pack, 0).unwrap_err().contains("from 1 to 1000"));
     stage.create(v1::placement_group::Strategy::Pack, 1).unwrap();
+    stage.expect_group_timer();
     assert!(stage.create(v1::placement_group::Strategy::Pack, 1).unwrap_err().contains("exists already"));
+}
+
+impl Stage {
+    fn expect_group_timer(&mut self) -> u64 {
+        match self.effects.pop_front() {
+            Some(Effect::GroupTimer { group, since, ms: 20_000 }) if group == GROUP => since,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn expect_news(&mut self, link: u64) -> String {
+        match self.expect_to_node(link) {
+            head_to_node::Message::HopelessGroup(news) => news.sentence,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_group_without_nodes_waits_its_time_and_is_placed_when_there_are_some() {
+    let mut stage = Stage::new();
+    stage.join(1);
+    stage.create(v1::placement_group::Strategy::StrictSpread, 2).unwrap();
+    let since = stage.expect_group_timer();
+    stage.core.on_group_timer(&GROUP, since + 1);
+    stage.settle();
+    assert!(stage.effects.is_empty(), "{:?}", stage.effects);
+    stage.core.on_group_timer(&GROUP, since);
+    stage.settle();
+    let sentence = stage.expect_news(1);
+    assert!(sentence.contains("cannot be placed: every bundle needs a node of its own"), "{sentence}");
+    assert_eq!(stage.state(), State::Pending);
+    stage.register(2, 2);
+    stage.expect_view(1, 2);
+    assert!(stage.expect_news(2).contains("or too few with enough"));
+    stage.load(2, 2);
+    assert_eq!(stage.effects.pop_front(), Some(Effect::ViewTimer));
+    assert_eq!((stage.expect_news(1), stage.expect_news(2)), (String::new(), String::new()));
+    let (attempt, _) = stage.expect_reserve(1);
+    assert_eq!(stage.expect_reserve(2).0, attempt);
+    stage.answer(1, attempt, true);
+    stage.answer(2, attempt, true);
+    stage.expect_commit(1);
+    stage.expect_commit(2);
+    assert_eq!(stage.state(), State::Created);
 }

@@ -27,6 +27,8 @@ pub(super) struct Bundles {
     reserved: HashMap<Bytes, Vec<Reserved>>,
     removed: HashSet<String>,
     removed_order: VecDeque<String>,
+    /// Groups for which there are no nodes, and have not been for too long: what to say of them.
+    hopeless: HashMap<String, String>,
 }
 
 fn hex(id: &[u8]) -> String {
@@ -109,6 +111,7 @@ impl Core {
             self.bundles.reserved.insert(back.group_id.clone(), kept);
         }
         if back.removed {
+            self.bundles.hopeless.remove(&group);
             self.remember_removed(group.clone());
             self.end_users_of(&group);
         }
@@ -133,16 +136,32 @@ impl Core {
         }
     }
 
-    /// Tasks of a removed group end, and those that wait for it are refused.
-    fn end_users_of(&mut self, group: &str) {
+    /// The head has waited long enough for nodes that could have a group, or there are some now.
+    pub(super) fn on_hopeless_group(&mut self, news: v1::HopelessGroup) {
+        let group = hex(&news.group_id);
+        if news.sentence.is_empty() {
+            self.bundles.hopeless.remove(&group);
+            return;
+        }
+        self.refuse_waiting_in(&group, &news.sentence);
+        self.bundles.hopeless.insert(group, news.sentence);
+    }
+
+    /// What waits for a group is refused.
+    fn refuse_waiting_in(&mut self, group: &str, sentence: &str) {
         let waiting: Vec<Class> =
             self.leases.queues.keys().filter(|class| group_of(&class.need) == Some(group)).cloned().collect();
         for class in waiting {
             for number in self.leases.queues.remove(&class).unwrap_or_default() {
                 let Some(pending) = self.leases.remove(number) else { continue };
-                self.answer(&pending, lease_reply::Result::Refused(self.removed_sentence(group)));
+                self.answer(&pending, lease_reply::Result::Refused(sentence.to_owned()));
             }
         }
+    }
+
+    /// Tasks of a removed group end, and those that wait for it are refused.
+    fn end_users_of(&mut self, group: &str) {
+        self.refuse_waiting_in(group, &self.removed_sentence(group));
         let granted = self.leases.granted.values().filter(|lease| group_of(&lease.need) == Some(group));
         let mut workers: Vec<_> = granted.map(|lease| lease.worker).collect();
         workers.sort_unstable();
@@ -164,6 +183,7 @@ impl Core {
     /// For what is in a group: why it can never run, or that it waits for its group.
     pub(super) fn hopeless_in_group(&self, need: &Resources) -> Option<Option<String>> {
         let group = group_of(need)?;
-        Some(self.bundles.removed.contains(group).then(|| self.removed_sentence(group)))
+        let removed = self.bundles.removed.contains(group).then(|| self.removed_sentence(group));
+        Some(removed.or_else(|| self.bundles.hopeless.get(group).cloned()))
     }
 }

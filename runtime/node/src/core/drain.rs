@@ -25,7 +25,7 @@ impl Core {
         if drain.deadline_ms > 0 {
             self.effects.push(Effect::Timer(Timer::Drain, Duration::from_millis(drain.deadline_ms)));
         }
-        self.arm_infeasible();
+        self.review_hopeless();
         self.dispatch();
         self.leave_when_drained();
     }

@@ -77,6 +77,7 @@ impl Core {
             Some(Message::ReserveBundles(request)) => self.on_reserve_bundles(request),
             Some(Message::CommitBundles(commit)) => self.on_commit_bundles(&commit),
             Some(Message::ReturnBundles(back)) => self.on_return_bundles(&back),
+            Some(Message::HopelessGroup(news)) => self.on_hopeless_group(news),
             Some(Message::Actor(reply)) => self.on_actor_reply(reply),
             Some(Message::StartDriver(start)) => self.on_start_driver(start),
             Some(Message::StopDriver(stop)) => self.on_stop_driver(&stop.submission_id),
@@ -101,7 +102,7 @@ impl Core {
             Timer::Detached(worker) => self.on_detached_timeout(worker),
             Timer::Spill => self.on_spill_timer(),
             Timer::Room => self.on_room_timer(),
-            Timer::Infeasible => self.on_infeasible_timer(),
+            Timer::Infeasible { pending, since } => self.on_infeasible_timer(pending, since),
             Timer::Drain => self.on_drain_deadline(),
             Timer::Move => self.on_move_deadline(),
             Timer::DebugFile(target, file) => self.on_debug_file_late(target, &file),
@@ -119,7 +120,7 @@ impl Core {
         self.tell_head(node_to_head::Message::Output(output));
     }
 
-    fn output_to_driver(&mut self, output: v1::TaskOutput) {
+    pub(super) fn output_to_driver(&mut self, output: v1::TaskOutput) {
         let driver = self.drivers.iter().find(|(_, driver)| driver.config.job_id == output.job_id);
         if let Some((process, _)) = driver {
             let process = *process;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{
     Core,
     leases::{Class, Pending, Stage},
+    placing::patience,
 };
 use crate::{
     placement::{self, Candidate},
@@ -52,6 +53,13 @@ impl Core {
     /// What a request waits for, in words.
     fn stage(&self, pending: &Pending) -> String {
         match pending.stage {
+            Stage::Queued if pending.in_vain.is_some() => match patience(&pending.request) {
+                Some(time) => format!(
+                    "no node of the cluster can run it; it fails when no such node has joined for {} s",
+                    time.as_secs_f64()
+                ),
+                None => "no node of the cluster can run it; it waits until such a node joins".to_owned(),
+            },
             Stage::Queued => "it waits for a node with room".to_owned(),
             Stage::AskingPeer(node) => format!("{} is being asked", self.node_name(node)),
             Stage::AwaitingWorker => match pending.key.environment_key() {

@@ -4,7 +4,7 @@
 //! resources, then waits for a worker, then becomes a lease. What does not fit here, or is to be elsewhere, is looked for on other nodes
 //! (`spill`).
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use manta_proto::{
     ids::{JobId, LeaseId, NodeId, ProcessId},
@@ -44,6 +44,8 @@ pub(super) struct Pending {
     /// Its GPUs, once it has its resources.
     pub gpus: Taken,
     pub stage: Stage,
+    /// No node of the cluster can run it: which of the timers ends its wait for one.
+    pub in_vain: Option<u64>,
     pub request: LeaseRequest,
 }
 
@@ -104,7 +106,8 @@ pub(super) struct Leases {
     /// Open questions to peers.
     pub asks: usize,
     pub spill_timer_runs: bool,
-    pub infeasible_timer_runs: bool,
+    /// Classes that no node of the cluster can run, of which their drivers have been told.
+    pub hopeless: BTreeSet<Class>,
     /// The node that was taken last for what is spread.
     pub last_spread: Option<NodeId>,
 }
@@ -138,6 +141,7 @@ impl Core {
         let asker = Asker::Process { request_id: request.request_id };
         if let Some(pending) = self.admit(asker, from, request) {
             let class = Class::of(&self.leases.pendings[&pending]);
+            self.watch_hopeless(pending);
             self.leases.queues.entry(class).or_default().push_back(pending);
             self.dispatch();
         }
@@ -177,7 +181,7 @@ impl Core {
             Some(format!("{PENDING_MAX} requests for workers wait on {} already", self.me.name))
         } else {
             match &placement {
-                Ok(placement) => self.infeasible(&need, placement, &request.task_name),
+                Ok(placement) => self.refused_at_once(&need, placement, &request),
                 Err(error) => Some(error.clone()),
             }
         };
@@ -190,7 +194,17 @@ impl Core {
         }
         let placement = placement.unwrap_or_default();
         let gpus = Taken::default();
-        let pending = Pending { asker, owner, key, need, placement, gpus, stage: Stage::Queued, request };
+        let pending = Pending {
+            asker,
+            owner,
+            key,
+            need,
+            placement,
+            gpus,
+            stage: Stage::Queued,
+            in_vain: None,
+            request,
+        };
         if let Some(sentence) = refusal {
             self.answer(&pending, lease_reply::Result::Refused(sentence));
             return None;
@@ -217,6 +231,7 @@ impl Core {
             self.serve_class(&class);
             if self.leases.queues.get(&class).is_some_and(VecDeque::is_empty) {
                 self.leases.queues.remove(&class);
+                self.leases.hopeless.remove(&class);
             }
         }
         self.arm_spill();
@@ -247,6 +262,7 @@ impl Core {
     fn reserve(&mut self, number: u64) {
         let Some(pending) = self.leases.pendings.get_mut(&number) else { return };
         pending.stage = Stage::AwaitingWorker;
+        pending.in_vain = None;
         self.budget.take(&pending.need);
         // There is room for it, which its callers have seen to.
         pending.gpus = self.gpus.take(gpus_of(&pending.need)).unwrap_or_default();
@@ -336,17 +352,11 @@ impl Core {
     }
 
     pub(super) fn forget_pending(&mut self, number: u64) {
+        let Some(class) = self.leases.pendings.get(&number).map(Class::of) else { return };
+        self.leave_queue(number, &class);
         let Some(pending) = self.leases.remove(number) else { return };
         match pending.stage {
-            Stage::Queued => {
-                let class = Class::of(&pending);
-                if let Some(queue) = self.leases.queues.get_mut(&class) {
-                    queue.retain(|other| *other != number);
-                    if queue.is_empty() {
-                        self.leases.queues.remove(&class);
-                    }
-                }
-            }
+            Stage::Queued => {}
             // The peer's answer finds nobody, and the lease goes back.
             Stage::AskingPeer(_) => {}
             Stage::AwaitingWorker => {

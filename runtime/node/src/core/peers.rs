@@ -58,7 +58,7 @@ impl Core {
         }
         if changed {
             self.tell_view();
-            self.arm_infeasible();
+            self.review_hopeless();
         }
         self.dispatch();
     }

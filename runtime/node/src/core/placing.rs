@@ -2,16 +2,22 @@
 
 use std::time::Duration;
 
-use manta_proto::{ids::NodeId, v1::lease_reply};
+use bytes::Bytes;
+use manta_proto::{
+    ids::NodeId,
+    limits::INFEASIBLE_MS,
+    v1::{LeaseRequest, TaskOutput, lease_reply, node_to_head},
+};
 
-use super::{Core, Effect, Timer, leases::Class};
+use super::{
+    Core, Effect, Timer,
+    bundles::group_of,
+    leases::{Class, Pending, Stage},
+};
 use crate::{
     placement::{self, Candidate, Placement, Strategy},
     resources::Resources,
 };
-
-/// What became impossible because a node left waits this long for it to come back.
-const INFEASIBLE_TIME: Duration = Duration::from_secs(10);
 
 impl Core {
     /// The node on which a request of this class should be served now.
@@ -109,25 +115,115 @@ impl Core {
         })
     }
 
-    /// Nodes joined or left: what no node can run any more is refused, unless one that can comes back in time.
-    pub(super) fn arm_infeasible(&mut self) {
-        let hopeless = |class: &Class| self.infeasible(&class.need, &class.placement, "").is_some();
-        if !self.leases.infeasible_timer_runs && self.leases.queues.keys().any(hopeless) {
-            self.leases.infeasible_timer_runs = true;
-            self.effects.push(Effect::Timer(Timer::Infeasible, INFEASIBLE_TIME));
+    /// For a request that is not worth a wait: why.
+    pub(super) fn refused_at_once(
+        &self,
+        need: &Resources,
+        placement: &Placement,
+        request: &LeaseRequest,
+    ) -> Option<String> {
+        let sentence = self.infeasible(need, placement, &request.task_name)?;
+        // No other node can take the place of the one that is named, a group that is removed does not come back, and a node that is being
+        // drained waits for nothing.
+        let named = matches!(placement.strategy, Strategy::Node { soft: false, .. });
+        let is_over = named
+            || group_of(need).is_some()
+            || self.draining.is_some()
+            || patience(request) == Some(Duration::ZERO);
+        is_over.then_some(sentence)
+    }
+
+    /// What no node can run waits for one that can, for the time that its job gives it. The driver hears of it at once.
+    pub(super) fn watch_hopeless(&mut self, number: u64) {
+        let Some(pending) = self.leases.pendings.get(&number).filter(|pending| pending.in_vain.is_none())
+        else {
+            return;
+        };
+        let Some(sentence) = self.infeasible(&pending.need, &pending.placement, &pending.request.task_name)
+        else {
+            return;
+        };
+        let (class, patience) = (Class::of(pending), patience(&pending.request));
+        let job_id = pending.request.job_id.clone();
+        self.counter += 1;
+        let since = self.counter;
+        if let Some(pending) = self.leases.pendings.get_mut(&number) {
+            pending.in_vain = Some(since);
+        }
+        let end = match patience {
+            Some(time) => {
+                self.effects.push(Effect::Timer(Timer::Infeasible { pending: number, since }, time));
+                format!("fails in {} s unless such a node joins", time.as_secs_f64())
+            }
+            None => "waits until such a node joins".to_owned(),
+        };
+        if self.leases.hopeless.insert(class) {
+            self.warn_driver(job_id, &format!("{sentence}. It {end}"));
         }
     }
 
-    pub(super) fn on_infeasible_timer(&mut self) {
-        self.leases.infeasible_timer_runs = false;
-        let hopeless = |class: &&Class| self.infeasible(&class.need, &class.placement, "").is_some();
-        let classes: Vec<Class> = self.leases.queues.keys().filter(hopeless).cloned().collect();
-        for class in classes {
-            for number in self.leases.queues.remove(&class).unwrap_or_default() {
-                let Some(pending) = self.leases.remove(number) else { continue };
-                let sentence = self.infeasible(&class.need, &class.placement, &pending.request.task_name);
-                self.answer(&pending, lease_reply::Result::Refused(sentence.unwrap_or_default()));
+    fn warn_driver(&mut self, job_id: Bytes, sentence: &str) {
+        let output = TaskOutput {
+            job_id,
+            node_id: self.me.id.to_bytes(),
+            node_name: self.me.name.clone(),
+            task_name: "scheduler".to_owned(),
+            stderr: true,
+            text: format!("{sentence}\n"),
+            ..TaskOutput::default()
+        };
+        self.output_to_driver(output.clone());
+        self.tell_head(node_to_head::Message::Output(output));
+    }
+
+    /// Nodes joined, or left, or take nothing new any more.
+    pub(super) fn review_hopeless(&mut self) {
+        let queues: Vec<(Class, Vec<u64>)> = self
+            .leases
+            .queues
+            .iter()
+            .map(|(class, queue)| (class.clone(), queue.iter().copied().collect()))
+            .collect();
+        for (class, numbers) in queues {
+            if self.infeasible(&class.need, &class.placement, "").is_some() {
+                numbers.into_iter().for_each(|number| self.watch_hopeless(number));
+            } else if self.leases.hopeless.remove(&class) {
+                for number in numbers {
+                    if let Some(pending) = self.leases.pendings.get_mut(&number) {
+                        pending.in_vain = None;
+                    }
+                }
             }
         }
     }
+
+    pub(super) fn on_infeasible_timer(&mut self, number: u64, since: u64) {
+        let waits = |pending: &&Pending| pending.in_vain == Some(since) && pending.stage == Stage::Queued;
+        let Some(pending) = self.leases.pendings.get(&number).filter(waits) else { return };
+        let class = Class::of(pending);
+        let sentence = self.infeasible(&class.need, &class.placement, &pending.request.task_name);
+        let Some(sentence) = sentence else { return };
+        self.leave_queue(number, &class);
+        let Some(pending) = self.leases.remove(number) else { return };
+        self.answer(&pending, lease_reply::Result::Refused(sentence));
+        self.leave_when_drained();
+    }
+
+    /// Takes a request out of its queue, if it is in it. With the last one of its class, what was said of the class is over.
+    pub(super) fn leave_queue(&mut self, number: u64, class: &Class) {
+        let Some(queue) = self.leases.queues.get_mut(class) else { return };
+        if let Some(place) = queue.iter().position(|other| *other == number) {
+            queue.remove(place);
+        }
+        if queue.is_empty() {
+            self.leases.queues.remove(class);
+            self.leases.hopeless.remove(class);
+        }
+    }
+}
+
+/// How long what no node can run waits for one that can; `None` without end.
+pub(super) fn patience(request: &LeaseRequest) -> Option<Duration> {
+    let ms = request.job.as_ref().and_then(|job| job.infeasible_ms).unwrap_or(INFEASIBLE_MS);
+    (ms < u64::MAX).then(|| Duration::from_millis(ms))
 }

@@ -47,6 +47,7 @@ impl Core {
             return;
         };
         pending.stage = Stage::AskingPeer(node);
+        pending.in_vain = None;
         self.leases.asks += 1;
         peer.available.reduce(&pending.need);
         let mut request = Box::new(pending.request.clone());
@@ -107,6 +108,7 @@ impl Core {
         // Its number is its age: it goes back to its place.
         let place = queue.partition_point(|other| *other < number);
         queue.insert(place, number);
+        self.watch_hopeless(number);
     }
 
     /// A peer gives a lease of ours back.

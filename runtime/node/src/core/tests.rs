@@ -4,6 +4,7 @@ mod bundles;
 mod debugging;
 mod draining;
 mod environments;
+mod infeasible;
 mod leasing;
 mod random;
 mod rooms;

@@ -7,6 +7,7 @@ from typing import Any
 
 from manta import _manta, _session
 from manta._ids import PlacementGroupID
+from manta.exceptions import TaskPlacementGroupRemoved, TaskUnschedulableError
 
 __all__ = [
     "PlacementGroup",
@@ -63,10 +64,16 @@ class PlacementGroup:
 
     def wait(self, timeout_seconds: float = 30) -> bool:
         """Whether it is placed within this time."""
-        from manta._api import wait
+        from manta._api import get, wait
 
         ready, _ = wait([self.ready()], timeout=timeout_seconds)
-        return bool(ready)
+        if not ready:
+            return False
+        try:
+            get(ready[0])
+        except (TaskUnschedulableError, TaskPlacementGroupRemoved):
+            return False
+        return True
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PlacementGroup) and other.id == self.id

@@ -70,16 +70,20 @@ impl Joining {
     /// A driver of the cluster whose head is at this address.
     pub fn cluster(address: String, options: DriverOptions) -> Result<Self, JoinError> {
         let token = Token::find()?;
-        Ok(Self::driver(Place::Head(address.clone()), address, token, options))
+        Self::driver(Place::Head(address.clone()), address, token, options)
     }
 
     /// A driver of a cluster of its own.
-    pub fn private(cluster: &PrivateCluster, options: DriverOptions) -> Self {
+    pub fn private(cluster: &PrivateCluster, options: DriverOptions) -> Result<Self, JoinError> {
         let place = Place::Socket(cluster.node_socket.clone());
         Self::driver(place, cluster.address.clone(), cluster.token.clone(), options)
     }
 
-    fn driver(place: Place, head: String, token: Token, options: DriverOptions) -> Self {
+    fn driver(place: Place, head: String, token: Token, options: DriverOptions) -> Result<Self, JoinError> {
+        let infeasible = match options.infeasible_timeout {
+            None => infeasible_from_env()?,
+            given => given,
+        };
         let job = JobConfig {
             job_id: JobId::random().to_bytes(),
             name: options.job_name,
@@ -94,10 +98,11 @@ impl Joining {
             runtime_env: options.runtime_env,
             here: None,
             origin: None,
+            infeasible_ms: infeasible.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
             // Set by the node that runs a submitted job's driver.
             submission_id: std::env::var("MANTA_SUBMISSION_ID").unwrap_or_default(),
         };
-        Self {
+        Ok(Self {
             place,
             token,
             process: ProcessId::random(),
@@ -107,7 +112,7 @@ impl Joining {
             on_output: options.on_output,
             packages: options.packages,
             head,
-        }
+        })
     }
 
     pub fn worker(environment: WorkerEnvironment) -> Self {
@@ -239,4 +244,18 @@ async fn find_local_node(address: &str, token: &Token) -> Result<PathBuf, JoinEr
         }
     }
     Err(JoinError::NoLocalNode { address: address.to_owned() })
+}
+
+/// How long what no node can run waits, as the user's environment has it.
+fn infeasible_from_env() -> Result<Option<Duration>, JoinError> {
+    let Some(given) = std::env::var("MANTA_INFEASIBLE_TIMEOUT").ok().filter(|given| !given.is_empty()) else {
+        return Ok(None);
+    };
+    match given.parse::<f64>() {
+        // What is too long for a duration has no end either.
+        Ok(seconds) if seconds >= 0.0 => {
+            Ok(Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)))
+        }
+        _ => Err(JoinError::InfeasibleTimeout(given)),
+    }
 }

@@ -92,7 +92,7 @@ pub(crate) fn start_driver(options: DriverOptions) -> Result<Arc<Shared>, JoinEr
         Some(address) => (None, Joining::cluster(address, options)?),
         None => {
             let cluster = PrivateCluster::start(&options)?;
-            let joining = Joining::private(&cluster, options);
+            let joining = Joining::private(&cluster, options)?;
             (Some(cluster), joining)
         }
     };

@@ -112,3 +112,27 @@ fn a_removed_group_ends_its_tasks_refuses_those_that_wait_and_gives_its_resource
     assert_eq!(stage.free("CPU"), 20_000);
     assert_eq!(stage.core.load().total.unwrap().amounts.len(), 1);
 }
+
+#[test]
+fn what_waits_for_a_group_without_nodes_fails_until_there_are_some() {
+    let mut stage = Stage::new(2.0);
+    let (driver, _) = stage.driver_with_workers(2, "python");
+    let news = |sentence: &str| {
+        head_to_node::Message::HopelessGroup(v1::HopelessGroup {
+            group_id: GROUP.to_vec().into(),
+            sentence: sentence.into(),
+        })
+    };
+    stage.ask_in(driver, 0, 1);
+    stage.expect_nothing();
+    stage.head(news("it cannot be placed"));
+    assert_eq!(stage.expect_refusal(driver, 1), "it cannot be placed");
+    stage.ask_in(driver, 0, 2);
+    assert_eq!(stage.expect_refusal(driver, 2), "it cannot be placed");
+    stage.head(news(""));
+    stage.ask_in(driver, 0, 3);
+    stage.expect_nothing();
+    assert!(stage.reserve(1, &[1.0]));
+    stage.commit(1);
+    stage.expect_grant(driver, 3);
+}

@@ -26,21 +26,6 @@ fn a_worker_is_leased_given_back_and_leased_again() {
 }
 
 #[test]
-fn what_no_node_has_is_refused_at_once_with_what_they_have() {
-    let mut stage = Stage::new(2.0);
-    let (driver, _) = stage.driver(2, "python");
-    let view = stage.view(&[(7, 4.0, 4.0)]);
-    stage.head(head_to_node::Message::View(view));
-    stage.expect_process(driver, |message| matches!(message, node_to_process::Message::View(_)));
-    let request = stage.ask(driver, 64.0);
-    let sentence = stage.expect_refusal(driver, request);
-    assert!(
-        sentence.starts_with("task 'f' needs CPU 64, and no node of the cluster has that much: node-1 has CPU 2; node-7 has CPU 4;"),
-        "{sentence}"
-    );
-}
-
-#[test]
 fn a_jobs_first_worker_starts_alone_and_the_others_when_it_is_ready_or_wanted() {
     let mut stage = Stage::new(4.0);
     let (driver, first) = stage.driver(2, "python");
@@ -72,7 +57,7 @@ fn full_with_peer() -> (Stage, ProcessId, LeaseId, ProcessId) {
     (stage, driver, lease, worker)
 }
 
-fn expect_ask(stage: &mut Stage) -> AskId {
+pub(super) fn expect_ask(stage: &mut Stage) -> AskId {
     match stage.expect(|effect| matches!(effect, Effect::AskLease { .. })) {
         Effect::AskLease { ask, node, address, request } => {
             assert_eq!((node, &*address, request.spillback_count), (NodeId(id(7)), "peer-7:1", 1));
