@@ -2,7 +2,10 @@
 
 mod state;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use clap::{Args, Parser, Subcommand};
 use manta_node::resources::{BESIDE_HEAD, Resources};
@@ -228,14 +231,14 @@ impl ResourceArgs {
 /// Arguments of `manta start`.
 #[derive(Args)]
 pub struct StartArgs {
-    /// Start the head alone: one that was killed comes back so, and its nodes find it by themselves
-    #[arg(long, conflicts_with_all = ["address", "nodes"])]
+    /// Start a head, and a node beside it, as is done without --address too: for those who know the word from Ray
+    #[arg(long, conflicts_with = "address")]
     pub head: bool,
     /// Where the head writes down what it has to know when it is started again [default: ~/.manta/heads/PORT]
     #[arg(long, value_name = "DIR", conflicts_with = "address")]
     pub state: Option<PathBuf>,
-    /// Nodes to start
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    /// Nodes to start; with a head that was killed, less those of this machine that it still has; 0 for the head alone
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=1000))]
     pub nodes: u32,
     /// Join the cluster whose head is there, instead of starting one
     #[arg(long, value_name = "HOST:PORT")]
@@ -243,9 +246,14 @@ pub struct StartArgs {
     /// Where the head listens; port 0 takes a free one. Other machines can reach it only on an address of theirs
     #[arg(long, value_name = "HOST:PORT", default_value = DEFAULT_ADDRESS, conflicts_with = "address")]
     pub listen: SocketAddr,
-    /// The head's port, as Ray has it: only so that what to write in its place can be said
-    #[arg(long, hide = true, value_name = "PORT")]
+    /// The port of --listen alone, on 127.0.0.1 or --node-ip-address
+    #[arg(long, value_name = "PORT", conflicts_with_all = ["address", "listen"])]
     pub port: Option<u16>,
+    /// The address of --listen alone: one of this machine that others can reach
+    #[arg(long, value_name = "IP", conflicts_with_all = ["address", "listen"])]
+    pub node_ip_address: Option<IpAddr>,
+    #[command(flatten)]
+    pub without_effect: WithoutEffect,
     #[command(flatten)]
     pub resources: ResourceArgs,
     /// Serve metrics for Prometheus there; without a host on 127.0.0.1
@@ -254,6 +262,33 @@ pub struct StartArgs {
     /// Stay in the foreground until Ctrl-C, and start a head again that dies before
     #[arg(long, visible_alias = "block")]
     pub foreground: bool,
+}
+
+impl StartArgs {
+    /// With the parts of the head's address put together.
+    #[must_use]
+    pub fn with_whole_address(mut self) -> Self {
+        if let Some(port) = self.port {
+            self.listen.set_port(port);
+        }
+        if let Some(ip) = self.node_ip_address {
+            self.listen.set_ip(ip);
+        }
+        self
+    }
+}
+
+/// What commands for Ray have for what does not exist here: a dashboard, and reports of use.
+#[derive(Args)]
+pub struct WithoutEffect {
+    #[arg(long, hide = true, value_name = "BOOL")]
+    include_dashboard: Option<String>,
+    #[arg(long, hide = true, value_name = "HOST")]
+    dashboard_host: Option<String>,
+    #[arg(long, hide = true, value_name = "PORT")]
+    dashboard_port: Option<u16>,
+    #[arg(long, hide = true)]
+    disable_usage_stats: bool,
 }
 
 /// Arguments of `manta stop`.

@@ -80,7 +80,8 @@ fn submitted_jobs_and_their_packages_outlive_the_head() {
     // It ends while nobody can be told.
     fs::File::options().write(true).open(&quick).unwrap().write_all(b"x").unwrap();
     wait_until("the job's driver has ended", || !is_alive(driver));
-    cluster.home.ok(&["start", "--head", "--listen", &cluster.address]);
+    let said = cluster.home.ok(&["start", "--head", "--listen", &cluster.address]);
+    assert!(said.starts_with("A head listens on") && !said.contains("runs no tasks"), "{said}");
 
     assert_eq!(cluster.state("done")["status"], "SUCCEEDED");
     cluster.await_state("quick", "FAILED");
@@ -163,4 +164,26 @@ fn what_a_killed_start_in_the_foreground_left_is_taken_over_by_the_next() {
     assert!(third.wait().unwrap().success(), "it does not start the head again");
     assert!(home.run(&["status", "--address", &address]).status.code() == Some(1));
     wait_until("nothing is left", || !nodes.iter().any(|pid| is_alive(*pid)));
+}
+
+#[test]
+fn a_head_is_started_as_in_ray_with_a_node_beside_it_or_alone() {
+    let (home, address) = (Home::new(), free_address());
+    let port = address.rsplit_once(':').unwrap().1;
+    let ray = ["--node-ip-address", "127.0.0.1", "--dashboard-host", "0.0.0.0", "--num-cpus", "1"];
+    let said = home.ok(&[&["start", "--head", "--port", port], &ray[..]].concat());
+    assert!(said.starts_with(&format!("1 node started, with its head at {address}: node-1")), "{said}");
+    assert_eq!(pids(&home.status(&address)).len(), 1);
+    let head = home.head_pid();
+    kill(head);
+    let said = home.ok(&["start", "--head", "--port", port]);
+    assert!(said.starts_with("A head listens on"), "{said}");
+    wait_until("its node is back", || pids(&home.status(&address)).len() == 1);
+    home.ok(&["stop"]);
+    let said = home.ok(&["start", "--head", "--nodes", "0", "--port", port]);
+    assert!(said.contains("It runs no tasks itself"), "{said}");
+    assert!(pids(&home.status(&address)).is_empty());
+    home.ok(&["stop"]);
+    let both = home.run(&["start", "--port", port, "--listen", &address]);
+    assert_eq!(both.status.code(), Some(2));
 }

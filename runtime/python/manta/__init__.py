@@ -36,7 +36,7 @@ from manta.remote_function import RemoteFunction
 from manta.runtime_context import get_gpu_ids, get_runtime_context
 
 if TYPE_CHECKING:
-    from manta import cloudpickle, dag, job_submission
+    from manta import cloudpickle, dag, job_config, job_submission
     from manta._logging import LoggingConfig
 
 # Ray's older name of the same.
@@ -78,6 +78,7 @@ __all__ = [
     "get_runtime_context",
     "init",
     "is_initialized",
+    "job_config",
     "job_submission",
     "kill",
     "method",
@@ -95,14 +96,14 @@ __all__ = [
 
 # fmt: off
 _NOT_YET = frozenset({
-    "autoscaler", "data", "job_config", "llm", "rllib",
+    "autoscaler", "data", "llm", "rllib",
     "serve", "train", "tune", "workflow",
 })
 # fmt: on
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("cloudpickle", "dag", "experimental", "job_submission"):
+    if name in ("cloudpickle", "dag", "experimental", "job_config", "job_submission"):
         # Read when it is first used: workers start sooner without it.
         return importlib.import_module(f"manta.{name}")
     if name == "LoggingConfig":

@@ -110,6 +110,10 @@ class MethodOptions:
 
     def updated(self, given: Mapping[str, Any]) -> MethodOptions:
         """These options with what was given in their place."""
+        if unknown := sorted(given.keys() - {*_METHOD_CHECKS, *_WITHOUT_EFFECT, "tensor_transport"}):
+            raise TypeError(
+                f"{unknown[0]!r} is not an option of actor methods; they are {', '.join(sorted(_METHOD_CHECKS))}"
+            )
         checked = _checked(given, _METHOD_CHECKS, ("tensor_transport",), "actor methods")
         if (backpressure := checked.pop("_generator_backpressure_num_objects", None)) is not None:
             checked["backpressure"] = backpressure

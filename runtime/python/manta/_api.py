@@ -143,25 +143,38 @@ def cancel(
 
 
 def nodes() -> list[dict[str, Any]]:
-    """The cluster's nodes."""
-    _session.ensure_initialized()
+    """The cluster's nodes, and after them those that were lost, with `Alive` False and without resources."""
+    _session.check_initialized()
+    nodes = _manta.nodes()
+    ids = {node["id"] for node in nodes}
+    rows = _manta.current_head().list_state("nodes", [("state", "DEAD", False)])[0]
+    lost = [row for row in map(json.loads, rows) if row["node_id"] not in ids]
     return [
-        {
-            "NodeID": node["id"],
-            "Alive": True,
-            "NodeName": node["name"],
-            "NodeManagerAddress": node["address"].rpartition(":")[0],
-            "NodeManagerHostname": node["name"],
-            "NodeManagerPort": int(node["address"].rpartition(":")[2] or 0),
-            "Resources": dict(_own(node["total"])),
-            "Labels": labels_of(node),
-            "alive": True,
-            "DeathReason": 0,
-            "DeathReasonMessage": "",
-            **_WITHOUT_COUNTERPART,
-        }
-        for node in _manta.nodes()
+        *(_node(node["id"], node["name"], node["address"], labels_of(node), node["total"]) for node in nodes),
+        *(_node(row["node_id"], row["name"], row["peer_address"], row_labels(row), None) for row in lost),
     ]
+
+
+def _node(
+    id: str, name: str, address: str, labels: dict[str, str], total: list[tuple[str, float]] | None
+) -> dict[str, Any]:
+    host, _, port = address.rpartition(":")
+    is_alive = total is not None
+    return {
+        "NodeID": id,
+        "Alive": is_alive,
+        "NodeName": name,
+        "NodeManagerAddress": host,
+        "NodeManagerHostname": name,
+        "NodeManagerPort": int(port or 0),
+        "Resources": dict(_own(total or [])),
+        "Labels": labels,
+        "alive": is_alive,
+        # Ray's numbers: alive, and ended unexpectedly.
+        "DeathReason": 0 if is_alive else 2,
+        "DeathReasonMessage": "" if is_alive else "the node was lost, or left",
+        **_WITHOUT_COUNTERPART,
+    }
 
 
 NODE_ID_LABEL = "ray.io/node-id"
@@ -177,6 +190,11 @@ _WITHOUT_COUNTERPART = {
 }
 
 
+def row_labels(row: dict[str, Any]) -> dict[str, str]:
+    """The same of a row of the head's table."""
+    return {NODE_ID_LABEL: row["node_id"], **row["labels"]}
+
+
 def labels_of(node: dict[str, Any]) -> dict[str, str]:
     """A node's labels, with the one that each node has."""
     return {NODE_ID_LABEL: node["id"], **dict(node["labels"])}
@@ -184,7 +202,7 @@ def labels_of(node: dict[str, Any]) -> dict[str, str]:
 
 def cluster_resources() -> dict[str, float]:
     """What all nodes together have."""
-    _session.ensure_initialized()
+    _session.check_initialized()
     sums: dict[str, float] = {}
     for node in _manta.nodes():
         for name, amount in _own(node["total"]):
@@ -194,7 +212,7 @@ def cluster_resources() -> dict[str, float]:
 
 def available_resources() -> dict[str, float]:
     """What of it no task uses now, as the head has heard last."""
-    _session.ensure_initialized()
+    _session.check_initialized()
     rows = _manta.current_head().list_state("nodes", [("state", "ALIVE", False)])[0]
     sums: dict[str, float] = {}
     for node in map(json.loads, rows):

@@ -32,6 +32,7 @@ Wish = tuple[
 BUNDLE_AMOUNT = 0.001
 
 _VALUES = re.compile(r"(!?)in\s*\((.*)\)")
+_VALUE = re.compile(r"[\w.-]*")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -180,6 +181,11 @@ def checked_selector(option: str, value: Any) -> Labels:
         else:
             negated = text.startswith("!")
             values = (text.removeprefix("!").strip(),)
+        if not values or not all(map(_VALUE.fullmatch, values)):
+            raise ValueError(
+                f"'{option}' has {text!r} for the label {key!r}; it must be 'value', '!value', 'in(a,b)' or '!in(a,b)', with values of "
+                "letters, digits, '-', '_' and '.'"
+            )
         rules.append((key, "not in" if negated else "in", values, False))
     return Labels(tuple(rules))
 

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import importlib
 import json
+import logging
 import os
 import pickle
 import types
@@ -62,7 +63,10 @@ def checked(given: Any) -> dict[str, Any]:
         elif name == "_validate":
             continue
         elif name not in FIELDS:
-            raise ValueError(f"'{name}' is not part of a runtime_env; it has {', '.join(FIELDS)}")
+            # As in Ray, where plugins may know what the runtime does not.
+            logging.getLogger("manta").warning(
+                "'%s' is not part of a runtime_env, and has no effect; it has %s", name, ", ".join(FIELDS)
+            )
         elif value is not None:
             env[name] = _CHECKS[name](value)
     if "pip" in env and "uv" in env:
@@ -70,6 +74,15 @@ def checked(given: Any) -> dict[str, Any]:
             "The 'pip' field and 'uv' field of a runtime_env cannot be specified at the same time"
         )
     return env
+
+
+def check_folders(env: Mapping[str, Any]) -> None:
+    """Whether what the environment has of this machine's files is there."""
+    paths = [("working_dir", env["working_dir"])] if "working_dir" in env else []
+    paths += [("py_modules", path) for path in env.get("py_modules", [])]
+    for name, path in paths:
+        if not path.startswith(SCHEME) and not os.path.exists(os.path.expanduser(path)):
+            raise ValueError(f"'{name}' in a runtime_env: there is no {path!r}")
 
 
 def merged(parent: str, child: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import collections
 import contextlib
 import functools
 import io
+import logging
 import pickle
 import threading
 import types
@@ -17,6 +18,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 PROTOCOL = 5
+# What a function may have with all that it refers to, and from where on that is worth a word.
+FUNCTION_BYTES_MAX = 60 * 1024 * 1024
+FUNCTION_BYTES_LARGE = 10 * 1024 * 1024
 # The place of the file's name among the arguments of `types.CodeType`.
 _CODE_FILENAME = 10
 _SEARCH_DEPTH_MAX = 4
@@ -40,9 +44,18 @@ def dumps_by_value(value: Any, keep_buffer: Callable[[pickle.PickleBuffer], Any]
 def dumps_function(function: Callable[..., Any], name: str) -> bytes:
     """Pickles a task's function, by value unless it can be imported."""
     try:
-        return _by_value(function, None)
+        code = _by_value(function, None)
     except Exception as error:
         raise TypeError(_blame_function(function, name, error)) from error
+    size = f"{name} has {len(code) / 2**20:.0f} MiB with what it refers to"
+    instead = (
+        "does it refer to a large array or model? Pass that as an argument, or put() it and pass the ref"
+    )
+    if len(code) > FUNCTION_BYTES_MAX:
+        raise ValueError(f"{size}, and {FUNCTION_BYTES_MAX / 2**20:.0f} MiB is the most: {instead}")
+    if len(code) > FUNCTION_BYTES_LARGE:
+        logging.getLogger("manta").warning("%s, which every worker that runs it gets: %s", size, instead)
+    return code
 
 
 def load_ahead() -> None:

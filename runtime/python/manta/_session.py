@@ -13,9 +13,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from manta import _manta, _output, _runtime_env, _serialization
+from manta.exceptions import RaySystemError
 
 if TYPE_CHECKING:
     from manta._logging import LoggingConfig
+    from manta.job_config import JobConfig
 
 LANGUAGE_VERSION = ".".join(map(str, sys.version_info[:3]))
 
@@ -50,7 +52,6 @@ _WITHOUT_EFFECT = (
 _NOT_YET = (
     "cgroup_path",
     "enable_resource_isolation",
-    "job_config",
     "proxy_server_url",
     "system_reserved_cpu",
     "system_reserved_memory",
@@ -104,6 +105,7 @@ def init(
     ignore_reinit_error: bool = False,
     logging_config: LoggingConfig | dict[str, Any] | None = None,
     _memory: float | None = None,
+    job_config: JobConfig | None = None,
     _infeasible_timeout_s: float | None = None,
     **unknown: Any,
 ) -> RayContext:
@@ -123,6 +125,7 @@ def init(
         log_to_driver: Whether what tasks print appears here.
         ignore_reinit_error: Whether a second call is let pass.
         logging_config: How records of `logging` look, here and in tasks.
+        job_config: The namespace and environment in Ray's older form.
         _infeasible_timeout_s: Seconds that what no node of the cluster can run waits for a node that can, before it fails; 20 when left
             out, or what `MANTA_INFEASIBLE_TIMEOUT` says; `math.inf` for no end.
     """
@@ -131,6 +134,8 @@ def init(
         raise TypeError(f"'namespace' must be text, not {type(namespace).__name__}")
     if namespace == "":
         raise ValueError("'namespace' must not be empty; leave it out for one of this program's own")
+    if job_config is not None:
+        namespace, runtime_env = job_config._merged(namespace, runtime_env)
     environment = None if runtime_env is None else _runtime_env.checked(runtime_env)
     logs = None if logging_config is None else _checked_logs(logging_config)
     address = _checked_address(address)
@@ -232,6 +237,12 @@ def ensure_initialized() -> None:
     """Connects with the defaults unless that was done before."""
     if not _manta.is_connected():
         init(ignore_reinit_error=True)
+
+
+def check_initialized() -> None:
+    """For what tells of a cluster, which is no reason to start one."""
+    if not _manta.is_connected():
+        raise RaySystemError("this program has not joined a cluster: call init() first")
 
 
 def _connect(
@@ -371,8 +382,10 @@ def _checked_address(address: str | None) -> str | None:
             raise ValueError(
                 f"'{address}': there is no client mode; give the head's address as HOST:PORT, without ray://"
             )
-        port = address.rpartition(":")[2] if address else ""
-        if address and address not in ("auto", "local") and not (port.isdecimal() and int(port) < 2**16):
+        host, _, port = address.rpartition(":") if address else ("", "", "")
+        is_known = ":" not in host or (host.startswith("[") and host.endswith("]"))
+        is_address = is_known and port.isdecimal() and int(port) < 2**16
+        if address and address not in ("auto", "local") and not is_address:
             raise ValueError(f"Invalid address format: '{address}' is not HOST:PORT, such as 127.0.0.1:6480")
         return address or None
     raise TypeError(f"'address' must be text such as 127.0.0.1:6480, not {type(address).__name__}")

@@ -11,7 +11,7 @@ from manta import _manta, _session
 
 def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
     """The trace: written to a file, or as a list of events without one."""
-    _session.ensure_initialized()
+    _session.check_initialized()
     events: list[dict[str, Any]] = []
     rows, page = _manta.current_head(), ""
     while True:

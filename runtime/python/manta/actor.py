@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import pickle
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 
 from manta import _actor_host, _function, _generator, _manta, _placement, _session
 from manta._actor_class import ClassDescription, MethodDescription, describe
@@ -49,6 +49,11 @@ class ActorClassInheritanceException(TypeError):
     """A class was to inherit from an actor class."""
 
 
+class _Metadata(NamedTuple):
+    modified_class: type
+    class_name: str
+
+
 class ActorClass:
     """What `@remote` makes of a class: `C.remote(...)` starts an actor and answers with its handle."""
 
@@ -61,6 +66,11 @@ class ActorClass:
         self._options = options
         self._description = describe(cls, options)
         self._prepared: _manta.PreparedTask | None = None
+
+    @property
+    def __ray_metadata__(self) -> _Metadata:
+        """What libraries read in Ray to have the plain class back."""
+        return _Metadata(self._class, self.__name__)
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         name = self.__name__

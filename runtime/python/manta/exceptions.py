@@ -143,6 +143,11 @@ class RayActorError(RayError):
         return self._actor_id
 
     @property
+    def error_msg(self) -> str:
+        """What happened, and why."""
+        return str(self)
+
+    @property
     def actor_init_failed(self) -> bool:
         """Whether the actor died because its constructor failed."""
         return self._actor_init_failed

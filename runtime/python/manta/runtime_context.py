@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 
 from manta import _actor_host, _api, _function, _manta, _session, actor
 from manta._ids import ActorID, JobID, NodeID, PlacementGroupID, TaskID, WorkerID
@@ -45,11 +46,11 @@ class RuntimeContext:
     def get_assigned_resources(self) -> dict[str, float]:
         """What the running task, or the actor that runs this, was given of its node."""
         if (hosted := _actor_host.hosted()) is not None:
-            return {name: float(amount) for name, amount in hosted.description.held}
+            return _plain(hosted.description.held)
         if not _manta.is_worker():
             raise RuntimeError("get_assigned_resources() is for tasks, and this program is none")
         held = _function.running.resources if _function.running is not None else ()
-        return {name: float(amount) for name, amount in held}
+        return _plain(held)
 
     def is_canceled(self) -> bool:
         """Whether the running task was cancelled: for those that cannot be interrupted, and look by themselves."""
@@ -222,3 +223,13 @@ def get_runtime_context() -> RuntimeContext:
     """The runtime context of this process."""
     _session.ensure_initialized()
     return RuntimeContext()
+
+
+def _plain(amounts: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """Amounts by the names that were asked for: what is in a placement group has others, which say the group and its bundle."""
+    plain: dict[str, float] = {}
+    for name, amount in amounts:
+        own, in_group, _ = name.partition("_group_")
+        if not in_group or own != "bundle":
+            plain[own] = float(amount)
+    return plain

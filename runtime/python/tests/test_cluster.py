@@ -149,6 +149,12 @@ def test_init_refuses_what_it_cannot_do():
         manta.init(address="127.0.0.1:6480", num_cpus=2)
 
 
+@pytest.mark.parametrize("address", ["host", "host:99:1", "host:99999", "::1:80"])
+def test_an_address_that_is_none_is_refused(address):
+    with pytest.raises(ValueError, match="is not HOST:PORT"):
+        manta.init(address)
+
+
 def test_init_twice_and_again_after_shutdown():
     with manta.init(num_cpus=1) as context:
         assert context.address_info["address"] == context["gcs_address"]

@@ -245,8 +245,10 @@ def test_an_environment_is_a_value_with_rays_methods() -> None:
     assert env["working_dir"] == "." and env.has_working_dir()
     with pytest.raises(TypeError, match="env_vars"):
         env["env_vars"] = {"A": 1}
-    with pytest.raises(ValueError, match="not part of a runtime_env"):
-        env.set("nonsense", 1)
+    with pytest.raises(ValueError, match="'working_dir' in a runtime_env: there is no '/no/such/folder'"):
+        manta.runtime_env.RuntimeEnv(working_dir="/no/such/folder")
+    with pytest.raises(ValueError, match="'py_modules' in a runtime_env: there is no '/no/such/folder'"):
+        manta.runtime_env.RuntimeEnv(py_modules=["/no/such/folder"])
 
 
 def test_job_infos_go_through_json() -> None:

@@ -479,3 +479,110 @@ def test_joblib_runs_its_calls_on_the_cluster(ray: Any) -> None:
     assert os.getpid() not in {pid for _, pid in results}
     with joblib.parallel_config(backend="ray", n_jobs=2), pytest.raises(ZeroDivisionError):
         joblib.Parallel()(joblib.delayed(lambda number: 1 / number)(number) for number in range(3))
+
+
+def test_what_tells_of_a_cluster_starts_none(run_script: Any) -> None:
+    done = run_script(
+        """
+        import manta as ray
+
+        for tells in (ray.nodes, ray.cluster_resources, ray.available_resources, ray.timeline):
+            try:
+                tells()
+            except ray.exceptions.RaySystemError as error:
+                print(error, ray.is_initialized())
+        """
+    )
+    said = "this program has not joined a cluster: call init() first False\n"
+    assert done.stdout == said * 4, done.stderr
+
+
+def test_lost_nodes_are_listed_as_such(run_script: Any) -> None:
+    done = run_script(
+        """
+        import manta as ray
+        from manta.cluster_utils import Cluster
+
+        cluster = Cluster(initialize_head=True, connect=True, head_node_args={"num_cpus": 1})
+        other = cluster.add_node(num_cpus=2, labels={"zone": "b"})
+        lost = other.node_id
+        cluster.remove_node(other)
+        row = {}
+        while not row:
+            row = {node["NodeID"]: node for node in ray.nodes() if not node["Alive"]}
+        row = row[lost]
+        print(len(ray.nodes()), row["Resources"], row["Labels"]["zone"], row["DeathReason"], row["NodeName"])
+        print(ray.cluster_resources()["CPU"])
+        ray.shutdown()
+        cluster.shutdown()
+        """
+    )
+    assert done.stdout == "2 {} b 2 node-2\n1.0\n", done.stderr
+
+
+def test_a_job_config_is_the_same_as_inits_arguments(run_script: Any) -> None:
+    done = run_script(
+        """
+        import os
+        import manta as ray
+        from manta.job_config import JobConfig
+
+        config = JobConfig(ray_namespace="mine", runtime_env={"env_vars": {"A": "1"}})
+        config.set_metadata("a", "b")
+        ray.init(num_cpus=1, job_config=config)
+        print(ray.get_runtime_context().namespace, ray.get(ray.remote(lambda: os.environ["A"]).remote()))
+        """
+    )
+    assert done.stdout == "mine 1\n", done.stderr
+    from manta.job_config import JobConfig
+
+    with pytest.raises(NotImplementedError, match="'jvm_options' of a JobConfig is not supported"):
+        JobConfig(jvm_options=["-Xmx1g"])
+    with pytest.raises(TypeError, match="code_search_path"):
+        JobConfig(code_search_path="text")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="'detached' or 'non_detached', not 'short'"):
+        JobConfig(default_actor_lifetime="short")
+
+
+def test_an_unknown_option_of_a_call_is_a_type_error(ray: Any) -> None:
+    @ray.remote
+    class Actor:
+        def method(self) -> None: ...
+
+    with pytest.raises(TypeError, match="'nonsense' is not an option of actor methods"):
+        Actor.remote().method.options(nonsense=1)
+
+
+def test_the_plain_class_of_an_actor_class_can_be_had(ray: Any) -> None:
+    class Plain:
+        pass
+
+    metadata = ray.remote(Plain).__ray_metadata__
+    assert (metadata.modified_class, metadata.class_name) == (Plain, "Plain")
+
+
+@pytest.mark.parametrize("text", ["in(", "in()", "a b", "!in()", "a,b"])
+def test_a_label_selector_that_says_nothing_is_refused(ray: Any, text: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(repr(text))):
+        ray.remote(label_selector={"zone": text})(lambda: None)
+
+
+def test_resources_in_a_placement_group_have_their_own_names(ray: Any) -> None:
+    group = placement_group([{"CPU": 1}])
+    strategy = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=0)
+
+    @ray.remote(num_cpus=1, scheduling_strategy=strategy)
+    def assigned() -> Any:
+        return ray.get_runtime_context().get_assigned_resources()
+
+    assert ray.get(assigned.remote(), timeout=30) == {"CPU": 1}
+    remove_placement_group(group)
+
+
+def test_a_function_that_captures_too_much_is_refused(ray: Any, caplog: Any) -> None:
+    large = bytes(61 * 1024 * 1024)
+    with pytest.raises(ValueError, match=r"<lambda> has 61 MiB .* 60 MiB is the most: .* put\(\) it"):
+        ray.remote(lambda: len(large)).remote()
+    large = bytes(11 * 1024 * 1024)
+    assert ray.get(ray.remote(lambda: len(large)).remote()) == len(large)
+    assert "<lambda> has 11 MiB with what it refers to, which every worker that runs it gets" in caplog.text

@@ -308,7 +308,6 @@ def test_what_pip_started_does_not_outlive_its_node(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("env", "error", "words"),
     [
-        ({"zzz": 1}, ValueError, "'zzz' is not part of a runtime_env"),
         ({"conda": "base"}, ValueError, "'conda' in a runtime_env is not supported"),
         ({"env_vars": {"A": 1}}, TypeError, "Dict\\[str, str\\]"),
         ({"env_vars": ["A"]}, TypeError, "Dict\\[str, str\\]"),
@@ -423,3 +422,17 @@ def test_a_hook_runs_once_in_each_worker_before_its_first_task(run_script: Run, 
 def test_a_wrong_hook_is_refused_where_it_is_given(hook: object, error: type[Exception]) -> None:
     with pytest.raises(error, match="worker_process_setup_hook"):
         manta.runtime_env.RuntimeEnv(worker_process_setup_hook=hook)
+
+
+def test_a_field_that_nobody_knows_is_told_and_has_no_effect(run_script) -> None:
+    done = run_script(
+        """
+        import manta as ray
+
+        ray.init(num_cpus=1, runtime_env={"zzz": 1})
+        print(ray.get(ray.remote(lambda: 5).options(runtime_env={"env_vars": {"A": "1"}, "yyy": 2}).remote()))
+        """
+    )
+    assert done.stdout == "5\n", done.stderr
+    for name in ("zzz", "yyy"):
+        assert f"'{name}' is not part of a runtime_env, and has no effect; it has working_dir," in done.stderr

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use manta_proto::{DEFAULT_ADDRESS, token::Token};
 
 use super::{head::HeadReady, node::NodeReady};
@@ -23,11 +23,7 @@ use crate::{
 /// When something runs there already, or cannot be started.
 #[expect(clippy::print_stdout, reason = "the command's output")]
 pub async fn run(args: StartArgs) -> anyhow::Result<()> {
-    if let Some(port) = args.port {
-        bail!(
-            "there is no --port: give the head's whole address with --listen 127.0.0.1:{port}, or 0.0.0.0:{port} for other machines; without --head a node starts beside it"
-        );
-    }
+    let args = args.with_whole_address();
     let joins = args.address.is_some();
     let token = if joins { Token::find()? } else { Token::find_or_create()? };
     let mut metrics = None;
@@ -43,14 +39,15 @@ pub async fn run(args: StartArgs) -> anyhow::Result<()> {
         }
     };
     let mut names = Vec::new();
-    let wanted = if args.head { 0 } else { args.nodes };
+    let left = if joins { 0 } else { living_nodes(&started.address)? };
+    let wanted = (args.nodes as usize).saturating_sub(left);
     if args.foreground {
         for left in orphans(&started.address)?.into_iter().filter(|left| Some(*left) != started.head) {
             started.nodes.push(left);
             names.push(format!("process {}, which was left", left.pid));
         }
     }
-    while names.len() < wanted as usize {
+    while names.len() < wanted {
         let beside_head = names.is_empty() && started.head.is_some();
         let resources = if beside_head { args.resources.beside_head() } else { args.resources.clone() };
         match start_node(&resources, &started.address, &token) {
@@ -74,7 +71,7 @@ pub async fn run(args: StartArgs) -> anyhow::Result<()> {
     if let Some(metrics) = metrics {
         println!("Metrics for Prometheus are at http://{metrics}/metrics");
     }
-    explain(&args, &address, &names);
+    explain(&args, &address, &names, left);
     if args.foreground { stay(&args, &token, &address, processes, head).await } else { Ok(()) }
 }
 
@@ -197,6 +194,12 @@ fn orphans(address: &str) -> anyhow::Result<Vec<ProcessRef>> {
     Ok(state::load(Some(address))?.iter().flat_map(Started::orphans).collect())
 }
 
+/// How many nodes of this machine a head that was killed has left behind: they find the new one by themselves.
+fn living_nodes(address: &str) -> anyhow::Result<usize> {
+    let known = state::load(Some(address))?;
+    Ok(known.iter().flat_map(|started| &started.nodes).filter(|node| node.is_alive()).count())
+}
+
 fn orphaned_head(address: &str) -> anyhow::Result<Option<ProcessRef>> {
     let known = state::load(Some(address))?;
     Ok(known.iter().find_map(|started| started.head.filter(|head| started.orphans().contains(head))))
@@ -235,13 +238,16 @@ pub fn nodes(count: u32) -> String {
 }
 
 #[expect(clippy::print_stdout, reason = "the command's output")]
-fn explain(args: &StartArgs, address: &str, names: &[String]) {
+fn explain(args: &StartArgs, address: &str, names: &[String], left: usize) {
     let verb = if args.address.is_some() { "joined the cluster at" } else { "started, with its head at" };
-    if args.head {
+    if names.is_empty() {
         println!("A head listens on {address}; nodes that it had before find it by themselves.");
-        println!("It runs no tasks itself: others join it with 'manta start --address {address}'.");
+        if left == 0 {
+            println!("It runs no tasks itself: nodes join it with 'manta start --address {address}'.");
+        }
     } else {
-        println!("{} {verb} {address}: {}", nodes(args.nodes), names.join(", "));
+        let count = u32::try_from(names.len()).unwrap_or(u32::MAX);
+        println!("{} {verb} {address}: {}", nodes(count), names.join(", "));
     }
     if args.address.is_some() {
         println!("\nThis machine's part ends with 'manta stop'.");

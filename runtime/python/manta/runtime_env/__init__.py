@@ -51,7 +51,7 @@ class RuntimeEnv(_Plain):
     def __init__(self, *, _validate: bool = True, **fields: Any) -> None:
         super().__init__({name: value for name, value in fields.items() if value is not None})
         if _validate:
-            _runtime_env.checked(self)
+            _runtime_env.check_folders(_runtime_env.checked(self))
 
     def __setitem__(self, name: str, value: Any) -> None:
         _runtime_env.checked({name: value})

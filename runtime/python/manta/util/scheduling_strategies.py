@@ -69,6 +69,8 @@ class _Labels:
     """A set of a label's values."""
 
     def __init__(self, *values: str) -> None:
+        if not values:
+            raise ValueError(f"{type(self).__name__}() needs at least one value")
         for value in values:
             if not isinstance(value, str):
                 raise ValueError(f"the values of labels are text, not {type(value).__name__}: {value!r}")
