@@ -6,7 +6,7 @@ import weakref
 from types import CodeType
 from typing import Any
 
-from . import templates
+from . import locate, templates
 from .codes import CodeTree, first_line, first_traceable_offset, is_reentry, start_line
 from .table import Breakpoint, Table
 
@@ -76,7 +76,11 @@ class Binder:
             if template is not None:
                 self._bind_in_template(breakpoint, tree, template)
                 continue
-            line, owners = tree.owners(breakpoint.requested_line)
+            wanted = breakpoint.requested_line
+            line, owners = tree.owners(wanted)
+            # One statement of a cell, each of which is compiled by itself, begins at line 1 like a whole file.
+            if line != wanted and code.co_name == "<module>" and not locate.slides(code, wanted, line):
+                continue
             for owner in owners:
                 self.bindings[id(owner.code)].add(line, breakpoint)
                 self._bound(breakpoint, line, code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import itertools
 import os
@@ -12,6 +13,7 @@ from typing import Any
 
 from . import limits, templates
 from .codes import CodeTree
+from .sources import cached_text
 from .table import Breakpoint, Table
 
 _CLASS_DEPTH_MAX = 4
@@ -61,6 +63,17 @@ def line_in_text(breakpoint: Breakpoint) -> int | None:
     return line if owners else None
 
 
+def slides(module: CodeType, wanted: int, line: int) -> bool:
+    """Whether a breakpoint on a line without code lands on this one, by the whole text that the module's code may be a part of."""
+    name = module.co_filename
+    text = cached_text(name)
+    try:
+        tree = _tree_of_text([name]) if text is None else _compiled_text(text, name)
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        tree = None
+    return tree is None or tree.owners(wanted)[0] == line
+
+
 def lines_of_file(paths: list[str]) -> frozenset[int]:
     """The lines of a file that can stop: of its text where it can be read here, else of its code that is loaded."""
     tree = _tree_of_text(paths)
@@ -107,6 +120,11 @@ def _compiled(path: str, changed_ns: int, size: int) -> CodeTree:
     with tokenize.open(path) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # The program's own compilation says them.
         return CodeTree(compile(file.read(limits.SOURCE_BYTES_MAX), path, "exec", dont_inherit=True))
+
+
+@functools.lru_cache(maxsize=limits.TEXTS_COMPILED_MAX)
+def _compiled_text(text: str, name: str) -> CodeTree:
+    return CodeTree(compile(text, name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True))
 
 
 def _modules() -> list[ModuleType]:

@@ -73,7 +73,7 @@ class Sources:
 
 def _text_without_file(name: str) -> str | None:
     """The text of a source that is no file of its own."""
-    text = _cached_text(name)
+    text = cached_text(name)
     return text if text is not None else _archived_text(name)
 
 
@@ -90,7 +90,7 @@ def _archived_text(name: str) -> str | None:
     return None
 
 
-def _cached_text(name: str) -> str | None:
+def cached_text(name: str) -> str | None:
     """The text that an interactive tool left in `linecache`, without reading a file."""
     linecache = sys.modules.get("linecache")
     entry = linecache.cache.get(name) if linecache is not None else None

@@ -217,6 +217,20 @@ class BreakpointTest(unittest.TestCase):
             program.request("next", threadId=stop["threadId"])
             self.assertEqual(program.stopped()["top"]["line"], line_of("calls_breakpoint.py", "after"))
 
+    def test_statements_of_a_cell_that_are_compiled_one_by_one_keep_their_lines(self) -> None:
+        cell = f"{tempfile.gettempdir()}/ipykernel_1/42.py"
+        with debugged("cells.py") as program:
+            program.set_lines(cell, 2, 5)  # The second is a comment's.
+            program.go()
+            for line in (6, 2):
+                stop = program.stopped()
+                self.assertEqual((stop["top"]["line"], stop["top"]["source"]["path"]), (line, cell))
+                source = stop["top"]["source"]
+                text = program.request("source", source=source, sourceReference=source["sourceReference"])
+                self.assertIn("return b * 2", text["content"])
+                program.resume(stop["threadId"])
+            self.assertEqual(program.ended(), 0)
+
 
 if __name__ == "__main__":
     unittest.main()
