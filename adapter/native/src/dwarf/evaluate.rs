@@ -11,7 +11,7 @@ use super::modules::{Module, Modules};
 use super::scopes::ScopeIndex;
 use super::types::TypeId;
 use super::unwind::PhysicalFrame;
-use super::{Attribute, Slice, UnitOffset};
+use super::{Attribute, Entry, Slice, UnitOffset};
 use crate::address::{Address, FileAddress};
 use crate::limits::DWARF_OPERATIONS_MAX;
 use crate::registers::Registers;
@@ -28,6 +28,13 @@ pub enum Place {
         bytes: Rc<[u8]>,
         /// The register it came from.
         register: Option<Register>,
+    },
+    /// Some of its bytes are known.
+    Partly {
+        /// The value, in memory order, with any bytes where it is not known.
+        bytes: Rc<[u8]>,
+        /// Of each byte, whether it is.
+        is_known: Rc<[bool]>,
     },
     /// Nowhere, and why.
     Unavailable(&'static str),
@@ -104,6 +111,55 @@ impl Module {
     pub fn unnamed_argument_type(&self, unit: UnitIndex, entry: UnitOffset) -> Option<TypeId> {
         let facts = self.variable_facts(unit, entry)?;
         (facts.is_argument && facts.name.is_empty()).then_some(facts.type_id)
+    }
+
+    /// What an inlined copy is a copy of, in the same unit.
+    #[must_use]
+    pub fn pattern_of(&self, unit: UnitIndex, entry: UnitOffset) -> Option<UnitOffset> {
+        let die = self.image.unit(unit).entry(entry).ok()?;
+        let (own, pattern) = self.resolve(unit, die.attr_value(dw::DW_AT_abstract_origin)?)?;
+        (own == unit).then_some(pattern)
+    }
+
+    /// The arguments of a function that is inlined elsewhere, and its variables with the lines where they are declared.
+    #[must_use]
+    pub fn declared_in(&self, unit: UnitIndex, pattern: UnitOffset) -> Vec<(UnitOffset, Option<u32>)> {
+        let mut found = Vec::new();
+        let Ok(mut entries) = self.image.unit(unit).entries_raw(Some(pattern)) else { return found };
+        let mut entry = Entry::null();
+        let mut outer = Vec::new();
+        // A damaged one gives what comes before the damage.
+        while !entries.is_empty() && matches!(entries.read_entry(&mut entry), Ok(true) | Ok(false)) {
+            if entry.is_null() {
+                if entries.next_depth() <= 0 {
+                    break;
+                }
+                continue;
+            }
+            let is_first = outer.is_empty();
+            outer.retain(|depth| *depth < entry.depth());
+            if !is_first && outer.is_empty() {
+                break;
+            }
+            let line = || entry.attr_value(dw::DW_AT_decl_line).and_then(|line| line.udata_value());
+            // Only what is directly in the function or in its blocks.
+            if !is_first && outer.len() as isize != entry.depth() - outer[0] {
+                continue;
+            }
+            match entry.tag() {
+                _ if is_first => outer.push(entry.depth()),
+                dw::DW_TAG_lexical_block => outer.push(entry.depth()),
+                dw::DW_TAG_formal_parameter => found.push((entry.offset(), None)),
+                dw::DW_TAG_variable => {
+                    found.extend(line().map(|line| (entry.offset(), u32::try_from(line).ok())));
+                }
+                _ => {}
+            }
+            if is_first && !entry.has_children() {
+                break;
+            }
+        }
+        found
     }
 
     fn read_variable(&self, unit: UnitIndex, entry: UnitOffset) -> Option<VariableFacts> {
@@ -269,19 +325,26 @@ impl FrameContext<'_> {
                 },
             };
         }
-        let mut whole = Vec::with_capacity(bytes as usize);
+        let len = bytes.min(crate::limits::VALUE_BYTES_MAX) as usize;
+        let (mut whole, mut known) = (vec![0u8; len], vec![0u8; len]);
+        let mut at = 0;
         for piece in pieces {
-            let size = piece.size_in_bits.unwrap_or(0).div_ceil(8);
-            match self.piece_bytes(&piece.location, size) {
-                Some(bytes) if piece.bit_offset.unwrap_or(0) == 0 => whole.extend(bytes),
-                // Half a value would be taken for a whole one.
-                _ => return OPTIMIZED_OUT,
+            let size = piece.size_in_bits.unwrap_or(0);
+            let own = self.piece_bytes(&piece.location, size.div_ceil(8));
+            if let Some(own) = own.filter(|_| piece.bit_offset.unwrap_or(0) == 0) {
+                put_bits(&mut whole, &mut known, at, size, &own);
             }
+            at += size;
         }
-        if (whole.len() as u64) < bytes {
-            OPTIMIZED_OUT
-        } else {
-            Place::Bytes { bytes: whole.into(), register: None }
+        // What lies behind the last piece, within its last byte, is no part of the value.
+        if let Some(last) = known.get_mut((at / 8) as usize).filter(|_| !at.is_multiple_of(8)) {
+            *last |= 0xff << (at % 8);
+        }
+        let is_known: Vec<bool> = known.iter().map(|bits| *bits == 0xff).collect();
+        match (is_known.contains(&true), is_known.contains(&false)) {
+            (true, true) => Place::Partly { bytes: whole.into(), is_known: is_known.into() },
+            (false, _) => OPTIMIZED_OUT,
+            (true, false) => Place::Bytes { bytes: whole.into(), register: None },
         }
     }
 
@@ -299,6 +362,27 @@ impl FrameContext<'_> {
         }
         found.truncate(bytes);
         Some(found)
+    }
+}
+
+/// Puts so many bits of `own` into a value from a bit on, and marks them as known.
+fn put_bits(whole: &mut [u8], known: &mut [u8], first: u64, count: u64, own: &[u8]) {
+    let (start, is_whole) = ((first / 8) as usize, first.is_multiple_of(8) && count.is_multiple_of(8));
+    if is_whole {
+        for (index, byte) in own.iter().enumerate() {
+            if let (Some(to), Some(mark)) = (whole.get_mut(start + index), known.get_mut(start + index)) {
+                (*to, *mark) = (*byte, 0xff);
+            }
+        }
+        return;
+    }
+    for bit in 0..count {
+        let (from, to) = (bit as usize, (first + bit) as usize);
+        let Some(is_set) = own.get(from / 8).map(|byte| byte >> (from % 8) & 1) else { return };
+        if let (Some(byte), Some(mark)) = (whole.get_mut(to / 8), known.get_mut(to / 8)) {
+            *byte |= is_set << (to % 8);
+            *mark |= 1 << (to % 8);
+        }
     }
 }
 

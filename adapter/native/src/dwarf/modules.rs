@@ -11,7 +11,7 @@ use super::image::{Image, UnitIndex};
 use super::provided::{Outcome, Part, Provided};
 use super::scopes::{ScopeIndex, ScopeKind};
 use super::separate;
-use super::types::{Type, TypeId};
+use super::types::{Dimensions, Type, TypeId};
 use super::unwind::UnwindRow;
 use super::{Attribute, UnitOffset, text};
 use crate::address::{Address, Bias, FileAddress};
@@ -45,6 +45,8 @@ pub struct Module {
     pub(crate) fresh_once: OnceCell<Option<u64>>,
     /// Types that were looked for by their paths, in a unit each.
     types_by_path: RefCell<HashMap<(UnitIndex, &'static str), Option<TypeId>>>,
+    /// Inner dimensions of arrays that were read, by their entries.
+    pub(super) dimensions: RefCell<HashMap<TypeId, (TypeId, Dimensions)>>,
 }
 
 /// One frame as people see it: several of them may share a physical frame, when calls were inlined.
@@ -240,6 +242,7 @@ impl Module {
             library_vtables: OnceCell::new(),
             fresh_once: OnceCell::new(),
             types_by_path: RefCell::default(),
+            dimensions: RefCell::default(),
         }
     }
 

@@ -124,8 +124,10 @@ pub fn is_named(tag: gimli::DwTag) -> bool {
         tag,
         dw::DW_TAG_namespace
             | dw::DW_TAG_structure_type
+            | dw::DW_TAG_class_type
             | dw::DW_TAG_union_type
             | dw::DW_TAG_enumeration_type
+            | dw::DW_TAG_typedef
             | dw::DW_TAG_variant_part
             | dw::DW_TAG_base_type
             | dw::DW_TAG_pointer_type

@@ -33,6 +33,36 @@ pub struct Type {
     pub parameters: Vec<(String, TypeId)>,
     /// What people call it, when that is not its name and was asked for.
     pub called: OnceCell<String>,
+    /// Where it lies in its bytes, if it has not all of them.
+    pub bits: Option<Bits>,
+}
+
+/// The dimensions of an array, from outside inwards: each with its entry and its count.
+pub type Dimensions = Vec<(UnitOffset, u64)>;
+
+/// A field of C that has some of the bits of its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bits {
+    /// The lowest.
+    pub first: u64,
+    /// So many.
+    pub count: u64,
+}
+
+impl Bits {
+    /// The number that they are, in as many bytes.
+    #[must_use]
+    pub fn taken_from(self, bytes: &[u8], is_signed: bool) -> Vec<u8> {
+        let mut wide = [0; 16];
+        let len = bytes.len().min(wide.len());
+        wide[..len].copy_from_slice(&bytes[..len]);
+        let own = 1u128.checked_shl(self.count as u32).map_or(u128::MAX, |bit| bit - 1);
+        let mut number = u128::from_le_bytes(wide).checked_shr(self.first as u32).unwrap_or(0) & own;
+        if is_signed && number > own >> 1 {
+            number |= !own;
+        }
+        number.to_le_bytes()[..len].to_vec()
+    }
 }
 
 /// What a type is made of.
@@ -95,6 +125,8 @@ pub struct Member {
     pub offset: u64,
     /// Its type.
     pub type_id: TypeId,
+    /// Where it lies in the bytes of its type, if it has not all of them.
+    pub bits: Option<Bits>,
     /// Where it was declared; for the variants of an async block, the line of the `.await`.
     pub line: u32,
     /// The file of that line, as an index into the files of the unit that has the member.
@@ -118,6 +150,9 @@ pub struct Variant {
     /// Its name, and the struct with its fields.
     pub member: Member,
 }
+
+/// What types without a name are called.
+const UNNAMED: [&str; 3] = ["struct", "union", "enum"];
 
 impl VariantPart {
     /// The variant that a discriminant means. A niche has exactly one variant without a value of its own: the default.
@@ -144,6 +179,20 @@ impl Type {
         }
     }
 
+    /// The type of a field that has some of the bits of its bytes.
+    #[must_use]
+    pub fn narrowed(&self, bits: Bits) -> Option<Self> {
+        let kind = match &self.kind {
+            TypeKind::Scalar(kind) => TypeKind::Scalar(*kind),
+            TypeKind::Enumeration { enumerators } => {
+                TypeKind::Enumeration { enumerators: enumerators.clone() }
+            }
+            _ => return None,
+        };
+        let (name, called) = (self.name.clone(), OnceCell::new());
+        Some(Self { name, kind, parameters: Vec::new(), called, bits: Some(bits), ..*self })
+    }
+
     /// A generic argument.
     #[must_use]
     pub fn parameter(&self, name: &str) -> Option<TypeId> {
@@ -168,7 +217,7 @@ impl Module {
         let mut bytes = number(&entry, dw::DW_AT_byte_size).unwrap_or(0);
         let kind = match entry.tag() {
             dw::DW_TAG_base_type => TypeKind::Scalar(scalar_kind(&entry, bytes)),
-            dw::DW_TAG_pointer_type | dw::DW_TAG_reference_type => {
+            dw::DW_TAG_pointer_type | dw::DW_TAG_reference_type | dw::DW_TAG_rvalue_reference_type => {
                 bytes = 8;
                 TypeKind::Pointer(self.type_ref(id.unit, &entry))
             }
@@ -179,22 +228,75 @@ impl Module {
             }
             dw::DW_TAG_array_type => {
                 let element = self.type_ref(id.unit, &entry)?;
-                let count = self.read_count(id).unwrap_or(0);
-                bytes = self.type_of(element).map_or(0, |element| element.bytes).saturating_mul(count);
-                TypeKind::Array { element, count }
+                let kind = self.array_of(id.unit, element, &self.read_dimensions(id)?);
+                bytes = self.bytes_of_array(&kind);
+                kind
+            }
+            dw::DW_TAG_subrange_type => {
+                let (element, dimensions) = self.dimensions.borrow().get(&id).cloned()?;
+                let kind = self.array_of(id.unit, element, &dimensions);
+                bytes = self.bytes_of_array(&kind);
+                kind
             }
             dw::DW_TAG_subroutine_type => TypeKind::Function,
-            dw::DW_TAG_typedef | dw::DW_TAG_const_type | dw::DW_TAG_volatile_type => {
+            dw::DW_TAG_const_type
+            | dw::DW_TAG_volatile_type
+            | dw::DW_TAG_restrict_type
+            | dw::DW_TAG_atomic_type => {
                 let inner = self.type_of(self.type_ref(id.unit, &entry)?)?;
                 return self.read_type(inner.id);
             }
+            dw::DW_TAG_typedef => {
+                let inner = self.type_of(self.type_ref(id.unit, &entry)?)?;
+                let mut of = self.read_type(inner.id)?;
+                // A struct with a name of its own is known by that.
+                if !matches!(of.kind, TypeKind::Struct { .. }) || UNNAMED.contains(&of.name.as_str()) {
+                    of.name = self.path_of(id.unit, id.entry);
+                }
+                return Some(of);
+            }
             _ => TypeKind::Other,
         };
-        let name = self.type_name(id, &kind);
-        Some(Type { id, name, bytes, kind, parameters: self.read_parameters(id), called: OnceCell::new() })
+        let name = self.type_name(id, &entry, &kind);
+        let parameters = self.read_parameters(id);
+        Some(Type { id, name, bytes, kind, parameters, called: OnceCell::new(), bits: None })
     }
 
-    fn type_name(&self, id: TypeId, kind: &TypeKind) -> String {
+    /// An array of arrays is one entry with several dimensions. Each but the first is a type of its own here, by its entry.
+    fn array_of(&self, unit: UnitIndex, element: TypeId, dimensions: &[(UnitOffset, u64)]) -> TypeKind {
+        let Some(((_, count), inner)) = dimensions.split_first() else {
+            return TypeKind::Array { element, count: 0 };
+        };
+        let Some((entry, _)) = inner.first() else { return TypeKind::Array { element, count: *count } };
+        let row = TypeId { unit, entry: *entry };
+        self.dimensions.borrow_mut().insert(row, (element, inner.to_vec()));
+        TypeKind::Array { element: row, count: *count }
+    }
+
+    fn bytes_of_array(&self, kind: &TypeKind) -> u64 {
+        let TypeKind::Array { element, count } = kind else { return 0 };
+        self.type_of(*element).map_or(0, |element| element.bytes).saturating_mul(*count)
+    }
+
+    /// The name of what an entry refers to; nothing is `void`.
+    fn name_of(&self, id: Option<TypeId>) -> String {
+        id.and_then(|id| self.type_of(id)).map_or_else(|| "void".to_owned(), |of| of.name.clone())
+    }
+
+    /// A type of C's functions, written as Rust would.
+    fn function_name_of(&self, id: TypeId, entry: &Entry) -> String {
+        let mut arguments = Vec::new();
+        self.children(id, |child| match child.tag() {
+            dw::DW_TAG_formal_parameter => arguments.push(self.name_of(self.type_ref(id.unit, child))),
+            dw::DW_TAG_unspecified_parameters => arguments.push("...".to_owned()),
+            _ => {}
+        });
+        let result = self.type_ref(id.unit, entry);
+        let result = result.map_or_else(String::new, |_| format!(" -> {}", self.name_of(result)));
+        format!("fn({}){result}", arguments.join(", "))
+    }
+
+    fn type_name(&self, id: TypeId, entry: &Entry, kind: &TypeKind) -> String {
         let path = self.path_of(id.unit, id.entry);
         let own = self.image.scopes(id.unit).named(id.entry).and_then(|named| named.name);
         match (own, kind) {
@@ -208,9 +310,14 @@ impl Module {
                     self.type_of(*element).map_or_else(|| "?".to_owned(), |element| element.name.clone());
                 format!("[{element}; {count}]")
             }
-            (None, TypeKind::Pointer(Some(to))) => {
-                format!("*{}", self.type_of(*to).map_or_else(|| "?".to_owned(), |to| to.name.clone()))
+            (None, TypeKind::Pointer(to)) => {
+                let sign = if entry.tag() == dw::DW_TAG_pointer_type { "*" } else { "&" };
+                format!("{sign}{}", self.name_of(*to))
             }
+            (None, TypeKind::Function) => self.function_name_of(id, entry),
+            (None, TypeKind::Struct { .. }) => UNNAMED[0].to_owned(),
+            (None, TypeKind::Union(_)) => UNNAMED[1].to_owned(),
+            (None, TypeKind::Enumeration { .. }) => UNNAMED[2].to_owned(),
             (None, _) => "?".to_owned(),
         }
     }
@@ -239,10 +346,29 @@ impl Module {
     }
 
     fn read_member(&self, unit: UnitIndex, entry: &Entry) -> Option<Member> {
+        let type_id = self.type_ref(unit, entry)?;
+        let mut offset = number(entry, dw::DW_AT_data_member_location).unwrap_or(0);
+        let mut bits = None;
+        if let Some(count) = number(entry, dw::DW_AT_bit_size) {
+            let bytes = self.type_of(type_id)?.bytes;
+            let storage = number(entry, dw::DW_AT_byte_size).unwrap_or(bytes);
+            let first = match number(entry, dw::DW_AT_data_bit_offset) {
+                Some(first) => first,
+                // As it was before DWARF 4: from the highest bit of the storage on.
+                None => {
+                    let from_top = number(entry, dw::DW_AT_bit_offset).unwrap_or(0);
+                    (offset * 8 + storage * 8).checked_sub(from_top + count)?
+                }
+            };
+            let aligned = first / (bytes.max(1) * 8) * bytes;
+            offset = if first - aligned * 8 + count <= bytes * 8 { aligned } else { first / 8 };
+            bits = Some(Bits { first: first - offset * 8, count });
+        }
         Some(Member {
             name: self.string(unit, entry, dw::DW_AT_name).unwrap_or("").to_owned(),
-            offset: number(entry, dw::DW_AT_data_member_location).unwrap_or(0),
-            type_id: self.type_ref(unit, entry)?,
+            offset,
+            type_id,
+            bits,
             line: number(entry, dw::DW_AT_decl_line).unwrap_or(0) as u32,
             file: match entry.attr_value(dw::DW_AT_decl_file) {
                 Some(Attribute::FileIndex(file)) => u32::try_from(file).ok(),
@@ -254,8 +380,18 @@ impl Module {
     fn read_members(&self, id: TypeId) -> Option<Vec<Member>> {
         let mut members = Vec::new();
         self.children(id, |child| {
-            if child.tag() == dw::DW_TAG_member {
-                members.extend(self.read_member(id.unit, child));
+            match child.tag() {
+                // One that every value of the class shares lies elsewhere.
+                dw::DW_TAG_member if child.attr_value(dw::DW_AT_declaration).is_some() => {}
+                dw::DW_TAG_member => members.extend(self.read_member(id.unit, child)),
+                // Of a virtual base only the program can tell where it lies.
+                dw::DW_TAG_inheritance if number(child, dw::DW_AT_data_member_location).is_some() => {
+                    members.extend(self.read_member(id.unit, child).map(|base| Member {
+                        name: crate::values::view::short_name(&self.name_of(Some(base.type_id))),
+                        ..base
+                    }));
+                }
+                _ => {}
             }
         })?;
         Some(members)
@@ -317,15 +453,16 @@ impl Module {
         Some(enumerators)
     }
 
-    fn read_count(&self, id: TypeId) -> Option<u64> {
-        let mut count = None;
+    fn read_dimensions(&self, id: TypeId) -> Option<Dimensions> {
+        let mut dimensions = Vec::new();
         self.children(id, |child| {
             if child.tag() == dw::DW_TAG_subrange_type {
-                count = number(child, dw::DW_AT_count)
+                let count = number(child, dw::DW_AT_count)
                     .or_else(|| number(child, dw::DW_AT_upper_bound).map(|last| last.wrapping_add(1)));
+                dimensions.push((child.offset(), count.unwrap_or(0)));
             }
         })?;
-        count
+        Some(dimensions)
     }
 
     fn read_parameters(&self, id: TypeId) -> Vec<(String, TypeId)> {
@@ -423,7 +560,7 @@ mod tests {
         let type_id = TypeId { unit: UnitIndex(0), entry: gimli::UnitOffset(0) };
         Variant {
             values: values.to_vec(),
-            member: Member { name: name.to_owned(), offset: 0, type_id, line: 0, file: None },
+            member: Member { name: name.to_owned(), offset: 0, type_id, bits: None, line: 0, file: None },
         }
     }
 
@@ -435,6 +572,16 @@ mod tests {
         };
         assert_eq!(part.variant_of(Some(0)).unwrap().member.name, "None");
         assert_eq!(part.variant_of(Some(0x7fff_0000)).unwrap().member.name, "Some");
+    }
+
+    #[test]
+    fn bits_are_numbers_with_and_without_a_sign() {
+        let bits = |first, count| Bits { first, count };
+        assert_eq!(bits(0, 3).taken_from(&[0xed, 0, 0, 0], false), [5, 0, 0, 0]);
+        assert_eq!(bits(3, 5).taken_from(&[0xed, 0, 0, 0], true), (-3i32).to_le_bytes());
+        assert_eq!(bits(3, 5).taken_from(&[0xed], false), [29]);
+        assert_eq!(bits(0, 64).taken_from(&[0xff; 8], true), [0xff; 8]);
+        assert_eq!(bits(200, 3).taken_from(&[1], false), [0]);
     }
 
     #[test]

@@ -209,6 +209,7 @@ pub struct FrameVariables<'a> {
     scope: ScopeIndex,
     /// The function around it that has the frame base.
     function: ScopeIndex,
+    line: u32,
     physical: &'a PhysicalFrame,
     callers: &'a [PhysicalFrame],
     modules: Option<&'a Modules>,
@@ -221,7 +222,8 @@ impl<'a> FrameVariables<'a> {
         let module = Rc::clone(frame.module.as_ref()?);
         let (unit, scope) = frame.code.scope?;
         let function = module.image.scopes(unit).function_at(module.file_address(physical.lookup).0)?;
-        Some(Self { memory, module, unit, scope, function, physical, callers: &[], modules: None })
+        let line = frame.code.line;
+        Some(Self { memory, module, unit, scope, function, line, physical, callers: &[], modules: None })
     }
 
     /// The same with the physical frames around it, the nearest first: some values only they know.
@@ -250,7 +252,7 @@ impl<'a> FrameVariables<'a> {
     fn entries(&self) -> Vec<UnitOffset> {
         let scopes = self.module.image.scopes(self.unit);
         let at = self.module.file_address(self.physical.lookup).0;
-        let mut entries = Vec::new();
+        let mut entries = self.left_out();
         let mut next = Some(self.scope);
         let mut chain = Vec::new();
         while let Some(index) = next {
@@ -265,6 +267,27 @@ impl<'a> FrameVariables<'a> {
             entries.extend(scopes.get(index).variables.iter().copied());
         }
         entries
+    }
+
+    /// Entries of variables of which the optimiser has left nothing in this copy of the function: its arguments, and what was declared
+    /// before the line.
+    fn left_out(&self) -> Vec<UnitOffset> {
+        let scopes = self.module.image.scopes(self.unit);
+        let pattern = self.module.pattern_of(self.unit, scopes.get(self.scope).entry);
+        let Some(pattern) = pattern else { return Vec::new() };
+        let mut described = Vec::new();
+        let mut inside = vec![self.scope];
+        while let Some(index) = inside.pop() {
+            let scope = scopes.get(index);
+            let variables = scope.variables.iter();
+            described.extend(variables.filter_map(|entry| self.module.pattern_of(self.unit, *entry)));
+            inside.extend(scope.children.iter().copied().filter(|child| !scopes.get(*child).is_function()));
+        }
+        let declared = self.module.declared_in(self.unit, pattern);
+        let is_left_out = |(entry, line): &(UnitOffset, Option<u32>)| {
+            line.is_none_or(|line| line < self.line) && !described.contains(entry)
+        };
+        declared.into_iter().filter(is_left_out).map(|(entry, _)| entry).collect()
     }
 
     /// What the function runs, if it is the body of an async function or block: its argument without a name.

@@ -67,7 +67,7 @@ impl Server {
             Place::Bytes { register: Some(_), .. } => {
                 Err("it is in a register of the processor, which is no memory".to_owned())
             }
-            Place::Bytes { register: None, .. } => {
+            Place::Bytes { register: None, .. } | Place::Partly { .. } => {
                 Err("it is in no single place: a constant, or put together from several".to_owned())
             }
             Place::Unavailable(reason) => Err(reason.to_owned()),

@@ -103,7 +103,7 @@ impl Server {
                     .copy_from_slice(bytes);
                 self.set_register(tid, *register, u64::from_le_bytes(word))?;
             }
-            Place::Bytes { register: None, .. } => {
+            Place::Bytes { register: None, .. } | Place::Partly { .. } => {
                 return Err("It is a constant of the compiler and cannot be set.".to_owned());
             }
             Place::Unavailable(reason) => return Err(format!("It cannot be set: {reason}.")),

@@ -29,6 +29,9 @@ fn plain(value: &Value, text: &str) -> Result<Vec<u8>, String> {
     if !is_plain(value) {
         return Err(format!("only {WHAT} can be set, and this is a {}", display_type(&value.of.name)));
     }
+    if value.of.bits.is_some() {
+        return Err("it shares its bytes with other fields, and only whole bytes can be set".to_owned());
+    }
     parse_scalar(&value.of, text)
 }
 

@@ -203,6 +203,7 @@ impl List {
             kind: TypeKind::Array { element: self.element, count },
             parameters: Vec::new(),
             called: OnceCell::new(),
+            bits: None,
         };
         Some(Value { module: Rc::clone(&self.owner.module), of: Rc::new(of), place })
     }
@@ -221,7 +222,7 @@ impl Table {
     #[must_use]
     pub fn of(value: &Value, memory: &dyn Memory) -> Option<Self> {
         type Read = fn(&Value, &dyn Memory) -> Option<Entries>;
-        const KINDS: [(&str, Read, bool); 8] = [
+        const KINDS: [(&str, Read, bool); 10] = [
             ("std::collections::hash::map::HashMap<", Table::hashed, false),
             ("std::collections::hash::set::HashSet<", Table::hashed, true),
             ("hashbrown::map::HashMap<", Table::hashed, false),
@@ -230,6 +231,8 @@ impl Table {
             ("alloc::collections::btree::set::BTreeSet<", Table::ordered, true),
             ("indexmap::map::IndexMap<", Table::listed, false),
             ("indexmap::set::IndexSet<", Table::listed, true),
+            ("std::map<", Table::cpp_tree, false),
+            ("std::set<", Table::cpp_tree, true),
         ];
         let kind = KINDS.iter().find(|(start, ..)| value.of.name.starts_with(start))?;
         let (_, read, is_set) = *kind;
@@ -259,6 +262,10 @@ impl Table {
     fn listed(value: &Value, memory: &dyn Memory) -> Option<Entries> {
         let core = value.find(4, &|part| part.of.member("entries").is_some())?;
         Some(Entries::Listed(List::of(&core.field("entries")?, memory)?))
+    }
+
+    fn cpp_tree(value: &Value, memory: &dyn Memory) -> Option<Entries> {
+        super::cpp::tree(value, memory).map(Entries::Listed)
     }
 
     fn ordered(value: &Value, memory: &dyn Memory) -> Option<Entries> {
@@ -297,7 +304,9 @@ impl Table {
             }
             Entries::Listed(list) => {
                 let entry = list.get(index)?;
-                Some((entry.field("key")?, entry.field("value")?))
+                let fields = |key: &str, value: &str| Some((entry.field(key)?, entry.field(value)?));
+                let pair = fields("key", "value").or_else(|| fields("first", "second"));
+                pair.or_else(|| self.is_set.then(|| (entry.clone(), entry.clone())))
             }
             Entries::Ordered { tree, .. } => tree.get(index),
         }

@@ -43,6 +43,9 @@ pub fn structure(value: &Value, memory: &dyn Memory) -> Option<View> {
     if let Some((_, field)) = WRAPPERS.iter().find(wraps) {
         return Some(View::Wrapped { inner: value.field(field)?, sign: "" });
     }
+    if let Some(pointer) = super::cpp::pointer(value) {
+        return Some(pointer);
+    }
     let text = match name {
         "uuid::Uuid" => uuid(value, memory)?,
         "chrono::naive::date::NaiveDate" => {

@@ -15,6 +15,9 @@ use crate::target::Memory;
 #[must_use]
 pub fn list(value: &Value, memory: &dyn Memory) -> Option<List> {
     let name = value.of.name.as_str();
+    if let Some(list) = super::cpp::list(value, memory) {
+        return Some(list);
+    }
     let is = |starts: &[&str]| starts.iter().any(|start| name.starts_with(start));
     if is(&["alloc::vec::into_iter::IntoIter<"]) {
         return between(value, "end", memory);

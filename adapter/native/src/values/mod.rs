@@ -5,6 +5,7 @@
 pub mod assign;
 pub mod channels;
 pub mod collections;
+pub mod cpp;
 pub mod errors;
 pub mod foreign;
 pub mod future;
@@ -19,11 +20,13 @@ pub mod view;
 use std::rc::Rc;
 
 use crate::address::Address;
-use crate::dwarf::evaluate::Place;
+use crate::dwarf::evaluate::{OPTIMIZED_OUT, Place};
 use crate::dwarf::modules::Module;
 use crate::dwarf::types::{Member, ScalarKind, Type, TypeId, TypeKind, mask};
 use crate::limits::VALUE_BYTES_MAX;
 use crate::target::Memory;
+
+const PARTLY_KNOWN: &str = "only a part of it is known";
 
 /// A value that has not been looked at yet.
 #[derive(Clone)]
@@ -57,16 +60,19 @@ impl Value {
         if self.of.bytes > VALUE_BYTES_MAX {
             return Err(format!("too large to be read whole ({} bytes)", self.of.bytes));
         }
-        match &self.place {
+        let whole = match &self.place {
             Place::Memory(address) => {
-                memory.read_vec(*address, self.of.bytes as usize).map_err(|error| error.to_string())
+                memory.read_vec(*address, self.of.bytes as usize).map_err(|error| error.to_string())?
             }
             Place::Bytes { bytes, .. } => {
                 let whole = bytes.get(..self.of.bytes as usize);
-                whole.map(<[u8]>::to_vec).ok_or_else(|| "only a part of it is known".to_owned())
+                whole.map(<[u8]>::to_vec).ok_or_else(|| PARTLY_KNOWN.to_owned())?
             }
-            Place::Unavailable(reason) => Err((*reason).to_owned()),
-        }
+            Place::Partly { .. } => return Err(PARTLY_KNOWN.to_owned()),
+            Place::Unavailable(reason) => return Err((*reason).to_owned()),
+        };
+        let is_signed = self.is_scalar(ScalarKind::Signed);
+        Ok(self.of.bits.map_or(whole.clone(), |bits| bits.taken_from(&whole, is_signed)))
     }
 
     /// The value as an unsigned number, if it has at most sixteen bytes.
@@ -99,7 +105,19 @@ impl Value {
                     Some(part) => {
                         Place::Bytes { bytes: part.into(), register: register.filter(|_| offset == 0) }
                     }
-                    None => Place::Unavailable("only a part of it is known"),
+                    None => Place::Unavailable(PARTLY_KNOWN),
+                }
+            }
+            Place::Partly { bytes, is_known } => {
+                let range = offset as usize..offset.checked_add(of.bytes)? as usize;
+                match (bytes.get(range.clone()), is_known.get(range)) {
+                    (Some(part), Some(known)) if known.iter().all(|is_known| *is_known) => {
+                        Place::Bytes { bytes: part.into(), register: None }
+                    }
+                    (Some(part), Some(known)) if known.contains(&true) => {
+                        Place::Partly { bytes: part.into(), is_known: known.into() }
+                    }
+                    _ => OPTIMIZED_OUT,
                 }
             }
             Place::Unavailable(reason) => Place::Unavailable(reason),
@@ -110,7 +128,11 @@ impl Value {
     /// A field, by its member.
     #[must_use]
     pub fn member(&self, member: &Member) -> Option<Self> {
-        self.part(member.offset, member.type_id)
+        let part = self.part(member.offset, member.type_id)?;
+        match member.bits {
+            Some(bits) => Some(Self { of: Rc::new(part.of.narrowed(bits)?), ..part }),
+            None => Some(part),
+        }
     }
 
     /// A field, by name.

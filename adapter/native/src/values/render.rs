@@ -2,7 +2,7 @@
 
 use super::collections::{List, Table};
 use super::view::{View, view};
-use super::{Child, Value};
+use super::{Child, Value, cpp};
 use crate::address::Address;
 use crate::dwarf::evaluate::Place;
 use crate::dwarf::types::{ScalarKind, mask};
@@ -124,7 +124,7 @@ pub fn shown(value: &Value, memory: &dyn Memory, style: Style) -> Shown {
     }
     let address = match innermost.place {
         Place::Memory(address) => Some(address),
-        Place::Bytes { .. } | Place::Unavailable(_) => None,
+        Place::Bytes { .. } | Place::Partly { .. } | Place::Unavailable(_) => None,
     };
     Shown { line, counts, address }
 }
@@ -193,7 +193,16 @@ impl Writer<'_> {
             },
             View::Unavailable(reason) => self.line.push_str(&format!("<{reason}>")),
             View::Wrapped { .. } => self.line.push('…'),
-            View::Pointer { address, .. } => self.line.push_str(&format!("{address:#x}")),
+            View::Pointer { address, inner } => {
+                self.line.push_str(&format!("{address:#x}"));
+                let most = self.style.inner_text_bytes;
+                if inner.as_ref().is_some_and(cpp::is_char)
+                    && let Some((text, cut)) = cpp::zero_ended(Address(*address), self.memory, most)
+                {
+                    self.line.push(' ');
+                    push_text(self.line, &text, cut);
+                }
+            }
             View::Fields { name, fields, is_tuple } => {
                 self.line.push_str(name);
                 self.write_fields(name, fields, *is_tuple, depth);
@@ -209,7 +218,20 @@ impl Writer<'_> {
         (self.style.hex && is_whole).then(|| Some(format!("{:#x}", value.unsigned(self.memory)?)))?
     }
 
+    /// A text of C that lies in an array.
+    fn text_of(&self, list: &List) -> Option<(String, bool)> {
+        list.get(0).filter(cpp::is_char)?;
+        let shown = list.len.min(self.style.inner_text_bytes);
+        let bytes = list.slice(0, shown)?.bytes(self.memory).ok()?;
+        let end = bytes.iter().position(|byte| *byte == 0);
+        let text = String::from_utf8_lossy(&bytes[..end.unwrap_or(bytes.len())]).into_owned();
+        Some((text, end.is_none() && shown < list.len))
+    }
+
     fn write_list(&mut self, list: &List, depth: usize) {
+        if let Some((text, cut)) = self.text_of(list) {
+            return push_text(self.line, &text, cut);
+        }
         if depth >= self.style.depth {
             self.line.push_str(&format!("[{} elements]", list.len));
             return;

@@ -38,6 +38,9 @@ pub fn text_place(value: &Value, memory: &dyn Memory) -> Option<TextPlace> {
         let address = bytes.field("buf")?.first_pointer()?.word(memory)?;
         return believe(address, len);
     }
+    if let Some(text) = super::cpp::text_place(value, memory) {
+        return Some(text);
+    }
     if let Some(left) = super::iterators::text_left(value, memory) {
         return Some(left);
     }

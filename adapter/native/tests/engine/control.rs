@@ -248,3 +248,13 @@ fn a_condition_is_about_the_line_that_makes_an_inlined_call() {
     assert_eq!(program.line(), RESULT);
     program.ends_well();
 }
+
+#[test]
+fn what_the_optimiser_left_nothing_of_is_listed_all_the_same() {
+    let (_program, mut agent, stop) = stopped(Build::Optimized, "forgotten");
+    assert_eq!(at(&stop), place("forgets", "forgotten"));
+    let locals = agent.locals(&stop);
+    for name in ["all: ", "x: ", "_dead: u64 = <optimized out>", "kept: "] {
+        assert!(locals.iter().any(|own| own.starts_with(name)), "{name}: {locals:?}");
+    }
+}

@@ -21,6 +21,7 @@ mod libraries;
 mod live;
 mod looks;
 mod machine;
+mod other_languages;
 mod sessions;
 mod steps;
 mod values;

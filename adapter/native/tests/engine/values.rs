@@ -350,7 +350,7 @@ fn optimized_code_has_its_inlined_calls_as_frames() {
     let locals = agent.locals(&outer);
     let input = locals.iter().find(|line| line.starts_with("input")).unwrap();
     // What the optimiser left nothing of is a value too.
-    assert!(input == "input: &[u32] = [3, 4]" || input.ends_with("<optimized out>"), "{locals:?}");
+    assert!(input == "input: &[u32] = [3, 4]" || input.contains("<optimized out>"), "{locals:?}");
     agent.configure("values", &[]);
     agent.go_on(&stop);
     assert_eq!(program.line(), "sum 5 origin 0 caught true");

@@ -16,7 +16,7 @@ use super::outline::{Container, FunctionRange, Outline};
 
 const MAGIC: &[u8; 8] = b"MANTASYM";
 /// Rises with every change of the format, of what is indexed, or of how names are hashed.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 const SECTIONS: usize = 10;
 const BUILD_ID_BYTES: usize = 32;
 /// Magic, version, checksum, length, bytes of debug information, build-id, sections.
