@@ -76,14 +76,23 @@ class Binder:
             if template is not None:
                 self._bind_in_template(breakpoint, tree, template)
                 continue
-            wanted = breakpoint.requested_line
+            piece = self.table.source_maps.piece_at(
+                breakpoint.path, code.co_filename, breakpoint.requested_line
+            )
+            if piece is None and self.table.source_maps.pieces_of(code.co_filename):
+                continue
+            here = None if piece is None else piece.here(breakpoint.requested_line)
+            wanted = breakpoint.requested_line if here is None else here
             line, owners = tree.owners(wanted)
             # One statement of a cell, each of which is compiled by itself, begins at line 1 like a whole file.
             if line != wanted and code.co_name == "<module>" and not locate.slides(code, wanted, line):
                 continue
+            shown = line if piece is None else piece.at_client(line)
+            if shown is None:
+                continue
             for owner in owners:
                 self.bindings[id(owner.code)].add(line, breakpoint)
-                self._bound(breakpoint, line, code)
+                self._bound(breakpoint, shown, code)
         for inner in fresh:
             self._bind_functions(inner)
         return [inner for inner in fresh if self.bindings[id(inner)].lines]

@@ -73,7 +73,7 @@ class Core:
     def configure(self, arguments: Body) -> list[Body]:
         """Puts a whole new table in force, and answers the state of each breakpoint."""
         with self.lock:
-            table = build(arguments, self.binder.table)
+            table = build(arguments, self.binder.table, self.sources.maps)
             known = [b.reference() for b in self.binder.bindings.values()]
             binder = self.binder = Binder(table)
             bound: list[CodeType] = []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from . import limits, templates
 from .errors import text_of
 from .evaluate import Scope, evaluate_code
+from .stack import place_of
 from .table import Breakpoint
 from .values.render import render_for_log
 
@@ -73,13 +74,14 @@ def _log(core: Core, frame: FrameType, breakpoint: Breakpoint) -> None:
     text = breakpoint.log.render(lambda code: evaluate_code(scope, code), render_for_log, text_of)[
         : limits.OUTPUT_CHARS_MAX
     ]
+    source, line = place_of(core, frame, frame.f_lineno or 0)
     core.send_event(
         "output",
         {
             "category": "console",
             "output": text + "\n",
-            "source": core.sources.of(frame.f_code),
-            "line": templates.line_of(frame, frame.f_lineno or 0),
+            "source": source,
+            "line": line,
             "data": data if task is None else {**data, "task": task},
         },
     )

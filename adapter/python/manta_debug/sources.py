@@ -11,6 +11,7 @@ from . import limits
 from .errors import RequestError
 from .origins import Origin, Origins
 from .paths import PathMap
+from .source_maps import SourceMaps
 
 
 class Sources:
@@ -21,6 +22,8 @@ class Sources:
         self._known: dict[str, dict[str, Any]] = {}
         self._names: dict[int, str] = {}
         self._map = PathMap()
+        #: Lines of a client's file that run under another file's name.
+        self.maps = SourceMaps()
 
     def map_paths(self, paths: PathMap) -> None:
         """Paths are told to the client by its own names from now on."""

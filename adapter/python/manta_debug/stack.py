@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,15 @@ def stack_of_traceback(frame: FrameType, error: BaseException, origins: Origins)
     return inner + outer
 
 
+def place_of(core: Core, frame: FrameType, line: int) -> tuple[dict[str, Any], int]:
+    """The source and the line that the client sees for a line of a frame's code."""
+    file = frame.f_code.co_filename
+    elsewhere = core.sources.maps.at_client(file, line)
+    if elsewhere is not None:
+        return {"name": os.path.basename(elsewhere[0]), "path": elsewhere[0]}, elsewhere[1]
+    return core.sources.of(frame.f_code), templates.line_of(frame, line)
+
+
 def describe_frame(core: Core, stop: Stop, index: int) -> dict[str, Any]:
     """One DAP `StackFrame`."""
     entry = stop.stack[index]
@@ -70,12 +80,13 @@ def describe_frame(core: Core, stop: Stop, index: int) -> dict[str, Any]:
             "presentationHint": "label",
         }
     code = entry.frame.f_code
+    source, line = place_of(core, entry.frame, entry.line)
     described: dict[str, Any] = {
         "id": stop.frame_id(index),
         "name": templates.name_of(entry.frame) or code.co_qualname,
-        "line": templates.line_of(entry.frame, entry.line),
+        "line": line,
         "column": 1,
-        "source": core.sources.of(code),
+        "source": source,
     }
     if index or stop.exception is not None or not code.co_flags & CO_OPTIMIZED:
         described["canRestart"] = False

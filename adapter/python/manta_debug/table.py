@@ -13,6 +13,7 @@ from .errors import RequestError
 from .hit import parse_hit_condition
 from .kinds import ExceptionCondition
 from .logpoint import LogTemplate
+from .source_maps import SourceMaps
 
 EXCEPTION_FILTERS = ("raised", "uncaught", "userUncaught")
 _CELL = re.compile(r"[/\\]ipykernel_\d+[/\\](\d+\.py)$")
@@ -81,6 +82,8 @@ class Table:
         self.breakpoints: list[Breakpoint] = []
         self.filters: dict[str, ExceptionCondition | None] = {}
         self.step_into_libraries = False
+        #: What of the client's files runs under other names.
+        self.source_maps = SourceMaps()
         self._by_path: dict[str, list[Breakpoint]] = {}
         self._by_name: dict[str, list[Breakpoint]] = {}
         self._by_cell: dict[str, list[Breakpoint]] = {}
@@ -132,6 +135,9 @@ class Table:
         if found is None and not filename.startswith("<"):
             absolute = os.path.abspath(filename)
             found = self._by_path.get(absolute) or self._by_path.get(os.path.realpath(absolute))
+        pieces = {os.path.normpath(piece.path) for piece in self.source_maps.pieces_of(filename)}
+        if pieces:
+            return tuple(b for path in pieces for b in self._by_path.get(path, ()))
         cell = _cell_of(filename)
         if not found and cell is not None:
             found = self._by_cell.get(cell)
@@ -170,9 +176,10 @@ def _names_match(wanted: str, qualified: str) -> bool:
     return wanted == qualified or qualified.endswith("." + wanted) or wanted.endswith("." + qualified)
 
 
-def build(arguments: dict[str, Any], previous: Table) -> Table:
+def build(arguments: dict[str, Any], previous: Table, source_maps: SourceMaps) -> Table:
     """The table that `mantaConfigure` asks for. Hit counts of unchanged breakpoints are kept."""
     table = Table()
+    table.source_maps = source_maps
     table.generation = int(arguments.get("generation", 0))
     table.session_id = str(arguments.get("sessionId", ""))
     table.step_into_libraries = bool(arguments.get("stepIntoFramework", False))

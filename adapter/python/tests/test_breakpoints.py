@@ -231,6 +231,26 @@ class BreakpointTest(unittest.TestCase):
                 program.resume(stop["threadId"])
             self.assertEqual(program.ended(), 0)
 
+    def test_lines_of_a_file_that_run_under_another_name_are_shown_in_the_file(self) -> None:
+        cell = f"{tempfile.gettempdir()}/ipykernel_1/42.py"
+        # The cell is lines 11 to 17 of the client's file.
+        piece = {"line": 11, "endLine": 17, "runtimeSource": {"path": cell}, "runtimeLine": 1}
+        with debugged("cells.py") as program:
+            program.set_lines("/client/work.py", 12, 30)
+            program.request(
+                "setPydevdSourceMap", source={"path": "/client/work.py"}, pydevdSourceMaps=[piece]
+            )
+            program.go()
+            bound = program.event("breakpoint")["breakpoint"]
+            self.assertEqual((bound["verified"], bound["line"]), (True, 12))
+            stop = program.stopped()
+            places = [(f["line"], f["source"]["path"]) for f in program.stack(stop["threadId"])[:2]]
+            self.assertEqual(places, [(12, "/client/work.py"), (16, "/client/work.py")])
+            program.request("setPydevdSourceMap", source={"path": "/client/work.py"}, pydevdSourceMaps=[])
+            self.assertEqual(program.stack(stop["threadId"])[0]["source"]["path"], cell)
+            program.resume(stop["threadId"])
+            self.assertEqual(program.ended(), 0)
+
 
 if __name__ == "__main__":
     unittest.main()

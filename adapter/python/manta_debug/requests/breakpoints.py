@@ -44,11 +44,11 @@ def _set_exception_breakpoints(engine: Engine, arguments: Arguments) -> Reply:
             raise RequestError(f"There is no exception filter '{name}'; there are {known}.")
     engine.client_sets.filters = filters
     engine.client_sets.options = options
-    _configure(engine)
+    configure(engine)
     return Reply({"breakpoints": [{"verified": True} for _ in range(len(filters) + len(options))]})
 
 
-def _configure(engine: Engine) -> dict[int, dict[str, Any]]:
+def configure(engine: Engine) -> dict[int, dict[str, Any]]:
     """Puts the whole set in force, and answers the state of each breakpoint: the best that it has in any process of the session."""
     sets = engine.client_sets.arguments()
     states = {s["id"]: s for s in engine.core.configure(sets)}
@@ -59,7 +59,7 @@ def _configure(engine: Engine) -> dict[int, dict[str, Any]]:
 
 
 def _apply(engine: Engine, wanted: list[dict[str, Any]], source: dict[str, Any] | None) -> Reply:
-    states = _configure(engine)
+    states = configure(engine)
     answers = []
     for asked in wanted:
         state = dict(states[asked["id"]])
