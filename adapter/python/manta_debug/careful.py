@@ -10,8 +10,9 @@ import ast
 import builtins
 import sys
 from array import array
-from collections import deque
+from collections import deque, namedtuple
 from collections.abc import Mapping
+from enum import Enum
 from types import FunctionType, GetSetDescriptorType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
@@ -21,6 +22,10 @@ from .values import arrays, static
 
 _PLAIN = (int, float, complex, str, bytes, bool, type(None))
 _SEQUENCES: tuple[Any, ...] = (list, tuple, str, bytes, bytearray, range, deque, array, memoryview)
+# Whose length and truth are Python's own; a class derived from one may have others.
+_SIZED = (list, tuple, dict, set, frozenset, str, bytes, bytearray, range, deque, array)
+# How a named tuple finds its fields, by their places.
+_TUPLE_FIELD: Any = type(vars(namedtuple("_Any", "field"))["field"])
 _C_METHODS = (type(str.join), type(int.__add__))
 
 
@@ -70,7 +75,20 @@ class _Look:
         return _element_of(self.value(node.value), self.value(node.slice))
 
     def _unaryop(self, node: ast.UnaryOp) -> Any:
-        return _operate(ast.UnaryOp(node.op, _operand(0)), [self.value(node.operand)])
+        value = self.value(node.operand)
+        if isinstance(node.op, ast.Not):
+            return not _truth(value)
+        return _operate(ast.UnaryOp(node.op, _operand(0)), [value])
+
+    def _call(self, node: ast.Call) -> Any:
+        """The length of one of Python's own containers; no other call."""
+        is_length = isinstance(node.func, ast.Name) and self.value(node.func) is len
+        if not is_length or len(node.args) != 1 or node.keywords:
+            raise _runs("calls something")
+        value = self.value(node.args[0])
+        if not static.is_one_of(type(value), _SIZED):
+            raise _runs("runs code of the program")
+        return len(value)
 
     def _binop(self, node: ast.BinOp) -> Any:
         values = [self.value(node.left), self.value(node.right)]
@@ -91,12 +109,12 @@ class _Look:
         result: Any = None
         for each in node.values:
             result = self.value(each)
-            if bool(_plain(result)) is isinstance(node.op, ast.Or):
+            if _truth(result) is isinstance(node.op, ast.Or):
                 break
         return result
 
     def _ifexp(self, node: ast.IfExp) -> Any:
-        return self.value(node.body if _plain(self.value(node.test)) else node.orelse)
+        return self.value(node.body if _truth(self.value(node.test)) else node.orelse)
 
 
 def _runs(what: str) -> RequestError:
@@ -107,6 +125,10 @@ def _plain(value: Any) -> Any:
     if not static.is_one_of(type(value), _PLAIN):
         raise _runs("runs code of the program")
     return value
+
+
+def _truth(value: Any) -> bool:
+    return bool(value if static.is_one_of(type(value), _SIZED) else _plain(value))
 
 
 def _operand(at: int) -> ast.Name:
@@ -126,6 +148,8 @@ def _attribute_of(owner: Any, name: str) -> Any:
         raise AttributeError(f"the module has no attribute '{name}' yet")
     if static.is_a(owner, type):
         member, bound = static.class_attribute(owner, name), None
+        if member is None:
+            member, bound = static.class_attribute(type(owner), name), owner
     else:
         member, bound = static.class_attribute(type(owner), name), owner
         # Data descriptors come before the instance's own fields, as in Python.
@@ -136,6 +160,8 @@ def _attribute_of(owner: Any, name: str) -> Any:
         if static.class_attribute(type(owner), "__getattr__") is not None:
             raise _runs("runs code of the program")
         raise AttributeError(f"'{static.class_name(type(owner))}' object has no attribute '{name}'")
+    if static.is_a(owner, Enum) and name in ("name", "value") and member is Enum.__dict__[name]:
+        return static.fields(owner)[f"_{name}_"]
     return _bound(member, owner, bound)
 
 
@@ -148,7 +174,7 @@ def _bound(member: Any, owner: Any, bound: Any) -> Any:
     if kind is FunctionType:
         return member if bound is None else MethodType(member, bound)
     if bound is not None and static.is_one_of(
-        kind, (GetSetDescriptorType, MemberDescriptorType, *_C_METHODS)
+        kind, (GetSetDescriptorType, MemberDescriptorType, _TUPLE_FIELD, *_C_METHODS)
     ):
         return member.__get__(bound)
     if static.class_attribute(kind, "__get__") is not None and bound is not None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import collections
+import enum
 import functools
 import sys
 import unittest
-from typing import Any
+from typing import Any, NamedTuple
 
 from .client import ROOT  # The engine's folder is on the path from here on.
 
@@ -61,11 +62,30 @@ class Touchy:
         return True
 
 
+class Pair(NamedTuple):
+    first: int
+    second: int
+
+
+class Color(enum.Enum):
+    RED = 3
+
+
+class Own(enum.Enum):
+    ONE = 1
+
+    @property
+    def value(self) -> int:
+        ran.append("value")
+        return 2
+
+
 class HoverTest(unittest.TestCase):
     def look(self, text: str) -> Any:
         touchy, makes = Touchy(), collections.defaultdict(list, here=[5])
         number, word, rows = 4, "abc", [[1, 2], [3, 4]]
-        _ = touchy, makes, number, word, rows
+        pair, color, own = Pair(7, 8), Color.RED, Own.ONE
+        _ = touchy, makes, number, word, rows, pair, color, own
         return look(sys._getframe(), text, None)
 
     def test_names_fields_elements_and_arithmetic_are_looked_up(self) -> None:
@@ -85,6 +105,12 @@ class HoverTest(unittest.TestCase):
             ("sys.maxsize", sys.maxsize),
             ("word[0]", "a"),
             ("(number, word)", (4, "abc")),
+            ("pair.first", 7),
+            ("color.name + str.__name__", "REDstr"),
+            ("color.value", 3),
+            ("len(rows) + len(word)", 5),
+            ("not rows or rows and number", 4),
+            ("1 if makes['here'] else 2", 1),
         ):
             with self.subTest(text=text):
                 self.assertEqual(self.look(text), value)
@@ -99,6 +125,10 @@ class HoverTest(unittest.TestCase):
             "touchy['x']",
             "touchy == 1",
             "not touchy",
+            "len(touchy)",
+            "len(makes)",
+            "print(number)",
+            "own.value",
             "touchy and 1",
             "{touchy: 1}[touchy]",
             "[n for n in rows]",

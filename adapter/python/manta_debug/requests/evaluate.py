@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ def _evaluate(engine: Engine, stop: Stop, arguments: Arguments) -> Body:
         raise
     except Exception as error:
         raise RequestError(text_of(error)) from None
-    if value is NOTHING:
+    if value is NOTHING or (value is None and context == "repl" and _calls(text)):
         return {"result": "", "variablesReference": 0}
     if context == "clipboard":
         return {"result": _whole_text(value), "variablesReference": 0}
@@ -92,6 +93,12 @@ def _written(value: Any) -> str:
     # Python refuses to write very large numbers in decimal.
     is_large = type(value) is int and value.bit_length() > limits.INTEGER_BITS_MAX
     return hex(value) if is_large else repr(value)
+
+
+def _calls(text: str) -> bool:
+    """Whether what was typed ends with a call, whose `None` nobody wants to see behind what it has printed."""
+    last = ast.parse(text.strip()).body[-1]
+    return isinstance(last, ast.Expr) and isinstance(last.value, (ast.Call, ast.Await))
 
 
 def _expression(text: str) -> str | None:
