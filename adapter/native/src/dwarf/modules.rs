@@ -456,7 +456,11 @@ impl Module {
     /// The task macro makes a task `f` a type `f` with a function `f`; people have written one function.
     fn is_task_body(&self, unit: UnitIndex, entry: UnitOffset) -> bool {
         let scopes = self.image.scopes(unit);
-        let own = scopes.named(entry);
+        let own = scopes.named(entry).filter(|_| {
+            // A constructor of C++ is called as its class, and has an object.
+            let die = self.image.unit(unit).entry(entry);
+            !die.is_ok_and(|die| die.attr_value(dw::DW_AT_object_pointer).is_some())
+        });
         let outer = own.and_then(|own| own.parent).and_then(|parent| scopes.named(parent));
         own.zip(outer)
             .is_some_and(|(own, outer)| outer.is_type && own.name.is_some() && own.name == outer.name)

@@ -275,7 +275,8 @@ impl Reader<'_> {
                     line: number(dw::DW_AT_call_line),
                     column: number(dw::DW_AT_call_column),
                 };
-                self.scope(entry, kind, outer).or(outer)
+                // The variables of a call that has no code are none of its caller's.
+                self.scope(entry, kind, outer)
             }
             dw::DW_TAG_lexical_block => self.scope(entry, ScopeKind::Block, outer).or(outer),
             dw::DW_TAG_formal_parameter | dw::DW_TAG_variable => {

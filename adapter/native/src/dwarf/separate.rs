@@ -68,10 +68,15 @@ pub fn find(program: &Elf, beside: &Path, root: &Path, provided: Option<&Outcome
     found
 }
 
+/// The directories of debug files that the user has named.
+#[must_use]
+pub fn named_directories() -> Vec<PathBuf> {
+    std::env::var_os(PATH_VARIABLE).iter().flat_map(std::env::split_paths).collect()
+}
+
 /// The directories for debug files, the user's own first.
 fn directories(root: &Path, of_system: bool) -> Vec<PathBuf> {
-    let own = std::env::var_os(PATH_VARIABLE);
-    let mut directories: Vec<PathBuf> = own.iter().flat_map(std::env::split_paths).collect();
+    let mut directories = named_directories();
     if !of_system {
         directories.push(under(root, Path::new(SYSTEM_DIRECTORY)));
     }

@@ -10,7 +10,7 @@ use gimli::DwoId;
 
 use super::elf::Elf;
 use super::provided::Outcome;
-use super::separate::under;
+use super::separate::{PATH_VARIABLE, named_directories, under};
 use super::{Slice, Unit, text};
 
 /// The part of a unit that is not in the program.
@@ -103,7 +103,11 @@ impl SplitFiles {
             }
         }
         if reasons.is_empty() {
-            reasons.push(format!("neither {name} nor {} is there", self.package_path().display()));
+            let package = self.package_path();
+            reasons.push(format!(
+                "neither {name} nor {} is there, and no folder of {PATH_VARIABLE} has one of them",
+                package.display()
+            ));
         }
         if let Some(Err(reason)) = &self.provided {
             reasons.push(reason.clone());
@@ -117,7 +121,7 @@ impl SplitFiles {
         PathBuf::from(name)
     }
 
-    /// The `.dwp` files that there are: the one beside the program, and one from elsewhere.
+    /// The `.dwp` files that there are: beside the program, in the folders that the user has named, and one from elsewhere.
     fn packages(&self) -> &[Result<Package, String>] {
         self.packages.get_or_init(|| {
             let beside = self.package_path();
@@ -126,7 +130,10 @@ impl SplitFiles {
                 let file = Elf::parse(data, &name).ok().filter(Elf::is_package);
                 return file.map(|file| package(&file, name)).into_iter().collect();
             }
-            let paths = iter::once(beside).chain(self.provided.iter().flatten().cloned());
+            let name = beside.file_name().unwrap_or_default().to_owned();
+            let named = named_directories().into_iter().map(|directory| directory.join(&name));
+            let provided = self.provided.iter().flatten().cloned();
+            let paths = iter::once(beside).chain(named).chain(provided);
             let open = |path: PathBuf| {
                 let name = path.display().to_string();
                 let file = Elf::open(&path, &name).map_err(|error| error.to_string())?;
@@ -136,14 +143,17 @@ impl SplitFiles {
         })
     }
 
-    /// Where the compiler has put the file, and beside the program, which may have been moved with its files.
+    /// Where the compiler has put the file; beside the program, which may have been moved with its files; and in the folders that the
+    /// user has named, by its name or by the compiler's path below them.
     fn candidates(&self, skeleton: &Unit, name: &str) -> Vec<PathBuf> {
         let compiled_in = skeleton.comp_dir.map_or("", text);
         let path = Path::new(compiled_in).join(name);
         let file_name = path.file_name().unwrap_or_default();
         let folder = self.beside.parent().unwrap_or(Path::new("/"));
         let mut candidates = vec![under(&self.root, &path)];
-        for near in [folder.join(file_name), folder.join("deps").join(file_name)] {
+        let named = named_directories().into_iter();
+        let named = named.flat_map(|directory| [directory.join(file_name), under(&directory, &path)]);
+        for near in [folder.join(file_name), folder.join("deps").join(file_name)].into_iter().chain(named) {
             if !candidates.contains(&near) {
                 candidates.push(near);
             }

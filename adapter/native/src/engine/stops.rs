@@ -304,13 +304,17 @@ impl<'a> FrameVariables<'a> {
     #[must_use]
     pub fn all(&self) -> Vec<VariableEntry> {
         let context = self.context();
-        let mut variables: Vec<VariableEntry> = Vec::new();
-        for variable in self.entries().into_iter().filter_map(|entry| context.variable(entry)) {
-            variables.retain(|outer| outer.name != variable.name);
-            variables.push(variable);
+        let mut variables: Vec<(usize, VariableEntry)> = Vec::new();
+        for entry in self.entries() {
+            let Some(variable) = context.variable(entry) else { continue };
+            // A copy of the function has some of its arguments, in an order of its own.
+            let declared = self.module.pattern_of(self.unit, entry).unwrap_or(entry);
+            let order = if variable.is_argument { declared.0 } else { usize::MAX };
+            variables.retain(|(_, outer)| outer.name != variable.name);
+            variables.push((order, variable));
         }
-        variables.sort_by_key(|variable| !variable.is_argument);
-        variables
+        variables.sort_by_key(|(order, _)| *order);
+        variables.into_iter().map(|(_, variable)| variable).collect()
     }
 
     /// A variable as a value.

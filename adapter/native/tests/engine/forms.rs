@@ -222,6 +222,38 @@ fn a_missing_package_leaves_the_lines() {
 }
 
 #[test]
+fn parts_in_a_folder_that_was_named_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/c/entry.c");
+    let (program, store) = (folder.path().join("program"), folder.path().join("store"));
+    std::fs::create_dir(&store).unwrap();
+    let mut compiler = Command::new("cc");
+    compiler.current_dir(folder.path()).args(["-g", "-gsplit-dwarf", "-gdwarf-5", "-O1"]);
+    assert!(compiler.arg(&source).args(["-o", "program"]).status().unwrap().success());
+    let files = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path());
+    let parts: Vec<PathBuf> = files.filter(|file| file.extension().is_some_and(|of| of == "dwo")).collect();
+    let [part] = parts.as_slice() else { panic!("one part: {parts:?}") };
+    std::fs::rename(part, store.join(part.file_name().unwrap())).unwrap();
+    let text = std::fs::read_to_string(&source).unwrap();
+    let line = text.lines().position(|line| line.ends_with("// @entry")).unwrap() + 1;
+    for directory in [Some(store.as_path()), None] {
+        let mut session = Session::start(&program, directory);
+        let breakpoints = json!([{"id": 1, "line": line}]);
+        let sources = json!([{"source": {"path": source}, "paths": [source], "breakpoints": breakpoints}]);
+        let configuration = json!({"generation": 1, "sessionId": "00", "sources": sources});
+        let set = session.agent.request("mantaConfigure", &configuration)["breakpoints"][0].clone();
+        assert_eq!(set["verified"], true, "{set}");
+        let message = set["message"].as_str().unwrap_or_default();
+        assert_eq!(message.contains("no folder of MANTA_DEBUG_PATH"), directory.is_none(), "{set}");
+        session.program.go();
+        let stop = session.agent.stopped();
+        assert_eq!(session.agent.evaluate(&stop, "seed + 1") == "17", directory.is_some());
+        session.agent.go_on(&stop);
+        assert_eq!(session.program.line(), "sum 32");
+    }
+}
+
+#[test]
 fn a_package_of_another_build_is_not_used() {
     let (folder, program) = copied(&split_program(4, Split::Packed));
     let mut other = split_program(5, Split::Packed).into_os_string();

@@ -111,4 +111,11 @@ fn values_of_cpp_are_what_its_library_means() {
     let (_folder, _program, mut agent, stop) = stopped("values.cpp", &["-O0"], "template");
     assert!(agent.stack(&stop)[0].starts_with("shapes::largest:"), "{:?}", agent.stack(&stop));
     assert_eq!(agent.evaluate(&stop, "all"), "&[3, 1, 2]");
+    let (_folder, _program, mut agent, stop) = stopped("values.cpp", &["-O0"], "constructor");
+    assert!(agent.stack(&stop)[0].starts_with("shapes::Circle::Circle:"), "{:?}", agent.stack(&stop));
+    // Calls that the optimiser has removed leave nothing in their caller.
+    let (_folder, _program, mut agent, stop) = stopped("values.cpp", &["-O2"], "look");
+    let locals = agent.locals(&stop);
+    assert!(locals.iter().any(|own| own.starts_with("circle: ")), "{locals:?}");
+    assert!(!locals.iter().any(|own| own.starts_with("this: ") || own.starts_with("all: ")), "{locals:?}");
 }
