@@ -296,6 +296,7 @@ class LaunchingTest(unittest.TestCase):
             self.assertEqual((found["reason"], found["top"]["line"]), ("step", line_of(file.name, marker)))
 
         for kind, marker in (
+            ("next", "sets up"),
             ("next", "in one"),
             ("stepOut", "after it"),
             ("next", "sets up"),

@@ -100,7 +100,7 @@ def init(
     labels: Mapping[str, str] | None = None,
     object_store_memory: int | None = None,
     namespace: str | None = None,
-    runtime_env: dict[str, Any] | None = None,
+    runtime_env: Mapping[str, Any] | None = None,
     log_to_driver: bool | None = None,
     ignore_reinit_error: bool = False,
     logging_config: LoggingConfig | dict[str, Any] | None = None,
