@@ -18,6 +18,9 @@ use crate::limits::LOCATIONS_MAX;
 /// A function longer than this is not read to see where its instructions begin.
 const FUNCTION_BYTES_MAX: usize = 1 << 20;
 
+/// What drops a value of any type.
+const DROP: &str = "core::ptr::drop_in_place";
+
 /// Where a breakpoint landed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolution {
@@ -139,6 +142,11 @@ pub fn resolve_line(module: &Module, paths: &[String], line: u32, sha256: Option
             instances.entry(instance).or_default().push(call.begin);
         }
     }
+    // Code that drops a future which waits at the line does not come to it.
+    let comes_there = |(unit, scope): &(UnitIndex, Option<ScopeIndex>)| !drops(module, *unit, *scope);
+    if instances.keys().any(comes_there) {
+        instances.retain(|instance, _| comes_there(instance));
+    }
     let addresses: BTreeSet<Address> = instances
         .into_iter()
         .filter_map(|((unit, scope), own)| {
@@ -185,6 +193,12 @@ fn inlined_calls(module: &Module, all: &[(UnitIndex, Row)], lines: RangeInclusiv
         }
     }
     calls
+}
+
+/// Is it what the compiler has made to drop a value?
+fn drops(module: &Module, unit: UnitIndex, scope: Option<ScopeIndex>) -> bool {
+    let entry = scope.map(|scope| module.image.scopes(unit).get(scope).entry);
+    entry.is_some_and(|entry| module.function_name(unit, entry).starts_with(DROP))
 }
 
 /// Whose line a row is. One without code of its own stands before a call that was inlined, and is the line of whoever makes it.

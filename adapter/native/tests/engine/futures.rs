@@ -234,6 +234,30 @@ fn tokio_tasks_are_listed_with_what_each_waits_for() {
     }
 }
 
+#[test]
+fn a_future_that_is_dropped_does_not_come_to_the_line_where_it_waits() {
+    for build in [Build::Plain, Build::Optimized] {
+        let mut program = Program::start("runtimes", build);
+        let (mut agent, _) = Agent::attach_over_tcp(&program);
+        let path = crate::support::source("runtimes");
+        let breakpoints = json!([{"line": line_of("runtimes", "sleeps")}]);
+        agent.request("setBreakpoints", &json!({"source": {"path": path}, "breakpoints": breakpoints}));
+        agent.request("configurationDone", &json!({}));
+        program.go();
+        // Each runtime has one, and so has the set of tasks. All are dropped while they wait.
+        for _ in 0..3 {
+            let stop = agent.event("stopped");
+            let stack = agent.stack(&stop);
+            assert!(stack[0].starts_with("runtimes::sleeper:"), "{stack:?}");
+            agent.request("continue", &json!({"threadId": stop["threadId"]}));
+        }
+        for result in ["single 54", "many 54", "local 9"] {
+            assert_eq!(program.line(), result);
+        }
+        program.ends_well();
+    }
+}
+
 /// They belong to a set, and that to a thread; the thread's runtime does not know of them.
 fn tasks_of_a_local_set_are_listed(agent: &mut Agent, thread: &Value) {
     let trace = agent.request("stackTrace", &json!({"threadId": thread, "levels": 1}));
