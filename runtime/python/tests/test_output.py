@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from conftest import start_script
 
 
@@ -111,3 +112,59 @@ def test_output_can_be_turned_off(run_script):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "" and done.stderr == ""
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_errors_that_nobody_gets_are_told(run_script, ignored):
+    done = run_script(
+        f"""
+        import gc, os
+        if {ignored}:
+            os.environ["RAY_IGNORE_UNHANDLED_ERRORS"] = "1"
+        import manta as ray
+
+        @ray.remote
+        def fails(word):
+            raise ValueError(word)
+
+        @ray.remote
+        class Actor:
+            def fails(self, word):
+                raise KeyError(word)
+
+            def works(self):
+                pass
+
+        @ray.remote
+        def passes(x):
+            return x
+
+        ray.init(num_cpus=1)
+        fails.remote("forgotten")
+        actor = Actor.remote()
+        actor.fails.remote("forgotten too")
+        ray.get(actor.works.remote())
+        kept = fails.remote("awaited")
+        ray.wait([kept])
+        del kept
+        read = [fails.remote("read"), passes.remote(fails.remote("passed on"))]
+        for ref in read:
+            try:
+                ray.get(ref)
+            except ValueError:
+                pass
+        running = passes.remote(1)
+        ray.cancel(running)
+        del ref, read, running
+        gc.collect()
+        ray.shutdown()
+        """
+    )
+    told = sorted(line for line in done.stderr.splitlines() if "nobody asked" in line)
+    sentence = "task '{}' failed, and nobody asked for its result: {}"
+    expected = [
+        sentence.format("Actor.fails", "KeyError: 'forgotten too'"),
+        sentence.format("fails", "ValueError: awaited"),
+        sentence.format("fails", "ValueError: forgotten"),
+    ]
+    assert told == ([] if ignored else expected), done.stderr

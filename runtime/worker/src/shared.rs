@@ -20,7 +20,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::{
-    OutputHandler,
+    OutputHandler, TaskOutputLine,
     io::{Incoming, IoThread, Outgoing, OutputGate, Sending},
     reactor::{PutIds, SeriesId, State, TaskIds, Unread, Urgency},
 };
@@ -116,6 +116,19 @@ impl Shared {
             outgoing: Outgoing::new(),
             incoming: Incoming::new()?,
         })
+    }
+
+    /// Shows the user something that is this process's own to say.
+    pub fn say(&self, sentence: String) {
+        if let Some(handler) = &self.on_output {
+            handler(TaskOutputLine {
+                task_name: String::new(),
+                pid: 0,
+                node_name: String::new(),
+                stderr: true,
+                text: sentence + "\n",
+            });
+        }
     }
 
     /// The reactor, with its clock set and dropped refs taken into account.

@@ -81,6 +81,7 @@ impl Core {
         let shared = &self.0;
         let values = shared.with(|state| {
             let values = state.known_values(objects)?;
+            state.on_read_all(values.iter().map(|(id, _)| *id));
             let adopt = |(id, value): (ObjectId, Known)| {
                 let contained = match &value {
                     Known::Value(value) => convert::adopt_contained(shared, state, value),

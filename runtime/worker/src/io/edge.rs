@@ -111,6 +111,10 @@ impl Edge {
         for effect in effects.drain(..) {
             match sending.carry_out(effect) {
                 Some(Effect::Call(call)) => calls.push(call),
+                Some(Effect::Say(text)) => {
+                    let shared = Arc::clone(&self.shared);
+                    calls.push(Box::new(move || shared.say(text)));
+                }
                 Some(effect) => self.carry_out(effect),
                 None => {}
             }
@@ -129,7 +133,7 @@ impl Edge {
     fn carry_out(self: &Rc<Self>, effect: Effect) {
         match effect {
             // A message to a peer, and what is called outside of the turn, never come here.
-            Effect::Send { .. } | Effect::Push { .. } | Effect::Call(_) => {}
+            Effect::Send { .. } | Effect::Push { .. } | Effect::Call(_) | Effect::Say(_) => {}
             Effect::Dial { conn, process, socket, relay } => {
                 let outbox = self.shared.outgoing.add(conn);
                 let dial = peer_link::Dial { conn, process, socket, relay };

@@ -212,7 +212,11 @@ impl Joining {
             head_address: welcome.head_address,
             token: self.token,
         };
-        let state = State::new(identity, self.job, welcome.view.unwrap_or_default(), Instant::now());
+        let mut state = State::new(identity, self.job, welcome.view.unwrap_or_default(), Instant::now());
+        // Ray's variable, for programs that are used to it.
+        if self.on_output.is_some() && std::env::var("RAY_IGNORE_UNHANDLED_ERRORS").as_deref() != Ok("1") {
+            state.tell_unhandled();
+        }
         let spilled = SpillFolder::attach(welcome.spill_dir);
         Shared::new(state, ObjectStore::attach(welcome.object_dir), spilled, self.on_output, gate)
             .map_err(|source| JoinError::Local { what: "watching its peers' sockets", source })

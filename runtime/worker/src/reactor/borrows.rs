@@ -137,6 +137,7 @@ impl State {
         let addresses: Vec<_> = refs_in(std::slice::from_ref(value)).collect();
         for address in &addresses {
             self.known(*address).sharing().captures += 1;
+            self.on_read(address.object);
         }
         addresses.into_iter().map(|address| address.object).collect()
     }

@@ -35,6 +35,8 @@ pub(crate) enum Effect {
     FreeAt { address: String, objects: Vec<ObjectId> },
     /// Gives up the files that this process keeps to write them again.
     TrimStore,
+    /// Tells the user, as if a task had printed it.
+    Say(String),
     /// Calls back into the binding, outside of every lock.
     Call(Box<dyn FnOnce() + Send>),
     /// Hands a DAP message to this worker's engine.

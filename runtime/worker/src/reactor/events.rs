@@ -420,7 +420,7 @@ fn us_ago(now: Instant, at: Instant) -> u64 {
 }
 
 /// One sentence for people.
-fn error_sentence(value: &Value, sentence: &str) -> String {
+pub(super) fn error_sentence(value: &Value, sentence: &str) -> String {
     let text = match value.format() {
         value::Format::SystemError => manta_object_store::layout::decode(&value.data)
             .map(|parts| SystemError::decode(&parts.inband).message)

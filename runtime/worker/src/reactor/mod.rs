@@ -27,6 +27,7 @@ mod streams;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod unhandled;
 mod waits;
 
 use std::{
@@ -98,6 +99,7 @@ pub(crate) struct State {
     fetches: FastMap<RequestId, (ConnId, ObjectId)>,
     pulls: FastMap<ObjectId, pulls::Pull>,
     borrows: borrows::Borrows,
+    unhandled: unhandled::Unhandled,
     rooms: rooms::Rooms,
     lineage: lineage::Lineage,
     /// Freed objects whose files this process may write again.
@@ -170,6 +172,7 @@ impl State {
             fetches: FastMap::default(),
             pulls: FastMap::default(),
             borrows: borrows::Borrows::default(),
+            unhandled: unhandled::Unhandled::default(),
             rooms: rooms::Rooms::default(),
             lineage: lineage::Lineage::default(),
             recyclable: Vec::new(),

@@ -98,6 +98,11 @@ impl Object {
         !self.paused && self.sharing.is_none()
     }
 
+    /// Whether tasks, other objects or other processes need it, or may.
+    pub(super) fn is_used(&self) -> bool {
+        self.pins > 0 || self.escaped || self.sharing.is_some()
+    }
+
     /// Whether anything needs the object.
     fn is_needed(&self) -> bool {
         let is_shared = || self.sharing.as_ref().is_some_and(|sharing| sharing.is_needed());
@@ -197,11 +202,13 @@ impl State {
     /// A task of ours needs the object until it is done.
     pub(super) fn pin(&mut self, address: RefAddress) {
         self.known(address).pins += 1;
+        self.on_read(address.object);
     }
 
     /// The same of an object that this process knows; `false` if it does not.
     pub(super) fn pin_known(&mut self, id: ObjectId) -> bool {
         self.unfold_result(id);
+        self.on_read(id);
         self.objects.get_mut(&id).map(|object| object.pins += 1).is_some()
     }
 
@@ -218,6 +225,7 @@ impl State {
         if let Some(object) = self.objects.get_mut(&id) {
             object.escaped = true;
         }
+        self.on_read(id);
     }
 
     /// Stores a value that this process put.
@@ -447,6 +455,7 @@ impl State {
         if self.objects.get(&id).is_some_and(|object| object.paused) {
             self.send_pause_state(conn, get.request_id, true);
         }
+        self.on_read(id);
         self.add_watcher(id, Watcher::Remote(conn, get.request_id));
     }
 
@@ -493,6 +502,7 @@ impl State {
             return None;
         }
         let object = self.objects.remove(&id)?;
+        self.on_forgotten(id);
         match (object.foreign.as_deref(), &object.value) {
             (None, Some(_)) if object.private => self.recyclable.push(id),
             (None, Some(value)) => {

@@ -13,3 +13,4 @@ mod series;
 mod sim;
 mod streams;
 mod tasks;
+mod unhandled;

@@ -105,6 +105,8 @@ pub struct Sim {
     pub ended: Vec<Bytes>,
     /// Tasks whose thread is to be interrupted, and in which process.
     pub interrupted: Vec<(Who, TaskId)>,
+    /// What processes tell their users.
+    pub said: Vec<(Who, String)>,
     pub pull_error: String,
     /// Whether what cannot be pulled has no room here, and is not lost.
     pub disk_full: bool,
@@ -141,6 +143,7 @@ impl Sim {
             pulls: Vec::new(),
             ended: Vec::new(),
             interrupted: Vec::new(),
+            said: Vec::new(),
             pull_error: String::new(),
             disk_full: false,
             refuse: None,
@@ -255,6 +258,7 @@ impl Sim {
                 self.put(Wire::ToNode(who), Delivery::ToNode(message));
             }
             Effect::Call(call) => call(),
+            Effect::Say(text) => self.said.push((who, text)),
             Effect::FreeAt { objects, .. } => self.freed.extend(objects),
             Effect::Interrupt(task) => self.interrupted.push((who, task)),
             Effect::Debug(_) | Effect::AllowTracer(_) | Effect::TrimStore | Effect::DumpStacks => {}
