@@ -10,10 +10,41 @@ use crate::dwarf::types::TypeKind;
 use crate::limits::{LENGTH_BELIEVED_MAX, LIST_NODES_MAX};
 use crate::target::Memory;
 
+/// What `std::string` is to the compiler.
+const STRING: &str = "std::__cxx11::basic_string<char, std::char_traits<char>, std::allocator<char> >";
+/// Arguments of templates that nobody writes.
+const DEFAULTS: [&str; 3] = [", std::allocator<", ", std::less<", ", std::default_delete<"];
+
 /// How much of a text that ends with a zero is read at once.
 const CHUNK_BYTES: u64 = 64;
 /// Steps from one node of a tree to the next.
 const CLIMB_MAX: usize = 128;
+
+/// The name of a type without the arguments of templates that are as the library wants them.
+#[must_use]
+pub fn without_defaults(name: String) -> String {
+    if !name.contains("std::") || !DEFAULTS.iter().any(|start| name.contains(start)) {
+        return name;
+    }
+    let mut name = name.replace(STRING, "std::string");
+    for start in DEFAULTS {
+        while let Some(at) = name.find(start) {
+            let mut depth = 0;
+            let end = name[at..].find(|character| {
+                depth += match character {
+                    '<' => 1,
+                    '>' => -1,
+                    _ => 0,
+                };
+                character == '>' && depth == 0
+            });
+            // A name that is cut off has no end.
+            let Some(end) = end else { return name };
+            name.replace_range(at..=at + end, "");
+        }
+    }
+    name.replace(" >", ">")
+}
 
 /// Is it C's `char`? Rust's own has four bytes.
 #[must_use]
@@ -124,4 +155,20 @@ fn next(node: Address, link: &dyn Fn(Address, &str) -> Option<Address>) -> Optio
         (node, parent) = (parent, link(parent, "_M_parent")?);
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_are_named_as_people_write_them() {
+        let shown = |name: &str| without_defaults(name.to_owned());
+        assert_eq!(shown("std::vector<int, std::allocator<int> >"), "std::vector<int>");
+        let pair = format!("std::allocator<std::pair<const {STRING}, double> >");
+        let map = format!("std::map<{STRING}, double, std::less<{STRING} >, {pair} >");
+        assert_eq!(shown(&map), "std::map<std::string, double>");
+        assert_eq!(shown("std::vector<int, std::allocator<int"), "std::vector<int, std::allocator<int");
+        assert_eq!(shown("alloc::vec::Vec<u8>"), "alloc::vec::Vec<u8>");
+    }
 }

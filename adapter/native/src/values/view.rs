@@ -369,6 +369,7 @@ pub fn short_name(name: &str) -> String {
 #[must_use]
 pub fn display_type(name: &str) -> String {
     let name = name.replace(", alloc::alloc::Global", "").replace(", std::hash::random::RandomState", "");
+    let name = super::cpp::without_defaults(name);
     let mut shown = String::with_capacity(name.len());
     let mut part = String::new();
     // The last part of the path that people wrote themselves, to which a closure or an async block belongs.

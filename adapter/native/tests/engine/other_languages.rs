@@ -102,6 +102,14 @@ fn values_of_cpp_are_what_its_library_means() {
         ],
     );
     let locals = agent.locals(&stop);
+    for typed in [
+        "text: string = ",
+        "numbers: vector<int> = ",
+        "ages: map<string, int> = ",
+        "owned: unique_ptr<int> = ",
+    ] {
+        assert!(locals.iter().any(|own| own.starts_with(typed)), "{typed} {locals:?}");
+    }
     let circle = locals.iter().find(|own| own.starts_with("circle: ")).unwrap();
     // What all circles share is no part of each.
     assert!(!circle.contains("made"), "{circle}");
