@@ -300,6 +300,7 @@ impl Core {
         self.jobs.insert(id, Job { node: from, status, packages: job.packages.clone() });
         self.mark(Key::Job(id));
         self.tell_session(head_to_session::Message::JobStarted(job));
+        self.review_hopeless_groups();
     }
 
     pub(crate) fn on_job_ended(&mut self, ended: v1::JobEnded) {

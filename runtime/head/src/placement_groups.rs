@@ -46,6 +46,8 @@ struct Hopeless {
     since: Option<u64>,
     /// The nodes know that it has waited long enough.
     told: bool,
+    /// Its driver knows.
+    warned: bool,
 }
 
 /// Nodes have been asked to reserve.
@@ -164,36 +166,43 @@ impl Core {
         Ok(())
     }
 
-    /// A group was made, or a node came or went: groups that no nodes can have wait for some that can, for the time that their job
+    /// A group was made, a job began, or a node came or went: groups that no nodes can have wait for some that can, for the time that their job
     /// gives them. The driver hears of it at once.
     pub(crate) fn review_hopeless_groups(&mut self) {
         let why = self.why_hopeless();
         let (mut warnings, mut news) = (Vec::new(), Vec::new());
         for (id, group) in &mut self.groups.groups {
             let Some(why) = why.get(id) else {
-                group.hopeless.since = None;
+                (group.hopeless.since, group.hopeless.warned) = (None, false);
                 if std::mem::take(&mut group.hopeless.told) {
                     let group_id = group.wire.group_id.clone();
                     news.push(v1::HopelessGroup { group_id, sentence: String::new() });
                 }
                 continue;
             };
-            if group.hopeless.since.is_some() {
-                continue;
+            let ms = group.wire.infeasible_ms.unwrap_or(INFEASIBLE_MS);
+            if group.hopeless.since.is_none() {
+                self.groups.waits += 1;
+                let since = self.groups.waits;
+                group.hopeless.since = Some(since);
+                if ms < u64::MAX {
+                    self.effects.push(Effect::GroupTimer { group: id.clone(), since, ms });
+                }
             }
-            self.groups.waits += 1;
-            let (since, ms) = (self.groups.waits, group.wire.infeasible_ms.unwrap_or(INFEASIBLE_MS));
-            group.hopeless.since = Some(since);
-            let mut end = "waits until there are nodes for it".to_owned();
-            if ms < u64::MAX {
-                self.effects.push(Effect::GroupTimer { group: id.clone(), since, ms });
-                let seconds = Duration::from_millis(ms).as_secs_f64();
-                end = format!("fails in {seconds} s unless there are nodes for it then");
+            // The news of the job's beginning may be behind the group.
+            let has_driver =
+                JobId::try_from(&group.wire.job_id).is_ok_and(|job| self.jobs.contains_key(&job));
+            if has_driver && !std::mem::replace(&mut group.hopeless.warned, true) {
+                let end = match ms {
+                    u64::MAX => "waits until there are nodes for it".to_owned(),
+                    ms => format!(
+                        "fails unless there are some within {} s",
+                        Duration::from_millis(ms).as_secs_f64()
+                    ),
+                };
+                let text = format!("{}: {why}. What waits for it {end}\n", group.label());
+                warnings.push((group.wire.job_id.clone(), text));
             }
-            warnings.push((
-                group.wire.job_id.clone(),
-                format!("{}: {why}. What waits for it {end}\n", group.label()),
-            ));
         }
         for (job_id, text) in warnings {
             let task_name = "scheduler".to_owned();

@@ -230,3 +230,20 @@ fn a_group_without_nodes_waits_its_time_and_is_placed_when_there_are_some() {
     stage.expect_commit(2);
     assert_eq!(stage.state(), State::Created);
 }
+
+#[test]
+fn a_driver_is_told_once_that_its_group_has_no_nodes_though_its_job_comes_after_the_group() {
+    let mut stage = Stage::new();
+    stage.join(1);
+    stage.create(v1::placement_group::Strategy::StrictSpread, 2).unwrap();
+    stage.expect_group_timer();
+    let started = v1::JobStarted { job_id: JobId([7; 16]).to_bytes(), ..v1::JobStarted::default() };
+    stage.say(1, node_to_head::Message::JobStarted(started));
+    let head_to_node::Message::Output(output) = stage.expect_to_node(1) else { panic!("no warning") };
+    assert!(
+        output.text.contains("a node of its own")
+            && output.text.contains("fails unless there are some within 20 s")
+    );
+    stage.register(2, 2);
+    stage.expect_view(1, 2);
+}

@@ -372,7 +372,9 @@ impl State {
     /// Ends a task that was never sent.
     pub(super) fn fail_queued(&mut self, id: TaskId, kind: SystemErrorKind, sentence: &str) {
         let Some(task) = self.tasks.get(&id) else { return };
-        let sentence = format!("task '{}' cannot run: {sentence}", task.name);
+        // The node's sentence may name the task itself.
+        let own = sentence.strip_prefix(&format!("task '{}' ", task.name)).map(|rest| format!("it {rest}"));
+        let sentence = format!("task '{}' cannot run: {}", task.name, own.as_deref().unwrap_or(sentence));
         self.complete(id, vec![error_value(kind, sentence)], true);
     }
 
