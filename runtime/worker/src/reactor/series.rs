@@ -8,9 +8,12 @@
 //! Tasks are appended, and the refs of results counted, without the reactor's lock ([`Front`]). The reactor takes in what was appended as
 //! soon as anybody has its lock. When no ref is left of a whole series, it is told, and forgets the values.
 
+mod all;
 mod counts;
 mod front;
 mod marks;
+mod values;
+mod waits;
 
 use std::{
     sync::Arc,
@@ -20,7 +23,7 @@ use std::{
 use bytes::Bytes;
 use manta_proto::{
     ids::{LeaseId, ObjectId, TaskId},
-    v1::{SeriesDone, TaskDone, TaskSeries, Value, peer_message},
+    v1::{SeriesDone, TaskDone, TaskSeries, peer_message},
 };
 
 use super::{
@@ -28,9 +31,12 @@ use super::{
     queue::Range, tasks::Task,
 };
 use crate::FunctionId;
+pub(super) use all::AllSeries;
 pub(crate) use counts::{Dropped, RefCounts};
 pub(crate) use front::{Appended, Front};
 use marks::Marks;
+pub(crate) use values::SeriesValue;
+use values::{Results, Values};
 
 /// Tasks of one series: as many as the last byte of an id can number.
 pub(crate) const TASKS_MAX: usize = 256;
@@ -101,19 +107,6 @@ enum Stage {
     Left,
 }
 
-/// A small result.
-#[derive(Debug, Clone)]
-pub(crate) struct SeriesValue {
-    pub format: i32,
-    pub data: Bytes,
-}
-
-impl SeriesValue {
-    pub fn into_value(self) -> Value {
-        Value { format: self.format, data: self.data, contained: Vec::new(), in_store: None }
-    }
-}
-
 struct Entry {
     stage: Stage,
     /// Where its arguments end among those of all.
@@ -171,95 +164,6 @@ impl Series {
 
     fn is_over(&self) -> bool {
         self.closed && self.over == self.entries.len()
-    }
-}
-
-#[derive(Default)]
-pub(super) struct AllSeries {
-    by_id: FastMap<SeriesId, Series>,
-    /// Tasks that are not over.
-    pending: usize,
-}
-
-impl AllSeries {
-    /// Tasks of all series that are not over.
-    pub fn pending(&self) -> usize {
-        self.pending
-    }
-
-    #[cfg(test)]
-    pub fn leftovers(&self) -> Vec<String> {
-        let kept = |series: &Series| series.entries.len() - series.over;
-        let count: usize = self.by_id.values().map(kept).sum();
-        let kept = (count > 0).then(|| format!("{count} entries of series"));
-        let pending = (self.pending > 0).then(|| format!("{} of series' tasks", self.pending));
-        kept.into_iter().chain(pending).collect()
-    }
-
-    fn find(&self, task: TaskId) -> Option<(&Series, usize)> {
-        let (id, index) = SeriesId::of(task);
-        let series = self.by_id.get(&id)?;
-        let entry = series.entries.get(index)?;
-        (!matches!(entry.stage, Stage::Gone | Stage::Left)).then_some((series, index))
-    }
-
-    fn find_result(&self, object: ObjectId) -> Option<(&Series, usize)> {
-        (object.index() == 0 && !self.by_id.is_empty()).then(|| self.find(object.task())).flatten()
-    }
-
-    /// A result's value; `None` for what is no result of a series.
-    pub fn value(&self, object: ObjectId) -> Option<Option<&SeriesValue>> {
-        self.find_result(object).map(|(series, index)| series.value_of(index))
-    }
-
-    /// A range's tasks by their numbers; `None` when the series is forgotten.
-    fn range(&self, range: Range) -> Option<(&Series, impl Iterator<Item = (usize, &Entry)>)> {
-        let series = self.by_id.get(&range.series)?;
-        let entries = series.entries.get(range.first..range.end)?;
-        Some((series, (range.first..).zip(entries)))
-    }
-
-    /// How many results of a range are there, and which of them are no results of the series any more.
-    pub fn count_ready(&self, range: Range) -> (usize, Vec<ObjectId>) {
-        let Some((_, entries)) = self.range(range) else { return (0, range.results().collect()) };
-        let (mut ready, mut left) = (0, Vec::new());
-        for (index, entry) in entries {
-            match entry.stage {
-                Stage::Done => ready += 1,
-                Stage::Left | Stage::Gone => left.push(range.series.result(index)),
-                Stage::Queued | Stage::Sent(_) => {}
-            }
-        }
-        (ready, left)
-    }
-
-    /// The values of a range, as `take` gets them: each with the first result that has it, and with how many follow that have the same
-    /// memory. Of what is no result of the series any more, or not there yet, it gets none.
-    pub fn values_of(&self, range: Range, mut take: impl FnMut(ObjectId, Option<&SeriesValue>, usize)) {
-        let Some((series, entries)) = self.range(range) else {
-            return range.results().for_each(|object| take(object, None, 1));
-        };
-        let mut entries = entries.peekable();
-        while let Some((index, entry)) = entries.next() {
-            let mut count = 1;
-            while entry.value.is_some() && entries.next_if(|(_, next)| next.value == entry.value).is_some() {
-                count += 1;
-            }
-            take(range.series.result(index), series.value_of(index), count);
-        }
-    }
-
-    /// The results with refs, and the names of their tasks; `None` in place of a size that is not known yet.
-    pub fn results(&self) -> impl Iterator<Item = (ObjectId, &Arc<str>, Option<u64>)> {
-        self.by_id.iter().flat_map(|(id, series)| {
-            let meant = |entry: &Entry| matches!(entry.stage, Stage::Queued | Stage::Sent(_) | Stage::Done);
-            let entries = series.entries.iter().enumerate().filter(move |(_, entry)| meant(entry));
-            entries.map(move |(index, entry)| {
-                let value = entry.value.and_then(|place| series.values.get(place));
-                let size = value.map(|value| value.data.len() as u64);
-                (id.result(index), &series.template.name, size)
-            })
-        })
     }
 }
 
@@ -529,47 +433,6 @@ impl State {
         true
     }
 
-    /// A thread waits for results that are to come. Those that are no results of a series any more come back.
-    pub(super) fn wait_for_series(&mut self, range: Range, waiter: WaiterId) -> Vec<ObjectId> {
-        let Some(series) = self.series.by_id.get_mut(&range.series) else { return range.results().collect() };
-        let place = series.waiters.iter().position(|(other, _)| *other == waiter).unwrap_or_else(|| {
-            series.waiters.push((waiter, Marks::default()));
-            series.waiters.len() - 1
-        });
-        let marks = &mut series.waiters[place].1;
-        let mut left = Vec::new();
-        let entries = series.entries.get(range.first..range.end).unwrap_or_default();
-        for (index, entry) in (range.first..).zip(entries) {
-            match entry.stage {
-                // One that is waited for twice, which one bit cannot say, is one by itself.
-                Stage::Queued | Stage::Sent(_) if marks.insert(index) => {}
-                Stage::Done => {}
-                Stage::Queued | Stage::Sent(_) | Stage::Left | Stage::Gone => left.push(index),
-            }
-        }
-        series.waiters.retain(|(_, marks)| !marks.is_empty());
-        let tasks = left.into_iter().map(|index| range.series.task(index));
-        tasks.inspect(|task| self.unfold(*task)).map(|task| ObjectId::of(task, 0)).collect()
-    }
-
-    /// The thread waits no more.
-    pub(super) fn stop_waiting_for_series(&mut self, id: SeriesId, waiter: WaiterId) {
-        if let Some(series) = self.series.by_id.get_mut(&id) {
-            series.waiters.retain(|(other, _)| *other != waiter);
-        }
-    }
-
-    /// Marks a result as looked at; `None` if it is none of a series, else whether it is ready, and whether it was marked in this look.
-    pub(super) fn look_at_series(&mut self, object: ObjectId, look: u64) -> Option<(bool, bool)> {
-        let index = self.series.find_result(object)?.1;
-        let series = self.series.by_id.get_mut(&SeriesId::of(object.task()).0)?;
-        if series.looked.0 != look {
-            series.looked = (look, Marks::default());
-        }
-        let again = !series.looked.1.insert(index);
-        Some((series.entries[index].value.is_some(), again))
-    }
-
     /// The name of a series' tasks.
     pub(super) fn series_name(&self, task: TaskId) -> Option<&Arc<str>> {
         self.series.find(task).map(|(series, _)| &series.template.name)
@@ -623,71 +486,5 @@ impl Series {
             self.arguments = Vec::new();
         }
         Some((lease, ended))
-    }
-}
-
-/// Small results, of which many may be one.
-#[derive(Default)]
-struct Values(Vec<(SeriesValue, u32)>);
-
-impl Values {
-    /// Adds one that nobody has yet.
-    fn add(&mut self, value: SeriesValue) -> u32 {
-        self.0.push((value, 0));
-        // Each is of one task at least.
-        u32::try_from(self.0.len() - 1).unwrap_or(u32::MAX)
-    }
-
-    /// One task more has it.
-    fn share(&mut self, place: u32) {
-        if let Some((_, users)) = self.0.get_mut(place as usize) {
-            *users += 1;
-        }
-    }
-
-    fn get(&self, place: u32) -> Option<&SeriesValue> {
-        self.0.get(place as usize).map(|(value, _)| value)
-    }
-
-    /// A task has it no more; with the last goes its memory.
-    fn take(&mut self, place: u32) -> Option<SeriesValue> {
-        let (value, users) = self.0.get_mut(place as usize)?;
-        *users -= 1;
-        let data = if *users == 0 { std::mem::take(&mut value.data) } else { value.data.clone() };
-        Some(SeriesValue { format: value.format, data })
-    }
-}
-
-/// The results in a message, in memory of their own: the message shares its memory with others.
-struct Results {
-    format: i32,
-    data: Bytes,
-    /// Where each begins, and the last ends; nothing when all are the same.
-    bounds: Vec<usize>,
-}
-
-impl Results {
-    fn new(done: &SeriesDone) -> Self {
-        let mut bounds = Vec::new();
-        if !done.lengths.is_empty() {
-            bounds.push(0);
-            bounds.extend(done.lengths.iter().scan(0, |end, length| {
-                *end += *length as usize;
-                Some(*end)
-            }));
-        }
-        Self { format: done.format, data: Bytes::copy_from_slice(&done.data), bounds }
-    }
-
-    fn are_same(&self) -> bool {
-        self.bounds.is_empty()
-    }
-
-    fn of(&self, index: usize) -> SeriesValue {
-        let data = match (self.bounds.get(index), self.bounds.get(index + 1)) {
-            (Some(start), Some(end)) if *end <= self.data.len() => self.data.slice(*start..*end),
-            _ => self.data.clone(),
-        };
-        SeriesValue { format: self.format, data }
     }
 }
