@@ -212,7 +212,11 @@ impl State {
     /// An actor's task has its arguments, or is to be sent again.
     pub(super) fn enqueue_for_actor(&mut self, task: TaskId, role: Role) {
         let (id, order) = match role {
-            Role::Creation(id) => return self.request_actor_worker(id),
+            Role::Creation(id) => {
+                // A worker that has given the task back is not waited for: it is busy, nobody knows for how long.
+                self.give_worker_back(id);
+                return self.request_actor_worker(id);
+            }
             Role::Call(id, order) => (id, order),
         };
         let Some(actor) = self.actors.known.get_mut(&id) else {

@@ -11,6 +11,7 @@ mod objects;
 mod pausing;
 mod series;
 mod sim;
+mod storms;
 mod streams;
 mod tasks;
 mod unhandled;

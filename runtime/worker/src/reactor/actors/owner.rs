@@ -166,7 +166,7 @@ impl State {
         self.push_task(creation_task(id), lease, conn, place);
     }
 
-    /// The actor is not made on the worker that it got: its creation task waits for arguments.
+    /// The actor is not made on the worker that it got, if it got one.
     pub(in crate::reactor) fn give_worker_back(&mut self, id: ActorId) {
         let Some(actor) = self.actors.known.get_mut(&id) else { return };
         actor.conn = None;
