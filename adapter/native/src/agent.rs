@@ -22,7 +22,7 @@ use tokio_util::codec::Decoder;
 
 use crate::attach::{self, Refused};
 use crate::engine::Mode;
-use crate::limits::{GIVE_WAY, MESSAGE_BYTES_MAX, NOBODY_RAN};
+use crate::limits::{GIVE_WAY, LINGER, MESSAGE_BYTES_MAX, NOBODY_RAN};
 use crate::requests::{Flow, Server};
 use crate::tracer::Means;
 
@@ -244,6 +244,24 @@ fn let_pass() {
     }
 }
 
+/// Looks again and again for a moment, and leaves the processor in between to whoever wants it. True when something has happened.
+///
+/// While a client steps, the next stop or question is near: a processor that has gone to sleep meanwhile takes longer to wake than any
+/// of them takes.
+fn linger(fds: &mut [PollFd<'_>], most: Option<Duration>) -> io::Result<bool> {
+    let until = Instant::now() + most.map_or(LINGER, |most| most.min(LINGER));
+    loop {
+        wait(fds, Some(Duration::ZERO))?;
+        if fds.iter().any(|fd| fd.any() == Some(true)) {
+            return Ok(true);
+        }
+        if Instant::now() >= until {
+            return Ok(false);
+        }
+        std::thread::yield_now();
+    }
+}
+
 fn wait(fds: &mut [PollFd<'_>], most: Option<Duration>) -> io::Result<()> {
     match ppoll(fds, most.map(TimeSpec::from), None) {
         Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
@@ -263,7 +281,8 @@ fn serve(
     let mut buffer = vec![0; READ_BYTES];
     loop {
         write_due(server, wire, line.as_deref_mut())?;
-        let found = wait_for_some(server, wire, line.as_deref(), signals)?;
+        let lingers = line.as_deref().is_some_and(|line| line.is_heard());
+        let found = wait_for_some(server, wire, line.as_deref(), signals, lingers)?;
         if found.of_process {
             let found = take_signals(server, signals)?;
             if server.after() == Flow::Close || found == Signalled::End || server.engine.has_ended() {
@@ -303,11 +322,14 @@ fn write_due(server: &mut Server, wire: &Wire, mut line: AnyLine<'_>) -> io::Res
                 give_way();
             }
             server.tell_variables();
-            tell_client(server, wire, line)?;
+            tell_client(server, wire, line.as_deref_mut())?;
         }
     }
     if server.engine.outbox.wire_may_wait(Instant::now()).is_none() {
         write_waiting(server, wire)?;
+    }
+    if server.engine.keep_handlers() {
+        tell_client(server, wire, line)?;
     }
     Ok(())
 }
@@ -339,6 +361,7 @@ fn wait_for_some(
     wire: &Wire,
     line: Option<&(dyn Line + 'static)>,
     signals: &SignalFd,
+    lingers: bool,
 ) -> io::Result<Found> {
     let outbox = &server.engine.outbox;
     let (now, is_full) = (Instant::now(), outbox.is_full());
@@ -360,7 +383,10 @@ fn wait_for_some(
     let has_events = server.engine.process.has_events_waiting();
     let most =
         if has_events { Some(Duration::ZERO) } else { may_wait.into_iter().chain(wire_may_wait).min() };
-    wait(&mut fds, most)?;
+    if !lingers || !linger(&mut fds, most)? {
+        // What it has lingered is over.
+        wait(&mut fds, most.map(|most| most.saturating_sub(now.elapsed())))?;
+    }
     let any = |fds: &[PollFd<'_>]| fds.iter().any(|fd| fd.any() == Some(true));
     Ok(Found {
         of_process: has_events || any(&fds[2..of_line]),

@@ -10,6 +10,8 @@ pub const BEHIND: Duration = Duration::from_millis(5);
 pub const GIVE_WAY: Duration = Duration::from_micros(60);
 /// A thread that has given way for a shorter time than this has found nobody that waits for its processor.
 pub const NOBODY_RAN: Duration = Duration::from_micros(4);
+/// How long an agent with a line looks again and again for what happens next before it sleeps.
+pub const LINGER: Duration = Duration::from_micros(300);
 /// Frames of a stack that are walked at first; more when the client asks for them.
 pub const FRAMES_MAX: usize = 1000;
 /// Frames of a stack that are walked at most.

@@ -3,7 +3,7 @@
 //! [`crate::ptrace`] is the way that works on every program; [`crate::in_process`] is for a process that helps itself because the system
 //! refuses ptrace. The words are those of ptrace(2). Nothing here decides anything: every method is one action on one thread.
 
-use std::io;
+use std::io::{self, Read};
 use std::ops::Deref;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -11,6 +11,9 @@ use std::time::Duration;
 use crate::address::{Address, Tid};
 use crate::registers::Registers;
 use crate::target::{MappedModule, Memory, MemoryError, Target};
+
+/// Bytes of a thread's status file, of which few are longer.
+const STATUS_BYTES: usize = 4 << 10;
 
 /// What a thread did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,8 +131,7 @@ pub trait Tracer: Target {
 
     /// Has the process of a thread that lives a handler for a signal? True also when that cannot be found out.
     fn catches(&self, tid: Tid, signal: i32) -> bool {
-        let status = std::fs::read_to_string(format!("/proc/{}/task/{tid}/status", self.pid()));
-        let caught = status.ok().and_then(|status| {
+        let caught = status_of(self.pid(), tid).and_then(|status| {
             let line = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
             u64::from_str_radix(line.trim(), 16).ok()
         });
@@ -186,7 +188,7 @@ pub trait Tracer: Target {
 
     /// The thread that traces one of the process's; `None` when nobody does, or it has ended.
     fn tracer_of(&self, tid: Tid) -> Option<i32> {
-        let status = std::fs::read_to_string(format!("/proc/{}/task/{tid}/status", self.pid())).ok()?;
+        let status = status_of(self.pid(), tid)?;
         let line = status.lines().find_map(|line| line.strip_prefix("TracerPid:"))?;
         line.trim().parse().ok().filter(|tracer| *tracer != 0)
     }
@@ -199,9 +201,18 @@ pub trait Tracer: Target {
     }
 }
 
+/// The kernel's account of a thread; see proc_pid_status(5). `None` when the thread is gone.
+fn status_of(pid: i32, tid: Tid) -> Option<String> {
+    let mut file = std::fs::File::open(format!("/proc/{pid}/task/{tid}/status")).ok()?;
+    // Such files say that they are empty: who believes that reads a few bytes at a time.
+    let mut status = String::with_capacity(STATUS_BYTES);
+    file.by_ref().take(u64::MAX).read_to_string(&mut status).ok()?;
+    Some(status)
+}
+
 /// Does a thread block a signal? See `SigBlk` in proc_pid_status(5). One that has ended does not.
 pub(crate) fn blocks(pid: i32, tid: Tid, signal: i32) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/status")).unwrap_or_default();
+    let status = status_of(pid, tid).unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
     signal > 0 && mask & 1 << (signal - 1) != 0

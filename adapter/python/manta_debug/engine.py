@@ -188,14 +188,21 @@ class Engine:
     def _tell_look(self, stop: Stop, wanted: dict[str, Any]) -> None:
         if stop.is_resuming:
             return  # The client has not waited for it.
-        body: dict[str, Any] = {"threadId": stop.thread.thread_id, "stop": stop.number}
+        requests.let_pass()
+        if self._look(stop, lambda: requests.stack_at(self, stop, wanted)).get("more"):
+            requests.let_pass()
+            self._look(stop, lambda: requests.variables_at(self, stop))
+
+    def _look(self, stop: Stop, look: Callable[[], Message]) -> Message:
+        body: Message = {"threadId": stop.thread.thread_id, "stop": stop.number}
         try:
             with integers_as(None), limited_time():
-                body.update(requests.look_at(self, stop, wanted))
+                body.update(look())
         except BaseException:
             # This is the program's own thread. Who asks for what could not be told gets the reason.
             body = {"threadId": stop.thread.thread_id, "stop": stop.number}
         self.send_event("mantaLook", body)
+        return body
 
     def _respond(self, request: Message, body: dict[str, Any] | None) -> None:
         response = _response(request, success=True)

@@ -22,6 +22,10 @@ CODE_CACHE_MAX: Final = 200_000
 FRAMES_COUNTED_MAX: Final = 100_000
 FRAMES_PAGE_MAX: Final = 1_000
 LOOK_FRAMES_MAX: Final = 50
+# What is told of a stop ahead of being asked leaves the processor so long to those that carry the stop.
+GIVE_WAY_SECONDS: Final = 100e-6
+# A thread that has given way for a shorter time has found nobody that waits for its processor.
+NOBODY_RAN_SECONDS: Final = 5e-6
 LOOK_VARIABLES_MAX: Final = 100
 AWAITS_MAX: Final = 1_000
 AWAITERS_MAX: Final = 50

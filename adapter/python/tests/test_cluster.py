@@ -164,6 +164,9 @@ class ClusterTest(unittest.TestCase):
         self.assertEqual(
             look["stackTrace"], self.worker.request("stackTrace", threadId=thread, startFrame=0, levels=2)
         )
+        self.assertTrue(look["more"])
+        look = self.worker.event("mantaLook")
+        self.assertEqual((look["threadId"], look["stop"]), (thread, after["stop"]))
         self.assertEqual(look["frame"], after["topFrame"]["id"])
         self.assertEqual(look["scopes"]["scopes"][0]["variablesReference"], look["scope"])
         asked = self.worker.request("variables", variablesReference=look["scope"])

@@ -31,7 +31,7 @@ use crate::connection;
 /// How long a message waits for the next one. Where it is steps that it tells of, they have come to their ends by then.
 const SOON: Duration = Duration::from_micros(500);
 /// How long the node waits for what an adapter has on the line already.
-const BEHIND: Duration = Duration::from_millis(2);
+const BEHIND: Duration = Duration::from_millis(5);
 
 struct Tunnel {
     state: Mutex<State>,

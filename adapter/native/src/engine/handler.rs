@@ -28,6 +28,25 @@ pub(super) enum Look {
 }
 
 impl Engine {
+    /// Looks after what [`Self::hold`] has put off. True when the client may have to hear something.
+    pub(crate) fn keep_handlers(&mut self) -> bool {
+        let due = std::mem::take(&mut self.handlers_due);
+        // A thread that is gone is reported as ended.
+        let gone = due.into_iter().filter(|tid| !self.keep_handler(*tid, Look::Always));
+        gone.count() > 0
+    }
+
+    /// The same for one thread, which is about to run on. False when it is gone.
+    pub(super) fn keep_handler_if_due(&mut self, tid: Tid) -> bool {
+        match self.handlers_due.iter().position(|due| *due == tid) {
+            Some(place) => {
+                self.handlers_due.swap_remove(place);
+                self.keep_handler(tid, Look::Always)
+            }
+            None => true,
+        }
+    }
+
     /// Gives the guard its handler back, if the trap that has stopped this thread, or one before, has taken it away. False when the
     /// thread is gone.
     pub(super) fn keep_handler(&mut self, tid: Tid, look: Look) -> bool {

@@ -110,6 +110,8 @@ pub struct Engine {
     wishes: debug_files::Wishes,
     /// What the client will ask of stops.
     pub(crate) looks: looks::Looks,
+    /// Threads that are held, of whose stop the client hears before it is looked whether the guard has its handler still.
+    handlers_due: Vec<Tid>,
     hardware_works: bool,
     /// Where stepping threads trap that have no debug registers.
     step_traps: BTreeMap<Tid, Vec<Address>>,
@@ -152,6 +154,7 @@ impl Engine {
             asks_for_debug_info: false,
             wishes: debug_files::Wishes::default(),
             looks: looks::Looks::default(),
+            handlers_due: Vec::new(),
             hardware_works: process.has_debug_registers(),
             step_traps: BTreeMap::new(),
             patches_harm: None,

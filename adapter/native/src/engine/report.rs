@@ -4,7 +4,6 @@ use dap::{StackFrame, StackFramePresentationHint, StoppedEventReason};
 
 use super::breakpoints::On;
 use super::guard::Task;
-use super::handler::Look;
 use super::handles::Handle;
 use super::stops::{Frame, Reason, Stop, begun, frames_of};
 use super::threads::State;
@@ -27,8 +26,8 @@ impl Engine {
         // A signal that is about to be taken would be lost, also that of a trap.
         let takes_signal = matches!(reason, Reason::Signal(_))
             || self.threads.get(tid).is_some_and(|thread| thread.trap_pending);
-        if !takes_signal && !self.keep_handler(tid, Look::Always) {
-            return;
+        if !takes_signal {
+            self.handlers_due.push(tid);
         }
         let Ok(kernel) = self.registers(tid) else { return };
         let mut registers = Registers::from_kernel(&kernel);

@@ -190,6 +190,9 @@ impl Engine {
     }
 
     fn try_to_go(&mut self, tid: Tid, signal: i32) -> io::Result<()> {
+        if !self.keep_handler_if_due(tid) {
+            return Ok(());
+        }
         self.set_debug_registers(tid)?;
         self.set_step_traps(tid);
         let Some(thread) = self.threads.get(tid) else { return Ok(()) };

@@ -16,11 +16,25 @@ __all__ = ["ClientSets", "GotoTarget", "Host", "OnClient", "OnStop", "Reply", "f
 _TABLE: dict[str, OnClient | OnStop] = {}
 
 
-def look_at(engine: Engine, stop: Stop, wanted: dict[str, Any]) -> dict[str, Any]:
-    """What the client will ask of a stop."""
+def let_pass() -> None:
+    """Leaves the processor to those that carry a stop to the client."""
     from . import look
 
-    return look.look_at(engine, stop, wanted)
+    look.let_pass()
+
+
+def stack_at(engine: Engine, stop: Stop, wanted: dict[str, Any]) -> dict[str, Any]:
+    """The stack that the client will ask of a stop."""
+    from . import look
+
+    return look.stack_at(engine, stop, wanted)
+
+
+def variables_at(engine: Engine, stop: Stop) -> dict[str, Any]:
+    """The variables that the client will ask of a stop, whose stack is told."""
+    from . import look
+
+    return look.variables_at(engine, stop)
 
 
 def find(command: Any) -> OnClient | OnStop:

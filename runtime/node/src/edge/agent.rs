@@ -21,6 +21,10 @@ use super::{Shared, logs::LastLines};
 const QUEUE_MAX: usize = 1024;
 /// Bytes of a message's header.
 const HEADER_BYTES_MAX: usize = 1024;
+/// Bytes for which there is room at a read at least.
+const READ_BYTES_MIN: usize = 4 << 10;
+/// Bytes for which room is made when there is less.
+const READ_BYTES: usize = 32 << 10;
 
 /// Starts the agent for a worker, which listens at `line` for adapters of this machine. Dropping the sender lets it detach and end.
 pub fn start(
@@ -98,6 +102,10 @@ async fn read(shared: &Arc<Shared>, worker: ProcessId, mut stdout: impl AsyncRea
     loop {
         while let Some(message) = take_message(&mut buffer)? {
             shared.with(|core| core.on_target_message(worker, message));
+        }
+        // What an agent says of several stops comes in one piece.
+        if buffer.capacity() - buffer.len() < READ_BYTES_MIN {
+            buffer.reserve(READ_BYTES);
         }
         if stdout.read_buf(&mut buffer).await? == 0 {
             return Ok(());
