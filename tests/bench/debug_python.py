@@ -25,6 +25,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 HOT = HERE / "hot.py"
 HOT_CALLS = 20_000
 LOOP_ROUNDS = 10_000
+ATTEMPTS = 3
 
 
 def line_marked(mark):
@@ -56,7 +57,16 @@ class Debugged:
         self._attach()
 
     def _start_debugpy(self, python, program):
-        address = f"127.0.0.1:{debug.free_port()}"
+        # Another process may have taken the port meanwhile, and debugpy ends then.
+        for attempts_left in reversed(range(ATTEMPTS)):
+            try:
+                return self._start_debugpy_at(python, program, f"127.0.0.1:{debug.free_port()}")
+            except (ConnectionError, dap_client.Refused):
+                end(self.process)
+                if not attempts_left:
+                    raise
+
+    def _start_debugpy_at(self, python, program, address):
         # It says things of no interest on its errors' stream, where a pipe that nobody reads would fill up.
         command = [
             python,

@@ -37,7 +37,7 @@ const PROGRAMS: &[Program] = &[
 /// # Errors
 /// When a build, a set-up or a measurement fails.
 pub fn measure(peers: &[String], rounds: u32) -> Result<Vec<Figures>> {
-    Step::build(Profile::Release).run()?;
+    super::build()?;
     let layout = python::layout(Profile::Release)?;
     let pythons = python::find()?;
     let mut systems = Vec::new();

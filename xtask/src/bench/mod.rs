@@ -10,6 +10,8 @@ mod tasks;
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 
+use crate::{run::Step, workspace::Profile};
+
 /// What to measure, beside whom.
 #[derive(clap::Args)]
 pub struct Options {
@@ -58,6 +60,12 @@ impl Name {
             Self::Random => &[],
         }
     }
+}
+
+/// Builds what is measured. It is the same for all that measure: with examples, cargo settles other features of what these stand on,
+/// and each change between the two would build nearly everything anew.
+fn build() -> Result<()> {
+    Step::build(Profile::Release).args(["--bins", "--lib", "--examples"]).run()
 }
 
 /// Measures and reports.

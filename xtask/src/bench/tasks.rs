@@ -38,7 +38,7 @@ pub fn measure(peers: &[String], rounds: u32) -> Result<Vec<Figures>> {
             )
         })?);
     }
-    Step::build(Profile::Release).args(["--bins", "--lib", "--examples"]).run()?;
+    super::build()?;
     let layout = python::layout(Profile::Release)?;
     let rounds = rounds.to_string();
     let program = |python: &std::path::Path, file: &str, arguments: &[&str]| {
