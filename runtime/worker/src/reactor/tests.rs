@@ -5,7 +5,6 @@ mod actors;
 mod borrows;
 mod cancel;
 mod events;
-mod histories;
 mod lineage;
 mod objects;
 mod pausing;

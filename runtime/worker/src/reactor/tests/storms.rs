@@ -16,7 +16,7 @@ use super::{
 };
 use crate::SystemErrorKind;
 
-const STORMS: u64 = 300;
+const STORMS: u64 = 500;
 const EVENTS: usize = 150;
 const WORKERS: usize = 3;
 const KILLS_MAX: usize = 4;
@@ -99,7 +99,7 @@ impl Storm {
     }
 
     fn retries(&mut self) -> u32 {
-        [0, 1, UNLIMITED, UNLIMITED][self.random.below(4)]
+        [0, 1, 2, UNLIMITED, UNLIMITED][self.random.below(5)]
     }
 
     fn arguments(&mut self) -> Vec<ObjectId> {
