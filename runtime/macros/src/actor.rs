@@ -303,7 +303,7 @@ fn glue(
     let names: Vec<_> = parameters.iter().map(|parameter| &parameter.name).collect();
     let kinds: Vec<_> = parameters.iter().map(|parameter| &parameter.kind).collect();
     let label = class.to_string();
-    let options = arguments.calls();
+    let options = arguments.calls(&[]);
     let groups = arguments.list("concurrency_groups").iter().map(|(name, limit)| {
         let name = name.to_string();
         quote!((#name, #limit))

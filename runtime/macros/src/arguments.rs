@@ -100,11 +100,11 @@ impl Arguments {
         found.unwrap_or_default()
     }
 
-    /// Calls of the builder methods that bear the options' names.
-    pub fn calls(&self) -> TokenStream {
+    /// Calls of the builder methods that bear the options' names, of all but some.
+    pub fn calls(&self, but: &[&str]) -> TokenStream {
         let calls = self.0.iter().map(|argument| match argument {
-            Argument::Value(key, value) => quote!(.#key(#value)),
-            Argument::List(..) => quote!(),
+            Argument::Value(key, value) if but.iter().all(|other| key != other) => quote!(.#key(#value)),
+            Argument::Value(..) | Argument::List(..) => quote!(),
         });
         quote!(#(#calls)*)
     }

@@ -14,7 +14,8 @@ mod task;
 /// An `async fn` is driven on a thread of its worker; `name(..).await` calls it here.
 ///
 /// Options, as in `#[manta::task(num_cpus = 2.0, name = "resize")]`: `name`, `num_cpus`, `num_gpus`, `memory`, `max_retries` (how often it
-/// runs again after its worker died, 3 by default), `retry_errors` (whether its own failures are retried too).
+/// runs again after its worker died, 3 by default), `retry_errors` (whether its own failures are retried too), `max_calls` (after how many
+/// calls a worker ends, for functions that leak; 0, the default, for no limit).
 #[proc_macro_attribute]
 pub fn task(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let arguments = parse_macro_input!(arguments as arguments::Arguments);

@@ -13,10 +13,13 @@ use crate::{
     signature::{self, Output, Parameter},
 };
 
-const OPTIONS: [&str; 6] = ["name", "num_cpus", "num_gpus", "memory", "max_retries", "retry_errors"];
+const OPTIONS: [&str; 7] =
+    ["name", "num_cpus", "num_gpus", "memory", "max_retries", "retry_errors", MAX_CALLS];
 /// Of a task that returns an iterator.
-const STREAM_OPTIONS: [&str; 7] =
-    ["name", "num_cpus", "num_gpus", "memory", "max_retries", "retry_errors", "backpressure"];
+const STREAM_OPTIONS: [&str; 8] =
+    ["name", "num_cpus", "num_gpus", "memory", "max_retries", "retry_errors", MAX_CALLS, "backpressure"];
+/// It is the function's own: its worker counts the calls, whoever submits them.
+const MAX_CALLS: &str = "max_calls";
 
 /// The tokens that take the function's place.
 pub fn expand(arguments: &Arguments, function: &ItemFn) -> syn::Result<TokenStream> {
@@ -88,7 +91,8 @@ fn glue(arguments: &Arguments, function: &ItemFn, parameters: &[Parameter], outp
         (kind, quote!(#name::#name), quote!(#name::#name(#(#names),*)))
     };
     let label = name.to_string();
-    let options = arguments.calls();
+    let options = arguments.calls(&[MAX_CALLS]);
+    let max_calls = arguments.value(MAX_CALLS).map_or_else(|| quote!(0), |calls| quote!(#calls));
     let answer =
         if streams { quote!(::manta::ObjectRefs<#value>) } else { quote!(::manta::ObjectRef<#value>) };
     let submit = if streams { quote!(submit_stream) } else { quote!(submit) };
@@ -144,7 +148,7 @@ fn glue(arguments: &Arguments, function: &ItemFn, parameters: &[Parameter], outp
             }
 
             ::manta::__private::inventory::submit! {
-                ::manta::__private::TaskDefinition { path: PATH, run: __manta_run }
+                ::manta::__private::TaskDefinition { path: PATH, run: __manta_run, max_calls: #max_calls }
             }
         };
     }

@@ -1,6 +1,13 @@
 //! The tasks of this binary, by path, and what runs them.
 
-use std::{collections::HashMap, fmt::Display, sync::OnceLock};
+use std::{
+    collections::HashMap,
+    fmt::Display,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use manta_worker::{FetchedValue, RunnableTask};
 use serde::{Serialize, de::DeserializeOwned};
@@ -17,6 +24,22 @@ pub struct TaskDefinition {
     pub path: &'static str,
     /// Reads the arguments, calls the function, and serializes what it returns.
     pub run: fn(&mut Arguments) -> Outcome,
+    /// After so many calls a worker ends; 0 for no limit.
+    pub max_calls: u32,
+}
+
+/// A task in the process that runs it.
+pub(crate) struct Runnable {
+    pub definition: &'static TaskDefinition,
+    calls: AtomicU32,
+}
+
+impl Runnable {
+    /// Counts a call in this process. True when it is to be the last one.
+    pub fn is_last_call(&self) -> bool {
+        let max = self.definition.max_calls;
+        max > 0 && self.calls.fetch_add(1, Ordering::Relaxed) + 1 >= max
+    }
 }
 
 inventory::collect!(TaskDefinition);
@@ -36,10 +59,12 @@ pub enum Failure {
 }
 
 /// The task with this path, if this binary has it.
-pub(crate) fn find(path: &str) -> Option<&'static TaskDefinition> {
-    static TASKS: OnceLock<HashMap<&'static str, &'static TaskDefinition>> = OnceLock::new();
-    let by_path = || inventory::iter::<TaskDefinition>.into_iter().map(|task| (task.path, task)).collect();
-    TASKS.get_or_init(by_path).get(path).copied()
+pub(crate) fn find(path: &str) -> Option<&'static Runnable> {
+    static TASKS: OnceLock<HashMap<&'static str, Runnable>> = OnceLock::new();
+    let runnable = |definition| Runnable { definition, calls: AtomicU32::new(0) };
+    let by_path =
+        || inventory::iter::<TaskDefinition>.into_iter().map(|task| (task.path, runnable(task))).collect();
+    TASKS.get_or_init(by_path).get(path)
 }
 
 /// A task's arguments, taken one after the other.

@@ -7,7 +7,7 @@ use manta_worker::{Core, Format, NewValue, NextSlot, NextTask, RunnableTask, Tas
 use crate::{
     TaskError, TaskErrorKind, cancelled, host, object_ref,
     panics::{self, Caught},
-    registry::{self, Arguments, Done, Failure, Outcome, TaskDefinition},
+    registry::{self, Arguments, Done, Failure, Outcome, Runnable},
     session,
     values::Sender,
 };
@@ -55,7 +55,7 @@ fn fail(sentence: &str) -> ! {
 }
 
 /// The task that was looked up last, by its name: the next one is mostly the same.
-type Known = Option<(Arc<str>, &'static TaskDefinition)>;
+type Known = Option<(Arc<str>, &'static Runnable)>;
 
 fn run_slot(core: &Core, slot: u32) {
     let mut known = None;
@@ -74,13 +74,13 @@ fn run_slot(core: &Core, slot: u32) {
     }
 }
 
-fn find(path: &Arc<str>, known: &mut Known) -> Option<&'static TaskDefinition> {
-    if let Some((_, definition)) = known.as_ref().filter(|(name, _)| Arc::ptr_eq(name, path)) {
-        return Some(definition);
+fn find(path: &Arc<str>, known: &mut Known) -> Option<&'static Runnable> {
+    if let Some((_, found)) = known.as_ref().filter(|(name, _)| Arc::ptr_eq(name, path)) {
+        return Some(found);
     }
-    let definition = registry::find(path)?;
-    *known = Some((Arc::clone(path), definition));
-    Some(definition)
+    let found = registry::find(path)?;
+    *known = Some((Arc::clone(path), found));
+    Some(found)
 }
 
 fn run_plain(core: &Core, mut task: Box<RunnableTask>, known: &mut Known) {
@@ -98,7 +98,7 @@ fn run_streaming(core: &Core, mut task: RunnableTask, known: &mut Known) {
 }
 
 fn run_task(core: &Core, task: &RunnableTask, mut arguments: Arguments, known: &mut Known) {
-    let definition = match &task.function {
+    let found = match &task.function {
         TaskFunction::Named(path) => find(path, known).ok_or_else(|| {
             format!(
                 "this binary has no task '{path}'; it is another program, or another version of it, than its caller thinks"
@@ -107,13 +107,16 @@ fn run_task(core: &Core, task: &RunnableTask, mut arguments: Arguments, known: &
         TaskFunction::Method(method) => Err(format!("the call of '{method}' came to a worker as a task")),
         TaskFunction::Python(_) => Err("it is a Python task, and this is a native worker".to_owned()),
     };
-    let outcome = match definition {
-        Ok(definition) => guarded(task, || (definition.run)(&mut arguments)),
-        Err(sentence) => Ok(Err(Failure::Call(sentence))),
+    let outcome = match &found {
+        Ok(found) => guarded(task, || (found.definition.run)(&mut arguments)),
+        Err(sentence) => Ok(Err(Failure::Call(sentence.clone()))),
     };
     // Refs among unread arguments go before the task ends, so that its end is the end of its needs.
     drop(arguments);
     cancelled::forget(task.id);
+    if found.is_ok_and(Runnable::is_last_call) {
+        core.retire(task);
+    }
     finish(core, task, outcome);
 }
 
