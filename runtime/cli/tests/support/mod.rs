@@ -204,6 +204,8 @@ pub fn job(executable: &Path, language: &str) -> v1::JobConfig {
         name: "job".into(),
         language: language.into(),
         executable: executable.display().to_string(),
+        // What no node can run is refused soon.
+        infeasible_ms: Some(100),
         ..v1::JobConfig::default()
     }
 }
