@@ -27,6 +27,7 @@ pub mod sites;
 pub mod source_check;
 pub mod step;
 pub mod step_traps;
+pub mod step_view;
 pub mod stops;
 pub mod threads;
 pub mod traps;

@@ -29,10 +29,7 @@ pub fn resumptions(module: &Module, unit: UnitIndex, scope: ScopeIndex) -> Vec<R
     let Some(states) = states(module, unit, scope) else { return Vec::new() };
     let scopes = module.image.scopes(unit);
     let ranges = &scopes.get(scope).ranges;
-    // An inlined body has its jump in whichever of its parts.
-    let Some(table) = ranges.iter().take(LOCATIONS_MAX).find_map(|range| table_in(module, range)) else {
-        return Vec::new();
-    };
+    let Some((_, table)) = jump_of(module, ranges) else { return Vec::new() };
     let is_own = |target: u64| ranges.iter().any(|range| range.contains(&target));
     let entry = |index: usize| {
         let place = FileAddress(table.wrapping_add(index as u64 * 4));
@@ -42,6 +39,18 @@ pub fn resumptions(module: &Module, unit: UnitIndex, scope: ScopeIndex) -> Vec<R
     };
     let targets = (OTHER_STATES..states).map(entry).collect::<Option<Vec<u64>>>();
     targets.unwrap_or_default().into_iter().map(|target| target..end_of_block(module, target)).collect()
+}
+
+/// The jump by which the body of an async function or block goes to where it was suspended; `None` when it is not found.
+#[must_use]
+pub fn dispatch(module: &Module, unit: UnitIndex, scope: ScopeIndex) -> Option<u64> {
+    states(module, unit, scope)?;
+    jump_of(module, &module.image.scopes(unit).get(scope).ranges).map(|(jump, _)| jump)
+}
+
+/// The jump and its table. An inlined body has them in whichever of its parts.
+fn jump_of(module: &Module, ranges: &[Range<u64>]) -> Option<(u64, u64)> {
+    ranges.iter().take(LOCATIONS_MAX).find_map(|range| table_in(module, range))
 }
 
 /// How many states the machine has that a function runs: its argument without a name is a pinned reference to it.
@@ -68,9 +77,9 @@ fn decoded(module: &Module, range: &Range<u64>, most: usize) -> Vec<Instruction>
     Decoder::with_ip(64, code, range.start, DecoderOptions::NONE).into_iter().take(most).collect()
 }
 
-/// The table through which the code at the beginning of a range jumps: `lea base, [table]`, `movsxd at, [base + state * 4]`,
-/// `add at, base`, `jmp at`.
-fn table_in(module: &Module, range: &Range<u64>) -> Option<u64> {
+/// The jump of the code at the beginning of a range, and the table through which it goes: `lea base, [table]`,
+/// `movsxd at, [base + state * 4]`, `add at, base`, `jmp at`.
+fn table_in(module: &Module, range: &Range<u64>) -> Option<(u64, u64)> {
     let code = decoded(module, range, INSTRUCTIONS_BEFORE_MAX);
     let ends = |instruction: &Instruction| {
         matches!(
@@ -94,7 +103,7 @@ fn table_in(module: &Module, range: &Range<u64>) -> Option<u64> {
         .iter()
         .rfind(|own| own.op0_kind() == OpKind::Register && own.op0_register() == base)?;
     (from.mnemonic() == Mnemonic::Lea && from.is_ip_rel_memory_operand())
-        .then(|| from.ip_rel_memory_address())
+        .then(|| (code[jump].ip(), from.ip_rel_memory_address()))
 }
 
 fn end_of_block(module: &Module, start: u64) -> u64 {

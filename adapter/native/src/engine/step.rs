@@ -8,16 +8,15 @@ use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction};
 
 use super::await_step::Awaiting;
 use super::calls::StepTarget;
-use super::stops::{Frame, Stack, begun, frames_of};
+use super::step_view::{Here, StepView};
+use super::stops::{Stack, begun};
 use super::user_code::is_user_code;
 use crate::address::{Address, FileAddress};
 use crate::dwarf::image::UnitIndex;
-use crate::dwarf::modules::{Module, Modules};
-use crate::dwarf::scopes::{ScopeIndex, ScopeKind};
-use crate::dwarf::unwind::Unwinder;
+use crate::dwarf::scopes::ScopeIndex;
 use crate::limits::STEP_STOPS_MAX;
 use crate::registers::Registers;
-use crate::target::Memory;
+use crate::values::future::Progress;
 
 /// Which step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +71,8 @@ pub struct StepPlan {
     before_unwind: Option<RunTo>,
     /// The async function in which it is made.
     awaiting: Option<Awaiting>,
+    /// That function is suspended, and the thread is in the code around it, where the optimiser has put it.
+    is_away: bool,
     /// That function has been taken up again, and has to come to this line first, where it was suspended.
     resumes_at: Option<u32>,
     stops: u32,
@@ -91,32 +92,6 @@ pub enum StepDecision {
     Suspend(Awaiting, Box<StepPlan>),
     /// It has left the task: there is nothing more to step in.
     RunOn,
-}
-
-/// What a step looks at.
-pub struct StepView<'a> {
-    /// The process's modules.
-    pub modules: &'a Modules,
-    /// Its memory.
-    pub memory: &'a dyn Memory,
-    /// Walks its stacks.
-    pub unwinder: &'a Unwinder,
-    /// The thread's registers.
-    pub registers: &'a Registers,
-    /// Where the unwinder is told where a thread goes on.
-    pub unwind_hook: Option<Address>,
-}
-
-/// Where a thread is.
-#[derive(Clone)]
-struct Here<'a> {
-    module: &'a Module,
-    at: FileAddress,
-    unit: Option<UnitIndex>,
-    functions: Vec<(UnitIndex, ScopeIndex)>,
-    line: Option<(UnitIndex, u32, u32)>,
-    is_statement: bool,
-    frames: Vec<Frame>,
 }
 
 impl StepPlan {
@@ -167,6 +142,7 @@ impl StepPlan {
             is_by_instruction: false,
             before_unwind: None,
             awaiting: None,
+            is_away: false,
             resumes_at: None,
             stops: 0,
         }
@@ -213,25 +189,63 @@ impl StepPlan {
         if let Some(hidden) = inner.as_ref().and_then(|inner| plan.reveals(inner, hidden)) {
             return StepDecision::Stop { hidden };
         }
+        plan.awaiting = here.as_ref().and_then(|here| Awaiting::at(view, &here.frames, plan.cfa));
         let is_physical = plan.functions.len() <= 1;
         if here.is_none() || plan.line.is_none() || (kind == StepKind::Out && is_physical) {
             return plan.out_of_this_frame(view);
         }
-        if kind != StepKind::Out {
-            let outermost = here.as_ref().and_then(|here| here.frames.last());
-            plan.awaiting = outermost.and_then(|frame| Awaiting::at(view, frame, plan.cfa));
-        }
         plan.next_stretch(view)
     }
 
-    /// Goes on at the beginning of the function that was suspended.
+    /// Goes on where the function that was suspended is taken up.
     #[must_use]
     pub fn resumed(mut self, view: &StepView<'_>) -> StepDecision {
         self.cfa = view.cfa();
         self.unwind_hook = None;
         self.before_unwind = None;
         self.ends_there = false;
+        self.is_away = false;
+        match self.awaiting {
+            // Its jump leads straight to the line where it was suspended.
+            Some(awaiting) if awaiting.is_inlined() => {
+                if let Some(line) = self.resumes_at.take() {
+                    self.was_suspended_at(line);
+                }
+            }
+            _ if self.kind == StepKind::Out => return self.out_of_this_frame(view),
+            _ => {}
+        }
         self.next_stretch(view)
+    }
+
+    /// Another line than this is where a step ends that has waited.
+    fn was_suspended_at(&mut self, at: u32) {
+        if let Some((.., line)) = &mut self.line {
+            *line = at;
+        }
+    }
+
+    /// Is the inlined function suspended in which the step is made? Its thread then runs the code around it, which may poll it again
+    /// without having returned to anybody.
+    fn has_left_its_function(&mut self, view: &StepView<'_>, here: &Here<'_>) -> bool {
+        let Some(awaiting) = self.awaiting.filter(Awaiting::is_inlined) else { return false };
+        let is_inside =
+            here.functions.starts_with(&self.functions[..awaiting.depth.min(self.functions.len())]);
+        match awaiting.progress(view) {
+            Some(Progress::Suspended(_)) if !is_inside => true,
+            // One that runs still says where it waited last.
+            Some(Progress::Suspended(at)) if view.registers.pc() == awaiting.site.0 => {
+                self.was_suspended_at(at.line);
+                true
+            }
+            Some(Progress::Suspended(_)) => here.line.is_some() && here.line == here.line_of(awaiting.site),
+            Some(Progress::Fresh) => false,
+            Some(Progress::Finished | Progress::Panicked) | None => {
+                // Its memory may soon be another's.
+                self.awaiting = Some(awaiting).filter(|_| is_inside);
+                false
+            }
+        }
     }
 
     /// Goes on after the thread has arrived at the place that it ran to.
@@ -308,12 +322,11 @@ impl StepPlan {
 
     /// Back in the code that called: it stops there when that is the user's, in the middle of the line with the call.
     fn in_a_caller(mut self, view: &StepView<'_>, here: &Here<'_>) -> StepDecision {
-        if let Some(awaiting) = self.awaiting {
-            self.resumes_at = awaiting.waits_at(view);
-            if self.resumes_at.is_some() {
-                return StepDecision::Suspend(awaiting, Box::new(self));
-            }
-            self.awaiting = None;
+        if let Some(awaiting) = self.awaiting.take()
+            && let Some(Progress::Suspended(at)) = awaiting.progress(view)
+        {
+            (self.awaiting, self.resumes_at) = (Some(awaiting), Some(at.line));
+            return StepDecision::Suspend(awaiting, Box::new(self));
         }
         let hidden = begun(&here.frames);
         if here.without(hidden).is_stoppable(self.into_framework) {
@@ -338,6 +351,10 @@ impl StepPlan {
     }
 
     fn in_the_same_frame(mut self, view: &StepView<'_>, here: &Here<'_>) -> StepDecision {
+        self.is_away = self.has_left_its_function(view, here);
+        if self.is_away {
+            return self.next_stretch(view);
+        }
         if let Some(line) = self.resumes_at {
             if here.line.is_some_and(|(.., own)| own == line) {
                 (self.resumes_at, self.line) = (None, here.line);
@@ -460,7 +477,7 @@ impl StepPlan {
 
     fn goes_into(&self, call: &Instruction) -> bool {
         match &self.target {
-            None => self.kind == StepKind::In,
+            None => self.kind == StepKind::In && !self.is_away,
             Some(target) => *target == StepTarget::Call(Address(call.ip())),
         }
     }
@@ -470,63 +487,5 @@ impl StepPlan {
         if let RunTo::Address { cfa_at_least, .. } = &mut self.run_to {
             *cfa_at_least = view.cfa();
         }
-    }
-}
-
-impl<'a> StepView<'a> {
-    fn cfa(&self) -> Option<Address> {
-        self.unwinder.cfa(self.modules, self.memory, self.registers, Address(self.registers.pc()))
-    }
-
-    /// The instruction that comes next.
-    fn instruction(&self) -> Option<Instruction> {
-        let pc = Address(self.registers.pc());
-        let module = self.modules.at(pc)?;
-        let code = module.image.code(module.file_address(pc), super::sites::instruction_bytes())?;
-        super::relocate::decode(code, pc)
-    }
-
-    fn here(&self) -> Option<Here<'a>> {
-        let pc = Address(self.registers.pc());
-        let module = self.modules.at(pc)?;
-        let at = module.file_address(pc);
-        let unit = module.image.unit_at(at);
-        let scopes = unit.map(|unit| (unit, module.image.scopes(unit)));
-        let functions = scopes.map_or_else(Vec::new, |(unit, scopes)| {
-            scopes.functions_at(at.0).into_iter().map(|index| (unit, index)).collect()
-        });
-        let row = unit.and_then(|unit| module.image.lines(unit).row_at(at.0).map(|row| (unit, row)));
-        Some(Here {
-            module,
-            at,
-            unit,
-            functions,
-            line: row.filter(|(_, row)| row.line != 0).map(|(unit, row)| (unit, row.file, row.line)),
-            is_statement: unit.is_some_and(|unit| module.image.lines(unit).is_statement_start(at.0)),
-            frames: frames_of(self.modules, pc, 0),
-        })
-    }
-}
-
-impl Here<'_> {
-    /// The same place without the innermost inlined calls: in the line that makes them.
-    fn without(&self, hidden: usize) -> Self {
-        let mut shown = self.clone();
-        shown.frames.drain(..hidden.min(self.frames.len()));
-        let outer = self.functions.len().saturating_sub(hidden);
-        if let Some((unit, call)) = self.functions.get(outer) {
-            shown.line = match self.module.image.scopes(*unit).get(*call).kind {
-                ScopeKind::Inlined { file, line, .. } if line != 0 => Some((*unit, file, line)),
-                _ => None,
-            };
-        }
-        shown.functions.truncate(outer);
-        shown
-    }
-
-    /// May a step end here: the code has lines, and is the user's or is wanted all the same?
-    fn is_stoppable(&self, into_framework: bool) -> bool {
-        let has_line = self.line.is_some();
-        has_line && (into_framework || self.frames.first().is_some_and(|frame| is_user_code(&frame.code)))
     }
 }

@@ -294,7 +294,7 @@ impl<'a> FrameVariables<'a> {
     #[must_use]
     pub fn machine(&self) -> Option<Value> {
         let context = self.context();
-        let arguments = &self.module.image.scopes(self.unit).get(self.function).variables;
+        let arguments = &self.module.image.scopes(self.unit).get(self.scope).variables;
         let pinned = arguments.iter().find_map(|entry| context.unnamed_argument(*entry))?;
         let machine = unwrapped(&Value::new(&self.module, pinned.type_id, pinned.place)?, self.memory);
         Future::is_one(&machine).then_some(machine)

@@ -6,7 +6,8 @@ use super::copies::Code;
 use super::exceptions;
 use super::handler::Look;
 use super::report::source_body;
-use super::step::{StepDecision, StepKind, StepPlan, StepUnit, StepView};
+use super::step::{StepDecision, StepKind, StepPlan, StepUnit};
+use super::step_view::StepView;
 use super::stops::{FrameVariables, Reason, frames_of};
 use super::threads::State;
 use super::user_code::is_user_code;
@@ -122,7 +123,7 @@ impl Engine {
             let (loads, resumes) = (causes.contains(&Cause::Loader), causes.contains(&Cause::Resumption));
             waits = loads && self.on_loader(tid);
             reason = self.judge(tid, at);
-            waits |= reason.is_none() && resumes && self.take_up_step(tid, at);
+            waits |= reason.is_none() && resumes && self.take_up_step(tid);
         }
         match reason {
             Some(reason) => self.hold(tid, reason),

@@ -400,3 +400,20 @@ fn single_instructions_go_past_where_signals_are_blocked() {
     assert_eq!(program.line(), PLAIN);
     program.ends_well();
 }
+
+#[test]
+fn a_step_over_an_await_stays_with_an_inlined_future() {
+    let (mut program, mut agent) = attached("inlined", Build::Optimized, Refuse::OfAgent);
+    agent.configure("inlined", &[("answers", json!({"condition": "number == 1"}))]);
+    program.go();
+    let mut stop = agent.stopped();
+    agent.configure("inlined", &[]);
+    for mark in ["answer waits", "answer goes on"] {
+        stop = agent.step("next", &stop);
+        assert_eq!(at(&stop), format!("inlined::answers:{}", line_of("inlined", mark)));
+        assert_eq!(stop["task"]["name"], "task-1");
+    }
+    agent.go_on(&stop);
+    assert_eq!(program.line(), undisturbed("inlined", Build::Optimized));
+    program.ends_well();
+}

@@ -155,3 +155,93 @@ fn a_breakpoint_at_an_await_stops_when_its_line_is_reached_and_not_at_each_poll(
     }
     assert_eq!(stops_at(Build::Optimized, "waits"), ["task-1", "task-2"]);
 }
+
+/// Stops the first task of a pair at a mark, when the second has gone on from there.
+fn stopped_inlined(build: Build, mark: &str) -> (Program, Agent, Value) {
+    let mut program = Program::start("inlined", build);
+    let mut agent = Agent::attach(&program);
+    agent.configure("inlined", &[(mark, json!({}))]);
+    program.go();
+    let other = agent.stopped();
+    assert_eq!(other["task"]["name"], "task-2");
+    agent.go_on(&other);
+    let stop = agent.stopped();
+    assert_eq!(stop["task"]["name"], "task-1");
+    agent.configure("inlined", &[]);
+    (program, agent, stop)
+}
+
+/// Each step ends at the line with the next mark, of the same task.
+fn steps_lead_to(build: Build, mark: &str, steps: &[(&str, &str)]) {
+    let (mut program, mut agent, mut stop) = stopped_inlined(build, mark);
+    for (command, mark) in steps {
+        stop = agent.step(command, &stop);
+        assert_eq!(
+            (stop["topFrame"]["line"].as_u64(), stop["task"]["name"].as_str()),
+            (Some(u64::from(line_of("inlined", mark))), Some("task-1")),
+            "{command} to {mark}: {stop}"
+        );
+    }
+    agent.go_on(&stop);
+    assert_eq!(program.line(), "asked [7, 9] turned [16, 17] yielded [2, 4]");
+    program.ends_well();
+}
+
+#[test]
+fn a_step_over_an_await_stays_with_a_future_that_is_inlined_into_its_poller() {
+    steps_lead_to(Build::Optimized, "asks", &[("next", "ask waits"), ("next", "asked")]);
+}
+
+#[test]
+fn a_step_over_an_await_stays_with_a_future_that_is_inlined_into_another() {
+    let all = ["answer waits", "answer goes on", "answered", "ask waits", "asked"];
+    let mut steps: Vec<_> = all.iter().map(|mark| ("next", *mark)).collect();
+    // Where the function ends is a line of its own.
+    steps.insert(3, ("next", "answers end"));
+    for build in [Build::Optimized, Build::OptimizedDwarf5] {
+        steps_lead_to(build, "answers", &steps);
+    }
+}
+
+#[test]
+fn a_step_out_of_an_async_function_waits_until_it_is_ready() {
+    for build in [Build::Plain, Build::Optimized] {
+        steps_lead_to(build, "answers", &[("stepOut", "ask waits"), ("next", "asked")]);
+        steps_lead_to(build, "answers", &[("next", "answer waits"), ("stepOut", "ask waits")]);
+    }
+}
+
+#[test]
+fn steps_over_the_awaits_of_a_loop_stop_once_a_line() {
+    let turn = [("next", "turn"), ("next", "turn waits"), ("next", "turns")];
+    steps_lead_to(
+        Build::Optimized,
+        "turn waits",
+        &[&turn[2..], &turn, &turn, &[("next", "turned")]].concat(),
+    );
+}
+
+#[test]
+fn a_step_over_an_await_stays_with_a_task_that_tokio_polls_on_many_threads() {
+    let mut program = Program::start("inlined", Build::Optimized);
+    let (mut agent, _) = Agent::attach_over_tcp(&program);
+    let path = crate::support::source("inlined");
+    let breakpoint = json!({"line": line_of("inlined", "yields"), "condition": "number == 2"});
+    agent.request("setBreakpoints", &json!({"source": {"path": path}, "breakpoints": [breakpoint]}));
+    agent.request("configurationDone", &json!({}));
+    program.go();
+    let mut thread = agent.event("stopped")["threadId"].clone();
+    for mark in ["yield waits", "yielded"] {
+        agent.request("next", &json!({"threadId": thread}));
+        let stop = agent.event("stopped");
+        thread = stop["threadId"].clone();
+        let trace = agent.request("stackTrace", &json!({"threadId": thread, "levels": 1}));
+        let top = &trace["stackFrames"][0];
+        assert_eq!((&stop["reason"], &top["line"]), (&json!("step"), &json!(line_of("inlined", mark))));
+        let number = json!({"expression": "number", "frameId": top["id"]});
+        assert_eq!(agent.request("evaluate", &number)["result"], "2");
+    }
+    agent.request("continue", &json!({"threadId": thread}));
+    assert_eq!(program.line(), "asked [7, 9] turned [16, 17] yielded [2, 4]");
+    program.ends_well();
+}
