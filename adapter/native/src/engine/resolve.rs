@@ -150,7 +150,11 @@ pub fn resolve_line(module: &Module, paths: &[String], line: u32, sha256: Option
     let addresses: BTreeSet<Address> = instances
         .into_iter()
         .filter_map(|((unit, scope), own)| {
-            let address = first_reached(module, unit, scope, &own)?;
+            let begins = calls
+                .iter()
+                .filter(|call| call.line == found && (call.unit, Some(call.caller)) == (unit, scope));
+            let begins: Vec<u64> = begins.map(|call| call.begin).collect();
+            let address = first_reached(module, unit, scope, &own, &begins)?;
             Some(FileAddress(after_prologue(module, unit, scope, address)).live(module.bias))
         })
         .collect();
@@ -218,16 +222,29 @@ fn owner_of(module: &Module, unit: UnitIndex, row: &Row) -> Option<ScopeIndex> {
     }
 }
 
-/// Where a function comes to a line first. An async function that is polled again comes to the line of its `.await` in another
-/// block, which is often the lowest, and that is no new arrival.
-fn first_reached(module: &Module, unit: UnitIndex, scope: Option<ScopeIndex>, own: &[u64]) -> Option<u64> {
+/// Where a function comes to a line first, of the line's own code and of calls that were inlined there. An async function that is
+/// polled again comes to the line of its `.await` in another block, which is often the lowest, and that is no new arrival; nor is
+/// what optimised code runs both then and the first time, if there is something before it.
+fn first_reached(
+    module: &Module,
+    unit: UnitIndex,
+    scope: Option<ScopeIndex>,
+    own: &[u64],
+    calls: &[u64],
+) -> Option<u64> {
     let lowest = own.iter().min().copied()?;
-    if own.len() == 1 {
-        return Some(lowest);
+    let body = scope.filter(|_| own.len() > 1).map(|scope| (unit, scope));
+    let resumptions = body.and_then(|(unit, scope)| resumptions(module, unit, scope));
+    let (Some(body), Some(resumptions)) = (body, resumptions) else { return Some(lowest) };
+    let first = own.iter().filter(|address| !resumptions.contain(**address)).min().copied().unwrap_or(lowest);
+    let again = resumptions.polled_again(module, body, own);
+    if !again.contains(&first) {
+        return Some(first);
     }
-    let blocks = scope.map(|scope| resumptions(module, unit, scope)).unwrap_or_default();
-    let is_arrival = |address: &&u64| !blocks.iter().any(|block| block.contains(*address));
-    Some(own.iter().filter(is_arrival).min().copied().unwrap_or(lowest))
+    let reached = resumptions.reached(module);
+    let is_arrival = |address: &&u64| reached.contains(*address) && !again.contains(*address);
+    let before = |places: &[u64]| places.iter().filter(is_arrival).min().copied();
+    Some(before(own).or_else(|| before(calls)).unwrap_or(first))
 }
 
 /// Code of a function that was looked for.

