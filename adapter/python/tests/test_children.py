@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import select
 import unittest
 
 from .client import PROGRAMS, Message, Program, Refused, debugged, line_of
@@ -14,14 +16,6 @@ FIRST_OF_CHILDREN = 1 << 30
 def printed(program: Program) -> str:
     events = [m["body"] for m in program.all if m.get("event") == "output"]
     return "".join(body["output"] for body in events if body.get("category") == "stdout")
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 class ChildrenTest(unittest.TestCase):
@@ -144,14 +138,13 @@ class ChildrenTest(unittest.TestCase):
             name = next(
                 t["name"] for t in program.request("threads")["threads"] if t["id"] >= FIRST_OF_CHILDREN
             )
-            child = int(name.rpartition("(")[2].rstrip(")"))
-            self.assertTrue(is_alive(child))
+            child = os.pidfd_open(int(name.rpartition("(")[2].rstrip(")")))
+            self.addCleanup(os.close, child)
+            # It can be read when the process has ended.
+            self.assertEqual(select.select([child], [], [], 0)[0], [])
             program.request("terminate")
             program.process.wait()
-            # Its output was the program's: where that ends, it has ended.
-            assert program.process.stdout is not None
-            program.process.stdout.read()
-            self.assertFalse(is_alive(child))
+            self.assertEqual(select.select([child], [], [], 10)[0], [child])
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ class Cluster:
         if self._is_connected():
             # What is submitted from here on may name it.
             self._wait(
-                lambda: any(other["id"] == node.node_id for other in _manta.nodes()),
+                lambda: node.node_id in self._heard_of(),
                 END_SECONDS_MAX,
                 f"this program's node has not heard of '{node.name}'",
             )
@@ -172,6 +172,13 @@ class Cluster:
         self._wait(
             lambda: self._living().keys() == wanted, timeout, f"the cluster's nodes are not {sorted(wanted)}"
         )
+        if self._is_connected():
+            ids = {node.node_id for node in self.list_all_nodes()}
+            self._wait(
+                lambda: self._heard_of() == ids,
+                timeout,
+                f"this program's node has not heard that the nodes are {sorted(wanted)}",
+            )
 
     def remaining_processes_alive(self) -> bool:
         """Whether all nodes that were not removed are there."""
@@ -202,6 +209,10 @@ class Cluster:
         """The ids of all nodes by their names, as the head knows them."""
         rows = _manta.Head(self._address).list_state("nodes", [("state", "ALIVE", False)])[0]
         return {row["name"]: row["node_id"] for row in map(json.loads, rows)}
+
+    def _heard_of(self) -> set[str]:
+        """The ids of the nodes that the node of this program knows of."""
+        return {node["id"] for node in _manta.nodes()}
 
     def _wait(self, condition: Callable[[], bool], seconds: float, sentence: str) -> None:
         deadline = time.monotonic() + seconds

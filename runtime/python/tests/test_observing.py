@@ -289,7 +289,7 @@ def test_all_actors_are_listed_with_their_states(cluster: dict[str, str]) -> Non
     # What an actor has made ends with it.
     maker = Maker.remote()
     inner = manta.get(maker.make.remote())
-    until(lambda: state.get_actor(inner).state == "ALIVE")  # type: ignore[union-attr]
+    until(lambda: (row := state.get_actor(inner)) is not None and row.state == "ALIVE")
     manta.kill(maker)
     until(lambda: state.get_actor(inner).state == "DEAD")  # type: ignore[union-attr]
     counts = state.summarize_actors()["cluster"]["summary"]["all"]["state_counts"]
