@@ -233,7 +233,7 @@ fn first_reached(
     calls: &[u64],
 ) -> Option<u64> {
     let lowest = own.iter().min().copied()?;
-    let body = scope.filter(|_| own.len() > 1).map(|scope| (unit, scope));
+    let body = scope.map(|scope| (unit, scope));
     let resumptions = body.and_then(|(unit, scope)| resumptions(module, unit, scope));
     let (Some(body), Some(resumptions)) = (body, resumptions) else { return Some(lowest) };
     let first = own.iter().filter(|address| !resumptions.contain(**address)).min().copied().unwrap_or(lowest);

@@ -40,7 +40,8 @@ pub fn resumptions(module: &Module, unit: UnitIndex, scope: ScopeIndex) -> Optio
     let states = states(module, unit, scope)?;
     let scopes = module.image.scopes(unit);
     let ranges = &scopes.get(scope).ranges;
-    let (_, table) = jump_of(module, ranges)?;
+    let jump = jump_of(module, unit, scope)?;
+    let table = jump.table.or_else(|| table_of(module, unit, scope, jump.base))?;
     let is_own = |target: u64| ranges.iter().any(|range| range.contains(&target));
     let entry = |index: usize| {
         let place = FileAddress(table.wrapping_add(index as u64 * 4));
@@ -124,12 +125,38 @@ fn reached(module: &Module, mut starts: Vec<u64>, is_wanted: impl Fn(u64) -> boo
 #[must_use]
 pub fn dispatch(module: &Module, unit: UnitIndex, scope: ScopeIndex) -> Option<u64> {
     states(module, unit, scope)?;
-    jump_of(module, &module.image.scopes(unit).get(scope).ranges).map(|(jump, _)| jump)
+    jump_of(module, unit, scope).map(|jump| jump.at)
 }
 
-/// The jump and its table. An inlined body has them in whichever of its parts.
-fn jump_of(module: &Module, ranges: &[Range<u64>]) -> Option<(u64, u64)> {
-    ranges.iter().take(LOCATIONS_MAX).find_map(|range| table_in(module, range))
+/// A jump through a table.
+struct TableJump {
+    at: u64,
+    /// What holds the table's address.
+    base: Register,
+    /// That address, if it is loaded just before.
+    table: Option<u64>,
+}
+
+/// An inlined body has its jump in whichever of its parts; another part may begin with that of a body inlined further in.
+fn jump_of(module: &Module, unit: UnitIndex, scope: ScopeIndex) -> Option<TableJump> {
+    let scopes = module.image.scopes(unit);
+    let is_own = |jump: &TableJump| scopes.functions_at(jump.at).last() == Some(&scope);
+    let parts = scopes.get(scope).ranges.iter().take(LOCATIONS_MAX);
+    parts.filter_map(|range| jump_in(module, range)).find(is_own)
+}
+
+/// The table of a body that is polled in a loop of the code around it: its address is loaded before the loop. `None` when the register
+/// has several in that function.
+fn table_of(module: &Module, unit: UnitIndex, scope: ScopeIndex, base: Register) -> Option<u64> {
+    let (_, function) = module.image.scopes(unit).beside(scope).next()?;
+    let code = function.ranges.iter().flat_map(|range| decoded(module, range, REACHED_MAX));
+    let loads = code.filter(|own| loads_address(own) && own.op0_register() == base);
+    let tables: BTreeSet<u64> = loads.map(|load| load.ip_rel_memory_address()).collect();
+    tables.first().copied().filter(|_| tables.len() == 1)
+}
+
+fn loads_address(instruction: &Instruction) -> bool {
+    instruction.mnemonic() == Mnemonic::Lea && instruction.is_ip_rel_memory_operand()
 }
 
 /// How many states the machine has that a function runs: its argument without a name is a pinned reference to it.
@@ -156,9 +183,9 @@ fn decoded(module: &Module, range: &Range<u64>, most: usize) -> Vec<Instruction>
     Decoder::with_ip(64, code, range.start, DecoderOptions::NONE).into_iter().take(most).collect()
 }
 
-/// The jump of the code at the beginning of a range, and the table through which it goes: `lea base, [table]`,
-/// `movsxd at, [base + state * 4]`, `add at, base`, `jmp at`.
-fn table_in(module: &Module, range: &Range<u64>) -> Option<(u64, u64)> {
+/// The jump through a table of the code at the beginning of a range: `lea base, [table]`, `movsxd at, [base + state * 4]`, `add at, base`,
+/// `jmp at`.
+fn jump_in(module: &Module, range: &Range<u64>) -> Option<TableJump> {
     let code = decoded(module, range, INSTRUCTIONS_BEFORE_MAX);
     let ends = |instruction: &Instruction| {
         matches!(
@@ -178,11 +205,12 @@ fn table_in(module: &Module, range: &Range<u64>) -> Option<(u64, u64)> {
             && own.memory_index() != Register::None
     })?;
     let base = before[load].memory_base();
-    let from = before[..load]
-        .iter()
-        .rfind(|own| own.op0_kind() == OpKind::Register && own.op0_register() == base)?;
-    (from.mnemonic() == Mnemonic::Lea && from.is_ip_rel_memory_operand())
-        .then(|| (code[jump].ip(), from.ip_rel_memory_address()))
+    let from =
+        before[..load].iter().rfind(|own| own.op0_kind() == OpKind::Register && own.op0_register() == base);
+    if from.is_some_and(|from| !loads_address(from)) {
+        return None;
+    }
+    Some(TableJump { at: code[jump].ip(), base, table: from.map(Instruction::ip_rel_memory_address) })
 }
 
 fn end_of_block(module: &Module, start: u64) -> u64 {

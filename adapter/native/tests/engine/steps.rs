@@ -157,6 +157,7 @@ fn a_breakpoint_at_an_await_stops_when_its_line_is_reached_and_not_at_each_poll(
     for mark in ["ask waits", "answer waits"] {
         assert_eq!(stops_at("inlined", Build::Optimized, mark), ["task-1", "task-2"], "{mark}");
     }
+    assert_eq!(stops_at("inlined", Build::Optimized, "hold waits"), ["over"]);
     // Each turn of the loop comes to it.
     let turns = ["task-1", "task-1", "task-1", "task-2", "task-2", "task-2"];
     assert_eq!(stops_at("inlined", Build::Optimized, "turn waits"), turns);
@@ -189,7 +190,7 @@ fn steps_lead_to(build: Build, mark: &str, steps: &[(&str, &str)]) {
         );
     }
     agent.go_on(&stop);
-    assert_eq!(program.line(), "asked [7, 9] turned [16, 17] yielded [2, 4]");
+    assert_eq!(program.line(), "asked [7, 9] turned [16, 17] yielded [2, 4] held 9");
     program.ends_well();
 }
 
@@ -248,6 +249,22 @@ fn a_step_over_an_await_stays_with_a_task_that_tokio_polls_on_many_threads() {
         assert_eq!(agent.request("evaluate", &number)["result"], "2");
     }
     agent.request("continue", &json!({"threadId": thread}));
-    assert_eq!(program.line(), "asked [7, 9] turned [16, 17] yielded [2, 4]");
+    assert_eq!(program.line(), "asked [7, 9] turned [16, 17] yielded [2, 4] held 9");
+    program.ends_well();
+}
+
+#[test]
+fn a_step_over_an_await_passes_the_loop_that_polls_an_inlined_future() {
+    let mut program = Program::start("inlined", Build::Optimized);
+    let mut agent = Agent::attach(&program);
+    agent.configure("inlined", &[("holds", json!({}))]);
+    program.go();
+    let mut stop = agent.stopped();
+    for (function, mark) in [("holds", "hold waits"), ("holds", "held"), ("blocks", "polled")] {
+        stop = agent.step("next", &stop);
+        assert_eq!(at(&stop), format!("inlined::{function}:{}", line_of("inlined", mark)));
+    }
+    agent.go_on(&stop);
+    assert!(program.line().ends_with("held 9"));
     program.ends_well();
 }
