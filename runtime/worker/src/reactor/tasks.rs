@@ -493,7 +493,8 @@ impl State {
                 )
             });
             self.record_end(id, &task, Some(&error), &task.error);
-            if task.items == 0 && task.num_returns > 0 && !self.is_result_used(id, task.num_returns) {
+            let is_news = !task.cancelled && task.items == 0 && task.num_returns > 0;
+            if is_news && !self.is_result_used(id, task.num_returns) {
                 self.watch_unhandled(id, &task.name, &error, &task.error);
             }
             for index in 0..task.num_returns {

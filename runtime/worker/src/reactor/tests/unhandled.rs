@@ -3,7 +3,10 @@
 use manta_proto::{ids::ObjectId, v1::Value};
 
 use super::sim::Sim;
-use crate::{SystemErrorKind, reactor::objects::error_value};
+use crate::{
+    SystemErrorKind,
+    reactor::{Cancellation, objects::error_value},
+};
 
 /// A driver that is told, and a worker.
 fn sim() -> Sim {
@@ -41,6 +44,20 @@ fn an_error_whose_ref_was_dropped_before_is_told_at_once() {
     sim.finish(1, &task, error(SystemErrorKind::WorkerDied));
     assert_eq!(sim.said.len(), 1);
     sim.assert_empty(0, &[]);
+}
+
+#[test]
+fn a_cancelled_task_is_no_news_however_it_ends() {
+    let mut sim = sim();
+    let result = sim.submit(0, "f", &[], 0);
+    let task = sim.take(1).unwrap();
+    let address = sim.state(0).own_address(result);
+    sim.state(0).on_cancel_request(address, Cancellation { force: false, recursive: true });
+    sim.settle();
+    // A Python task that runs raises an error of its own.
+    sim.finish(1, &task, error(SystemErrorKind::WorkerDied));
+    sim.assert_empty(0, &[result]);
+    assert_eq!(sim.said, []);
 }
 
 #[test]
